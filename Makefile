@@ -1,0 +1,62 @@
+# `make` lists the commands. Those that need Python set up .venv themselves, and again whenever
+# pyproject.toml or constraints.txt has changed.
+PYTHON ?= python3
+PORT ?= 5000
+ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo cv sweep ui lint types test check bench clean
+.DELETE_ON_ERROR:
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "make cv ARGS='model=resnet10 folds=[0]' passes settings on; PYTHON=python3.12 make setup"
+	@echo "picks the Python of .venv; PORT=5001 make ui another port."
+
+setup: $(INSTALLED) ## make .venv with everything in it (1 to 5 minutes, once)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "error: $(PYTHON) was not found. Name a Python >= 3.11: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Python >= 3.11 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## make the demo images (data_manifests/demo/, 2 MB)
+	$(BIN)/python -m pipeline.demo
+
+cv: demo ## cross-validate the demo: 5 folds, then metrics, plots and MLflow runs
+	$(BIN)/python -m pipeline.cv experiment=demo $(ARGS)
+
+sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation each
+	$(BIN)/python -m pipeline.cv -m experiment=demo model=lenet5,resnet10 \
+		optimizer.lr=1e-3,3e-4 training.epochs=4 $(ARGS)
+
+ui: $(INSTALLED) ## show the runs in MLflow, http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db \
+		--host 127.0.0.1 --port $(PORT)
+
+lint: $(INSTALLED) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy
+
+test: $(INSTALLED) ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test ## what must pass before a commit: lint, types, test
+
+bench: $(INSTALLED) ## measure what our training loop costs over a bare one
+	$(BIN)/python benchmarks/loop_overhead.py $(ARGS)
+
+clean: ## remove caches and the demo images; runs/, mlflow.db and .venv stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist data_manifests/demo
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

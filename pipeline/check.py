@@ -1,0 +1,183 @@
+"""`python -m pipeline.check manifest=x`: is this manifest fit for a cross-validation, and its plan?
+
+Imports neither torch nor monai: the answer comes within seconds.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.command import run_command
+from pipeline.config import Config, SplitConfig, UserError, to_config
+from pipeline.evaluation import per_patient
+from pipeline.manifest import Manifest, read_manifest
+from pipeline.splits import Plan, load_plan, missing_classes, plan_folds
+from pipeline.splits.quality import count_parts, worst_deviation
+from pipeline.training.imbalance import check_imbalance
+
+
+class PlanError(UserError):
+    """A plan under which training or choosing an epoch cannot work."""
+
+
+def check(cfg: DictConfig) -> None:
+    """The command: read, plan, prove, and show what every part holds."""
+    config = to_config(cfg)
+    console = Console()
+    manifest, plan = manifest_and_plan(config, console)
+    console.print(_parts_table(plan, manifest))
+    off = worst_deviation(plan, manifest)
+    console.print(
+        f"class shares of a block differ from the whole set's by at most {off['image_share']:.3f} "
+        f"(images) and {off['patient_share']:.3f} (patients)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print("no patient is in two parts; every patient is tested exactly once", style="green")
+
+
+def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]:
+    """Read and check everything that can be known before a pixel is decoded, and say it.
+
+    Raises:
+        UserError: with all that is wrong.
+    """
+    manifest = read_manifest(config.manifest)
+    plan = _plan(config.split, manifest)
+    warnings = [*_ignored_settings(config.split, plan), *check_plan(config, manifest, plan)]
+    console.print(_describe(manifest, plan), highlight=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
+    return manifest, plan
+
+
+def check_plan(config: Config, manifest: Manifest, plan: Plan) -> list[str]:
+    """What a metric will be missing for; an error where no training could make sense.
+
+    Raises:
+        UserError: when a train part misses a class, or a validation part one that
+            `training.select_by` needs, or labels contradict each other.
+    """
+    _check_patient_labels(config, manifest)
+    needs = ["train"] if config.training.select_by == "val/loss" else ["train", "val"]
+    missing = missing_classes(plan, manifest)
+    errors = _class_by_class([m for m in missing if m[1] in needs], manifest)
+    if errors:
+        advice = f"use fewer folds than split.num_folds={plan.num_folds} (at least 3)"
+        if "val" in needs:
+            advice += ", or training.select_by=val/loss where only val misses a class"
+        raise PlanError(
+            "\n".join(
+                [
+                    f"{plan.num_folds} folds of {manifest.path} cannot be trained:",
+                    *errors,
+                    f"  {advice}, or leave the class out",
+                ]
+            )
+        )
+    check_imbalance(config, manifest, plan.folds[0])
+    return [
+        f"{line.strip()}; metrics there that need it will be reported as missing"
+        for line in _class_by_class([m for m in missing if m[1] not in needs], manifest)
+    ]
+
+
+def _plan(config: SplitConfig, manifest: Manifest) -> Plan:
+    if config.file:
+        return load_plan(Path(config.file), manifest)
+    return plan_folds(manifest, config.num_folds, config.seed)
+
+
+def _ignored_settings(config: SplitConfig, plan: Plan) -> list[str]:
+    """What a frozen plan overrides."""
+    pairs = (("num_folds", config.num_folds, plan.num_folds), ("seed", config.seed, plan.seed))
+    return [
+        f"split.{name}={asked} is ignored: split.file {config.file} has {found}"
+        for name, asked, found in pairs
+        if asked != found
+    ]
+
+
+def _check_patient_labels(config: Config, manifest: Manifest) -> None:
+    """Contradictory labels of a patient are told before training, not at its end."""
+    table = manifest.table[["patient_id", "image_path", "label"]].assign(
+        fold=0, **{f"prob_{name}": 0.0 for name in manifest.classes}
+    )
+    evaluation = config.evaluation
+    per_patient(table, manifest.classes, evaluation.aggregate, evaluation.patient_label)
+
+
+def _class_by_class(missing: list[tuple[int, str, str]], manifest: Manifest) -> list[str]:
+    """One line a class: how many patients it has, and where it is missing."""
+    num_patients = manifest.num_patients_per_class(manifest.of(manifest.patients))
+    lines = []
+    for name, count in zip(manifest.classes, num_patients, strict=True):
+        places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
+        if places:
+            lines.append(f"  class {name!r} has {count} patient(s), none in {', '.join(places)}")
+    return lines
+
+
+def _describe(manifest: Manifest, plan: Plan) -> str:
+    table = manifest.table
+    num_groups = table["group"].nunique()
+    joined = table.groupby("group")["patient_id"].nunique()
+    per_class = ", ".join(
+        f"{name} {images} images of {patients} patients"
+        for name, images, patients in zip(
+            manifest.classes,
+            manifest.num_per_class(manifest.of(manifest.patients)),
+            manifest.num_patients_per_class(manifest.of(manifest.patients)),
+            strict=True,
+        )
+    )
+    lines = [
+        f"manifest {manifest.path}: {len(manifest)} images of {len(manifest.patients)} patients",
+        f"  {per_class}",
+    ]
+    if manifest.num_left_out:
+        lines.append(f"  {manifest.num_left_out} row(s) without a label were left out")
+    if num_groups < len(manifest.patients):
+        examples = ", ".join(
+            " = ".join(sorted(table.loc[table["group"] == group, "patient_id"].unique()))
+            for group in joined.index[joined > 1][:3]
+        )
+        lines.append(
+            f"  {int((joined > 1).sum())} group(s) of patients share a study or an identical image "
+            f"file and stay together: {examples}"
+        )
+    lines.append(
+        f"plan: {plan.num_folds} folds, hash {plan.hash[:12]}; fold i tests block i, validates on "
+        "block i + 1, trains on the rest"
+    )
+    return "\n".join(lines)
+
+
+def _parts_table(plan: Plan, manifest: Manifest) -> Table:
+    """Patients and images of each class in every part of every fold."""
+    table = Table(title="patients / images")
+    table.add_column("fold", justify="right")
+    table.add_column("part")
+    table.add_column("all", justify="right")
+    for name in manifest.classes:
+        table.add_column(name, justify="right")
+    for counts in count_parts(plan, manifest):
+        table.add_row(
+            str(counts.fold) if counts.part == "train" else "",
+            counts.part,
+            f"{counts.num_patients} / {counts.num_images}",
+            *(
+                f"{patients} / {images}"
+                for patients, images in zip(
+                    counts.patients_per_class, counts.images_per_class, strict=True
+                )
+            ),
+            end_section=counts.part == "test",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    run_command(check)

@@ -1,0 +1,71 @@
+"""The door of every command: Hydra in front, one clear message instead of a traceback."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config import Config, UserError, defaults, suggestion, to_config
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM: the machine or the scheduler wants us to stop, like Ctrl-C."""
+
+
+def run_command(story: Callable[[DictConfig], Any], config_name: str = "cv") -> None:
+    """Compose the config, run `story` with it (once a job in a sweep), and exit.
+
+    Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM.
+    """
+    ConfigStore.instance().store("settings", defaults())
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
+    signal.signal(signal.SIGTERM, _interrupt)
+    main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
+    try:
+        main(story)()
+    except Interrupted:
+        sys.exit(143)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(_hydra_message(error))
+
+
+def load_config(overrides: Sequence[str]) -> Config:
+    """The config that a command with these overrides has; for notebooks, tests and benchmarks."""
+    ConfigStore.instance().store("settings", defaults())
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        return to_config(compose("cv", overrides=list(overrides)))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _hydra_message(error: Exception) -> str:
+    """Hydra's own words without its internals, and what to write instead."""
+    text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
+    unknown = re.search(r"Could not override '([\w.]+)'", text)
+    if unknown:
+        return f"{unknown[1]}: unknown setting; {suggestion(unknown[1])}"
+    return text.split("\nConfig search path")[0]

@@ -1,0 +1,52 @@
+"""`python -m pipeline.cv experiment=demo`: one leak-free cross-validation, from CSV to MLflow."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from pipeline.check import manifest_and_plan
+from pipeline.command import run_command
+from pipeline.config import Config, to_config
+from pipeline.forkserver import start_forkserver
+from pipeline.tracking import check_tracking_uri
+
+
+def main(cfg: DictConfig) -> float:
+    """One job: returns the mean *validation* metric for a sweeper, never the test's."""
+    hydra = HydraConfig.get()
+    sweep = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else ""
+    return cross_validate(to_config(cfg), sweep)
+
+
+def cross_validate(config: Config, sweep: str = "") -> float:
+    """The whole flow, each line one step; `sweep` tags the MLflow runs of one multirun.
+
+    Raises:
+        UserError: for what a user can mend; FoldsFailedError when a fold did not get done.
+    """
+    console = Console()
+    check_tracking_uri(config.tracking.uri)
+    manifest, plan = manifest_and_plan(config, console)
+    start_forkserver()
+
+    # Imported only now: torch and monai take seconds, and most mistakes were told by here.
+    from pipeline.engine.devices import device_slots
+    from pipeline.engine.progress import decoding_progress
+    from pipeline.engine.run_folder import Run, open_run
+    from pipeline.engine.session import mirrored, report, train_missing_folds
+    from pipeline.images.packing import pack_images
+
+    slots = device_slots(config.engine, config.training.precision)
+    with decoding_progress(console) as progress:
+        images = pack_images(manifest, config.images, progress)
+    run = Run(config, manifest, plan, images)
+    with open_run(run), mirrored(run, sweep, console):
+        train_missing_folds(run, slots, console)
+        return report(run, console)
+
+
+if __name__ == "__main__":
+    run_command(main)

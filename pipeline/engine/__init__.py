@@ -1,0 +1,1 @@
+"""Where folds run: the run folder, devices, processes, live progress, results."""

@@ -1,0 +1,139 @@
+"""One command's work on a run folder: train what is missing, mirror it, report."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from rich.console import Console
+
+from pipeline.config import UserError, flat
+from pipeline.engine.pool import Failure, run_folds
+from pipeline.engine.progress import FoldProgress
+from pipeline.engine.results import evaluate_folds, write_results
+from pipeline.engine.run_folder import Run, git_commit
+from pipeline.evaluation import Level, print_summary
+from pipeline.splits.quality import count_parts
+from pipeline.tracking import BackgroundMirror, DatasetRecord, RunRecord, absolute_tracking_uri
+from pipeline.training.learner import try_out
+
+
+class FoldsFailedError(UserError):
+    """Some folds did not get done; the others did."""
+
+    def __init__(self, run: Run, failures: Sequence[Failure]) -> None:
+        lines = [f"  fold {failure.fold}: {failure.reason}" for failure in failures]
+        done = sum(run.is_done(fold) for fold in run.folds)
+        again = f"{done} of {len(run.folds)} folds are done and kept; the same command continues"
+        super().__init__("\n".join([f"{len(failures)} fold(s) failed:", *lines, again]))
+
+
+def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> None:
+    """Train the folds without a result, as many at once as there are slots.
+
+    Raises:
+        FoldsFailedError: when a fold did not get done; the others were trained all the same.
+    """
+    todo = [fold for fold in run.folds if not run.is_done(fold)]
+    console.print(f"run folder {run.dir}", highlight=False, soft_wrap=True)
+    if not todo:
+        console.print("all folds are done already", highlight=False)
+        return
+    jobs = [run.job(fold) for fold in todo]
+    try_out(jobs[0])
+    progress = FoldProgress(run, run.folds, console)
+    with progress.showing():
+        failures = run_folds(jobs, slots, run.config.engine.threads_per_fold, progress.poll)
+        progress.poll()
+    if failures:
+        raise FoldsFailedError(run, failures)
+
+
+def report(run: Run, console: Console) -> float:
+    """Print the folds' test metrics; returns the mean of the chosen epochs' validation metric.
+
+    Results over all folds are written only when all folds of the plan are done.
+    """
+    level: Level = "image" if run.config.evaluation.patient_label == "none" else "patient"
+    if all(run.is_done(fold) for fold in range(run.plan.num_folds)):
+        summary = write_results(run)
+    else:
+        summary = evaluate_folds(run, run.folds)
+        console.print(
+            f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
+            "follow when all are done (folds=all)",
+            highlight=False,
+        )
+    print_summary(summary, level, console)
+    _print_next_steps(run, console)
+    return float(np.mean([float(str(run.result(fold)["select_value"])) for fold in run.folds]))
+
+
+@contextmanager
+def mirrored(run: Run, sweep: str, console: Console) -> Iterator[None]:
+    """Mirror the run folder to MLflow while the block runs; statuses follow how it ends."""
+    _record(run, sweep).save(run.dir)
+
+    def warn(message: str) -> None:
+        console.print(f"warning: {message}", style="yellow", highlight=False, soft_wrap=True)
+
+    mirror = BackgroundMirror(run.dir, warn)
+    timeout_s = run.config.tracking.timeout_s
+    with mirror:
+        try:
+            yield
+        except Exception:
+            mirror.close("FAILED", timeout_s)
+            raise
+        except BaseException:
+            mirror.close("KILLED", timeout_s)
+            raise
+        mirror.close("FINISHED", timeout_s)
+
+
+def _record(run: Run, sweep: str) -> RunRecord:
+    """What MLflow shows of this run beside the journals."""
+    tags = {
+        "patientfold.key": run.key,
+        "patientfold.plan_hash": run.plan.hash,
+        "patientfold.manifest_hash": run.manifest.hash,
+        "patientfold.run_dir": str(run.dir.absolute()),
+    }
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    if sweep:
+        tags["patientfold.sweep"] = sweep
+    return RunRecord(
+        uri=absolute_tracking_uri(run.config.tracking.uri),
+        experiment=run.config.name,
+        run_name=f"{run.config.name}-{run.key[:8]}",
+        started=time.time(),
+        tags=tags,
+        params=flat(run.config),
+        fold_params=_fold_params(run),
+        dataset=DatasetRecord(
+            name=run.config.manifest.name,
+            path=str(run.manifest.path.absolute()),
+            digest=run.manifest.hash,
+            num_rows=len(run.manifest),
+        ),
+    )
+
+
+def _fold_params(run: Run) -> list[dict[str, str]]:
+    params: list[dict[str, str]] = [{} for _ in range(run.plan.num_folds)]
+    for counts in count_parts(run.plan, run.manifest):
+        params[counts.fold][f"num_patients/{counts.part}"] = str(counts.num_patients)
+        params[counts.fold][f"num_images/{counts.part}"] = str(counts.num_images)
+    return params
+
+
+def _print_next_steps(run: Run, console: Console) -> None:
+    uri = run.config.tracking.uri
+    ui = "make ui" if uri == "sqlite:///mlflow.db" else f"mlflow ui --backend-store-uri {uri}"
+    again = f"python -m pipeline.cv -m experiment={run.config.name} model=lenet5,resnet10"
+    console.print(
+        f"\n{ui}    # compare the folds in a browser\n{again}    # sweep over networks",
+        highlight=False,
+        soft_wrap=True,
+    )

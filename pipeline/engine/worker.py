@@ -1,0 +1,70 @@
+"""A worker: one process that trains one fold, and never outlives the command that started it."""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing import parent_process
+
+import torch
+
+from pipeline.config import UserError
+from pipeline.engine.run_folder import lock
+from pipeline.tracking import Journal
+from pipeline.training.fold import train_fold
+from pipeline.training.job import FoldJob
+
+ORPHAN_EXIT = 3
+LOCK_PATIENCE_S = 30.0
+
+
+def run_worker(job: FoldJob, num_threads: int) -> None:
+    """Train `job`; exit code 0 when done, 1 when it failed (the journal says why)."""
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    _redirect_output(job)
+    torch.set_num_threads(num_threads)
+    if job.device.startswith("cuda"):
+        torch.cuda.set_device(job.device)
+        torch.backends.cudnn.benchmark = True
+    try:
+        # An orphan of a killed run may need a moment to end; two must never write one folder.
+        with lock(job.fold_dir / ".lock", f"fold folder {job.fold_dir}", LOCK_PATIENCE_S):
+            train_fold(job)
+    except Exception as error:  # noqa: BLE001  (whatever ends a fold is told, by whoever it is)
+        traceback.print_exc()
+        with Journal(job.fold_dir / "journal.jsonl") as journal:
+            journal.append(
+                {
+                    "event": "failed",
+                    "error": _reason(error),
+                    "traceback": traceback.format_exc(),
+                }
+            )
+        sys.exit(1)
+
+
+def _reason(error: Exception) -> str:
+    """What a user can mend speaks for itself; anything else needs its type."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def _end_with_parent() -> None:
+    """End at once when the command's process is gone, in whatever way it ended."""
+    parent = parent_process()
+    assert parent is not None, "a worker is started by the pool"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(ORPHAN_EXIT)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _redirect_output(job: FoldJob) -> None:
+    """Keep warnings of libraries out of the parent's progress table."""
+    log = os.open(job.fold_dir / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)

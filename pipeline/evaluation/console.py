@@ -1,0 +1,94 @@
+"""The summary on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pipeline.evaluation.summary import FoldCounts, Level, MetricEntry, Summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_BINARY = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
+_MULTICLASS = ("auroc", "average_precision", "balanced_accuracy", "accuracy")
+
+
+def print_summary(summary: Summary, level: Level, console: Console) -> None:
+    """Print one row a fold and a last row over folds, and below it what each value is.
+
+    At most 80 columns; plain ASCII where the console is no terminal.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    entries = summary[level]
+    if entries is None:
+        console.print(f"No {level}-level metrics.")
+        return
+    shown = {
+        name: entries[name] for name in (_BINARY if len(summary["classes"]) == 2 else _MULTICLASS)
+    }
+    gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
+    columns = _count_columns(summary, level) | {
+        name: [_score(value, gap) for value in (*entry["per_fold"], entry["value"])]
+        for name, entry in shown.items()
+    }
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        words = name.split("_")
+        rule = "-" * max(map(len, words))
+        table.add_column("\n".join([*words, rule]), justify="right", vertical="bottom")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    console.print(Text(f"Test results, {level} level", style="bold"))
+    console.print(table)
+    for line in _notes(summary, level, shown, gap):
+        console.print(Text(line))
+
+
+def _count_columns(summary: Summary, level: Level) -> dict[str, list[str]]:
+    """Fold numbers and counts: a value a fold, then the one over folds."""
+    num = summary["num"]
+    columns = {
+        "fold": [*(str(fold["fold"]) for fold in num["per_fold"]), "all"],
+        "patients": [str(count["patients"]) for count in (*num["per_fold"], num)],
+        "images": [str(count["images"]) for count in (*num["per_fold"], num)],
+    }
+    if len(summary["classes"]) == 2:
+        positives = [_per_class(fold, level)[summary["classes"][1]] for fold in num["per_fold"]]
+        columns["positive"] = [str(count) for count in (*positives, sum(positives))]
+    return columns
+
+
+def _per_class(fold: FoldCounts, level: Level) -> dict[str, int]:
+    counts = fold["patients_per_class"] if level == "patient" else fold["images_per_class"]
+    assert counts is not None, "a summary with patient metrics has patient counts"
+    return counts
+
+
+def _score(value: float | None, gap: str) -> str:
+    return gap if value is None else f"{value:.3f}"
+
+
+def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap: str) -> list[str]:
+    """Say what the last row is, what positive means, and why values are missing."""
+    notes = []
+    by_how: dict[str, list[str]] = {}
+    for name, entry in shown.items():
+        by_how.setdefault(entry["how"], []).append(name)
+    for how, names in by_how.items():
+        notes.append(f"all: {how} for {', '.join(names)}")
+    if len(summary["classes"]) == 2:
+        notes.append(f"positive: {level}s labelled {summary['classes'][1]}")
+    by_num: dict[int, list[str]] = {}
+    for name, entry in shown.items():
+        if entry["num_missing"]:
+            by_num.setdefault(entry["num_missing"], []).append(name)
+    num_folds = len(summary["num"]["per_fold"])
+    for num_missing, names in by_num.items():
+        notes.append(
+            f"{gap}: {', '.join(names)} not defined in {num_missing} of {num_folds} folds, "
+            f"whose test {level}s lack a class; a mean over the other folds would mislead"
+        )
+    return notes

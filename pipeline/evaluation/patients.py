@@ -1,0 +1,96 @@
+"""From image predictions to patient predictions."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.config import UserError
+from pipeline.evaluation.predictions import prob_columns
+
+Aggregate = Literal["mean", "max"]
+PatientLabel = Literal["same", "worst", "majority", "none"]
+
+
+def per_patient(
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    aggregate: Aggregate,
+    patient_label: PatientLabel,
+) -> pd.DataFrame | None:
+    """Return one row per (fold, patient_id): label, prob_*, num_images; None for label "none".
+
+    `aggregate`: "mean" of the image probabilities; "max" lets one positive image make the patient
+    positive (with more than two classes: each class's largest, scaled to sum 1).
+    `patient_label`: "same" raises UserError where a patient's images disagree; "worst" is the
+    label latest in `classes`; "majority" the most frequent, of equals the later class.
+    """
+    _check_setting("evaluation.aggregate", aggregate, get_args(Aggregate))
+    _check_setting("evaluation.patient_label", patient_label, get_args(PatientLabel))
+    if patient_label == "none":
+        return None
+    table = table.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
+    changes = (table[["fold", "patient_id"]] != table[["fold", "patient_id"]].shift()).any(axis=1)
+    starts = np.flatnonzero(changes)  # (P,) first row of each patient
+    patients = table.loc[starts, ["fold", "patient_id"]].reset_index(drop=True)
+    labels = _patient_labels(table, starts, patients["patient_id"], classes, patient_label)
+    probabilities = _aggregate(table[prob_columns(classes)].to_numpy(), starts, aggregate)
+    patients["label"] = [classes[code] for code in labels]
+    patients[prob_columns(classes)] = probabilities
+    patients["num_images"] = np.diff(starts, append=len(table))
+    return patients
+
+
+def _aggregate(
+    probabilities: NDArray[np.float64], starts: NDArray[np.intp], aggregate: Aggregate
+) -> NDArray[np.float64]:
+    """(N, C) image probabilities -> (P, C)."""
+    if aggregate == "mean":
+        num_images = np.diff(starts, append=len(probabilities))
+        means: NDArray[np.float64] = np.add.reduceat(probabilities, starts) / num_images[:, None]
+        return means
+    largest = np.maximum.reduceat(probabilities, starts)
+    if largest.shape[1] == 2:
+        return np.column_stack([1 - largest[:, 1], largest[:, 1]])
+    scaled: NDArray[np.float64] = largest / largest.sum(axis=1, keepdims=True)
+    return scaled
+
+
+def _patient_labels(
+    table: pd.DataFrame,
+    starts: NDArray[np.intp],
+    names: pd.Series,
+    classes: Sequence[str],
+    rule: PatientLabel,
+) -> NDArray[np.intp]:
+    """Return a class index per patient, (P,)."""
+    one_hot = table["label"].to_numpy(dtype=object)[:, None] == np.asarray(classes, dtype=object)
+    counts = np.add.reduceat(one_hot.astype(np.int64), starts)  # (P, C)
+    if rule == "same":
+        _check_one_label(counts, names, classes)
+    votes = counts if rule == "majority" else (counts > 0).astype(np.int64)
+    latest_first: NDArray[np.intp] = votes[:, ::-1].argmax(axis=1)
+    return len(classes) - 1 - latest_first
+
+
+def _check_one_label(counts: NDArray[np.int64], names: pd.Series, classes: Sequence[str]) -> None:
+    mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
+    if not mixed.size:
+        return
+    examples = [
+        f"{names.iloc[row]!r} ({', '.join(np.asarray(classes)[counts[row] > 0])})"
+        for row in mixed[:3]
+    ]
+    raise UserError(
+        f"evaluation.patient_label=same: {mixed.size} of {len(names)} patients have images with "
+        f"different labels, e.g. {', '.join(examples)}. Choose evaluation.patient_label=worst (the "
+        f"label latest in {list(classes)}), majority (the most frequent) or none (no patient-level "
+        f"metrics)."
+    )
+
+
+def _check_setting(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")

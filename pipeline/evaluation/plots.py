@@ -1,0 +1,150 @@
+"""Plots as PNG files, drawn without pyplot: no global state, no display needed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.atomic_file import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MAX_MARKED_EPOCHS = 25
+_MAX_LEGEND_ROWS = 16
+_MAX_LEGEND_FOLDS = 45
+_TRAIN: dict[str, Any] = {"linestyle": "-", "marker": "."}
+_VAL: dict[str, Any] = {"linestyle": "--", "marker": "x", "markersize": 5}
+_LABEL_WIDTH = 22  # characters
+
+History = Sequence[Mapping[str, Any]]
+"""One fold's epochs in order, each with "epoch" and "metrics"."""
+
+
+def plot_learning_curves(
+    histories: Mapping[int, History],
+    best_epochs: Mapping[int, int],
+    select_by: str,
+    path: Path,
+) -> None:
+    """Draw losses (train solid, val dashed) and the selecting metric, one colour a fold.
+
+    `histories` and `best_epochs` are keyed by fold. Where a loss selects, the second panel shows
+    val/auroc if there is any.
+    """
+    from matplotlib.figure import Figure
+
+    has_auroc = any("val/auroc" in row["metrics"] for rows in histories.values() for row in rows)
+    metric = "val/auroc" if select_by == "val/loss" and has_auroc else select_by
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    losses, selection = figure.subplots(1, 2)
+    colors = _fold_colors(len(histories))
+    for (fold, history), color in zip(sorted(histories.items()), colors, strict=True):
+        best = best_epochs.get(fold)
+        _curve(losses, history, "train/loss", {"color": color, **_TRAIN})
+        _curve(losses, history, "val/loss", {"color": color, **_VAL}, best)
+        _curve(selection, history, metric, {"color": color, **_VAL, "linestyle": "-"}, best)
+    _label_axes(losses, "loss")
+    _label_axes(selection, metric)
+    _fold_legend(figure, sorted(histories), colors)
+    _save(figure, path)
+
+
+def plot_confusion(
+    matrix: NDArray[np.int64], classes: Sequence[str], title: str, path: Path
+) -> None:
+    """Draw counts and row percentages of a confusion matrix (C, C), rows = true."""
+    from matplotlib.figure import Figure
+
+    size = len(classes)
+    totals = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.maximum(totals, 1)
+    figure = Figure(figsize=(size, size))  # an inch a cell; saving makes room for the labels
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [
+        "\n".join(wrap(name, _LABEL_WIDTH, max_lines=3, placeholder=" ...")) for name in classes
+    ]
+    ticks = np.arange(size)
+    # `parse_math`: a class name may contain $
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(ticks, names, parse_math=False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title("\n".join(wrap(title, 24 + 8 * size)), parse_math=False)
+    for (row, column), count in np.ndenumerate(matrix):
+        share = f"{shares[row, column]:.1%}" if totals[row, 0] else "\N{EN DASH}"
+        color = "white" if shares[row, column] > 0.7 else "black"
+        axes.text(column, row, f"{count}\n{share}", color=color, ha="center", va="center")
+    _save(figure, path)
+
+
+def _curve(
+    axes: Axes,
+    history: History,
+    metric: str,
+    style: Mapping[str, Any],
+    best_epoch: int | None = None,
+) -> None:
+    """Draw a metric over epochs, with gaps where it is missing; a ring marks the best epoch."""
+    epochs = [row["epoch"] for row in history]
+    found = [row["metrics"].get(metric) for row in history]
+    values = [np.nan if value is None else value for value in found]
+    lines = axes.plot(epochs, values, linewidth=1.3, **style)
+    if len(epochs) > _MAX_MARKED_EPOCHS:
+        lines[0].set_marker("")
+    if best_epoch is not None and best_epoch in epochs:
+        best = values[epochs.index(best_epoch)]
+        axes.plot(best_epoch, best, "o", markersize=10, fillstyle="none", color=style["color"])
+
+
+def _label_axes(axes: Axes, metric: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.grid(alpha=0.3)
+    if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "cannot be computed", transform=axes.transAxes, ha="center")
+
+
+def _fold_colors(num_folds: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    if num_folds <= 10:
+        return [colormaps["tab10"](index) for index in range(num_folds)]
+    return list(colormaps["turbo"](np.linspace(0.05, 0.95, num_folds)))
+
+
+def _fold_legend(figure: Figure, folds: Sequence[int], colors: Sequence[Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    if len(folds) > _MAX_LEGEND_FOLDS:
+        folds, colors = [], []
+    handles = [
+        Line2D([], [], label="train", color="black", **_TRAIN),
+        Line2D([], [], label="val", color="black", **_VAL),
+        Line2D([], [], label="chosen epoch", color="black", marker="o", fillstyle="none", ls=""),
+        *(
+            Line2D([], [], label=f"fold {fold}", color=color, linewidth=2.5)
+            for fold, color in zip(folds, colors, strict=True)
+        ),
+    ]
+    num_columns = -(-len(handles) // _MAX_LEGEND_ROWS)
+    figure.legend(handles=handles, loc="outside right upper", ncols=num_columns, frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    # "tight": nothing is cut off. No software tag: the same plot has the same bytes
+    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
+    replace_file(path, buffer.getvalue())

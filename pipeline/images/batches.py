@@ -1,0 +1,62 @@
+"""Batches: one gather from the packed array, normalised, on the device."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.images.packed import Normalisation, PackedImages
+
+GPU_SHARE = 0.5
+"""Largest share of a GPU's free memory that the packed array may take."""
+
+
+@dataclass(frozen=True)
+class BatchSource:
+    """The packed array where gathering is cheapest: on the GPU when it fits, else memory-mapped.
+
+    `mean` and `std` are (1, C, 1, ...) on the device.
+    """
+
+    pixels: Tensor
+    mean: Tensor
+    std: Tensor
+    device: torch.device
+
+    @classmethod
+    def open(
+        cls, images: PackedImages, normalisation: Normalisation, device: torch.device
+    ) -> "BatchSource":
+        pixels = _mapped(images)
+        if device.type == "cuda" and _fits(pixels, device):
+            pixels = pixels.to(device)
+        shape = (1, -1, *[1] * len(images.spatial_shape))
+        return cls(
+            pixels=pixels,
+            mean=torch.tensor(normalisation.mean, dtype=torch.float32, device=device).view(shape),
+            std=torch.tensor(normalisation.std, dtype=torch.float32, device=device).view(shape),
+            device=device,
+        )
+
+    def on_cpu(self) -> "BatchSource":
+        """The same source for loader workers, which must not touch a GPU."""
+        cpu = torch.device("cpu")
+        return BatchSource(self.pixels.cpu(), self.mean.cpu(), self.std.cpu(), cpu)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(B,) row numbers on the CPU -> (B, C, ...) float32 on the device, mean 0 and SD 1."""
+        picked = self.pixels.index_select(0, rows.to(self.pixels.device))
+        images = picked.to(self.device, non_blocking=True).to(torch.float32)
+        return images.sub_(self.mean).div_(self.std)
+
+
+def _mapped(images: PackedImages) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # read-only memory; we never write into it
+        return torch.from_numpy(images.array)
+
+
+def _fits(pixels: Tensor, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return pixels.nbytes < GPU_SHARE * free

@@ -1,0 +1,33 @@
+"""SHA-256 of many files, remembered between runs as long as a file's stamp stays the same."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pipeline.manifest.files import file_digest, file_stamp
+
+
+def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
+    """Digests in the order of `paths`; only files that may have changed are read."""
+    memory = _recall(memory_path)
+    names = [str(path.resolve()) for path in paths]
+    stamps = [file_stamp(path) for path in paths]
+    changed = [i for i, (n, s) in enumerate(zip(names, stamps, strict=True))
+               if memory.get(n, ("", ""))[0] != s]  # fmt: skip
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
+        fresh = pool.map(file_digest, [paths[i] for i in changed])
+        memory |= {names[i]: (stamps[i], digest) for i, digest in zip(changed, fresh, strict=True)}
+    if changed:
+        temporary = memory_path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(memory))
+        temporary.replace(memory_path)
+    return [memory[name][1] for name in names]
+
+
+def _recall(memory_path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {name: (stamp, digest) for name, (stamp, digest)
+                in json.loads(memory_path.read_text()).items()}  # fmt: skip
+    except (FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
+        return {}

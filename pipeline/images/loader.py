@@ -1,0 +1,75 @@
+"""A user's own random MONAI transforms: per sample, in loader workers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.config import AugmentConfig
+from pipeline.images.batches import BatchSource
+from pipeline.targets import build
+
+
+class _Samples(Dataset[Tensor]):
+    """Indexed by (row, seed), so that a sample's draws depend on neither worker nor order."""
+
+    def __init__(self, source: BatchSource, transforms: Compose) -> None:
+        self.source = source
+        self.transforms = transforms
+
+    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+        row, seed = key
+        image = self.source.gather(torch.tensor([row]))[0]
+        self.transforms.set_random_state(seed=seed)
+        return torch.as_tensor(np.asarray(self.transforms(image)))
+
+
+class _Keys:
+    """A batch sampler whose list of batches is set anew each epoch."""
+
+    batches: list[list[tuple[int, int]]]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+@dataclass(frozen=True)
+class RandomTransforms:
+    """Batches of normalised, transformed samples; the workers live as long as the fold."""
+
+    loader: DataLoader[Tensor]
+    keys: _Keys
+    device: torch.device
+
+    @classmethod
+    def open(
+        cls, source: BatchSource, config: AugmentConfig, num_workers: int
+    ) -> "RandomTransforms":
+        steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
+        keys = _Keys()
+        options: dict[str, Any] = {"multiprocessing_context": "fork"} if num_workers else {}
+        loader = DataLoader(
+            _Samples(source.on_cpu(), Compose(steps)),
+            batch_sampler=keys,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=source.device.type == "cuda",
+            **options,
+        )
+        return cls(loader, keys, source.device)
+
+    def batches(self, rows: list[Tensor], seed: int) -> Iterator[Tensor]:
+        """(B, C, ...) for each (B,) of `rows`, on the device."""
+        num_samples = sum(map(len, rows))
+        seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
+        self.keys.batches = [[(int(row), next(seeds)) for row in batch] for batch in rows]
+        for images in self.loader:
+            yield images.to(self.device, non_blocking=True)

@@ -1,0 +1,42 @@
+"""Which training samples an epoch draws, and what that does to the classes. Imports no torch."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Balance = Literal["none", "class", "patient", "class_patient"]
+
+
+def sampling_weights(
+    labels: NDArray[np.int64], patients: NDArray[np.int64], balance: Balance
+) -> NDArray[np.float64]:
+    """(N,) probability of each sample to be drawn; sums to 1.
+
+    class: every class equally often. patient: every patient equally often. class_patient: every
+    class equally often, and within a class every patient: 1 / (C * P_c * m_pc), where P_c patients
+    have class c and patient p has m_pc images of it.
+    """
+    if balance == "none":
+        weights = np.ones(len(labels))
+    elif balance == "class":
+        weights = 1.0 / np.bincount(labels)[labels]
+    elif balance == "patient":
+        weights = 1.0 / np.bincount(patients)[patients]
+    else:
+        pairs, pair_of, num_images = np.unique(
+            np.stack([labels, patients]), axis=1, return_inverse=True, return_counts=True
+        )
+        num_patients = np.bincount(pairs[0])
+        weights = 1.0 / (num_patients[labels] * num_images[pair_of.ravel()])
+    normalised: NDArray[np.float64] = weights / weights.sum()
+    return normalised
+
+
+def draw_epoch(
+    weights: NDArray[np.float64], balance: Balance, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """(N,) positions of one epoch: a permutation, or N balanced draws with replacement."""
+    if balance == "none":
+        return generator.permutation(len(weights))
+    return generator.choice(len(weights), size=len(weights), p=weights)

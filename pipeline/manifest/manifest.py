@@ -1,0 +1,83 @@
+"""The table of samples that everything else is built on."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.config import UserError, fingerprint
+
+PROBLEMS_SHOWN = 50
+
+
+class ManifestError(UserError):
+    """Every problem of a manifest at once."""
+
+    def __init__(self, path: Path | str, problems: list[str], hint: str = "") -> None:
+        shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+        hidden = len(problems) - len(shown)
+        more = [f"  and {hidden} more"] if hidden else []
+        advice = [f"  hint: {hint}"] if hint else []
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"manifest {path}: {count}", *shown, *more, *advice]))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Samples in canonical order (patient id, then image path), whatever the CSV's row order.
+
+    `table` has the columns patient_id, image_path, label, group, line, and every other column
+    of the CSV as text; its index is 0..N-1. Rows with one `group` must stay together.
+    """
+
+    path: Path
+    image_root: Path
+    classes: tuple[str, ...]
+    table: pd.DataFrame
+    num_left_out: int = 0
+    """Rows without a label that were left out on request."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def patients(self) -> tuple[str, ...]:
+        """All patient ids, sorted."""
+        return tuple(sorted(self.table["patient_id"].unique()))
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) class index of each sample."""
+        index = pd.Index(self.classes).get_indexer(pd.Index(self.table["label"]))
+        return np.asarray(index, dtype=np.int64)
+
+    @cached_property
+    def image_files(self) -> list[Path]:
+        """(N,) where each sample's image lies."""
+        return [self.image_root / path for path in self.table["image_path"]]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of what a plan depends on: patients, images, labels, groups, classes."""
+        rows = self.table[["patient_id", "image_path", "label", "group"]]
+        return fingerprint([list(self.classes), rows.to_numpy().tolist()])
+
+    def of(self, patients: Collection[str]) -> NDArray[np.int64]:
+        """Row numbers of the samples of `patients`, ascending."""
+        return np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
+
+    def num_per_class(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(C,) images of each class among `rows`."""
+        counts = np.bincount(self.labels[rows], minlength=len(self.classes))
+        return counts.astype(np.int64)
+
+    def num_patients_per_class(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(C,) patients that have at least one image of each class among `rows`."""
+        part = self.table.iloc[rows]
+        counts = part.groupby("label", observed=True)["patient_id"].nunique()
+        return np.array([int(counts.get(c, 0)) for c in self.classes], dtype=np.int64)

@@ -1,0 +1,17 @@
+"""Folds that never share a patient: dealt, proved, saved, loaded again."""
+
+from pipeline.splits.folds import Fold, LeakageError, Part, Plan
+from pipeline.splits.kfold import plan_folds
+from pipeline.splits.plan_file import load_plan, save_plan
+from pipeline.splits.quality import missing_classes
+
+__all__ = [
+    "Fold",
+    "LeakageError",
+    "Part",
+    "Plan",
+    "load_plan",
+    "missing_classes",
+    "plan_folds",
+    "save_plan",
+]

@@ -1,0 +1,64 @@
+"""What a plan's parts hold, and which class is missing where."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.manifest import Manifest
+from pipeline.splits.folds import PARTS, Part, Plan
+
+
+@dataclass(frozen=True)
+class PartCounts:
+    """What one part of one fold holds; the arrays are (C,), one entry a class."""
+
+    fold: int
+    part: Part
+    num_patients: int
+    num_images: int
+    patients_per_class: NDArray[np.int64]
+    images_per_class: NDArray[np.int64]
+
+
+def count_parts(plan: Plan, manifest: Manifest) -> Iterator[PartCounts]:
+    """The counts of every part of every fold, in order."""
+    for fold in plan.folds:
+        for part in PARTS:
+            rows = manifest.of(fold.of(part))
+            yield PartCounts(
+                fold=fold.index,
+                part=part,
+                num_patients=len(fold.of(part)),
+                num_images=len(rows),
+                patients_per_class=manifest.num_patients_per_class(rows),
+                images_per_class=manifest.num_per_class(rows),
+            )
+
+
+def missing_classes(plan: Plan, manifest: Manifest) -> list[tuple[int, Part, str]]:
+    """Every (fold, part, class) where a part holds no image of a class."""
+    return [
+        (counts.fold, counts.part, manifest.classes[c])
+        for counts in count_parts(plan, manifest)
+        for c in np.flatnonzero(counts.images_per_class == 0)
+    ]
+
+
+def worst_deviation(plan: Plan, manifest: Manifest) -> dict[str, float]:
+    """Largest distance of a block's class share from the whole set's, for images and patients."""
+    tests = [counts for counts in count_parts(plan, manifest) if counts.part == "test"]
+    images = np.array([counts.images_per_class for counts in tests], dtype=float)
+    patients = np.array([counts.patients_per_class for counts in tests], dtype=float)
+    num_patients = np.array([[counts.num_patients] for counts in tests], dtype=float)
+    image_share = images / images.sum(axis=1, keepdims=True)
+    patient_share = patients / num_patients
+    return {
+        "image_share": _largest(image_share, images.sum(axis=0) / images.sum()),
+        "patient_share": _largest(patient_share, patients.sum(axis=0) / num_patients.sum()),
+    }
+
+
+def _largest(shares: NDArray[np.float64], whole: NDArray[np.float64]) -> float:
+    return float(np.abs(shares - whole).max())

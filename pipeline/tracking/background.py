@@ -1,0 +1,101 @@
+"""The mirror in one thread beside the training, which never waits for it and never fails by it."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.tracking.mirror import Mirror, Status
+
+
+class BackgroundMirror:
+    """Mirrors a run folder while the `with` block runs; everything mlflow happens in its thread.
+
+    The thread waits `interval_s` seconds between rounds, `retry_s` after an error. Errors are told
+    once, through `warn`, which is called from the thread.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        warn: Callable[[str], None],
+        interval_s: float = 1.0,
+        retry_s: float = 5.0,
+    ) -> None:
+        self._run_dir = run_dir
+        self._warn = warn
+        self._interval_s = interval_s
+        self._retry_s = retry_s
+        self._closing = threading.Event()
+        self._status: Status = "FINISHED"
+        self._error = ""
+        self._warned = False
+        self._is_complete = False
+        self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close("FINISHED")
+        else:
+            self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
+
+    def close(self, status: Status, timeout_s: float = 60.0) -> str | None:
+        """Mirror the rest, set the statuses and wait for it at most `timeout_s` seconds.
+
+        Returns (and warns with) how to finish later if MLflow does not have everything, None if
+        it has. Only the first call counts.
+        """
+        if self._closing.is_set():
+            return None
+        self._status = status
+        self._closing.set()
+        self._thread.join(timeout_s)
+        if self._is_complete:
+            return None
+        reason = self._error or f"MLflow did not take everything within {timeout_s:g} s."
+        message = (
+            f"MLflow is behind the run folder, nothing is lost. {reason} "
+            f"To complete it later: python -m pipeline.sync run_dir={self._run_dir}"
+        )
+        self._warn(message)
+        return message
+
+    def _run(self) -> None:
+        mirror: Mirror | None = None
+        begun = False
+        while not self._is_complete:
+            is_last = self._closing.is_set()
+            try:
+                mirror = mirror or Mirror(self._run_dir)
+                if not begun:
+                    mirror.begin()
+                    begun = True
+                if is_last:
+                    mirror.finish(self._status)
+                    self._is_complete = True
+                else:
+                    mirror.catch_up()
+                self._error = ""
+            except Exception as error:  # noqa: BLE001  (tracking never harms the training)
+                self._tell(error)
+            if is_last:
+                break
+            self._closing.wait(self._retry_s if self._error else self._interval_s)
+        if mirror is not None:
+            mirror.close()
+
+    def _tell(self, error: Exception) -> None:
+        self._error = str(error) or type(error).__name__
+        if not self._warned and not self._closing.is_set():
+            self._warned = True
+            self._warn(f"{self._error} The training goes on; the mirror keeps trying.")

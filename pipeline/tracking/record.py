@@ -1,0 +1,81 @@
+"""tracking.json: what the MLflow runs of a run folder are called and described by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.config import UserError
+from pipeline.tracking.json_file import read_json, write_json
+from pipeline.tracking.uri import absolute_tracking_uri
+
+FILE_NAME = "tracking.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRecord:
+    """The manifest, as MLflow's dataset input."""
+
+    name: str
+    path: str
+    digest: str
+    """Hash of the manifest; MLflow keeps its first 36 characters."""
+    num_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Everything MLflow shows that is not a journal or a result; written once by the parent."""
+
+    uri: str
+    """As absolute_tracking_uri returns it."""
+    experiment: str
+    run_name: str
+    started: float
+    """Unix seconds of the first start of this run folder."""
+    tags: Mapping[str, str]
+    """Set on the parent run and on every fold's run."""
+    params: Mapping[str, str]
+    """The flattened settings; logged to the parent run and to every fold's run."""
+    fold_params: Sequence[Mapping[str, str]]
+    """What only fold i has (patients and images per part), one mapping per fold of the plan."""
+    dataset: DatasetRecord
+
+    def __post_init__(self) -> None:
+        assert self.uri == absolute_tracking_uri(self.uri), f"{self.uri} is not absolute"
+        assert self.fold_params, "a cross-validation has folds"
+
+    @property
+    def num_folds(self) -> int:
+        """Folds of the plan, trained or not."""
+        return len(self.fold_params)
+
+    def save(self, run_dir: Path) -> None:
+        """Write run_dir/tracking.json; the first start's time is kept when it exists already."""
+        path = run_dir / FILE_NAME
+        started = self.load(run_dir).started if path.exists() else self.started
+        write_json(path, asdict(self) | {"started": started})
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Self:
+        """Read run_dir/tracking.json.
+
+        Raises:
+            UserError: it is missing or does not hold a record.
+        """
+        path = run_dir / FILE_NAME
+        if not path.exists():
+            raise UserError(
+                f"{path} is missing: expected the run folder of a cross-validation that was "
+                "started with tracking on."
+            )
+        try:
+            return TypeAdapter(cls).validate_python(read_json(path))
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                for problem in error.errors()
+            )
+            raise UserError(f"{path}: {problems}.") from error

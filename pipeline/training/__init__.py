@@ -1,0 +1,1 @@
+"""One fold: build, loop, checkpoint, resume, and the test part opened once."""

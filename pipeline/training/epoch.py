@@ -1,0 +1,125 @@
+"""The loop: one pass over the train part, and predictions for any part."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config import UserError
+from pipeline.images.augment import augment_batch
+from pipeline.images.batches import BatchSource
+from pipeline.images.loader import RandomTransforms
+from pipeline.images.sampler import draw_epoch, sampling_weights
+from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.learner import Learner, seed_everything
+
+REPORT_EVERY_S = 10.0
+EVAL_BATCH = 256
+
+Report = Callable[[int, int, float], None]
+"""Told (images done, images of the epoch, images per second) every few seconds."""
+
+
+@dataclass(frozen=True)
+class TrainPart:
+    """The train part of a fold, ready to be drawn from."""
+
+    job: FoldJob
+    source: BatchSource
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float64]
+    labels: Tensor
+    transforms: RandomTransforms | None
+
+    @classmethod
+    def of(cls, job: FoldJob, source: BatchSource) -> "TrainPart":
+        rows = job.rows("train")
+        patients = np.unique(job.manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)
+        config = job.config
+        return cls(
+            job=job,
+            source=source,
+            rows=rows,
+            weights=sampling_weights(
+                job.manifest.labels[rows], patients[1], config.sampler.balance
+            ),
+            labels=torch.from_numpy(job.manifest.labels).to(source.device),
+            transforms=RandomTransforms.open(source, config.augment, config.engine.loader_workers)
+            if config.augment.transforms
+            else None,
+        )
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Augmented images (B, C, ...) and labels (B,) of one epoch, on the device."""
+        config, fold = self.job.config, self.job.fold.index
+        seed = seed_for(config.training.seed, fold, epoch)
+        order = draw_epoch(self.weights, config.sampler.balance, np.random.default_rng(seed))
+        rows = _split(self.rows[order], config.training.batch_size)
+        if self.transforms is not None:
+            images = self.transforms.batches(rows, seed)
+        else:
+            generator = torch.Generator(self.source.device).manual_seed(seed)
+            images = (
+                augment_batch(self.source.gather(batch), config.augment, generator)
+                for batch in rows
+            )
+        for batch, picture in zip(rows, images, strict=True):
+            yield picture, self.labels[batch.to(self.labels.device)]
+
+
+def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
+    """One pass over the train part; returns the mean loss.
+
+    Raises:
+        UserError: when the loss is not finite.
+    """
+    learner.network.train()
+    seed_everything(seed_for(part.job.config.training.seed, part.job.fold.index, epoch, purpose=2))
+    total = torch.zeros((), device=learner.device)
+    done, started = 0, time.monotonic()
+    last_report = started
+    for images, labels in part.batches(epoch):
+        with learner.autocast():
+            loss = learner.loss(learner.network(images), labels)
+        learner.optimizer.zero_grad(set_to_none=True)
+        learner.scaler.scale(loss).backward()
+        learner.scaler.step(learner.optimizer)
+        learner.scaler.update()
+        total += loss.detach() * len(labels)
+        done += len(labels)
+        if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
+            report(done, len(part.rows), done / (now - started))
+            last_report = now
+    mean = float(total) / done
+    if not np.isfinite(mean):
+        raise UserError(
+            f"the training loss is {mean} in epoch {epoch}: try a smaller optimizer.lr, or "
+            "training.precision=float32."
+        )
+    return mean
+
+
+@torch.inference_mode()
+def predict(
+    learner: Learner, source: BatchSource, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], Tensor]:
+    """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order."""
+    learner.network.eval()
+    logits = []
+    for batch in _split(rows, EVAL_BATCH):
+        with learner.autocast():
+            logits.append(learner.network(source.gather(batch)).float())
+    everything = torch.cat(logits)
+    return everything.softmax(dim=1).cpu().numpy(), everything
+
+
+def _split(rows: NDArray[np.int64], size: int) -> list[Tensor]:
+    """`rows` in batches; a last batch of one joins its neighbour, for batch norm needs two."""
+    batches = list(torch.split(torch.from_numpy(rows), size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches

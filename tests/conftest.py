@@ -1,0 +1,65 @@
+"""Fixtures that every test may use: a small cohort on disk."""
+
+import csv
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.config import ColumnsConfig, ManifestConfig
+
+
+@pytest.fixture
+def make_cohort(tmp_path: Path) -> Callable[..., ManifestConfig]:
+    """A function that writes `<name>/manifest.csv` and its PNGs, and returns the settings to read.
+
+        config = make_cohort({"P1": ["healthy", "healthy"], "P2": ["lesion"]})
+        manifest = read_manifest(config)
+
+    `patients` maps each patient id to the labels of its images, in order; `sites` (optional) maps
+    each patient id to its site. Images are size x size grey PNGs, all different: a patient's own
+    shade, noise, and a centre that is brighter the later the label comes in sorted order, so that
+    a network can learn the classes. Rows stand in the order given; image i of P1 is
+    `images/P1_0i.png`. Call it again with another `name` for a second cohort.
+    """
+
+    def make(
+        patients: Mapping[str, Sequence[str]],
+        sites: Mapping[str, str] | None = None,
+        size: int = 16,
+        name: str = "cohort",
+    ) -> ManifestConfig:
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        classes = sorted({label for labels in patients.values() for label in labels})
+        rows = [["patient_id", "image_path", "label", *(["site"] if sites else [])]]
+        for patient, labels in patients.items():
+            for i, label in enumerate(labels):
+                path = f"images/{patient}_{i:02d}.png"
+                pixels = _pixels(patient, i, classes.index(label) / len(classes), size)
+                Image.fromarray(pixels).save(folder / path)
+                rows.append([patient, path, label, *([sites[patient]] if sites else [])])
+        with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+        return ManifestConfig(
+            name=name,
+            path=str(folder / "manifest.csv"),
+            columns=ColumnsConfig(site="site" if sites else None),
+            task="multiclass" if len(classes) > 2 else "binary",
+        )
+
+    return make
+
+
+def _pixels(patient: str, image: int, signal: float, size: int) -> NDArray[np.uint8]:
+    """(size, size); `signal` from 0 to 1 is how bright the centre is."""
+    own = np.random.default_rng(zlib.crc32(patient.encode()))
+    noise = np.random.default_rng([zlib.crc32(patient.encode()), image])
+    pixels = 40 + 40 * own.random() + 20 * noise.random((size, size))
+    middle = slice(size // 3, size - size // 3)
+    pixels[middle, middle] += 150 * signal
+    return pixels.astype(np.uint8)

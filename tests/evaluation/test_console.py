@@ -1,0 +1,128 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from pipeline.evaluation import print_summary, summarise
+
+
+def table_of(classes, num_folds, size=8):
+    generator = np.random.default_rng(0)
+    tables = []
+    for fold in range(num_folds):
+        probabilities = generator.dirichlet(np.ones(len(classes)), size)
+        table = pd.DataFrame(
+            {
+                "fold": fold,
+                "patient_id": [f"{fold}-{row}" for row in range(size)],
+                "label": [classes[row % len(classes)] for row in range(size)],
+                "predicted": np.array(classes)[probabilities.argmax(axis=1)],
+            }
+        )
+        table[[f"prob_{name}" for name in classes]] = probabilities
+        tables.append(table)
+    return pd.concat(tables)
+
+
+def printed(table, classes, level="image", **terminal):
+    patient = table if level == "patient" else None
+    summary = summarise({"image": table, "patient": patient}, classes)
+    file = io.StringIO()
+    print_summary(summary, level, Console(file=file, width=80, **terminal))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("level", ["patient", "image"])
+def test_a_row_a_fold_and_one_over_folds(level):
+    text = printed(table_of(["neg", "pos"], num_folds=3), ["neg", "pos"], level)
+    rows = [line.split() for line in text.splitlines() if len(line.split()) == 9]
+    assert [row[:4] for row in rows if row[0] in "012"] == [
+        [str(fold), "8", "8", "4"] for fold in range(3)
+    ]
+    assert [row[:4] for row in rows if row[0] == "all"] == [["all", "24", "24", "12"]]
+    assert f"{level} level" in text
+    assert f"positive: {level}s labelled pos" in text
+
+
+def test_values_are_those_of_the_summary():
+    table = table_of(["neg", "pos"], num_folds=2)
+    summary = summarise({"image": table}, ["neg", "pos"])
+    rows = [line.split() for line in printed(table, ["neg", "pos"]).splitlines()]
+    overall = next(row for row in rows if row and row[0] == "all" and len(row) == 9)
+    assert overall[4:] == [
+        f"{summary['image'][name]['value']:.3f}"
+        for name in (
+            "auroc",
+            "average_precision",
+            "balanced_accuracy",
+            "sensitivity",
+            "specificity",
+        )
+    ]
+
+
+def test_the_last_row_says_how_it_was_made_and_shows_no_spread():
+    text = printed(table_of(["neg", "pos"], num_folds=3), ["neg", "pos"])
+    assert "all: mean over folds for auroc, average_precision" in text
+    assert "all: pooled decisions for balanced_accuracy, sensitivity, specificity" in text
+    assert "±" not in text
+    assert "SD" not in text
+
+
+@pytest.mark.parametrize(
+    "classes", [["neg", "pos"], [f"class [{n}] with a name" for n in range(7)]]
+)
+def test_off_terminal_it_is_ascii_and_at_most_80_columns_wide(classes):
+    table = table_of(classes, num_folds=11)
+    table.loc[table["fold"] == 3, "label"] = classes[0]
+    text = printed(table, classes)
+    assert text.isascii()
+    table_lines = text.split("all:")[0].splitlines()
+    assert len(table_lines) >= 12
+    assert max(map(len, table_lines)) <= 80
+
+
+def test_missing_values_are_shown_and_explained():
+    table = table_of(["neg", "pos"], num_folds=3)
+    table.loc[table["fold"] == 1, "label"] = "neg"
+    text = printed(table, ["neg", "pos"])
+    flat = " ".join(text.split())
+    assert (
+        "-: auroc, average_precision, balanced_accuracy, sensitivity not defined in 1 of 3 folds, "
+        "whose test images lack a class" in flat
+    )
+    fold = next(line.split() for line in text.splitlines() if line.split()[:1] == ["1"])
+    assert fold[4:8] == ["-"] * 4
+
+
+def test_zero_is_a_value_and_nothing_missing_needs_no_explanation():
+    table = table_of(["neg", "pos"], num_folds=2).assign(predicted="neg")
+    text = printed(table, ["neg", "pos"])
+    rows = [line.split() for line in text.splitlines()]
+    overall = next(row for row in rows if row and row[0] == "all" and len(row) == 9)
+    assert overall[7:] == ["0.000", "1.000"]
+    assert "not defined" not in " ".join(text.split())
+
+
+def test_more_classes_have_no_positives_and_markup_in_names_is_harmless():
+    classes = ["[red]a[/red]", "b", "c"]
+    text = printed(table_of(classes, num_folds=2, size=9), classes)
+    assert "positive" not in text
+    assert "accuracy" in text
+    two = printed(table_of(["a", "[b]x[/b]"], num_folds=2), ["a", "[b]x[/b]"])
+    assert "labelled [b]x[/b]" in two
+
+
+def test_on_a_terminal_missing_is_a_dash():
+    table = table_of(["neg", "pos"], num_folds=2)
+    table.loc[table["fold"] == 1, "label"] = "neg"
+    assert "\N{EN DASH}" in printed(table, ["neg", "pos"], force_terminal=True)
+
+
+def test_no_patient_level_is_said():
+    file = io.StringIO()
+    summary = summarise({"image": table_of(["neg", "pos"], 2)}, ["neg", "pos"])
+    print_summary(summary, "patient", Console(file=file))
+    assert file.getvalue() == "No patient-level metrics.\n"

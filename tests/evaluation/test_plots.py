@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pipeline.evaluation import plot_confusion, plot_learning_curves
+
+
+def history(num_epochs, metrics=("train/loss", "val/loss", "val/auroc")):
+    return [
+        {"epoch": epoch, "metrics": dict.fromkeys(metrics, 1 / (epoch + 2))}
+        for epoch in range(num_epochs)
+    ]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Every figure that is saved."""
+    saved = []
+    save = Figure.savefig
+
+    def remember(figure, *args, **kwargs):
+        saved.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return saved
+
+
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize(("num_folds", "num_epochs"), [(1, 1), (5, 3), (10, 60), (60, 2)])
+def test_curves_are_drawn_for_any_number_of_folds_and_epochs(
+    tmp_path, figures, num_folds, num_epochs
+):
+    folds = {fold: history(num_epochs) for fold in range(num_folds)}
+    path = tmp_path / "plots" / "curves.png"
+    plot_learning_curves(folds, dict.fromkeys(folds, 0), "val/auroc", path)
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 400
+    losses, selection = figures[0].axes
+    assert len(losses.lines) == 3 * num_folds  # train, val, ring
+    assert len(selection.lines) == 2 * num_folds
+    assert all(tick == int(tick) for tick in losses.get_xticks())
+    if num_folds <= 10:
+        assert [f"fold {fold}" for fold in folds] == legend_of(figures[0])[3:]
+        assert len({line.get_color() for line in losses.lines}) == num_folds
+
+
+def test_the_ring_is_at_the_chosen_epoch_and_an_unfinished_fold_has_none(tmp_path, figures):
+    folds = {0: history(5), 2: history(4)}
+    plot_learning_curves(folds, {2: 3}, "val/auroc", tmp_path / "curves.png")
+    rings = [line for line in figures[0].axes[1].lines if len(line.get_xdata()) == 1]
+    assert [(ring.get_xdata()[0], ring.get_ydata()[0]) for ring in rings] == [(3, 1 / 5)]
+
+
+@pytest.mark.parametrize(
+    ("select_by", "metrics", "shown"),
+    [
+        ("val/patient/auroc", ["val/loss", "val/auroc", "val/patient/auroc"], "val/patient/auroc"),
+        ("val/loss", ["val/loss", "val/auroc"], "val/auroc"),
+        ("val/loss", ["val/loss"], "val/loss"),
+    ],
+)
+def test_the_second_panel_shows_what_selects(tmp_path, figures, select_by, metrics, shown):
+    plot_learning_curves({0: history(2, metrics)}, {0: 1}, select_by, tmp_path / "curves.png")
+    assert figures[0].axes[1].get_ylabel() == shown
+
+
+def test_missing_metrics_are_gaps_and_all_missing_is_said(tmp_path, figures):
+    rows = history(3)
+    rows[1]["metrics"]["val/auroc"] = None
+    plot_learning_curves({0: rows}, {0: 0}, "val/auroc", tmp_path / "gap.png")
+    assert np.isnan(figures[0].axes[1].lines[0].get_ydata()).tolist() == [False, True, False]
+    for row in rows:
+        row["metrics"]["val/auroc"] = None
+    plot_learning_curves({0: rows}, {0: 0}, "val/auroc", tmp_path / "none.png")
+    assert [text.get_text() for text in figures[1].axes[1].texts] == ["cannot be computed"]
+
+
+def cells_of(axes: Axes):
+    return [text.get_text().split("\n") for text in axes.texts]
+
+
+def test_confusion_shows_counts_and_row_percentages(tmp_path, figures):
+    plot_confusion(np.array([[3, 1], [0, 0]]), ["neg", "pos"], "Image level", tmp_path / "c.png")
+    axes = figures[0].axes[0]
+    assert cells_of(axes) == [
+        ["3", "75.0%"],
+        ["1", "25.0%"],
+        ["0", "\N{EN DASH}"],
+        ["0", "\N{EN DASH}"],
+    ]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    assert [text.get_color() for text in axes.texts[:2]] == ["white", "black"]
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path, figures):
+    plot_confusion(np.eye(2, dtype=int), ["$a$", "b"], "$c$", tmp_path / "confusion.png")
+    axes = figures[0].axes[0]
+    texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.title]
+    assert [text.get_text() for text in texts] == ["$a$", "b", "$a$", "b", "$c$"]
+    assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.parametrize(("size", "length"), [(2, 4), (7, 4), (2, 20)])
+def test_long_class_names_are_inside_the_picture(tmp_path, size, length):
+    classes = [f"{number} {'long name ' * length}" for number in range(size)]
+    path = tmp_path / "confusion.png"
+    plot_confusion(np.eye(size, dtype=int) * 1000, classes, "A title that goes on " * 4, path)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
+    edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert (edges == 255).all()  # a label that is cut off reaches the edge
+    assert pixels.min() < 50
+
+
+def test_the_same_plot_has_the_same_bytes(tmp_path):
+    for name in ("a.png", "b.png"):
+        plot_learning_curves({0: history(3)}, {0: 1}, "val/auroc", tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        assert "Software" not in image.info  # the library's version would differ

@@ -1,0 +1,127 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.evaluation import metrics, summarise, write_metrics
+
+CLASSES = ["neg", "pos"]
+
+
+def fold_table(fold, labels, scores, threshold=0.5):
+    scores = np.array(scores)
+    return pd.DataFrame(
+        {
+            "fold": fold,
+            "patient_id": [f"{fold}-{row // 2}" for row in range(len(labels))],
+            "label": labels,
+            "prob_neg": 1 - scores,
+            "prob_pos": scores,
+            "predicted": np.where(scores >= threshold, "pos", "neg"),
+        }
+    )
+
+
+FIRST = fold_table(0, ["neg", "neg", "pos", "pos"], [0.1, 0.2, 0.6, 0.7])
+SHIFTED = fold_table(1, ["neg", "pos", "pos", "neg"], [0.75, 0.95, 0.8, 0.85], threshold=0.9)
+ONE_CLASS = fold_table(2, ["neg", "neg"], [0.1, 0.9])
+
+
+def test_rankings_are_averaged_over_folds_not_pooled():
+    together = pd.concat([SHIFTED, FIRST])
+    entry = summarise({"image": together}, CLASSES)["image"]["auroc"]
+    assert entry == {
+        "value": (1.0 + 0.75) / 2,
+        "per_fold": [1.0, 0.75],
+        "num_missing": 0,
+        "how": "mean over folds",
+    }
+    assert entry["value"] != metrics(together, CLASSES)["auroc"]
+
+
+def test_decisions_are_pooled_not_averaged():
+    summary = summarise({"image": pd.concat([FIRST, SHIFTED, ONE_CLASS])}, CLASSES)
+    assert summary["confusion"]["image"] == [[5, 1], [1, 3]]
+    assert summary["image"]["specificity"] == {
+        "value": 5 / 6,
+        "per_fold": [1.0, 1.0, 0.5],
+        "num_missing": 0,
+        "how": "pooled decisions",
+    }
+    assert summary["image"]["balanced_accuracy"]["value"] == pytest.approx((5 / 6 + 3 / 4) / 2)
+
+
+def test_a_ranking_missing_in_one_fold_is_missing_over_folds():
+    entry = summarise({"image": pd.concat([FIRST, SHIFTED, ONE_CLASS])}, CLASSES)["image"]["auroc"]
+    assert entry["value"] is None
+    assert entry["per_fold"] == [1.0, 0.75, None]
+    assert entry["num_missing"] == 1
+
+
+def test_a_decision_missing_in_one_fold_is_still_pooled():
+    entry = summarise({"image": pd.concat([FIRST, ONE_CLASS])}, CLASSES)["image"]["sensitivity"]
+    assert (entry["value"], entry["per_fold"], entry["num_missing"]) == (1.0, [1.0, None], 1)
+
+
+def test_folds_that_were_not_run_leave_no_gap_and_counts_are_per_class():
+    image = pd.concat([ONE_CLASS, FIRST])
+    patient = pd.concat([ONE_CLASS.iloc[:1], FIRST.iloc[[0, 2]]])
+    assert summarise({"image": image, "patient": patient}, CLASSES)["num"] == {
+        "patients": 3,
+        "images": 6,
+        "per_fold": [
+            {
+                "fold": 0,
+                "patients": 2,
+                "images": 4,
+                "patients_per_class": {"neg": 1, "pos": 1},
+                "images_per_class": {"neg": 2, "pos": 2},
+            },
+            {
+                "fold": 2,
+                "patients": 1,
+                "images": 2,
+                "patients_per_class": {"neg": 1, "pos": 0},
+                "images_per_class": {"neg": 2, "pos": 0},
+            },
+        ],
+    }
+
+
+def test_folds_are_in_the_order_of_their_numbers():
+    folds = [FIRST.assign(fold=8), ONE_CLASS.assign(fold=1), SHIFTED.assign(fold=16)]
+    summary = summarise({"image": pd.concat(folds)}, CLASSES)
+    assert [fold["fold"] for fold in summary["num"]["per_fold"]] == [1, 8, 16]
+    assert summary["image"]["auroc"]["per_fold"] == [None, 1.0, 0.75]
+
+
+@pytest.mark.parametrize("tables", [{"image": FIRST}, {"image": FIRST, "patient": None}])
+def test_without_patient_labels_the_patient_level_is_null(tables):
+    summary = summarise(tables, CLASSES)
+    assert summary["patient"] is None
+    assert summary["confusion"]["patient"] is None
+    assert summary["num"]["per_fold"][0]["patients_per_class"] is None
+    assert summary["num"]["patients"] == 2
+
+
+def test_levels_of_different_folds_are_an_error():
+    with pytest.raises(RuntimeError, match="same folds"):
+        summarise({"image": pd.concat([FIRST, SHIFTED]), "patient": FIRST}, CLASSES)
+
+
+def test_the_file_is_strict_json_with_the_same_content(tmp_path):
+    summary = summarise({"image": pd.concat([FIRST, ONE_CLASS]), "patient": None}, CLASSES)
+    write_metrics(summary, tmp_path / "metrics.json")
+    text = (tmp_path / "metrics.json").read_text(encoding="utf-8")
+    assert json.loads(text) == summary
+    assert "NaN" not in text
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_nan_is_never_written(tmp_path):
+    summary = summarise({"image": FIRST}, CLASSES)
+    summary["image"]["auroc"]["value"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_metrics(summary, tmp_path / "metrics.json")
+    assert not list(tmp_path.iterdir())

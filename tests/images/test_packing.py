@@ -1,0 +1,370 @@
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from platform import node
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from monai.transforms import Compose, Resize
+from PIL import Image
+
+from pipeline.config import ImagesConfig, UserError
+from pipeline.images import packing
+from pipeline.images.packing import BrokenImagesError, pack_images
+from pipeline.images.readers import read_image
+from pipeline.manifest import Manifest
+
+RESIZE = {"_target_": "monai.transforms.Resize", "spatial_size": [12, 10]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_workers():
+    """Import monai once for all workers of this module."""
+    torch.set_num_threads(1)
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["pipeline.images.packing"])
+
+
+def manifest_of(folder, pictures):
+    """One patient an image; lines count from 2, as in a CSV with a header."""
+    for name, pixels in pictures.items():
+        Image.fromarray(pixels).save(folder / name)
+    names = sorted(pictures)
+    table = pd.DataFrame(
+        {
+            "patient_id": [f"p{i}" for i in range(len(names))],
+            "image_path": names,
+            "label": [("neg", "pos")[i % 2] for i in range(len(names))],
+            "line": np.arange(2, 2 + len(names)),
+        }
+    )
+    return Manifest(folder / "manifest.csv", folder, ("neg", "pos"), table)
+
+
+def random_pictures(num_images, shape=(15, 11), seed=0):
+    generator = np.random.default_rng(seed)
+    return {
+        f"{i:03}.png": generator.integers(0, 256, shape, dtype=np.uint8) for i in range(num_images)
+    }
+
+
+def config_of(folder, **settings):
+    cache_dir = str(folder / "cache")
+    return ImagesConfig(
+        **{"transforms": (RESIZE,), "cache_dir": cache_dir, "num_processes": 1, **settings}
+    )
+
+
+def pack(manifest, config):
+    """The packed images, and how many images were decoded for it."""
+    told = []
+    packed = pack_images(manifest, config, lambda done, of: told.append((done, of)))
+    if told:
+        assert told[-1] == (len(manifest), len(manifest))
+    return packed, told[-1][0] if told else 0
+
+
+def pixels_now(manifest, config):
+    """What reader and transforms give, without a cache."""
+    resize = Compose([Resize(**{k: v for k, v in t.items() if k != "_target_"})
+                      for t in config.transforms])  # fmt: skip
+    arrays = [
+        read_image(path, config.spatial_dims, config.num_channels)[0]
+        for path in manifest.image_files
+    ]
+    return np.stack([np.asarray(resize(torch.from_numpy(array.copy()))) for array in arrays])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_the_array_holds_what_reader_and_transforms_give_in_the_manifests_order(tmp_path, dtype):
+    manifest = manifest_of(tmp_path, random_pictures(packing.CHUNK + 3))  # more than one chunk
+    config = config_of(tmp_path, dtype=dtype, num_processes=2)
+    packed, num_decoded = pack(manifest, config)
+    expected = pixels_now(manifest, config)
+    assert num_decoded == len(manifest)
+    assert packed.array.dtype == np.dtype(dtype)
+    assert not packed.array.flags.writeable
+    assert (packed.num_channels, packed.spatial_shape) == (1, (12, 10))
+    if dtype == "uint8":
+        expected = expected.round().clip(0, 255)
+    np.testing.assert_array_equal(packed.array, expected.astype(dtype))
+
+
+def test_volumes_are_packed(tmp_path):
+    generator = np.random.default_rng(0)
+    manifest = manifest_of(tmp_path, {"a.tif": generator.integers(0, 9, (5, 4), dtype=np.uint8)})
+    pages = [Image.fromarray(generator.integers(0, 256, (5, 4), dtype=np.uint8)) for _ in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    packed, _ = pack(manifest, config_of(tmp_path, spatial_dims=3, transforms=(), num_channels=3))
+    assert packed.spatial_shape == (3, 5, 4)
+    np.testing.assert_array_equal(packed.array[0, 2], np.stack([np.asarray(p) for p in pages]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_normalisation_is_exact_and_of_the_given_rows_only(tmp_path, dtype):
+    pictures = random_pictures(7, shape=(15, 11, 3))
+    manifest = manifest_of(tmp_path, pictures)
+    packed, _ = pack(manifest, config_of(tmp_path, num_channels=3, dtype=dtype))
+    for rows in ([0, 2, 5], [1], [6, 3, 4, 0]):
+        stored = packed.array[rows].astype(np.float64)
+        fitted = packed.fit_normalisation(np.array(rows))
+        np.testing.assert_allclose(fitted.mean, stored.mean(axis=(0, 2, 3)), rtol=1e-12)
+        np.testing.assert_allclose(fitted.std, stored.std(axis=(0, 2, 3)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 7.3, 1e4, -1024.7])
+def test_a_constant_channel_is_not_divided_by_rounding(tmp_path, value):
+    manifest = manifest_of(tmp_path, random_pictures(3))
+    for path in manifest.image_files:
+        path.unlink()
+        Image.fromarray(np.full((33, 31), value, np.float32)).save(path.with_suffix(".tif"))
+    table = manifest.table.assign(image_path=["000.tif", "001.tif", "002.tif"])
+    packed, _ = pack(replace(manifest, table=table), config_of(tmp_path, transforms=()))
+    fitted = packed.fit_normalisation(np.arange(3))
+    assert fitted.mean == (pytest.approx(np.float32(value), rel=1e-9),)
+    assert fitted.std == (1.0,)
+
+
+def test_an_untouched_cache_is_opened_without_decoding(tmp_path):
+    manifest, config = manifest_of(tmp_path, random_pictures(3)), config_of(tmp_path)
+    first, _ = pack(manifest, config)
+    written = (first.path / "images.npy").stat().st_mtime_ns
+    again, num_decoded = pack(manifest, config)
+    assert (again.key, again.path, num_decoded) == (first.key, first.path, 0)
+    assert (again.path / "images.npy").stat().st_mtime_ns == written
+
+
+def test_a_changed_file_gives_another_cache_even_with_its_old_size_and_time(tmp_path):
+    pictures = {"a.tif": np.full((6, 5), 10, np.uint8), "b.tif": np.full((6, 5), 20, np.uint8)}
+    manifest, config = manifest_of(tmp_path, pictures), config_of(tmp_path, transforms=())
+    before, _ = pack(manifest, config)
+    path = tmp_path / "b.tif"
+    old = path.stat()
+    Image.fromarray(np.full((6, 5), 99, np.uint8)).save(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert path.stat().st_size == old.st_size
+    assert path.stat().st_mtime_ns == old.st_mtime_ns
+    after, num_decoded = pack(manifest, config)
+    assert (after.key != before.key, num_decoded) == (True, 2)
+    assert np.unique(after.array[1]).tolist() == [99]
+    assert np.unique(before.array[1]).tolist() == [20]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"transforms": ({**RESIZE, "spatial_size": [12, 11]},)},
+        {"transforms": ({**RESIZE, "mode": "nearest"},)},
+        {"transforms": (RESIZE, RESIZE)},
+        {"num_channels": 3},
+        {"dtype": "float16"},
+    ],
+    ids=str,
+)
+def test_a_changed_setting_gives_another_cache(tmp_path, change):
+    manifest, config = manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path)
+    before, _ = pack(manifest, config)
+    after, num_decoded = pack(manifest, replace(config, **change))
+    assert (after.key != before.key, num_decoded) == (True, 2)
+
+
+def test_the_cache_depends_on_neither_the_number_of_processes_nor_the_time_of_files(tmp_path):
+    manifest, config = manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path)
+    before, _ = pack(manifest, config)
+    os.utime(manifest.image_files[0], (1, 1))
+    after, num_decoded = pack(manifest, replace(config, num_processes=2))
+    assert (after.key, num_decoded) == (before.key, 0)
+
+
+def test_another_order_of_rows_is_another_cache(tmp_path):
+    manifest, config = manifest_of(tmp_path, random_pictures(3)), config_of(tmp_path)
+    before, _ = pack(manifest, config)
+    turned = replace(manifest, table=manifest.table.iloc[::-1].reset_index(drop=True))
+    after, _ = pack(turned, config)
+    assert after.key != before.key
+    np.testing.assert_array_equal(after.array, before.array[::-1])
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe\x00"])
+def test_a_damaged_memory_of_digests_is_forgotten(tmp_path, damage):
+    manifest, config = manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path)
+    before, _ = pack(manifest, config)
+    (tmp_path / "cache" / "digests.json").write_bytes(damage)
+    after, num_decoded = pack(manifest, config)
+    assert (after.key, num_decoded) == (before.key, 0)
+
+
+def test_all_images_that_cannot_be_used_are_listed_at_once(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(packing.CHUNK + 4))
+    files = manifest.image_files
+    files[1].write_bytes(files[1].read_bytes()[:60])
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(files[3])
+    files[packing.CHUNK + 2].write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(BrokenImagesError) as caught:
+        pack(manifest, config_of(tmp_path, transforms=()))
+    heading, *problems = str(caught.value).splitlines()
+    assert heading == f"manifest {manifest.path}: 3 image(s) cannot be used"
+    assert [problem.split(": cannot")[0].split(": has")[0] for problem in problems] == [
+        f"  line {row + 2}: patient 'p{row}': image {files[row]}"
+        for row in (1, 3, packing.CHUNK + 2)
+    ]
+    assert "cannot be decoded" in problems[0]
+    assert "has shape (1, 8, 8) after the transforms, the others (1, 15, 11)" in problems[1]
+    assert "add a resize" in problems[1]
+    assert "cannot be decoded" in problems[2]
+    assert nothing_is_cached(tmp_path)
+
+
+def test_a_manifest_without_one_usable_image_lists_them_all(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(3))
+    for path in manifest.image_files:
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(BrokenImagesError, match=r"3 image\(s\) cannot be used\n.*\n.*\n.*line 4: "):
+        pack(manifest, config_of(tmp_path))
+
+
+def test_a_long_list_of_problems_is_cut_and_counted(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(packing.PROBLEMS_SHOWN + 5))
+    for path in manifest.image_files[1:]:
+        path.write_bytes(b"")
+    with pytest.raises(BrokenImagesError, match=r"54 image\(s\)") as caught:
+        pack(manifest, config_of(tmp_path))
+    lines = str(caught.value).splitlines()
+    assert (len(lines), lines[-1]) == (packing.PROBLEMS_SHOWN + 2, "  and 4 more")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "message"),
+    [
+        ("uint8", [0, 255.51], "values from 0 to 255.51 after .* images.dtype=uint8 cannot hold"),
+        ("uint8", [-0.51, 9], "values from -0.51 to 9 after"),
+        ("float16", [0, 65536], "values up to 65536 after .* images.dtype=float16 cannot hold"),
+        ("float16", [-7e4, 0], "values up to 70000 after"),
+    ],
+)
+def test_values_that_the_dtype_cannot_hold_are_refused(tmp_path, dtype, values, message):
+    manifest = manifest_of(tmp_path, {"a.tif": np.array([values] * 2, np.float32)})
+    with pytest.raises(BrokenImagesError, match=message):
+        pack(manifest, config_of(tmp_path, transforms=(), dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "stored"),
+    [("uint8", [-0.4, 255.4], [0, 255]), ("float16", [-65504, 65504], [-65504, 65504])],
+)
+def test_the_dtypes_own_limits_are_allowed(tmp_path, dtype, values, stored):
+    manifest = manifest_of(tmp_path, {"a.tif": np.array([values] * 2, np.float32)})
+    packed, _ = pack(manifest, config_of(tmp_path, transforms=(), dtype=dtype))
+    assert packed.array[0, 0].tolist() == [stored] * 2
+
+
+def test_a_transform_that_fails_says_why(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(2))
+    wrong = {
+        "_target_": "monai.transforms.NormalizeIntensity",
+        "subtrahend": [1, 2, 3],
+        "channel_wise": True,
+    }
+    message = "a transform failed: .*img has 1 channels, but subtrahend has 3"
+    with pytest.raises(BrokenImagesError, match=message):
+        pack(manifest, config_of(tmp_path, transforms=(wrong,)))
+
+
+def test_values_that_a_transform_makes_infinite_are_refused(tmp_path):
+    manifest = manifest_of(tmp_path, {"a.png": np.full((4, 4), 200, np.uint8)})
+    endless = {
+        "_target_": "monai.transforms.NormalizeIntensity",
+        "subtrahend": 0.0,
+        "divisor": 1e-37,
+    }
+    with pytest.raises(BrokenImagesError, match="not finite after the transforms"):
+        pack(manifest, config_of(tmp_path, transforms=(endless,)))
+
+
+def nothing_is_cached(folder):
+    return [path.name for path in (folder / "cache").iterdir()] == ["digests.json"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is tidied up."""
+
+
+def test_what_a_killed_build_leaves_is_never_opened(tmp_path, monkeypatch):
+    manifest, config = manifest_of(tmp_path, random_pictures(4)), config_of(tmp_path)
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            pack_images(manifest, config, kill)
+    (left,) = (tmp_path / "cache").glob("*.partial")
+    np.lib.format.open_memmap(left / "images.npy", mode="r+")[:] = -1
+    packed, num_decoded = pack(manifest, config)
+    assert num_decoded == 4
+    np.testing.assert_array_equal(packed.array, pixels_now(manifest, config))
+    assert list((tmp_path / "cache").glob("*.partial")) == []
+
+
+def test_folders_of_killed_builds_are_removed_and_those_of_running_ones_kept(tmp_path):
+    manifest, config = manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive, elsewhere = (
+        tmp_path / "cache" / f"{'0' * 32}.{host}.{pid}.partial"
+        for host, pid in [
+            (node(), ended.pid),
+            (node(), os.getppid()),
+            (f"not-{node()}", ended.pid),
+        ]
+    )
+    for folder in (dead, alive, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "images.npy").write_bytes(b"half")
+    pack(manifest, config)
+    assert [folder.exists() for folder in (dead, alive, elsewhere)] == [False, True, True]
+
+
+def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
+    manifest, config = manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_write_table", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pack(manifest, config)
+    assert nothing_is_cached(tmp_path)
+    assert pack(manifest, config)[1] == 2
+
+
+def test_the_proof_of_a_whole_cache_is_written(tmp_path):
+    packed, _ = pack(manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path))
+    proof = json.loads((packed.path / "cache.json").read_text())
+    assert proof == {"shape": [2, 1, 12, 10], "dtype": "float32"}
+    shapes = [line.split(",")[0] for line in (packed.path / "table.csv").read_text().splitlines()]
+    assert shapes == ["original_shape", "15x11", "15x11"]
+
+
+def test_a_cache_folder_that_cannot_be_made_is_told(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(1))
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    config = config_of(tmp_path, cache_dir=str(in_the_way / "cache"))
+    with pytest.raises(UserError, match=rf"images.cache_dir {in_the_way}/cache: Not a directory"):
+        pack(manifest, config)
+
+
+def test_two_manifests_share_a_cache_folder(tmp_path):
+    manifests = []
+    for name, seed in (("one", 0), ("two", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        manifests.append(manifest_of(folder, random_pictures(2, seed=seed)))
+    config = config_of(tmp_path)
+    packed = [pack(manifest, config)[0] for manifest in manifests]
+    for found, manifest in zip(packed, manifests, strict=True):
+        np.testing.assert_array_equal(found.array, pixels_now(manifest, config))

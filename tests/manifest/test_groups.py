@@ -1,0 +1,100 @@
+"""Leakage groups: patients that share an image or a study stay together."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import ColumnsConfig, ManifestConfig
+from pipeline.manifest import read_manifest
+
+Cohort = Callable[..., ManifestConfig]
+PATIENTS = {f"P{i}": ["no", "yes"] if i % 2 else ["no"] for i in range(6)}
+
+
+def groups_of(config: ManifestConfig) -> dict[str, str]:
+    table = read_manifest(config).table
+    groups = table.groupby("patient_id")["group"].unique()
+    assert len(groups) > 0
+    assert all(len(names) == 1 for names in groups)
+    return {str(patient): str(names[0]) for patient, names in groups.items()}
+
+
+def with_studies(config: ManifestConfig, studies: dict[str, str]) -> ManifestConfig:
+    """Add a study column; `studies` maps a patient id to the study of its rows, others blank."""
+    path = Path(config.path)
+    header, *rows = path.read_text().splitlines()
+    lines = [f"{header},study", *(f"{row},{studies.get(row.split(',')[0], '')}" for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return replace(config, columns=ColumnsConfig(study="study"))
+
+
+def copy_image(config: ManifestConfig, source: str, *targets: str) -> None:
+    folder = Path(config.path).parent / "images"
+    for target in targets:
+        shutil.copyfile(folder / f"{source}.png", folder / f"{target}.png")
+
+
+def test_without_links_every_patient_is_a_group_of_its_own(make_cohort: Cohort) -> None:
+    assert groups_of(make_cohort(PATIENTS)) == {patient: patient for patient in PATIENTS}
+
+
+def test_byte_identical_images_join_their_patients(make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    copy_image(config, "P3_00", "P1_01")
+    groups = groups_of(config)
+    assert groups["P1"] == groups["P3"] == "P1"
+    assert len(set(groups.values())) == 5
+
+
+def test_images_of_equal_size_that_differ_join_nobody(make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    image = Path(config.path).parent / "images" / "P1_01.png"
+    copy_image(config, "P3_00", "P1_01")
+    image.write_bytes(image.read_bytes()[:-1] + b"!")
+    assert len(set(groups_of(config).values())) == 6
+
+
+def test_a_shared_study_joins_and_a_blank_one_does_not(make_cohort: Cohort) -> None:
+    groups = groups_of(with_studies(make_cohort(PATIENTS), {"P2": "s1", "P5": "s1", "P4": "s2"}))
+    assert groups == {patient: patient for patient in PATIENTS} | {"P5": "P2"}
+
+
+def test_a_study_of_white_space_is_blank(make_cohort: Cohort) -> None:
+    groups = groups_of(with_studies(make_cohort(PATIENTS), {"P2": " ", "P5": " "}))
+    assert len(set(groups.values())) == 6
+
+
+def test_links_of_different_kinds_chain(make_cohort: Cohort) -> None:
+    # P5 - image - P1 - study - P4 - image - P2: one group, named by its smallest patient.
+    config = with_studies(make_cohort(PATIENTS), {"P1": "s1", "P4": "s1"})
+    copy_image(config, "P5_00", "P1_00")
+    copy_image(config, "P4_00", "P2_00")
+    groups = groups_of(config)
+    assert {patient for patient, group in groups.items() if group == "P1"} == {
+        "P1", "P2", "P4", "P5",
+    }  # fmt: skip
+    assert len(set(groups.values())) == 3
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_group_is_named_by_its_smallest_patient_in_any_row_order(
+    make_cohort: Cohort, reverse: bool
+) -> None:
+    patients: dict[str, Any] = dict(sorted(PATIENTS.items(), reverse=reverse))
+    config = make_cohort(patients)
+    copy_image(config, "P4_00", "P3_00", "P0_00")
+    groups = groups_of(config)
+    assert {groups[patient] for patient in ("P0", "P3", "P4")} == {"P0"}
+
+
+def test_a_group_enters_the_hash_of_the_manifest(make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    before = read_manifest(config)
+    copy_image(config, "P4_00", "P2_00")
+    after = read_manifest(config)
+    assert after.table.drop(columns="group").equals(before.table.drop(columns="group"))
+    assert after.hash != before.hash

@@ -1,0 +1,199 @@
+"""A saved plan is the same plan, or it is refused."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ManifestConfig, fingerprint
+from pipeline.manifest import Manifest, read_manifest
+from pipeline.splits import LeakageError, Plan, load_plan, plan_folds, save_plan
+
+Cohort = Callable[..., ManifestConfig]
+PATIENTS = {f"P{i}": ["no", "yes"] if i % 2 else ["no", "no", "yes"] for i in range(9)}
+
+
+@pytest.fixture
+def config(make_cohort: Cohort) -> ManifestConfig:
+    """Nine patients, of whom P3 and P4 share an image."""
+    config = make_cohort(PATIENTS | {'P, "x"\nü': ["no"]})
+    images = Path(config.path).parent / "images"
+    shutil.copyfile(images / "P3_00.png", images / "P4_00.png")
+    return config
+
+
+@pytest.fixture
+def manifest(config: ManifestConfig) -> Manifest:
+    return read_manifest(config)
+
+
+@pytest.fixture
+def plan(manifest: Manifest) -> Plan:
+    return plan_folds(manifest, 3, 5)
+
+
+@pytest.fixture
+def path(plan: Plan, tmp_path: Path) -> Path:
+    save_plan(plan, tmp_path / "plan.csv")
+    return tmp_path / "plan.csv"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def edit_json(path: Path, **changed: object) -> None:
+    header = path.with_suffix(".json")
+    values = json.loads(header.read_text())
+    assert changed.keys() <= values.keys()
+    header.write_text(json.dumps(values | changed))
+
+
+def refused(path: Path, manifest: Manifest | None = None) -> str:
+    with pytest.raises(LeakageError) as caught:
+        load_plan(path, manifest)
+    assert str(path.parent) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_plan_comes_back_as_it_was(path: Path, plan: Plan, manifest: Manifest) -> None:
+    loaded = load_plan(path, manifest)
+    assert loaded == plan
+    assert loaded.hash == plan.hash
+    assert [fold.test for fold in loaded.folds] == [fold.test for fold in plan.folds]
+    assert load_plan(path) == plan
+
+
+def test_the_same_plan_is_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    save_plan(load_plan(path), tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
+    assert (tmp_path / "again.json").read_bytes() == path.with_suffix(".json").read_bytes()
+    assert b"\r" not in path.read_bytes()
+
+
+def test_the_fold_column_says_who_tests_the_patient(path: Path, plan: Plan) -> None:
+    lines = path.read_text().splitlines()
+    assert lines[0] == "patient_id,group,fold"
+    for patient in PATIENTS:
+        assert f"{patient},{plan.groups[patient]},{plan.blocks[patient]}" in lines
+    assert "P4,P3," in path.read_text()
+
+
+# --- edited
+
+
+@pytest.mark.parametrize("patient", ["P1", "P4"])
+def test_a_moved_patient_is_refused(path: Path, plan: Plan, patient: str) -> None:
+    row = f"{patient},{plan.groups[patient]},"
+    edit(path, f"{row}{plan.blocks[patient]}", f"{row}{(plan.blocks[patient] + 1) % 3}")
+    if patient == "P4":
+        assert "patients 'P3' and 'P4' belong together" in refused(path)
+    else:
+        assert "was changed after it was made" in refused(path)
+
+
+def test_a_removed_a_doubled_and_a_swapped_row_are_refused(path: Path) -> None:
+    *before, one, two = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for lines in ([*before, one], [*before, one, two, two], [*before, two, one]):
+        path.write_text("".join(lines), encoding="utf-8")
+        assert "was changed after it was made" in refused(path)
+
+
+def test_a_group_cut_in_the_file_is_refused(path: Path) -> None:
+    edit(path, "P4,P3,", "P4,P4,")
+    assert "was changed after it was made" in refused(path)
+
+
+def test_a_patient_doubled_under_a_recomputed_row_hash_is_refused(path: Path, plan: Plan) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"P8,{plan.groups['P8']},{plan.blocks['P8']}\n")
+    with path.open(encoding="utf-8", newline="") as file:
+        edit_json(path, rows_hash=fingerprint(list(csv.reader(file))[1:]))
+    assert "was changed after it was made" in refused(path)
+
+
+@pytest.mark.parametrize(("key", "value", "why"), [
+    ("num_folds", 4, "fold 2: the val part has no patient"),
+    ("num_folds", 2, "a plan needs at least 3 folds"),
+    ("plan_hash", "0" * 64, "was changed after it was made"),
+    ("rows_hash", "0" * 64, "was changed after it was made"),
+    ("schema", 2, "schema 1 expected, got 2"),
+    ("num_folds", "3", "is damaged"),
+    ("num_folds", None, "is damaged"),
+])  # fmt: skip
+def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: str) -> None:
+    edit_json(path, **{key: value})
+    assert why in refused(path)
+
+
+# --- of another manifest
+
+
+def test_an_edited_manifest_hash_is_refused(path: Path, manifest: Manifest) -> None:
+    edit_json(path, manifest_hash="0" * 64)
+    assert "the plan was made for another manifest (hash 000000000000" in refused(path, manifest)
+
+
+def test_a_changed_label_is_refused(path: Path, config: ManifestConfig) -> None:
+    edit(Path(config.path), "P1_00.png,no", "P1_00.png,yes")
+    found = refused(path, read_manifest(config))
+    assert "images, labels or groups differ" in found
+
+
+def test_an_added_image_is_refused(path: Path, config: ManifestConfig) -> None:
+    images = Path(config.path).parent / "images"
+    (images / "new.png").write_bytes((images / "P1_00.png").read_bytes() + b"!")
+    with Path(config.path).open("a") as file:
+        file.write("P1,images/new.png,no\n")
+    assert "images, labels or groups differ" in refused(path, read_manifest(config))
+
+
+def test_a_new_link_between_patients_is_refused(path: Path, config: ManifestConfig) -> None:
+    images = Path(config.path).parent / "images"
+    shutil.copyfile(images / "P5_00.png", images / "P6_00.png")
+    assert "images, labels or groups differ" in refused(path, read_manifest(config))
+
+
+def test_a_lost_and_an_added_patient_are_named(path: Path, config: ManifestConfig) -> None:
+    csv_file = Path(config.path)
+    lines = csv_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    csv_file.write_text("".join(line for line in lines if not line.startswith("P7")), "utf-8")
+    assert "1 patient(s) of the plan are not in the manifest, e.g. 'P7'" in refused(
+        path, read_manifest(config)
+    )
+    csv_file.write_text("".join(lines).replace("P8,", "Q8,"), "utf-8")
+    assert "1 patient(s) are in no fold, e.g. 'Q8'" in refused(path, read_manifest(config))
+
+
+# --- damaged
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_a_missing_file_is_named(path: Path, suffix: str) -> None:
+    missing = path.with_suffix(suffix)
+    missing.unlink()
+    assert refused(path) == f"plan {missing}: cannot be read: No such file or directory."
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe"])
+def test_a_damaged_header_is_refused(path: Path, content: bytes) -> None:
+    path.with_suffix(".json").write_bytes(content)
+    assert "is damaged" in refused(path)
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    (b"", "is damaged"),
+    (b"\xff\xfe\n", "is damaged"),
+    (b"patient_id,group,fold\nP1,P1,one\n", "is damaged"),
+    (b"patient_id,group,fold\nP1,P1\n", "the columns must be patient_id, group, fold"),
+    (b"patient,group,fold\nP1,P1,0\n", "the columns must be patient_id, group, fold"),
+    (b"patient_id,group,fold\n", "has no patient"),
+])  # fmt: skip
+def test_a_damaged_table_is_refused(path: Path, content: bytes, why: str) -> None:
+    path.write_bytes(content)
+    assert why in refused(path)

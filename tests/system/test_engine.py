@@ -1,0 +1,82 @@
+"""Folds side by side or one after the other, sweeps, and what a second command may not do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from system_runs import NUM_FOLDS, make_cohort, mlflow_client, mlflow_runs, only_run_dir, run_cv
+
+from pipeline.command import load_config
+from pipeline.config import UserError
+from pipeline.cv import cross_validate
+from pipeline.engine.run_folder import lock
+
+
+def test_folds_side_by_side_and_in_turn_predict_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(tmp_path / "cohort")
+    predictions = []
+    for folds_at_once in (1, 3):
+        run_dir = tmp_path / f"at_once_{folds_at_once}"
+        overrides = ["experiment=demo", "training.epochs=2", f"run_dir={run_dir}"]
+        config = load_config(
+            [*cohort.overrides, *overrides, f"engine.folds_at_once={folds_at_once}"]
+        )
+        value = cross_validate(config)
+        predictions.append((run_dir / "predictions.csv").read_bytes())
+        results = [json.loads(p.read_text()) for p in sorted(run_dir.glob("*/result.json"))]
+        assert len(results) == NUM_FOLDS
+        assert value == pytest.approx(np.mean([r["select_value"] for r in results]))
+        assert value == pytest.approx(np.mean([r["val"]["image"]["auroc"] for r in results]))
+    assert predictions[0] == predictions[1]
+
+
+def test_folds_asked_for_one_by_one_end_like_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(tmp_path / "cohort")
+    common = [*cohort.overrides, "experiment=demo", "training.epochs=1"]
+    cross_validate(load_config([*common, "folds=[1]"]))
+    run_dir = only_run_dir(tmp_path, "demo")
+    assert (run_dir / "fold_01" / "result.json").exists()
+    assert not (run_dir / "predictions.csv").exists()
+    cross_validate(load_config(common))
+    cross_validate(load_config([*common, f"run_dir={tmp_path}/other"]))
+    ours = (run_dir / "predictions.csv").read_bytes()
+    assert ours == (tmp_path / "other" / "predictions.csv").read_bytes()
+
+
+def test_a_sweep_makes_one_parent_a_job_under_one_tag(tmp_path: Path) -> None:
+    cohort = make_cohort(tmp_path / "cohort")
+    overrides = [o for o in cohort.overrides if not o.startswith("model=")]
+    sweep = ["model=lenet5,resnet10", "optimizer.lr=1e-3,1e-4", "training.epochs=1"]
+    swept = run_cv(tmp_path, "-m", *overrides, *sweep, "experiment=demo", "folds=[0]")
+    assert swept.returncode == 0, swept.stderr
+    parents, children = mlflow_runs(mlflow_client(tmp_path), "demo")
+    assert len(parents) == 4
+    assert len(children) == 4
+    assert len({run.data.tags["patientfold.sweep"] for run in parents + children}) == 1
+    jobs = {(r.data.params["model._target_"], r.data.params["optimizer.lr"]) for r in parents}
+    assert len(jobs) == 4
+    assert len({run.data.tags["patientfold.key"] for run in parents}) == 4
+
+
+def test_a_run_folder_takes_one_cross_validation_and_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(tmp_path / "cohort")
+    common = [*cohort.overrides, "experiment=demo", "training.epochs=1", "folds=[0]",
+              f"run_dir={tmp_path}/run"]  # fmt: skip
+    cross_validate(load_config(common))
+    with pytest.raises(UserError, match=r"optimizer.lr: 0.001 there, 0.5 now"):
+        cross_validate(load_config([*common, "optimizer.lr=0.5"]))
+    with (
+        lock(tmp_path / "run" / ".lock", "run folder"),
+        pytest.raises(UserError, match="is in use by another process"),
+    ):
+        cross_validate(load_config(common))

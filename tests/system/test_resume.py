@@ -1,0 +1,103 @@
+"""Kill everything at any moment, run the same command again: nothing is lost, nothing doubled."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from system_runs import (
+    NUM_FOLDS,
+    cv_command,
+    make_cohort,
+    mlflow_client,
+    mlflow_runs,
+    only_run_dir,
+    run_cv,
+)
+
+NUM_EPOCHS = 6
+NUM_KILLS = 4
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_killed_runs_end_like_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
+    cohort = make_cohort(tmp_path / "cohort")
+    overrides = [*cohort.overrides, "experiment=demo", f"training.epochs={NUM_EPOCHS}"]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = run_cv(tmp_path / "whole", *overrides)
+    assert whole.returncode == 0, whole.stderr
+
+    moments = random.Random(seed)
+    done_files: dict[Path, int] = {}
+    num_interrupted = 0
+    for _ in range(NUM_KILLS):
+        num_interrupted += _start_and_kill(tmp_path / "killed", overrides, moments)
+        for path, changed in done_files.items():
+            assert path.stat().st_mtime_ns == changed, f"{path} of a finished fold was touched"
+        done_files |= _files_of_done_folds(tmp_path / "killed")
+    assert num_interrupted > 0, "no kill came before the end"
+    again = run_cv(tmp_path / "killed", *overrides)
+    assert again.returncode == 0, again.stderr
+
+    whole_dir = only_run_dir(tmp_path / "whole", "demo")
+    killed_dir = only_run_dir(tmp_path / "killed", "demo")
+    assert killed_dir.name == whole_dir.name
+    for name in ["predictions.csv", "metrics.json", "plan.csv"]:
+        assert (killed_dir / name).read_bytes() == (whole_dir / name).read_bytes(), name
+    for path, changed in done_files.items():
+        assert path.stat().st_mtime_ns == changed, f"{path} of a finished fold was touched"
+    _assert_each_epoch_once_in_journals(killed_dir)
+    _assert_each_epoch_once_in_mlflow(tmp_path / "killed")
+
+
+def _start_and_kill(cwd: Path, overrides: list[str], moments: random.Random) -> bool:
+    """Start, wait for a random number of journal lines, kill -9 all; was it still alive?"""
+    lines_before = _num_journal_lines(cwd)
+    num_lines = moments.randint(0, 6)
+    process = subprocess.Popen(
+        cv_command(*overrides), cwd=cwd, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and _num_journal_lines(cwd) < lines_before + num_lines:
+        time.sleep(0.002)
+    time.sleep(moments.random() * 0.2)
+    was_alive = process.poll() is None
+    if was_alive:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return was_alive
+
+
+def _num_journal_lines(cwd: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in cwd.glob("runs/demo/*/*/journal.jsonl"))
+
+
+def _files_of_done_folds(cwd: Path) -> dict[Path, int]:
+    """Every result and checkpoint of the folds that are done, with its time of change."""
+    done = [path.parent for path in cwd.glob("runs/demo/*/*/result.json")]
+    files = [file for fold_dir in done for file in fold_dir.glob("*.[pjc]*") if file.is_file()]
+    return {file: file.stat().st_mtime_ns for file in files}
+
+
+def _assert_each_epoch_once_in_journals(run_dir: Path) -> None:
+    for fold in range(NUM_FOLDS):
+        lines = (run_dir / f"fold_{fold:02d}" / "journal.jsonl").read_text().splitlines()
+        epochs = [r["epoch"] for r in map(json.loads, lines) if r["event"] == "epoch"]
+        assert epochs == list(range(NUM_EPOCHS)), f"fold {fold}"
+
+
+def _assert_each_epoch_once_in_mlflow(cwd: Path) -> None:
+    client = mlflow_client(cwd)
+    parents, children = mlflow_runs(client, "demo")
+    assert [run.info.status for run in parents] == ["FINISHED"]
+    assert [run.info.run_name for run in children] == [f"fold-{i:02d}" for i in range(NUM_FOLDS)]
+    for run in children:
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "val/auroc")
+        assert sorted(metric.step for metric in history) == list(range(NUM_EPOCHS))
+        assert len(client.get_metric_history(run.info.run_id, "test/patient/auroc")) == 1

@@ -1,0 +1,264 @@
+"""The floors of the house: who may import whom, how long a module may be, where names may stand."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PIPELINE = ROOT / "pipeline"
+
+FLOORS: tuple[frozenset[str], ...] = tuple(map(frozenset, (
+    ["config"],
+    ["manifest", "targets", "forkserver"],
+    ["images", "models", "splits", "evaluation", "tracking"],
+    ["training"],
+    ["engine"],
+    ["commands"],
+)))  # fmt: skip
+"""From the lowest up; imports only go down. Rooms of one floor do not import each other.
+
+Two modules at the top of the package are no commands but may be used by rooms above config:
+`targets` instantiates what a config names, `forkserver` starts the process that forks workers.
+"""
+LEAVES = (
+    "config",
+    "targets",
+    "forkserver",
+)  # modules at the top of the package that are no commands
+LIGHT = ("config", "manifest", "splits", "evaluation", "tracking")
+HOMELESS = ("utils", "util", "helpers", "helper", "common", "misc")
+MOST_LINES, MOST_LINES_OF_CONFIG, MOST_LINES_OF_A_FUNCTION = 200, 320, 60
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(PIPELINE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+each_module = pytest.mark.parametrize("name", MODULES)
+
+
+def tree_of(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def room_of(name: str) -> str:
+    """The room of a module: `pipeline.splits.folds` -> splits, `pipeline.cv` -> commands."""
+    first = name.split(".")[1]
+    if (PIPELINE / first).is_dir() or first in LEAVES:
+        return first
+    return "commands"
+
+
+def imports_of(name: str) -> set[str]:
+    """Every module imported anywhere in it, also inside functions and under TYPE_CHECKING."""
+    found: set[str] = set()
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            assert node.module is not None
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {member for member in members if member in MODULES} or {node.module}
+    return found
+
+
+def packages_of(name: str) -> set[str]:
+    return {imported.split(".")[0] for imported in imports_of(name)}
+
+
+def floor_of(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def may_import(room: str, other: str) -> bool:
+    return room == other or floor_of(other) < floor_of(room)
+
+
+# --- floors
+
+
+def test_every_module_has_a_floor_and_every_room_a_module() -> None:
+    assert len(MODULES) > 40
+    rooms = {room_of(name) for name in MODULES if name != "pipeline"}
+    assert rooms == set().union(*FLOORS)
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert imports_of("pipeline") == set()
+
+
+def test_imports_only_go_down() -> None:
+    pairs = [
+        (name, imported)
+        for name in MODULES
+        for imported in imports_of(name)
+        if imported.startswith("pipeline.")
+    ]
+    assert len(pairs) > 100
+    wrong = [
+        f"{name} imports {imported}"
+        for name, imported in pairs
+        if not may_import(room_of(name), room_of(imported))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("room", "other", "allowed"), [
+    ("commands", "engine", True), ("engine", "training", True), ("training", "images", True),
+    ("splits", "manifest", True), ("manifest", "config", True), ("images", "targets", True),
+    ("config", "manifest", False), ("manifest", "splits", False), ("splits", "evaluation", False),
+    ("evaluation", "tracking", False), ("images", "models", False), ("training", "engine", False),
+    ("tracking", "training", False), ("engine", "commands", False), ("targets", "manifest", False),
+    ("images", "forkserver", True), ("forkserver", "engine", False),
+])  # fmt: skip
+def test_the_rule_itself(room: str, other: str, allowed: bool) -> None:
+    assert may_import(room, other) is allowed
+
+
+def test_no_imports_in_a_circle() -> None:
+    graph = {name: {i for i in imports_of(name) if i in MODULES} - {name} for name in MODULES}
+    assert sum(map(len, graph.values())) > 100
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("pipeline.config") < order.index("pipeline.cv")
+
+
+# --- who may know what
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_light_rooms_import_neither_torch_nor_monai(room: str) -> None:
+    names = [name for name in MODULES if name != "pipeline" and room_of(name) == room]
+    assert names
+    heavy = {name: packages_of(name) & {"torch", "monai", "torchvision"} for name in names}
+    assert {name: found for name, found in heavy.items() if found} == {}
+
+
+def test_mlflow_is_imported_in_tracking_only() -> None:
+    users = {room_of(name) for name in MODULES if "mlflow" in packages_of(name)}
+    assert users == {"tracking"}
+
+
+def test_targets_are_instantiated_in_one_module() -> None:
+    """The others neither name `instantiate` nor import from `hydra.utils`."""
+    users = []
+    for name in MODULES:
+        named = {node.attr for node in ast.walk(tree_of(name)) if isinstance(node, ast.Attribute)}
+        named |= {
+            alias.name
+            for node in ast.walk(tree_of(name))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        if "hydra.utils" in imports_of(name) or named & {"instantiate", "_instantiate2"}:
+            users.append(name)
+    assert users == ["pipeline.targets"]
+
+
+@pytest.mark.parametrize("room", ["manifest", "splits", "evaluation", "tracking"])
+def test_importing_a_light_room_loads_nothing_slow(room: str) -> None:
+    code = f"import sys, pipeline.{room}; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = done.stdout.split()
+    assert f"pipeline.{room}" in loaded
+    assert not {"torch", "monai", "mlflow"} & set(loaded)
+
+
+# --- sizes and names
+
+
+def lines_of_code(node: ast.AST, source: str) -> int:
+    """Lines that hold code: neither blank, nor a comment, nor a docstring."""
+    first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", source.count("\n") + 1)
+    docs = {line for doc in docstrings(node) for line in range(doc.lineno, doc.end_lineno + 1)}  # type: ignore[operator]
+    return sum(
+        1
+        for number, text in enumerate(source.splitlines(), start=1)
+        if first <= number <= last
+        and number not in docs
+        and text.strip()
+        and not text.strip().startswith("#")
+    )
+
+
+def docstrings(tree: ast.AST) -> Iterator[ast.Expr]:
+    """Texts that stand alone as a statement: of modules, classes, functions and settings."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            yield node
+
+
+def test_lines_of_code_are_counted_rightly() -> None:
+    source = (
+        '"""Doc\n\nstring."""\n\n# why\nx = 1  # here\n\n\ndef f():\n    """Doc."""\n    return 2\n'
+    )
+    tree = ast.parse(source)
+    assert lines_of_code(tree, source) == 3
+    assert lines_of_code(tree.body[-1], source) == 2
+
+
+@each_module
+def test_a_module_is_short(name: str) -> None:
+    source = MODULES[name].read_text(encoding="utf-8")
+    most = MOST_LINES_OF_CONFIG if name == "pipeline.config" else MOST_LINES
+    assert lines_of_code(ast.parse(source), source) <= most
+
+
+def test_a_function_is_one_screen() -> None:
+    lengths = {}
+    for name, path in MODULES.items():
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths[f"{name}.{node.name}"] = lines_of_code(node, source)
+    assert len(lengths) > 200
+    assert {name: n for name, n in lengths.items() if n > MOST_LINES_OF_A_FUNCTION} == {}
+
+
+def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
+    stems = {path.stem for path in MODULES.values()} | {
+        path.name for path in PIPELINE.rglob("*") if path.is_dir()
+    }
+    assert {"config", "splits"} <= stems
+    assert not stems & set(HOMELESS)
+
+
+def tracked_texts() -> list[Path]:
+    """Every text file of ours that ships."""
+    suffixes = {".py", ".yaml", ".yml", ".md", ".toml", ".csv", ".cff", ".txt"}
+    folders = ("pipeline", "conf", "tests", "benchmarks", "data_manifests", ".github", ".ci")
+    found = [p for p in ROOT.iterdir() if p.suffix in suffixes or p.name == "Makefile"]
+    for folder in folders:
+        found += [p for p in (ROOT / folder).rglob("*") if p.suffix in suffixes or not p.suffix]
+    return [p for p in found if p.is_file()]
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    texts = tracked_texts()
+    assert {"config.py", "cv.yaml", "demo.csv", "Makefile"} <= {path.name for path in texts}
+    private = re.compile(r"(?<![\w.}*-])/(?:work|home|root|Users|mnt|scratch)/[\w.]")
+    assert private.search("see " + "/work" + "/x") is not None
+    wrong = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in texts
+        if (match := private.search(path.read_text(encoding="utf-8", errors="replace")))
+    ]
+    assert wrong == []

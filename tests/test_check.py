@@ -1,0 +1,193 @@
+"""The command line door: one clear message, no traceback, exit code 1; and the right answer."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import demo
+from pipeline.check import check_plan
+from pipeline.command import load_config
+from pipeline.config import ManifestConfig, UserError
+from pipeline.manifest import read_manifest
+from pipeline.splits import load_plan, plan_folds, save_plan
+
+Cohort = Callable[..., ManifestConfig]
+PATIENTS = {f"P{i}": ["no", "no"] if i % 2 else ["yes"] for i in range(8)}
+
+
+def check(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in `folder`, in a wide terminal without colours."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.check", *overrides],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def told(folder: Path, *overrides: str) -> str:
+    """The one message of a command that the user must mend."""
+    done = check(folder, *overrides)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    before, message = done.stderr.split("error: ")
+    assert before in ("", f"Error executing job with overrides: {list(overrides)}\n")
+    return message.rstrip()
+
+
+def of(config: ManifestConfig, *overrides: str) -> list[str]:
+    """Overrides that make the command read this cohort."""
+    return [
+        f"manifest.path={config.path}",
+        "manifest.image_root=null",
+        "manifest.classes=null",
+        "manifest.columns.site=null",
+        f"manifest.task={config.task}",
+        *overrides,
+    ]
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
+    ("training.epochs=many", "training.epochs: input should be a valid integer"),
+    ("split.num_folds=2", "greater than or equal to 3, got 2 (a fold needs a block to test"),
+    ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
+    ("experiment=dmeo", "dmeo"),
+])  # fmt: skip
+def test_a_wrong_setting_is_told_in_one_message(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    found = told(tmp_path, override)
+    assert message in found
+    assert len(found.splitlines()) <= 12
+
+
+def test_more_folds_than_patients_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    assert told(tmp_path, *of(config, "split.num_folds=9")) == (
+        f"split.num_folds is 9, but {config.path} has only 8 independent patient(s); "
+        "use 3 to 8 folds."
+    )
+
+
+def test_a_class_of_one_patient_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
+    config = make_cohort({f"P{i}": ["no"] for i in range(8)} | {"Q": ["yes", "yes"]})
+    message = told(tmp_path, *of(config, "split.num_folds=3", "loss=weighted_cross_entropy"))
+    first, second, *_ = message.splitlines()
+    assert first == f"3 folds of {config.path} cannot be trained:"
+    assert second.startswith("  class 'yes' has 1 patient(s), none in ")
+    assert "train of fold" in second
+
+
+def test_all_problems_of_a_manifest_are_told(tmp_path: Path, make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    path = Path(config.path)
+    path.write_text(path.read_text().replace("P1_00", "P1_77").replace("P3,", "p3,", 1))
+    message = told(tmp_path, *of(config, "manifest.hint=look in the cupboard"))
+    assert message.splitlines()[0] == f"manifest {config.path}: 2 problems"
+    assert "P1_77.png: no such file" in message
+    assert "'P3' is also written 'p3'" in message
+    assert message.endswith("\n  hint: look in the cupboard")
+
+
+def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    done = check(tmp_path, *of(config, "split.num_folds=4", "sampler=none"))
+    assert (done.returncode, done.stderr) == (0, "")
+    plan = plan_folds(read_manifest(config), 4, 0)
+    assert f"manifest {config.path}: 12 images of 8 patients" in done.stdout
+    assert "no 8 images of 4 patients, yes 4 images of 4 patients" in done.stdout
+    assert f"plan: 4 folds, hash {plan.hash[:12]}" in done.stdout
+    assert "every patient is tested exactly once" in done.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "cohort"]  # it writes nothing
+
+
+def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
+    """That is why the answer comes within seconds; torch, monai and mlflow need many."""
+    demo.make_images(tmp_path)
+    code = (
+        "import sys\n"
+        "from pipeline.check import check\n"
+        "from pipeline.command import run_command\n"
+        "run_command(check)\n"
+        "print('loaded', *sorted(name for name in sys.modules if '.' not in name))\n"
+    )
+    overrides = [
+        "manifest=demo",
+        f"manifest.path={demo.DATA_MANIFESTS / 'demo.csv'}",
+        f"manifest.image_root={tmp_path}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *overrides],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "435 images of 78 patients" in done.stdout
+    loaded = done.stdout.splitlines()[-1].split()
+    assert loaded[0] == "loaded"
+    assert {"pandas", "hydra", "pipeline"} <= set(loaded)
+    assert not {"torch", "monai", "mlflow"} & set(loaded)
+
+
+# --- what is asked of a plan, without a process
+
+
+def check_of(config: ManifestConfig, num_folds: int, *overrides: str) -> list[str]:
+    manifest = read_manifest(config)
+    settings = load_config(["sampler=none", *overrides])
+    return check_plan(settings, manifest, plan_folds(manifest, num_folds, 0))
+
+
+def test_a_fine_plan_has_no_warnings(make_cohort: Cohort) -> None:
+    assert check_of(make_cohort(PATIENTS), 4) == []
+
+
+def test_a_validation_part_without_a_class_matters_unless_the_loss_selects(
+    make_cohort: Cohort,
+) -> None:
+    config = make_cohort({f"P{i}": ["no"] for i in range(9)} | {"Q": ["yes"], "R": ["yes"]})
+    with pytest.raises(UserError) as caught:
+        check_of(config, 3)
+    assert "training.select_by=val/loss" in str(caught.value)
+    assert "val of fold" in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        check_of(config, 3, "training.select_by=val/loss")
+    assert "train of fold" in str(caught.value)
+    assert "val of fold" not in str(caught.value)
+
+
+def test_a_test_part_without_a_class_is_a_warning(make_cohort: Cohort) -> None:
+    config = make_cohort(
+        {f"P{i}": ["no"] for i in range(9)} | {"Q": ["yes"], "R": ["yes"], "S": ["yes"]}
+    )
+    (warning,) = check_of(config, 4, "training.select_by=val/loss")
+    assert warning.startswith("class 'yes' has 3 patient(s), none in ")
+    assert "test of fold" in warning
+    assert warning.endswith("; metrics there that need it will be reported as missing")
+
+
+def test_a_patient_with_two_labels_is_told_before_training(make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS | {"P0": ["yes", "no"]})
+    with pytest.raises(UserError, match="P0"):
+        check_of(config, 3)
+    assert check_of(config, 3, "evaluation.patient_label=worst") == []
+
+
+def test_a_frozen_plan_is_used_as_it_is(tmp_path: Path, make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    plan = plan_folds(read_manifest(config), 3, 11)
+    save_plan(plan, tmp_path / "frozen.csv")
+    done = check(tmp_path, *of(config, "split.file=frozen.csv", "split.seed=0"))
+    assert done.returncode == 0, done.stderr
+    assert f"plan: 3 folds, hash {plan.hash[:12]}" in done.stdout
+    other = make_cohort(PATIENTS | {"Q": ["no"]}, name="other")
+    message = told(tmp_path, *of(other, "split.file=frozen.csv"))
+    assert message == "plan frozen.csv: 1 patient(s) are in no fold, e.g. 'Q'."
+    assert load_plan(tmp_path / "frozen.csv").hash == plan.hash

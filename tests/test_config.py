@@ -1,0 +1,335 @@
+"""The door: what a config may hold, and what is said when it does not."""
+
+import functools
+from dataclasses import MISSING, FrozenInstanceError, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.command import CONF_DIR
+from pipeline.config import (
+    Config,
+    ConfigError,
+    TrainingConfig,
+    defaults,
+    fingerprint,
+    flat,
+    identity,
+    suggestion,
+    to_config,
+)
+
+OPTIONS = [
+    (path.parent.relative_to(CONF_DIR).as_posix(), path.stem)
+    for path in sorted(CONF_DIR.rglob("*.yaml"))
+    if path.parent != CONF_DIR
+]
+
+
+@pytest.fixture(autouse=True)
+def data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATIENTFOLD_DATA", "/data")
+
+
+def composed(*overrides: str) -> DictConfig:
+    ConfigStore.instance().store("settings", defaults())
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        cfg: DictConfig = compose("cv", overrides=list(overrides))
+    return cfg
+
+
+def config_of(*overrides: str) -> Config:
+    return to_config(composed(*overrides))
+
+
+@functools.cache
+def default_config() -> Config:
+    return config_of()
+
+
+def refused(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config_of(*overrides)
+    problems = caught.value.problems
+    assert str(caught.value).splitlines() == [
+        "The settings have problems:",
+        *(f"  {line}" for problem in problems for line in problem.split("\n")),
+    ]
+    return problems
+
+
+# --- what ships is right
+
+
+def test_every_group_of_the_design_has_options() -> None:
+    assert {group for group, _ in OPTIONS} == {
+        "manifest", "split", "images", "augment", "model", "init", "loss", "sampler", "optimizer",
+        "scheduler", "training", "evaluation", "tracking", "engine", "experiment",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_that_ships_is_valid(group: str, option: str) -> None:
+    config = config_of(f"{group}={option}")
+    assert isinstance(config, Config)
+    if group in ("manifest", "experiment"):
+        assert config.name == option
+
+
+def test_the_only_yaml_at_the_top_is_the_defaults_list() -> None:
+    assert [path.name for path in CONF_DIR.glob("*.yaml")] == ["cv.yaml"]
+
+
+@pytest.mark.parametrize("experiment", ["idc", "kermany", "hippocampus3d"])
+def test_experiments_find_their_data_by_the_environment(experiment: str) -> None:
+    path = config_of(f"experiment={experiment}").manifest.path
+    assert path.startswith("/data/")
+    assert Path(path).name == "manifest.csv"
+
+
+def test_without_the_variable_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATIENTFOLD_DATA")
+    (problem,) = refused("manifest=idc")
+    assert problem.startswith("manifest.path: ")
+    assert "PATIENTFOLD_DATA" in problem
+    assert problem.endswith("set it, e.g. PATIENTFOLD_DATA=/folder/that/holds/the/data/sets")
+    assert config_of("manifest=demo").name == "demo"
+
+
+def settings_of(section: Any = Config, prefix: str = "") -> dict[str, Any]:
+    """Every setting of the schema as `section.name` -> its default, or MISSING."""
+    found: dict[str, Any] = {}
+    for setting in fields(section):
+        key = f"{prefix}{setting.name}"
+        if is_dataclass(setting.type):
+            found |= settings_of(setting.type, f"{key}.")
+        else:
+            found[key] = setting.default
+    return found
+
+
+def test_every_setting_can_be_overridden_by_name() -> None:
+    """Without Hydra's `+`, and also those that no YAML file mentions."""
+    settings = settings_of()
+    assert len(settings) > 50
+    assert {"manifest.columns.study", "training.epochs", "images.cache_dir"} <= settings.keys()
+    cfg = composed()
+    for key, default in settings.items():
+        now = OmegaConf.select(cfg, key, throw_on_missing=True, default=MISSING)
+        assert now is not MISSING, f"{key} is not in the composed config: {default!r}"
+    overrides = [f"{key}=null" for key, value in settings.items() if value is None]
+    overrides += [f"{key}=7" for key, value in settings.items() if type(value) is int]
+    overrides += [f"{key}=0.5" for key, value in settings.items() if type(value) is float]
+    overrides += [f"{key}=true" for key, value in settings.items() if type(value) is bool]
+    assert len(overrides) > 25
+    changed = flat(config_of("augment=none", "images.spatial_dims=3", *(
+        text for text in overrides if not text.startswith(("images.spatial_dims", "augment."))
+    )))  # fmt: skip
+    assert changed["training.epochs"] == "7"
+    assert changed["tracking.timeout_s"] == "0.5"
+    assert changed["sampler.allow_double_correction"] == "true"
+
+
+def test_settings_arrive_typed_and_unchanged() -> None:
+    config = config_of(
+        "experiment=demo", "folds=[0,2]", "optimizer.lr=3e-4", "split.num_folds=4",
+        "manifest.classes=[a,b]", "augment.flip_axes=[1]", "run_dir=here",
+    )  # fmt: skip
+    assert config.folds == (0, 2)
+    assert config.optimizer["lr"] == 3e-4
+    assert config.split.num_folds == 4
+    assert config.manifest.classes == ("a", "b")
+    assert config.augment.flip_axes == (1,)
+    assert config.run_dir == "here"
+    assert config_of().folds == "all"
+    assert config_of("training.epochs=3").scheduler["T_max"] == 3
+
+
+def test_a_config_is_frozen() -> None:
+    config = config_of()
+    with pytest.raises(FrozenInstanceError):
+        config.name = "other"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        config.training.epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/auroc", "max")])
+def test_only_the_loss_is_better_when_smaller(metric: Any, mode: str) -> None:
+    assert TrainingConfig(select_by=metric).select_mode == mode
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(("override", "problem"), [
+    ("+split.num_fold=4", "split.num_fold: unknown setting; did you mean 'num_folds'?"),
+    ("+trainin.epochs=4", "trainin: unknown setting; did you mean 'training'?"),
+    ("+manifest.columns.pateint=x",
+     "manifest.columns.pateint: unknown setting; did you mean 'patient'?"),
+    ("+sampler.zzz=1",
+     "sampler.zzz: unknown setting; known: balance, allow_double_correction"),
+])  # fmt: skip
+def test_an_unknown_setting_is_refused_with_a_suggestion(override: str, problem: str) -> None:
+    assert refused(override) == [problem]
+
+
+def test_a_misspelt_override_gets_a_suggestion_too() -> None:
+    assert suggestion("split.num_fold") == "did you mean 'split.num_folds'?"
+    assert suggestion("trainin.epochs") == "did you mean 'training.epochs'?"
+    assert suggestion("manifest.column.patient") == "did you mean 'manifest.columns.patient'?"
+    assert "--cfg job" in suggestion("optimizer.zzz")
+
+
+@pytest.mark.parametrize(("override", "starts", "found"), [
+    ("training.epochs=many", "training.epochs: input should be a valid integer", "got 'many'"),
+    ("training.epochs=2.5", "training.epochs: input should be a valid integer", "got 2.5"),
+    ("training.epochs=null", "training.epochs: input should be a valid integer", "got None"),
+    ("augment.rotate90=maybe", "augment.rotate90: input should be a valid boolean", "got 'maybe'"),
+    ("images.dtype=uint16", "images.dtype: input should be 'uint8', 'float16' or 'float32'",
+     "got 'uint16'"),
+    ("manifest.columns.patient=null", "manifest.columns.patient: input should be a valid string",
+     "got None"),
+    ("split=[1]", "split: ", "[1]"),
+])  # fmt: skip
+def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None:
+    if override.startswith("split="):
+        cfg = composed()
+        OmegaConf.update(cfg, "split", [1], merge=False, force_add=True)
+        with pytest.raises(ConfigError) as caught:
+            to_config(cfg)
+        (problem,) = caught.value.problems
+    else:
+        (problem,) = refused(override)
+    assert problem.startswith(starts)
+    assert found in problem
+
+
+@pytest.mark.parametrize(("override", "problem"), [
+    ("split.num_folds=2", "split.num_folds: input should be greater than or equal to 3, got 2 "
+     "(a fold needs a block to test, one to validate, and the rest to train)"),
+    ("training.batch_size=0",
+     "training.batch_size: input should be greater than or equal to 1, got 0"),
+    ("tracking.timeout_s=0", "tracking.timeout_s: input should be greater than 0, got 0"),
+    ("augment.zoom=1", "augment.zoom: input should be less than 1, got 1"),
+    ("augment.rotate_degrees=181",
+     "augment.rotate_degrees: input should be less than or equal to 180, got 181"),
+    ("augment.flip_axes=[0,3]",
+     "augment.flip_axes.1: input should be less than or equal to 2, got 3"),
+    ("manifest.separator=';;'",
+     "manifest.separator: string should have at most 1 character, got ';;'"),
+])  # fmt: skip
+def test_a_broken_limit_is_refused(override: str, problem: str) -> None:
+    assert refused(override) == [problem]
+
+
+@pytest.mark.parametrize(("override", "found"), [
+    ("folds=some", "'some'"), ("folds=[0,x]", "[0, 'x']"), ("folds=[-1]", "[-1]"), ("folds=2", "2"),
+])  # fmt: skip
+def test_folds_are_all_or_a_list(override: str, found: str) -> None:
+    expected = f"folds: must be all or a list of folds such as [0,2], got {found}"
+    assert refused(override) == [expected]
+
+
+def test_several_problems_come_at_once() -> None:
+    problems = refused(
+        "training.epochs=0",
+        "split.num_folds=two",
+        "+loss.weights=1",
+        "folds=x",
+        "engine.device=tpu",
+    )
+    assert sorted(problem.split(":")[0] for problem in problems) == [
+        "engine.device", "folds", "loss.weights", "split.num_folds", "training.epochs",
+    ]  # fmt: skip
+
+
+def test_a_setting_without_a_value_is_missing() -> None:
+    cfg = composed()
+    OmegaConf.set_struct(cfg, False)
+    del cfg["manifest"]["path"]
+    with pytest.raises(ConfigError) as caught:
+        to_config(cfg)
+    assert caught.value.problems == ["manifest.path: missing; it needs a value"]
+
+
+@pytest.mark.parametrize(("override", "key"), [
+    ("model._target_=os.system", "model._target_"),
+    ("optimizer._target_=torchsomething.Adam", "optimizer._target_"),
+    ("scheduler._target_=pipeline.config.Config", "scheduler._target_"),
+    ("loss.function._target_=builtins.print", "loss.function._target_"),
+    ("images.transforms.0._target_=subprocess.run", "images.transforms.0._target_"),
+    ("+model.inner={_target_:os.system}", "model.inner._target_"),
+    ("+model.list=[{_target_:os.system}]", "model.list.0._target_"),
+])  # fmt: skip
+def test_a_target_of_another_package_is_refused(override: str, key: str) -> None:
+    (problem,) = refused(override)
+    target = override.split("=", 1)[1].removeprefix("[").strip("{}]").removeprefix("_target_:")
+    assert problem == (
+        f"{key}: must begin with one of torch., monai., pipeline.models., got {target!r}"
+    )
+
+
+def test_a_random_transform_of_another_package_is_refused() -> None:
+    (problem,) = refused("augment=monai", "augment.transforms.1._target_=os.system")
+    assert problem.startswith("augment.transforms.1._target_: must begin with one of")
+
+
+def test_a_leaf_needs_a_target() -> None:
+    assert refused("~model._target_") == [
+        "model: `_target_` is missing; it names the class, e.g. torch.optim.AdamW"
+    ]
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    (problem,) = refused("training.select_by=val/patient/auroc", "evaluation.patient_label=none")
+    assert problem.startswith("training.select_by=val/patient/auroc needs a patient level")
+    (problem,) = refused("augment.transforms=[{_target_: monai.transforms.RandFlip}]")
+    assert problem.startswith("augment: use either augment.transforms")
+
+
+@pytest.mark.parametrize(("override", "problem"), [
+    ("manifest.columns.study=patient_id",
+     "manifest.columns: 'patient_id' is named 2 times; each once at most"),
+    ("manifest.classes=[a,a]",
+     "manifest.classes: must be different names, none blank, got ['a', 'a']"),
+    ("manifest.classes=[a,'']",
+     "manifest.classes: must be different names, none blank, got ['a', '']"),
+])  # fmt: skip
+def test_columns_and_classes_are_named_once(override: str, problem: str) -> None:
+    assert refused(override) == [problem]
+
+
+# --- identity: what makes a run another run
+
+
+def test_where_and_which_folds_are_no_part_of_the_identity() -> None:
+    elsewhere = {
+        "folds": "[0]", "run_dir": "here", "name": "other", "manifest.hint": "x",
+        "images.cache_dir": "there", "images.num_processes": "3",
+        "engine.device": "cpu", "engine.folds_at_once": "2", "engine.threads_per_fold": "2",
+        "tracking.uri": "sqlite:///other.db", "tracking.timeout_s": "1.0",
+    }  # fmt: skip
+    config = config_of(*(f"{key}={value}" for key, value in elsewhere.items()))
+    before, after = flat(default_config()), flat(config)
+    assert {key: after[key] for key in after if after[key] != before[key]} == elsewhere
+    assert identity(config) == identity(default_config())
+
+
+@pytest.mark.parametrize("override", [
+    "optimizer.lr=0.5", "model=resnet10", "init=xavier_uniform", "scheduler=constant",
+    "loss.function.label_smoothing=0.1", "loss.class_weights=inverse", "sampler=patient",
+    "training.epochs=3", "training.seed=1", "training.select_by=val/loss", "augment.noise=0.5",
+    "augment=none", "images.transforms.0.spatial_size=[32,32]", "images.dtype=float32",
+    "evaluation.threshold=fixed", "evaluation.aggregate=max", "training.batch_size=8",
+])  # fmt: skip
+def test_what_changes_the_numbers_changes_the_identity(override: str) -> None:
+    assert identity(config_of(override)) != identity(default_config())
+
+
+def test_a_fingerprint_ignores_the_order_of_keys_only() -> None:
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})

@@ -1,0 +1,330 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from synthetic_run_folder import (
+    STARTED,
+    artifacts,
+    fail,
+    fold_dir,
+    history,
+    losses,
+    make_database,
+    make_run_folder,
+    replace_database,
+    runs_at,
+    train,
+    write_result,
+    write_summary,
+)
+
+from pipeline.tracking import Journal, JournalTail, Mirror, RunRecord, sync
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return make_database(tmp_path)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, uri: str) -> Path:
+    return make_run_folder(tmp_path / "run", uri)
+
+
+def catch_up(run_dir: Path) -> None:
+    """One round by a process of its own."""
+    with Mirror(run_dir) as mirror:
+        mirror.begin()
+        mirror.catch_up()
+
+
+def test_every_epoch_is_there_once_after_any_number_of_starts(run_dir: Path, uri: str) -> None:
+    with Mirror(run_dir) as mirror:
+        for epoch in range(3):
+            train(run_dir, 0, range(epoch, epoch + 1))
+            mirror.catch_up()
+            mirror.catch_up()
+    train(run_dir, 0, range(3, 5))
+    catch_up(run_dir)
+    catch_up(run_dir)
+    assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(5))
+
+
+def test_a_metric_that_is_missing_is_not_logged(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(2))
+    write_result(run_dir, 0)
+    write_summary(run_dir)
+    sync(run_dir)
+    runs = runs_at(uri)
+    assert set(runs["fold-00"].data.metrics) == {
+        "train/loss",
+        "test/image/auroc",
+        "best/val/patient/auroc",
+        "best/val/image/auroc",
+        "threshold/image",
+        "best_epoch",
+        "num_epochs",
+        "seconds",
+    }
+    assert runs["demo-abc123"].data.metrics == {
+        "test/patient/auroc": 0.88,
+        "test/patient/auroc_ci_low": 0.8,
+        "test/patient/auroc_ci_high": 0.95,
+    }
+
+
+def test_parent_and_folds_carry_the_settings_and_the_manifest(run_dir: Path, uri: str) -> None:
+    train(run_dir, 1, range(1))
+    catch_up(run_dir)
+    runs = runs_at(uri)
+    parent, fold = runs["demo-abc123"], runs["fold-01"]
+    settings = {"training.epochs": "3", "optimizer.lr": "0.001"}
+    assert parent.data.params == settings
+    assert fold.data.params == settings | {"fold": "1", "num_train_patients": "11"}
+    assert fold.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (parent.data.tags["patientfold.role"], fold.data.tags["patientfold.role"]) == (
+        "cv",
+        "fold",
+    )
+    for run in (parent, fold):
+        assert run.data.tags["patientfold.key"] == "abc123"
+        assert run.data.tags["mlflow.source.git.commit"] == "f" * 40
+        (used,) = run.inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("demo", "d" * 36)
+        assert json.loads(used.dataset.source)["uri"].endswith("demo.csv")
+
+
+def test_a_fold_that_has_not_begun_has_no_run(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(1))
+    (fold_dir(run_dir, 1) / "journal.jsonl").write_text('{"event": "sta')
+    catch_up(run_dir)
+    assert set(runs_at(uri)) == {"demo-abc123", "fold-00"}
+
+
+def test_artifacts_are_uploaded(run_dir: Path, uri: str, tmp_path: Path) -> None:
+    train(run_dir, 0, range(1))
+    write_result(run_dir, 0)
+    write_summary(run_dir)
+    sync(run_dir)
+    runs = runs_at(uri)
+    parent, fold = runs["demo-abc123"], runs["fold-00"]
+    assert artifacts(uri, fold) == {
+        "best.pt",
+        "journal.jsonl",
+        "predictions_test.csv",
+        "result.json",
+    }
+    assert artifacts(uri, parent) == {
+        "plan.csv",
+        "config.yaml",
+        "predictions.csv",
+        "metrics.json",
+        "plots",
+    }
+    assert artifacts(uri, parent, "plots") == {"plots/roc.png"}
+    assert parent.info.artifact_uri.startswith((tmp_path / "mlartifacts").as_uri())
+
+
+def test_only_a_changed_file_is_uploaded_again(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_summary(run_dir)
+    catch_up(run_dir)
+    log_artifact = Mock()
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", log_artifact)
+    (run_dir / "config.yaml").write_text("training: {epochs: 4}\n")
+    catch_up(run_dir)
+    uploaded = [Path(call.args[1]).name for call in log_artifact.call_args_list]
+    assert uploaded == ["config.yaml"]
+
+
+def test_times_are_those_of_the_files_not_of_the_upload(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(3))
+    write_result(run_dir, 0)
+    sync(run_dir)
+    info = runs_at(uri)["fold-00"].info
+    assert (info.start_time, info.end_time) == (STARTED * 1000, (STARTED + 50) * 1000)
+    assert runs_at(uri)["demo-abc123"].info.start_time == STARTED * 1000
+
+
+def test_a_fold_is_running_failed_running_again_and_finished(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(2))
+    catch_up(run_dir)
+    assert runs_at(uri)["fold-00"].info.status == "RUNNING"
+    fail(run_dir, 0)
+    catch_up(run_dir)
+    failed = runs_at(uri)["fold-00"]
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["patientfold.error"] == "loss is nan"
+    assert artifacts(uri, failed) == {"journal.jsonl"}
+    train(run_dir, 0, range(2, 3))
+    catch_up(run_dir)
+    again = runs_at(uri)["fold-00"]
+    assert (again.info.run_id, again.info.status) == (failed.info.run_id, "RUNNING")
+    assert "patientfold.error" not in again.data.tags
+    write_result(run_dir, 0)
+    catch_up(run_dir)
+    assert runs_at(uri)["fold-00"].info.status == "FINISHED"
+    assert history(uri, again, "train/loss") == losses(range(3))
+
+
+def test_an_interrupted_run_is_killed_and_the_next_start_continues_it(
+    run_dir: Path, uri: str
+) -> None:
+    train(run_dir, 0, range(3))
+    write_result(run_dir, 0)
+    train(run_dir, 1, range(1))
+    with Mirror(run_dir) as mirror:
+        mirror.finish("KILLED")
+    killed = runs_at(uri)
+    statuses = {name: run.info.status for name, run in killed.items()}
+    assert statuses == {"demo-abc123": "KILLED", "fold-00": "FINISHED", "fold-01": "KILLED"}
+    catch_up(run_dir)
+    assert runs_at(uri)["demo-abc123"].info.status == "RUNNING"
+    assert runs_at(uri)["fold-01"].info.status == "KILLED"  # until its worker starts
+    train(run_dir, 1, range(1, 3))
+    catch_up(run_dir)
+    assert runs_at(uri)["fold-01"].info.status == "RUNNING"
+    write_result(run_dir, 1)
+    with Mirror(run_dir) as mirror:
+        mirror.finish("FINISHED")
+    finished = runs_at(uri)
+    assert {run.info.status for run in finished.values()} == {"FINISHED"}
+    assert {run.info.run_id for run in finished.values()} == {
+        run.info.run_id for run in killed.values()
+    }
+
+
+def test_a_result_that_appears_while_the_journal_is_read_waits_a_round(
+    run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(run_dir, 0, range(1))
+    journal = fold_dir(run_dir, 0) / "journal.jsonl"
+    seen = journal.read_bytes()
+    train(run_dir, 0, range(1, 3))
+    whole = journal.read_bytes()
+    journal.write_bytes(seen)
+
+    read_new = JournalTail.read_new
+
+    def finish_just_after(tail: JournalTail) -> list[dict[str, object]]:
+        records = read_new(tail)
+        journal.write_bytes(whole)
+        write_result(run_dir, 0)
+        return records
+
+    monkeypatch.setattr(JournalTail, "read_new", finish_just_after)
+    catch_up(run_dir)
+    assert runs_at(uri)["fold-00"].info.status == "RUNNING"
+    catch_up(run_dir)
+    assert runs_at(uri)["fold-00"].info.status == "FINISHED"
+    assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
+
+
+def test_more_than_a_call_may_carry(run_dir: Path, uri: str) -> None:
+    record = RunRecord.load(run_dir)
+    many = {f"setting_{number}": str(number) for number in range(250)}
+    replace(record, params=many | {"long": "x" * 7000}).save(run_dir)
+    train(run_dir, 0, range(1100))
+    catch_up(run_dir)
+    fold = runs_at(uri)["fold-00"]
+    assert history(uri, fold, "train/loss") == losses(range(1100))
+    assert many.items() <= fold.data.params.items()
+    assert fold.data.params["long"] == "x" * 5999 + "…"
+
+
+def test_names_that_mlflow_refuses_are_made_acceptable(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(1))
+    with Journal(fold_dir(run_dir, 0) / "journal.jsonl") as journal:
+        metrics = {"val/f1(grade ≥ 2)": 0.5, "val//b[0]": 0.25}
+        journal.append({"event": "epoch", "time": STARTED, "epoch": 9, "metrics": metrics})
+    record = RunRecord.load(run_dir)
+    replace(record, params={"images.augment[0]": "flip"}).save(run_dir)
+    catch_up(run_dir)
+    fold = runs_at(uri)["fold-00"]
+    assert fold.data.metrics["val/f1_grade _ 2_"] == 0.5
+    assert fold.data.metrics["val/b_0_"] == 0.25
+    assert fold.data.params["images.augment_0_"] == "flip"
+
+
+def test_a_setting_that_changed_on_the_way_keeps_its_first_value(run_dir: Path, uri: str) -> None:
+    catch_up(run_dir)
+    record = RunRecord.load(run_dir)
+    replace(record, params={"optimizer.lr": "0.001", "training.epochs": "5"}).save(run_dir)
+    catch_up(run_dir)
+    parent = runs_at(uri)["demo-abc123"]
+    assert parent.data.params["training.epochs"] == "3"
+    later = {name: value for name, value in parent.data.tags.items() if ".later." in name}
+    assert later == {"patientfold.later.training.epochs": "5"}
+
+
+def test_a_new_summary_is_logged_and_an_old_one_is_not_logged_twice(
+    run_dir: Path, uri: str
+) -> None:
+    write_summary(run_dir, auroc=0.8)
+    catch_up(run_dir)
+    os.utime(run_dir / "metrics.json", (STARTED, STARTED))  # as a copy of the folder would have
+    catch_up(run_dir)
+    assert history(uri, runs_at(uri)["demo-abc123"], "test/patient/auroc") == [(0, 0.8)]
+    write_summary(run_dir, auroc=0.9)
+    catch_up(run_dir)
+    assert runs_at(uri)["demo-abc123"].data.metrics["test/patient/auroc"] == 0.9
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"), [("result", "FINISHED"), ("failure", "FAILED"), ("kill", "KILLED")]
+)
+def test_sync_concludes_the_statuses_from_the_folder(
+    run_dir: Path, uri: str, last: str, expected: str
+) -> None:
+    for fold in range(2):
+        train(run_dir, fold, range(3))
+    write_result(run_dir, 0)
+    write_summary(run_dir)
+    if last == "result":
+        write_result(run_dir, 1)
+    if last == "failure":
+        fail(run_dir, 1)
+    assert f"{expected}; folds: " in sync(run_dir)
+    first = {name: run.info for name, run in runs_at(uri).items()}
+    assert (first["demo-abc123"].status, first["fold-01"].status) == (expected, expected)
+    os.utime(run_dir / "metrics.json")  # a new report does not move the end
+    sync(run_dir)
+    again = {name: run.info for name, run in runs_at(uri).items()}
+    assert {name: vars(info) for name, info in again.items()} == {
+        name: vars(info) for name, info in first.items()
+    }
+
+
+def test_sync_without_summary_is_not_finished(run_dir: Path) -> None:
+    train(run_dir, 0, range(3))
+    write_result(run_dir, 0)
+    assert "KILLED; folds: 1 FINISHED" in sync(run_dir)
+
+
+def test_sync_leaves_running_folds_running(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(1))
+    train(run_dir, 1, range(1))
+    assert "RUNNING; folds: 1 KILLED, 1 RUNNING" in sync(run_dir, running={1})
+    assert runs_at(uri)["demo-abc123"].info.status == "RUNNING"
+
+
+def test_the_runs_can_be_rebuilt_from_the_run_folder_alone(run_dir: Path, uri: str) -> None:
+    train(run_dir, 0, range(3))
+    write_result(run_dir, 0)
+    write_summary(run_dir)
+    sync(run_dir)
+    first = runs_at(uri)
+    replace_database(uri)
+    (run_dir / "mlflow.json").unlink()
+    sync(run_dir)
+    again = runs_at(uri)
+    assert set(again) == set(first) == {"demo-abc123", "fold-00"}
+    for name, run in first.items():
+        assert run.data.metrics == again[name].data.metrics
+        assert run.data.params == again[name].data.params
+        assert run.info.status == again[name].info.status == "FINISHED"
+        assert run.info.start_time == again[name].info.start_time

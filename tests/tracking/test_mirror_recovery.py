@@ -1,0 +1,375 @@
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_run_folder import (
+    artifacts,
+    fold_dir,
+    history,
+    losses,
+    make_database,
+    make_run_folder,
+    replace_database,
+    runs_at,
+    train,
+    write_result,
+    write_summary,
+)
+
+from pipeline.config import UserError
+from pipeline.tracking import Mirror, TrackingError, absolute_tracking_uri, sync
+from pipeline.tracking.json_file import write_json
+
+CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    return make_database(tmp_path)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, uri: str) -> Path:
+    """One fold finished, one begun."""
+    run_dir = make_run_folder(tmp_path / "run", uri)
+    train(run_dir, 0, range(3))
+    write_result(run_dir, 0)
+    train(run_dir, 1, range(2))
+    write_summary(run_dir)
+    return run_dir
+
+
+def edit_ledger(run_dir: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Change every run's entry in mlflow.json."""
+    path = run_dir / "mlflow.json"
+    ledger = json.loads(path.read_text())
+    entries = [entry for runs in ledger["servers"].values() for entry in runs.values()]
+    assert entries
+    for entry in entries:
+        edit(entry)
+    path.write_text(json.dumps(ledger))
+
+
+def state(uri: str) -> dict[str, object]:
+    """All that must be the same however often a process was killed on the way."""
+    return {
+        name: (
+            run.info.status,
+            run.info.end_time,
+            run.data.params,
+            run.data.metrics,
+            {key: value for key, value in run.data.tags.items() if "uid" not in key}
+            | {"mlflow.parentRunId": ""},
+            [history(uri, run, metric) for metric in sorted(run.data.metrics)],
+            artifacts(uri, run),
+            [used.dataset.digest for used in run.inputs.dataset_inputs],
+        )
+        for name, run in runs_at(uri).items()
+    }
+
+
+def test_a_run_whose_id_was_not_recorded_is_found_by_its_uid(run_dir: Path, uri: str) -> None:
+    sync(run_dir)
+    first = state(uri)
+    ids = {run.info.run_id for run in runs_at(uri).values()}
+    edit_ledger(run_dir, lambda entry: entry.update(run_id="", offset=0, files={}, journal=""))
+    sync(run_dir)
+    assert state(uri) == first
+    assert {run.info.run_id for run in runs_at(uri).values()} == ids
+
+
+def test_the_uid_is_on_disk_before_the_run_exists(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    create_run = MlflowClient.create_run
+    uids: list[str] = []
+
+    def create(self: Any, *args: Any, **kwargs: Any) -> Any:
+        uids.append(kwargs["tags"]["patientfold.uid"])
+        assert uids[-1] in (run_dir / "mlflow.json").read_text()
+        return create_run(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", create)
+    sync(run_dir)
+    assert len(set(uids)) == 3
+
+
+@pytest.mark.parametrize("lost", [1, 150, 10_000])
+def test_a_lost_position_makes_no_doubles(run_dir: Path, uri: str, lost: int) -> None:
+    sync(run_dir)
+    first = state(uri)
+    lines = (fold_dir(run_dir, 0) / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
+    back = max(start for start in starts if start <= max(0, starts[-1] - lost))
+    edit_ledger(run_dir, lambda entry: entry.update(offset=min(entry["offset"], back)))
+    train(run_dir, 1, range(2, 3))
+    sync(run_dir)
+    assert state(uri)["fold-00"] == first["fold-00"]
+    assert history(uri, runs_at(uri)["fold-01"], "train/loss") == losses(range(3))
+
+
+class LossyServer(ThreadingHTTPServer):
+    """A tracking server that dies on "create run", after it may have made the run."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.asked: list[str] = []
+
+
+class LossyHandler(BaseHTTPRequestHandler):
+    server: LossyServer
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        asked = self.path.partition("?")[0].rpartition("/")[2]
+        self.server.asked.append(asked)
+        if asked == "create":
+            self.close_connection = True
+            return
+        experiment = {"experiment_id": "1", "name": "demo", "lifecycle_stage": "active"}
+        body = json.dumps({"experiment": experiment} if asked == "get-by-name" else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer  # noqa: N815  (the names that http.server calls)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output clean."""
+
+
+class Killed(BaseException):
+    """Stands for kill -9: no handler of the mirror may tidy up."""
+
+
+def test_a_kill_after_any_step_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    steps = 0
+    kill_at = 0
+
+    def killable(function: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **kwargs: Any) -> Any:
+            nonlocal steps
+            result = function(*args, **kwargs)
+            steps += 1
+            if steps == kill_at:
+                raise Killed
+            return result
+
+        return step
+
+    monkeypatch.setattr("pipeline.tracking.ledger.write_json", killable(write_json))
+    for name in ("create_run", "log_batch", "log_inputs", "set_terminated", "log_artifact"):
+        monkeypatch.setattr(MlflowClient, name, killable(getattr(MlflowClient, name)))
+
+    uri = make_database(tmp_path)
+    template = make_run_folder(tmp_path / "template", uri, num_folds=1)
+    train(template, 0, range(3))
+    write_result(template, 0)
+    write_summary(template)
+
+    def mirror_with_kills(at: int) -> dict[str, object]:
+        nonlocal steps, kill_at
+        run_dir = tmp_path / f"run_{at}"
+        shutil.copytree(template, run_dir)
+        steps, kill_at = 0, at
+        try:
+            sync(run_dir)
+        except Killed:
+            kill_at = 0
+            sync(run_dir)
+        result = state(uri)
+        replace_database(uri)
+        return result
+
+    undisturbed = mirror_with_kills(at=0)
+    num_steps = steps
+    assert num_steps > 20
+    for at in range(1, num_steps + 1):
+        assert mirror_with_kills(at) == undisturbed, f"killed after step {at}"
+
+
+def test_a_deleted_database_is_filled_again(run_dir: Path, uri: str) -> None:
+    sync(run_dir)
+    first = state(uri)
+    replace_database(uri)
+    sync(run_dir)
+    assert state(uri) == first
+
+
+def test_a_run_deleted_in_the_ui_is_made_again(run_dir: Path, uri: str) -> None:
+    from mlflow import MlflowClient
+
+    sync(run_dir)
+    first = state(uri)
+    MlflowClient(uri).delete_run(runs_at(uri)["fold-00"].info.run_id)
+    sync(run_dir)
+    assert state(uri) == first
+
+
+def test_folds_follow_a_parent_that_was_made_again(run_dir: Path, uri: str) -> None:
+    from mlflow import MlflowClient
+
+    sync(run_dir)
+    MlflowClient(uri).delete_run(runs_at(uri)["demo-abc123"].info.run_id)
+    sync(run_dir)
+    runs = runs_at(uri)
+    parent = runs["demo-abc123"].info.run_id
+    assert runs["fold-00"].data.tags["mlflow.parentRunId"] == parent
+
+
+def test_a_fold_trained_again_from_nothing_gets_a_run_of_its_own(run_dir: Path, uri: str) -> None:
+    sync(run_dir)
+    old = runs_at(uri)["fold-00"].info.run_id
+    shutil.rmtree(run_dir / "fold_00")
+    train(run_dir, 0, range(1, 3))
+    sync(run_dir)
+    new = runs_at(uri)["fold-00"]
+    assert new.info.run_id != old
+    assert history(uri, new, "train/loss") == losses(range(1, 3))
+
+
+def test_a_moved_database_keeps_its_runs(run_dir: Path, uri: str, tmp_path: Path) -> None:
+    sync(run_dir)
+    ids = {name: run.info.run_id for name, run in runs_at(uri).items()}
+    (tmp_path / "moved").mkdir()
+    shutil.copy(tmp_path / "mlflow.db", tmp_path / "moved" / "mlflow.db")
+    moved = absolute_tracking_uri(f"sqlite:///{tmp_path}/moved/mlflow.db")
+    sync(run_dir, uri=moved)
+    assert {name: run.info.run_id for name, run in runs_at(moved).items()} == ids
+    assert history(moved, runs_at(moved)["fold-00"], "train/loss") == losses(range(3))
+
+
+def test_what_a_dead_server_missed_can_be_had_elsewhere(run_dir: Path, uri: str) -> None:
+    path = run_dir / "tracking.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"uri": CLOSED}))
+    with pytest.raises(TrackingError, match=f"MLflow at {CLOSED} cannot be reached"):
+        sync(run_dir)
+    sync(run_dir, uri=uri)
+    assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
+    with pytest.raises(TrackingError):
+        sync(run_dir)
+    sync(run_dir, uri=uri)
+    assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
+
+
+def test_positions_are_kept_for_each_server(run_dir: Path, uri: str, tmp_path: Path) -> None:
+    sync(run_dir)
+    (tmp_path / "other").mkdir()
+    sync(run_dir, uri=make_database(tmp_path / "other"))
+    servers = json.loads((run_dir / "mlflow.json").read_text())["servers"]
+    offsets = {server: runs["fold-00"]["offset"] for server, runs in servers.items()}
+    size = (fold_dir(run_dir, 0) / "journal.jsonl").stat().st_size
+    assert offsets == {uri: size, f"sqlite:///{tmp_path}/other/mlflow.db": size}
+
+
+def test_a_create_whose_answer_was_lost_is_not_sent_blindly_again(run_dir: Path) -> None:
+    """The server may have made the run: only a search by uid can tell."""
+    with LossyServer(("127.0.0.1", 0), LossyHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(TrackingError, match="cannot be reached"):
+            sync(run_dir, uri=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert server.asked[-2:] == ["search", "create"]
+
+
+def test_a_mirror_goes_on_after_an_error(
+    run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    log_batch = MlflowClient.log_batch
+
+    def fail_on_metrics(self: Any, run_id: str, metrics: Any = (), **kwargs: Any) -> None:
+        if metrics:
+            raise ConnectionResetError("lost")
+        log_batch(self, run_id, **kwargs)
+
+    with Mirror(run_dir) as mirror:
+        mirror.catch_up()
+        train(run_dir, 1, range(2, 3))
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_batch", fail_on_metrics)
+            with pytest.raises(TrackingError, match="lost"):
+                mirror.catch_up()
+        mirror.catch_up()
+    assert history(uri, runs_at(uri)["fold-01"], "train/loss") == losses(range(3))
+
+
+def test_a_torn_journal_is_mirrored_without_its_last_line(run_dir: Path, uri: str) -> None:
+    journal = fold_dir(run_dir, 1) / "journal.jsonl"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"event": "epoch", "time": 1, "epoch": 2, "metr')
+    sync(run_dir)
+    train(run_dir, 1, range(2, 3))  # the worker cuts it off and goes on
+    sync(run_dir)
+    assert history(uri, runs_at(uri)["fold-01"], "train/loss") == losses(range(3))
+
+
+def test_two_mirrors_of_one_run_folder_are_refused(run_dir: Path) -> None:
+    with Mirror(run_dir), pytest.raises(UserError, match="being mirrored to MLflow by another"):
+        sync(run_dir)
+    sync(run_dir)
+
+
+def test_a_deleted_experiment_is_named(run_dir: Path, uri: str) -> None:
+    from mlflow import MlflowClient
+
+    sync(run_dir)
+    client = MlflowClient(uri)
+    client.delete_experiment(client.get_experiment_by_name("demo").experiment_id)
+    with pytest.raises(TrackingError, match=r"experiment 'demo' was deleted: restore it"):
+        sync(run_dir)
+
+
+def test_an_experiment_that_another_process_made_first_is_used(
+    run_dir: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    by_name = MlflowClient.get_experiment_by_name
+    answers = 0
+
+    def too_early(self: MlflowClient, name: str) -> Any:
+        nonlocal answers
+        answers += 1
+        if answers == 1:
+            self.create_experiment(name, artifact_location=(tmp_path / "artifacts").as_uri())
+            return None
+        return by_name(self, name)
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", too_early)
+    sync(run_dir)
+    assert set(runs_at(uri)) == {"demo-abc123", "fold-00", "fold-01"}
+
+
+def test_a_sweep_can_start_on_a_database_that_does_not_exist(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    processes = []
+    for number in range(2):
+        run_dir = make_run_folder(tmp_path / f"run_{number}", uri)
+        train(run_dir, number, range(1))
+        code = "import pathlib, sys, pipeline.tracking as t; t.sync(pathlib.Path(sys.argv[1]))"
+        command = [sys.executable, "-c", code, str(run_dir)]
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate()[1] for process in processes]
+    assert errors == ["", ""]  # no failure, and no chatter of mlflow or alembic
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("demo")
+    assert experiment.artifact_location == (tmp_path / "new" / "mlartifacts").as_uri()
+    assert len(client.search_runs([experiment.experiment_id])) == 4

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import UserError
+from pipeline.tracking import absolute_tracking_uri, check_tracking_uri
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///mlflow.db", "sqlite:////tmp/a b.db", "http://h:5000", "https://h/mlflow"]
+)
+def test_databases_and_servers_are_allowed(uri: str) -> None:
+    check_tracking_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "/data/mlruns", "file:///data/mlruns", "./mlruns", ""])
+def test_a_plain_folder_is_refused_with_what_is_allowed(uri: str) -> None:
+    with pytest.raises(UserError, match=r"expected sqlite:///PATH.db, .*plain folder"):
+        check_tracking_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["postgresql://h/db", "http://", "sqlite:mlflow.db", "ftp://h"])
+def test_other_addresses_are_refused(uri: str) -> None:
+    with pytest.raises(UserError, match=r"tracking\.uri: expected sqlite:///PATH\.db"):
+        check_tracking_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///", "sqlite:///:memory:", "sqlite:///folder/"])
+def test_a_database_needs_a_file(uri: str) -> None:
+    with pytest.raises(UserError, match="with a file, got"):
+        check_tracking_uri(uri)
+
+
+@pytest.mark.parametrize("uri", ["http://me:secret@h", "https://me@h:5000"])
+def test_a_password_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        check_tracking_uri(uri)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_relative_database_stays_the_same_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = absolute_tracking_uri("sqlite:///sub/mlflow.db?timeout=20")
+    monkeypatch.chdir("/")
+    assert uri == absolute_tracking_uri(uri) == f"sqlite:///{tmp_path}/sub/mlflow.db?timeout=20"
+
+
+def test_a_server_is_the_same_with_and_without_a_final_slash() -> None:
+    assert absolute_tracking_uri("http://h:5000/") == "http://h:5000"
+
+
+def test_an_absolute_address_is_checked_too() -> None:
+    with pytest.raises(UserError, match="plain folder"):
+        absolute_tracking_uri("mlruns")

@@ -1,0 +1,348 @@
+import math
+import os
+import pickle
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from pipeline.config import Config, UserError
+from pipeline.images.packed import Normalisation, PackedImages
+from pipeline.manifest import Manifest
+from pipeline.splits import Fold
+from pipeline.training.checkpoint import load_best, load_checkpoint, resume, save_best, save_last
+from pipeline.training.job import FoldJob
+from pipeline.training.learner import build_learner
+
+torch.set_num_threads(1)
+CONF = Path(__file__).parents[2] / "conf"
+OPTIMIZERS = sorted((CONF / "optimizer").glob("*.yaml"))
+SCHEDULERS = sorted((CONF / "scheduler").glob("*.yaml"))
+NORMALISATION = Normalisation((3.0,), (2.0,))
+
+
+def leaf(path):
+    values: Any = OmegaConf.create({"training": {"epochs": 9}, "leaf": OmegaConf.load(path)})
+    plain: Any = OmegaConf.to_object(values.leaf)
+    return plain
+
+
+def config_of(**sections):
+    """The smallest config that a learner can be made of."""
+    network = {
+        "_target_": "torch.nn.Sequential",
+        "_args_": [
+            {"_target_": "torch.nn.Conv2d", "in_channels": "@num_channels", "out_channels": 4,
+             "kernel_size": 3},
+            {"_target_": "torch.nn.BatchNorm2d", "num_features": 4},
+            {"_target_": "torch.nn.ReLU"},
+            {"_target_": "torch.nn.Flatten"},
+            {"_target_": "torch.nn.Linear", "in_features": 64, "out_features": "@num_classes"},
+        ],
+    }  # fmt: skip
+    return Config(
+        **{
+            "name": "tiny",
+            "manifest": {"name": "tiny", "path": "tiny.csv"},
+            "split": {},
+            "images": {},
+            "augment": {},
+            "model": network,
+            "init": {},
+            "loss": {"function": {"_target_": "torch.nn.CrossEntropyLoss"}},
+            "sampler": {},
+            "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.01},
+            "scheduler": leaf(CONF / "scheduler" / "cosine.yaml"),
+            "training": {"epochs": 9, "precision": "float32"},
+            "evaluation": {},
+            "tracking": {},
+            "engine": {},
+            **sections,
+        }
+    )
+
+
+def job_of(folder, config=None, index=0, key="a" * 64):
+    patients = [f"p{i}" for i in range(8)]
+    table = pd.DataFrame(
+        {
+            "patient_id": patients,
+            "image_path": [f"{p}.png" for p in patients],
+            "label": ["neg", "pos"] * 4,
+        }
+    )
+    cache = folder / "cache"
+    cache.mkdir(exist_ok=True)
+    np.save(cache / "images.npy", np.zeros((8, 1, 6, 6), np.uint8))
+    fold_dir = folder / f"fold_{index:02}"
+    fold_dir.mkdir(exist_ok=True)
+    return FoldJob(
+        config=config or config_of(),
+        manifest=Manifest(folder / "tiny.csv", folder, ("neg", "pos"), table),
+        fold=Fold(
+            index, frozenset(patients[:4]), frozenset(patients[4:6]), frozenset(patients[6:])
+        ),
+        images=PackedImages(cache, "key"),
+        fold_dir=fold_dir,
+        key=key,
+        device="cpu",
+    )
+
+
+def train_a_step(learner, number):
+    """One epoch of one step, on pixels that follow from its number."""
+    generator = torch.Generator().manual_seed(number)
+    images = torch.randn(6, 1, 6, 6, generator=generator)
+    labels = torch.tensor([0, 1, 0, 1, 1, 0])
+    learner.network.train()
+    with learner.autocast():
+        loss = learner.loss(learner.network(images), labels)
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.scaler.scale(loss).backward()
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    value = 0.5  # never better: a plateau scheduler must remember how long it has waited
+    learner.step_scheduler(value)
+    learner.progress.note(value, "max")
+    learner.progress.record = {"event": "epoch", "epoch": number, "metrics": {"val/loss": None}}
+    return loss.item()
+
+
+def assert_same(found, expected, where="state"):
+    """Bit for bit, through all containers."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for name in expected:
+            assert_same(found[name], expected[name], f"{where}.{name}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where
+        for i, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_same(one, other, f"{where}.{i}")
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    else:
+        assert found == expected, where
+
+
+def state_of(learner):
+    return {
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "scheduler": learner.scheduler.state_dict(),
+        "scaler": learner.scaler.state_dict(),
+        "progress": vars(learner.progress),
+    }
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("scheduler", SCHEDULERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_going_on_from_last_is_the_same_as_never_having_stopped(
+    tmp_path, optimizer, scheduler, precision
+):
+    job = job_of(
+        tmp_path,
+        config_of(
+            optimizer=leaf(optimizer),
+            scheduler=leaf(scheduler),
+            training={"epochs": 9, "precision": precision},
+        ),
+    )
+    learner = build_learner(job)
+    assert learner.scaler.is_enabled() == (precision == "float16")
+    for number in range(2):
+        train_a_step(learner, number)
+    save_last(learner, job)
+    resumed = build_learner(job)
+    with torch.no_grad():
+        for values in resumed.network.parameters():
+            values.fill_(9.0)
+    resume(resumed, job)
+    assert_same(state_of(resumed), state_of(learner))
+    for number in range(2, 8):
+        assert train_a_step(resumed, number) == train_a_step(learner, number)
+    assert_same(state_of(resumed), state_of(learner))
+
+
+def test_optimizers_and_schedulers_are_found():
+    assert {path.stem for path in OPTIMIZERS} >= {"adamw", "sgd"}
+    assert {path.stem for path in SCHEDULERS} >= {"cosine", "plateau"}
+
+
+def test_there_is_nothing_to_go_on_from_at_first(tmp_path):
+    job = job_of(tmp_path)
+    learner = build_learner(job)
+    resume(learner, job)
+    assert learner.progress.num_epochs == 0
+
+
+def test_best_holds_the_network_and_what_is_needed_to_use_it(tmp_path):
+    job = job_of(tmp_path)
+    learner = build_learner(job)
+    train_a_step(learner, 0)
+    best = {name: values.clone() for name, values in learner.network.state_dict().items()}
+    save_best(learner, job, NORMALISATION)
+    train_a_step(learner, 1)
+    load_best(learner, job)
+    assert_same(dict(learner.network.state_dict()), best)
+    state = load_checkpoint(job.fold_dir / "best.pt", job)
+    assert {name: state[name] for name in ("epoch", "classes", "mean", "std")} == {
+        "epoch": 0, "classes": ["neg", "pos"], "mean": [3.0], "std": [2.0],
+    }  # fmt: skip
+
+
+def test_a_best_of_another_epoch_is_our_own_mistake(tmp_path):
+    job = job_of(tmp_path)
+    learner = build_learner(job)
+    train_a_step(learner, 0)
+    save_best(learner, job, NORMALISATION)
+    learner.progress.best_epoch = 1
+    with pytest.raises(AssertionError, match="another epoch"):
+        load_best(learner, job)
+
+
+def saved(folder):
+    """A job, its learner and its `last.pt`."""
+    job = job_of(folder)
+    learner = build_learner(job)
+    train_a_step(learner, 0)
+    save_last(learner, job)
+    return job, learner, job.fold_dir / "last.pt"
+
+
+@pytest.fixture(scope="module")
+def saved_once(tmp_path_factory):
+    job, _, path = saved(tmp_path_factory.mktemp("saved"))
+    return job, path.read_bytes(), path
+
+
+@pytest.mark.parametrize(("index", "key"), [(1, "a" * 64), (0, "b" * 64), (1, "b" * 64)])
+def test_a_checkpoint_of_another_fold_or_run_is_refused(tmp_path, index, key):
+    job, learner, path = saved(tmp_path)
+    other = replace(job, key=key, fold=replace(job.fold, index=index))
+    message = (
+        f"last.pt belongs to fold 0 of run {'a' * 12}, not to fold {index} of run {key[:12]}; "
+        "it is never loaded here"
+    )
+    fresh = build_learner(other)
+    before = {name: values.clone() for name, values in fresh.network.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        resume(fresh, other)
+    assert_same(dict(fresh.network.state_dict()), before)
+    assert fresh.progress.num_epochs == 0
+    assert path.exists()
+    resume(learner, job)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_refused(tmp_path, share):
+    job, _, path = saved(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(UserError, match=r"last.pt is damaged \(.+\); delete it to train anew"):
+        load_checkpoint(path, job)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(60))
+def test_flipped_bits_in_a_checkpoint_are_refused_or_change_nothing(saved_once, seed):
+    job, whole, path = saved_once
+    dice = random.Random(seed)
+    flipped = bytearray(whole)
+    for _ in range(dice.choice([1, 1, 4])):
+        flipped[dice.randrange(len(flipped))] ^= 1 << dice.randrange(8)
+    path.write_bytes(whole)
+    sound = load_checkpoint(path, job)
+    path.write_bytes(flipped)
+    try:
+        found, refusal = load_checkpoint(path, job), ""
+    except UserError as error:
+        found, refusal = sound, str(error)
+    assert_same(found, sound)
+    assert re.fullmatch(r"(.*last.pt is damaged \(.+\); delete it to train anew\.)?", refusal)
+
+
+def test_a_flipped_bit_in_a_weight_is_refused(tmp_path):
+    job, learner, path = saved(tmp_path)
+    weights = learner.network.state_dict()["4.weight"].numpy().tobytes()
+    data = bytearray(path.read_bytes())
+    data[data.index(weights) + 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"is damaged \(the checksum of .+ is wrong\); delete it"):
+        load_checkpoint(path, job)
+
+
+@pytest.mark.parametrize("content", [b"\x00" * 300, b"not a checkpoint", b"PK\x03\x04" + b"x" * 99])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    job, _, path = saved(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"last.pt is damaged \(.+\)") as caught:
+        load_checkpoint(path, job)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], 3, torch.zeros(2)])
+def test_a_file_of_something_else_is_refused(tmp_path, content):
+    job, _, path = saved(tmp_path)
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"last.pt is damaged \(.+\)"):
+        load_checkpoint(path, job)
+
+
+class Trap:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda state, path: path.write_bytes(pickle.dumps(state))]
+)
+def test_code_in_a_checkpoint_is_never_run(tmp_path, save):
+    job, _, path = saved(tmp_path)
+    trap = tmp_path / "sprung"
+    save({"key": job.key, "fold": 0, "network": Trap(trap)}, path)
+    with pytest.raises(UserError, match=r"last.pt is damaged \(.+\)") as caught:
+        load_checkpoint(path, job)
+    assert "\n" not in str(caught.value)
+    assert not trap.exists()
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    job, learner, path = saved(tmp_path)
+    train_a_step(learner, 1)
+
+    def full_disk(_, file):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            save_last(learner, job)
+    assert load_checkpoint(path, job)["num_epochs"] == 1
+    save_last(learner, job)
+    assert load_checkpoint(path, job)["num_epochs"] == 2
+    assert [file.name for file in job.fold_dir.iterdir()] == ["last.pt"]
+
+
+def test_progress_counts_epochs_and_keeps_the_first_of_equal_ones(tmp_path):
+    progress = build_learner(job_of(tmp_path)).progress
+    assert math.isnan(progress.best_value)
+    seen = []
+    for value in [0.5, 0.7, 0.7, 0.6, 0.8]:
+        progress.note(value, "max")
+        seen.append((progress.best_epoch, progress.is_best, progress.epochs_since_best()))
+    assert seen == [(0, True, 0), (1, True, 0), (1, False, 1), (1, False, 2), (4, True, 0)]
+    progress.note(0.1, "min")
+    assert (progress.best_epoch, progress.best_value, progress.num_epochs) == (5, 0.1, 6)

@@ -1,0 +1,257 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.config import AugmentConfig, Config, SamplerConfig, TrainingConfig, UserError
+from pipeline.images.batches import BatchSource
+from pipeline.images.packed import Normalisation, PackedImages
+from pipeline.manifest import Manifest
+from pipeline.splits import Fold
+from pipeline.training import epoch as epoch_module
+from pipeline.training.epoch import TrainPart, _split, predict, train_epoch
+from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.learner import build_learner
+
+torch.set_num_threads(1)
+NUM_PATIENTS, IMAGES_EACH, SIDE = 12, 3, 8
+MONAI_NOISE = {"_target_": "monai.transforms.RandGaussianNoise", "prob": 1.0, "std": 0.5}
+NETWORK = {
+    "_target_": "torch.nn.Sequential",
+    "_args_": [
+        {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 4, "kernel_size": 3},
+        {"_target_": "torch.nn.BatchNorm2d", "num_features": 4},
+        {"_target_": "torch.nn.ReLU"},
+        {"_target_": "torch.nn.Dropout", "p": 0.2},
+        {"_target_": "torch.nn.AdaptiveAvgPool2d", "output_size": 1},
+        {"_target_": "torch.nn.Flatten"},
+        {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": "@num_classes"},
+    ],
+}
+
+
+def config_of(**sections):
+    return Config(
+        **{
+            "name": "tiny",
+            "manifest": {"name": "tiny", "path": "tiny.csv"},
+            "split": {},
+            "images": {},
+            "augment": {"flip_axes": (0, 1), "noise": 0.1},
+            "model": NETWORK,
+            "init": {},
+            "loss": {"function": {"_target_": "torch.nn.CrossEntropyLoss"}},
+            "sampler": {"balance": "class"},
+            "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
+            "scheduler": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0},
+            "training": {"batch_size": 4, "precision": "float32"},
+            "evaluation": {},
+            "tracking": {},
+            "engine": {"loader_workers": 0},
+            **sections,
+        }
+    )
+
+
+@pytest.fixture
+def job(tmp_path):
+    """12 patients with 3 images each; a pixel's value tells its row."""
+    patients = [f"p{i:02}" for i in range(NUM_PATIENTS)]
+    table = pd.DataFrame(
+        {
+            "patient_id": np.repeat(patients, IMAGES_EACH),
+            "image_path": [f"{i}.png" for i in range(NUM_PATIENTS * IMAGES_EACH)],
+            "label": np.repeat(["neg", "pos", "neg", "neg"], IMAGES_EACH).tolist() * 3,
+        }
+    )
+    generator = np.random.default_rng(0)
+    pixels = generator.normal(size=(len(table), 1, SIDE, SIDE)).astype(np.float32)
+    pixels += np.arange(len(table), dtype=np.float32)[:, None, None, None]
+    np.save(tmp_path / "images.npy", pixels)
+    val, test = frozenset(patients[8:10]), frozenset(patients[10:])
+    return FoldJob(
+        config=config_of(),
+        manifest=Manifest(tmp_path / "tiny.csv", tmp_path, ("neg", "pos"), table),
+        fold=Fold(0, frozenset(patients[:8]), val, test),
+        images=PackedImages(tmp_path, "key"),
+        fold_dir=tmp_path,
+        key="key",
+        device="cpu",
+    )
+
+
+def with_config(job, **sections):
+    return replace(job, config=replace(job.config, **sections))
+
+
+def part_of(job):
+    normalisation = Normalisation((0.0,), (1.0,))
+    return TrainPart.of(job, BatchSource.open(job.images, normalisation, torch.device("cpu")))
+
+
+def drawn(part, epoch):
+    return [(images.clone(), labels.clone()) for images, labels in part.batches(epoch)]
+
+
+def are_equal(found, expected):
+    assert len(found) == len(expected) > 0
+    return all(
+        torch.equal(one, other)
+        for pair, pair2 in zip(found, expected, strict=True)
+        for one, other in zip(pair, pair2, strict=True)
+    )
+
+
+def rows_of(images):
+    """The row that each image came from, when it was not changed."""
+    return images.mean(dim=(1, 2, 3)).round().long()
+
+
+@pytest.mark.parametrize("size", range(2, 12))
+def test_no_batch_is_left_with_a_single_image(size):
+    for num_rows in range(2, 60):
+        rows = np.random.default_rng(num_rows).permutation(1000)[:num_rows]
+        batches = _split(rows, size)
+        assert torch.cat(batches).tolist() == rows.tolist()
+        assert all(2 <= len(batch) <= size + 1 for batch in batches)
+        assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+
+
+def test_a_part_of_one_image_is_one_batch():
+    assert [batch.tolist() for batch in _split(np.array([7]), 4)] == [[7]]
+
+
+@pytest.mark.parametrize("balance", ["none", "class", "patient", "class_patient"])
+def test_an_epoch_holds_train_images_with_their_own_labels(job, balance):
+    part = part_of(
+        with_config(job, augment=AugmentConfig(), sampler=SamplerConfig(balance=balance))
+    )
+    images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 0), strict=True))
+    rows = rows_of(images)
+    train = job.rows("train")
+    assert len(rows) == len(train)
+    assert set(rows.tolist()) <= set(train.tolist())
+    assert labels.tolist() == job.manifest.labels[rows].tolist()
+    if balance == "none":
+        assert sorted(rows.tolist()) == train.tolist()
+
+
+@pytest.mark.parametrize("augment", [{"noise": 0.1}, {"transforms": (MONAI_NOISE,)}], ids=str)
+def test_an_epoch_is_a_function_of_seed_fold_and_epoch_only(job, augment):
+    job = with_config(job, augment=AugmentConfig(**augment))
+    part = part_of(job)
+    first, second = drawn(part, 0), drawn(part, 1)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    fresh = part_of(job)
+    next(fresh.batches(5))  # given up half way
+    assert are_equal(drawn(fresh, 1), second)
+    assert are_equal(drawn(fresh, 0), first)
+    assert not are_equal(first, second)
+    other_fold = part_of(replace(job, fold=replace(job.fold, index=1)))
+    assert not are_equal(drawn(other_fold, 0), first)
+    other_seed = part_of(with_config(job, training=replace(job.config.training, seed=1)))
+    assert not are_equal(drawn(other_seed, 0), first)
+
+
+def test_seeds_of_all_purposes_differ():
+    arguments = [
+        (s, f, e, p) for s in range(4) for f in range(4) for e in range(4) for p in range(3)
+    ]
+    seeds = [seed_for(*given) for given in arguments]
+    assert len(set(seeds)) == len(arguments)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert seeds == [seed_for(*given) for given in arguments]
+
+
+def silent(*_):
+    raise AssertionError("a short epoch reports nothing")
+
+
+def test_training_learns_and_is_repeatable(job):
+    job = with_config(job, augment=AugmentConfig())
+    losses = []
+    for _ in range(2):
+        learner, part = build_learner(job), part_of(job)
+        losses.append([train_epoch(learner, part, epoch, silent) for epoch in range(6)])
+    assert losses[0] == losses[1]
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_the_mean_loss_counts_images_not_batches(job):
+    """24 images in batches of 5: the last one holds 4."""
+    job = with_config(job, augment=AugmentConfig(), training=TrainingConfig(batch_size=5))
+    learner, part = build_learner(job), part_of(job)
+    learner.optimizer.param_groups[0]["lr"] = 0.0
+    learner.network = torch.nn.Sequential(
+        *[layer for i, layer in enumerate(learner.network.children()) if i in (0, 4, 5, 6)]
+    )
+    found = train_epoch(learner, part, 0, silent)
+    images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 0), strict=True))
+    assert found == pytest.approx(learner.loss(learner.network(images), labels).item(), rel=1e-5)
+
+
+def test_long_epochs_report_how_far_they_are(job, monkeypatch):
+    monkeypatch.setattr(epoch_module, "REPORT_EVERY_S", -1.0)
+    told = []
+    train_epoch(build_learner(job), part_of(job), 0, lambda *words: told.append(words))
+    assert [(done, of) for done, of, _ in told] == [(done, 24) for done in range(4, 25, 4)]
+    assert all(speed > 0 for *_, speed in told)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_a_loss_that_is_not_finite_stops_the_training(job, value, epoch):
+    learner = build_learner(job)
+    learner.network.get_parameter("6.bias").data[0] = value
+    message = rf"the training loss is nan in epoch {epoch}: try a smaller optimizer.lr"
+    with pytest.raises(UserError, match=message):
+        train_epoch(learner, part_of(job), epoch, silent)
+
+
+def trained(job):
+    learner, part = build_learner(job), part_of(job)
+    for epoch in range(2):
+        train_epoch(learner, part, epoch, silent)
+    return learner, part.source
+
+
+def test_predictions_come_in_the_order_of_the_rows_whatever_the_batch_size(job, monkeypatch):
+    learner, source = trained(job)
+    rows = np.random.default_rng(0).permutation(len(job.manifest))
+    learner.network.eval()
+    with torch.inference_mode():
+        alone = torch.cat([learner.network(source.gather(torch.tensor([row]))) for row in rows])
+    for size in (1, 2, 5, 35, 36, 256):
+        monkeypatch.setattr(epoch_module, "EVAL_BATCH", size)
+        probabilities, logits = predict(learner, source, rows)
+        assert (probabilities.shape, logits.shape) == ((36, 2), (36, 2))
+        torch.testing.assert_close(logits, alone, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(probabilities, alone.softmax(dim=1), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-6)
+    assert np.unique(probabilities[:, 0].round(4)).size > 10
+
+
+def test_predicting_changes_neither_network_nor_random_state(job):
+    learner, source = trained(job)
+    before = {name: values.clone() for name, values in learner.network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    learner.network.train()
+    first, _ = predict(learner, source, job.rows("test"))
+    assert not learner.network.training
+    assert before["1.num_batches_tracked"] > 0
+    for name, values in learner.network.state_dict().items():
+        assert torch.equal(values, before[name]), name
+    assert torch.equal(torch.random.get_rng_state(), state)
+    np.testing.assert_array_equal(predict(learner, source, job.rows("test"))[0], first)
+
+
+def test_training_goes_back_to_training_after_a_prediction(job):
+    learner, part = build_learner(job), part_of(job)
+    predict(learner, part.source, job.rows("val"))
+    before = learner.network.get_buffer("1.running_mean").clone()
+    train_epoch(learner, part, 0, silent)
+    assert learner.network.training
+    assert not torch.equal(learner.network.get_buffer("1.running_mean"), before)
