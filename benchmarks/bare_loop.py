@@ -54,7 +54,7 @@ def main(data_path: Path, num_epochs: int) -> None:
 def predict(network: nn.Module, images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(N, 2) probabilities."""
     network.eval()
-    batches = (batch.float().sub_(mean).div_(std) for batch in torch.split(images, 256))
+    batches = (batch.float().sub_(mean).div_(std) for batch in torch.split(images, BATCH_SIZE))
     return torch.cat([network(batch) for batch in batches]).softmax(dim=1)
 
 

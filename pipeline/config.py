@@ -33,6 +33,9 @@ class ConfigError(UserError):
         super().__init__("\n".join(["The settings have problems:", *(f"  {p}" for p in problems)]))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
+        return ConfigError, (self.problems,)  # it must cross from worker processes whole
+
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ColumnsConfig:

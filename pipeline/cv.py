@@ -10,7 +10,12 @@ from rich.console import Console
 from pipeline.check import manifest_and_plan
 from pipeline.command import run_command
 from pipeline.config import Config, to_config
-from pipeline.forkserver import start_forkserver
+from pipeline.engine.devices import device_slots
+from pipeline.engine.progress import decoding_progress
+from pipeline.engine.run_folder import Run, open_run
+from pipeline.engine.session import mirrored, report, train_missing_folds
+from pipeline.images.packing import pack_images
+from pipeline.processes import call_in_child, start_forkserver
 from pipeline.tracking import check_tracking_uri
 
 
@@ -30,16 +35,8 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     console = Console()
     check_tracking_uri(config.tracking.uri)
     manifest, plan = manifest_and_plan(config, console)
-    start_forkserver()
-
-    # Imported only now: torch and monai take seconds, and most mistakes were told by here.
-    from pipeline.engine.devices import device_slots
-    from pipeline.engine.progress import decoding_progress
-    from pipeline.engine.run_folder import Run, open_run
-    from pipeline.engine.session import mirrored, report, train_missing_folds
-    from pipeline.images.packing import pack_images
-
-    slots = device_slots(config.engine, config.training.precision)
+    start_forkserver()  # torch and monai take seconds: most mistakes were told by here
+    slots = call_in_child(device_slots, config.engine, config.training.precision)
     with decoding_progress(console) as progress:
         images = pack_images(manifest, config.images, progress)
     run = Run(config, manifest, plan, images)

@@ -15,7 +15,7 @@ PIPELINE = ROOT / "pipeline"
 
 FLOORS: tuple[frozenset[str], ...] = tuple(map(frozenset, (
     ["config"],
-    ["manifest", "targets", "forkserver"],
+    ["manifest", "targets", "processes"],
     ["images", "models", "splits", "evaluation", "tracking"],
     ["training"],
     ["engine"],
@@ -24,12 +24,12 @@ FLOORS: tuple[frozenset[str], ...] = tuple(map(frozenset, (
 """From the lowest up; imports only go down. Rooms of one floor do not import each other.
 
 Two modules at the top of the package are no commands but may be used by rooms above config:
-`targets` instantiates what a config names, `forkserver` starts the process that forks workers.
+`targets` instantiates what a config names, `processes` starts the process that forks workers.
 """
 LEAVES = (
     "config",
     "targets",
-    "forkserver",
+    "processes",
 )  # modules at the top of the package that are no commands
 LIGHT = ("config", "manifest", "splits", "evaluation", "tracking")
 HOMELESS = ("utils", "util", "helpers", "helper", "common", "misc")
@@ -122,7 +122,7 @@ def test_imports_only_go_down() -> None:
     ("config", "manifest", False), ("manifest", "splits", False), ("splits", "evaluation", False),
     ("evaluation", "tracking", False), ("images", "models", False), ("training", "engine", False),
     ("tracking", "training", False), ("engine", "commands", False), ("targets", "manifest", False),
-    ("images", "forkserver", True), ("forkserver", "engine", False),
+    ("images", "processes", True), ("processes", "engine", False),
 ])  # fmt: skip
 def test_the_rule_itself(room: str, other: str, allowed: bool) -> None:
     assert may_import(room, other) is allowed

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from pipeline.engine.worker import run_worker
-from pipeline.forkserver import start_forkserver
+from pipeline.processes import start_forkserver
 from pipeline.tracking import Journal, read_journal
 from pipeline.training.job import FoldJob
 
@@ -62,10 +61,16 @@ def run_folds(
 def _start(context: ForkServerContext, job: FoldJob, slot: str, num_threads: int) -> _Running:
     placed = replace(job, device=slot)
     process = context.Process(
-        target=run_worker, args=(placed, num_threads), name=f"fold-{job.fold.index:02d}"
+        target=_work, args=(placed, num_threads), name=f"fold-{job.fold.index:02d}"
     )
     process.start()
     return _Running(placed, slot, process)
+
+
+def _work(job: FoldJob, num_threads: int) -> None:
+    from pipeline.engine.worker import run_worker  # with torch: only in the worker itself
+
+    run_worker(job, num_threads)
 
 
 def _failure(worker: _Running) -> list[Failure]:

@@ -13,9 +13,10 @@ from pipeline.engine.progress import FoldProgress
 from pipeline.engine.results import evaluate_folds, write_results
 from pipeline.engine.run_folder import Run, git_commit
 from pipeline.evaluation import Level, print_summary
+from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
 from pipeline.tracking import BackgroundMirror, DatasetRecord, RunRecord, absolute_tracking_uri
-from pipeline.training.learner import try_out
+from pipeline.training.job import FoldJob
 
 
 class FoldsFailedError(UserError):
@@ -40,7 +41,7 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
         console.print("all folds are done already", highlight=False)
         return
     jobs = [run.job(fold) for fold in todo]
-    try_out(jobs[0])
+    call_in_child(_try_out, jobs[0])
     progress = FoldProgress(run, run.folds, console)
     with progress.showing():
         failures = run_folds(jobs, slots, run.config.engine.threads_per_fold, progress.poll)
@@ -56,9 +57,9 @@ def report(run: Run, console: Console) -> float:
     """
     level: Level = "image" if run.config.evaluation.patient_label == "none" else "patient"
     if all(run.is_done(fold) for fold in range(run.plan.num_folds)):
-        summary = write_results(run)
+        summary = call_in_child(write_results, run)
     else:
-        summary = evaluate_folds(run, run.folds)
+        summary = call_in_child(evaluate_folds, run, run.folds)
         console.print(
             f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
             "follow when all are done (folds=all)",
@@ -67,6 +68,12 @@ def report(run: Run, console: Console) -> float:
     print_summary(summary, level, console)
     _print_next_steps(run, console)
     return float(np.mean([float(str(run.result(fold)["select_value"])) for fold in run.folds]))
+
+
+def _try_out(job: FoldJob) -> None:
+    from pipeline.training.learner import try_out
+
+    try_out(job)
 
 
 @contextmanager

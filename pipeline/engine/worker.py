@@ -1,28 +1,24 @@
 """A worker: one process that trains one fold, and never outlives the command that started it."""
 
 import os
-import signal
 import sys
-import threading
 import traceback
-from multiprocessing import parent_process
 
 import torch
 
 from pipeline.config import UserError
 from pipeline.engine.run_folder import lock
+from pipeline.processes import follow_parent
 from pipeline.tracking import Journal
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 
-ORPHAN_EXIT = 3
 LOCK_PATIENCE_S = 30.0
 
 
 def run_worker(job: FoldJob, num_threads: int) -> None:
     """Train `job`; exit code 0 when done, 1 when it failed (the journal says why)."""
-    _end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    follow_parent()
     _redirect_output(job)
     torch.set_num_threads(num_threads)
     if job.device.startswith("cuda"):
@@ -48,18 +44,6 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
 def _reason(error: Exception) -> str:
     """What a user can mend speaks for itself; anything else needs its type."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-
-
-def _end_with_parent() -> None:
-    """End at once when the command's process is gone, in whatever way it ended."""
-    parent = parent_process()
-    assert parent is not None, "a worker is started by the pool"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(ORPHAN_EXIT)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def _redirect_output(job: FoldJob) -> None:

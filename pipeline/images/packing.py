@@ -4,25 +4,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
-import monai
 import numpy as np
-import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose
-from numpy.typing import NDArray
 
 from pipeline.config import ImagesConfig, UserError, fingerprint
-from pipeline.forkserver import start_forkserver
+from pipeline.images.decoding import Chunk, Row, decode_chunk, first_shape
 from pipeline.images.digests import file_digests
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
-from pipeline.images.readers import ImageError, read_image
 from pipeline.manifest import Manifest
-from pipeline.targets import build
+from pipeline.processes import call_in_child, process_pool
 
 READER_VERSION = 1
 CHUNK = 32
@@ -31,26 +24,6 @@ PROBLEMS_SHOWN = 50
 
 class BrokenImagesError(UserError):
     """Every image that cannot be used, with its row, patient and reason."""
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A worker's piece of work: decode `files` into rows `start...` of the array."""
-
-    files: list[Path]
-    start: int
-    array_path: Path
-    config: ImagesConfig
-
-
-@dataclass(frozen=True)
-class _Row:
-    """What one decoded image adds to the table, or why it cannot be used."""
-
-    sum: list[float]
-    sum_squares: list[float]
-    original_shape: str
-    problem: str | None = None
 
 
 def pack_images(
@@ -81,7 +54,7 @@ def pack_images(
 
 def _key(digests: list[str], config: ImagesConfig) -> str:
     settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
-    return fingerprint([READER_VERSION, monai.__version__, settings, digests])
+    return fingerprint([READER_VERSION, version("monai"), settings, digests])
 
 
 def _build(
@@ -94,7 +67,10 @@ def _build(
     partial_dir.mkdir()
     try:
         files = manifest.image_files
-        shape = _first_shape(manifest, config)
+        shape = call_in_child(first_shape, files, config)
+        if isinstance(shape, list):
+            _raise_problems(manifest, shape)
+        assert isinstance(shape, tuple), "a manifest has at least one image"
         array_path = partial_dir / "images.npy"
         np.lib.format.open_memmap(
             array_path, mode="w+", dtype=config.dtype, shape=(len(files), *shape)
@@ -125,93 +101,21 @@ def _remove_leftovers(cache_dir: Path) -> None:
 
 def _decode_all(
     files: list[Path], array_path: Path, config: ImagesConfig, progress: Callable[[int, int], None]
-) -> Iterator[_Row]:
+) -> Iterator[Row]:
     chunks = [
-        _Chunk(files[start : start + CHUNK], start, array_path, config)
+        Chunk(files[start : start + CHUNK], start, array_path, config)
         for start in range(0, len(files), CHUNK)
     ]
     num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
     done = 0
-    with ProcessPoolExecutor(num_processes, mp_context=start_forkserver()) as pool:
-        for rows in pool.map(_decode_chunk, chunks):
+    with process_pool(num_processes) as pool:
+        for rows in pool.map(decode_chunk, chunks):
             done += len(rows)
             progress(done, len(files))
             yield from rows
 
 
-def _decode_chunk(chunk: _Chunk) -> list[_Row]:
-    torch.set_num_threads(1)
-    transforms = _transforms(chunk.config)
-    array = np.lib.format.open_memmap(chunk.array_path, mode="r+")
-    rows = []
-    for position, path in enumerate(chunk.files):
-        try:
-            pixels, original_shape = _decode(path, chunk.config, transforms, array.shape[1:])
-        except ImageError as error:
-            rows.append(_Row([], [], "", str(error)))
-            continue
-        array[chunk.start + position] = pixels
-        stored = array[chunk.start + position].astype(np.float64).reshape(len(pixels), -1)
-        sums, squares = stored.sum(axis=1), (stored**2).sum(axis=1)
-        rows.append(_Row(sums.tolist(), squares.tolist(), original_shape))
-    array.flush()
-    return rows
-
-
-def _decode(
-    path: Path, config: ImagesConfig, transforms: Compose, shape: tuple[int, ...] | None
-) -> tuple[NDArray[np.float32], str]:
-    """(C, ...) pixels after the transforms, and the file's own shape as text, e.g. "512x512"."""
-    array, affine = read_image(path, config.spatial_dims, config.num_channels)
-    try:
-        image = transforms(
-            MetaTensor(torch.from_numpy(array.copy()), affine=torch.from_numpy(affine))
-        )
-    except (RuntimeError, ValueError) as error:
-        cause = error.__cause__ or error  # MONAI's own words only say which transform it was
-        raise ImageError(f"a transform failed: {cause!r}") from None
-    pixels: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
-    if shape is not None and pixels.shape != shape:
-        raise ImageError(
-            f"has shape {pixels.shape} after the transforms, the others {shape}; add a resize, or "
-            "pad and crop, to images.transforms"
-        )
-    if not np.isfinite(pixels).all():
-        raise ImageError("has values that are not finite after the transforms")
-    if config.dtype == "uint8":
-        if pixels.min() < -0.5 or pixels.max() > 255.5:
-            raise ImageError(
-                f"has values from {pixels.min():g} to {pixels.max():g} after the transforms, which "
-                "images.dtype=uint8 cannot hold; use float16 or float32"
-            )
-        pixels = pixels.round().clip(0, 255)
-    elif np.abs(pixels).max() > np.finfo(config.dtype).max:
-        raise ImageError(
-            f"has values up to {np.abs(pixels).max():g} after the transforms, which "
-            f"images.dtype={config.dtype} cannot hold; use float32"
-        )
-    return pixels, "x".join(map(str, array.shape[1:]))
-
-
-def _transforms(config: ImagesConfig) -> Compose:
-    steps = [build(f"images.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
-    return Compose(steps)
-
-
-def _first_shape(manifest: Manifest, config: ImagesConfig) -> tuple[int, ...]:
-    """The shape that every image must have: that of the first one that can be read."""
-    transforms = _transforms(config)
-    problems = []
-    for path in manifest.image_files:
-        try:
-            return _decode(path, config, transforms, None)[0].shape
-        except ImageError as error:
-            problems.append(_Row([], [], "", str(error)))
-    _raise_problems(manifest, problems)
-    raise AssertionError("a manifest has at least one image")
-
-
-def _raise_problems(manifest: Manifest, rows: list[_Row]) -> None:
+def _raise_problems(manifest: Manifest, rows: list[Row]) -> None:
     problems = [
         f"  line {sample.line}: patient {sample.patient_id!r}: image {file}: {row.problem}"
         for sample, file, row in zip(
@@ -226,7 +130,7 @@ def _raise_problems(manifest: Manifest, rows: list[_Row]) -> None:
         raise BrokenImagesError("\n".join([heading, *problems[:PROBLEMS_SHOWN], *more]))
 
 
-def _write_table(path: Path, rows: list[_Row]) -> None:
+def _write_table(path: Path, rows: list[Row]) -> None:
     lines = [
         ",".join(
             [row.original_shape, " ".join(map(repr, row.sum)), " ".join(map(repr, row.sum_squares))]

@@ -18,7 +18,8 @@ from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
 
 REPORT_EVERY_S = 10.0
-EVAL_BATCH = 256
+EVAL_BATCH = {"cpu": 64, "cuda": 256}
+"""Images a forward pass takes at once: what fits a CPU's cache, what fills a GPU."""
 
 Report = Callable[[int, int, float], None]
 """Told (images done, images of the epoch, images per second) every few seconds."""
@@ -110,7 +111,7 @@ def predict(
     """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order."""
     learner.network.eval()
     logits = []
-    for batch in _split(rows, EVAL_BATCH):
+    for batch in _split(rows, EVAL_BATCH[source.device.type]):
         with learner.autocast():
             logits.append(learner.network(source.gather(batch)).float())
     everything = torch.cat(logits)

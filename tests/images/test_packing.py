@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pipeline.images import packing
 from pipeline.images.packing import BrokenImagesError, pack_images
 from pipeline.images.readers import read_image
 from pipeline.manifest import Manifest
+from pipeline.processes import start_forkserver
 
 RESIZE = {"_target_": "monai.transforms.Resize", "spatial_size": [12, 10]}
 
@@ -27,7 +27,7 @@ RESIZE = {"_target_": "monai.transforms.Resize", "spatial_size": [12, 10]}
 def quick_workers():
     """Import monai once for all workers of this module."""
     torch.set_num_threads(1)
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["pipeline.images.packing"])
+    start_forkserver()
 
 
 def manifest_of(folder, pictures):
@@ -329,6 +329,17 @@ def test_folders_of_killed_builds_are_removed_and_those_of_running_ones_kept(tmp
         (folder / "images.npy").write_bytes(b"half")
     pack(manifest, config)
     assert [folder.exists() for folder in (dead, alive, elsewhere)] == [False, True, True]
+
+
+def test_the_folder_of_somebody_elses_running_build_is_kept(tmp_path, monkeypatch):
+    def forbid(*_):
+        raise PermissionError
+
+    folder = tmp_path / f"{'0' * 32}.{node()}.1.partial"
+    folder.mkdir()
+    monkeypatch.setattr(os, "kill", forbid)
+    packing._remove_leftovers(tmp_path)
+    assert folder.exists()
 
 
 def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):

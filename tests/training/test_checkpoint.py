@@ -315,6 +315,7 @@ def test_code_in_a_checkpoint_is_never_run(tmp_path, save):
     with pytest.raises(UserError, match=r"last.pt is damaged \(.+\)") as caught:
         load_checkpoint(path, job)
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch's advice is to run the code
     assert not trap.exists()
 
 
@@ -334,6 +335,20 @@ def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(tmp_path, monkeyp
     save_last(learner, job)
     assert load_checkpoint(path, job)["num_epochs"] == 2
     assert [file.name for file in job.fold_dir.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize(("select_by", "steps"), [("val/auroc", [0.5, 0.6]), ("val/loss", [2, 1])])
+def test_a_plateau_watches_the_value_that_selects(tmp_path, select_by, steps):
+    sections = {
+        "scheduler": leaf(CONF / "scheduler" / "plateau.yaml"),
+        "training": {"select_by": select_by, "precision": "float32"},
+    }
+    learner = build_learner(job_of(tmp_path, config_of(**sections)))
+    rates = []
+    for value in [*steps, *steps, *steps]:  # nothing better than in the second epoch
+        learner.step_scheduler(value)
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.01] * 5 + [0.003])
 
 
 def test_progress_counts_epochs_and_keeps_the_first_of_equal_ones(tmp_path):

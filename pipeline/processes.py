@@ -1,0 +1,71 @@
+"""Processes for heavy work: forked from one that has imported torch and monai once for all.
+
+The command's own process imports neither: it starts fast, stays small and never touches CUDA.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.context import ForkServerContext
+from typing import ParamSpec, TypeVar
+
+PRELOAD = [
+    "pipeline.engine.worker",
+    "monai.transforms",
+    "monai.networks.nets",
+    "torch._dynamo",  # any optimizer imports it when it is made
+    "sklearn.metrics",
+    "matplotlib.figure",
+]
+ORPHAN_EXIT = 3
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def start_forkserver() -> ForkServerContext:
+    """Start it, if it does not run yet; its imports go on beside whatever the caller does next.
+
+    It must never touch CUDA: a forked process cannot use a CUDA context of its parent.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def process_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of such processes; on an error or Ctrl-C what has not begun is dropped."""
+    pool = ProcessPoolExecutor(num_processes, start_forkserver(), follow_parent)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def call_in_child(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function of a module in a process of its own; what it raises is raised here."""
+    with process_pool(1) as pool:
+        return pool.submit(function, *args, **kwargs).result()
+
+
+def follow_parent() -> None:
+    """Leave Ctrl-C to the command's process, and end at once when that is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None, "called in a process that was started here"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(ORPHAN_EXIT)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
