@@ -49,8 +49,8 @@ lint: $(INSTALLED) ## ruff: rules and format
 types: $(INSTALLED) ## mypy --strict
 	$(BIN)/mypy
 
-test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) ## all tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: lint types test ## what must pass before a commit: lint, types, test
 

@@ -117,7 +117,7 @@ def test_normalisation_is_exact_and_of_the_given_rows_only(tmp_path, dtype):
         np.testing.assert_allclose(fitted.std, stored.std(axis=(0, 2, 3)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 7.3, 1e4, -1024.7])
+@pytest.mark.parametrize("value", [0.0, 7.3, -1024.7, 0.26570806, 0.82])
 def test_a_constant_channel_is_not_divided_by_rounding(tmp_path, value):
     manifest = manifest_of(tmp_path, random_pictures(3))
     for path in manifest.image_files:
