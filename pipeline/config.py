@@ -217,6 +217,11 @@ class Config:
                 f"training.select_by={self.training.select_by} needs a patient level, but "
                 "evaluation.patient_label=none switches it off"
             )
+        if max(self.augment.flip_axes, default=0) >= self.images.spatial_dims:
+            problems.append(
+                f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
+                f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
+            )
         if self.augment.transforms and any(
             getattr(self.augment, f.name) for f in fields(self.augment) if f.name != "transforms"
         ):

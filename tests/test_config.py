@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.command import CONF_DIR
+from pipeline.command import CONF_DIR, load_config
 from pipeline.config import (
     Config,
     ConfigError,
@@ -333,3 +333,9 @@ def test_what_changes_the_numbers_changes_the_identity(override: str) -> None:
 def test_a_fingerprint_ignores_the_order_of_keys_only() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+
+
+def test_flip_axes_must_be_axes_of_the_images():
+    with pytest.raises(ConfigError, match=r"augment.flip_axes: 2D images have axes 0 to 1"):
+        load_config(["augment.flip_axes=[2]"])
+    assert load_config(["augment.flip_axes=[2]", "images.spatial_dims=3"]).augment.flip_axes == (2,)

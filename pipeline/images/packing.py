@@ -48,7 +48,7 @@ def pack_images(
         if not (packed_dir / "cache.json").exists():
             _build(manifest, config, packed_dir, progress)
     except OSError as error:
-        raise UserError(f"images.cache_dir {cache_dir}: {error.strerror}.") from None
+        raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
     return PackedImages(packed_dir, key)
 
 
@@ -81,10 +81,17 @@ def _build(
         (partial_dir / "cache.json").write_text(
             json.dumps({"shape": [len(files), *shape], "dtype": config.dtype})
         )
-        if not packed_dir.exists():  # another process may have been faster
-            partial_dir.rename(packed_dir)
+        _put_in_place(partial_dir, packed_dir)
     finally:
         shutil.rmtree(partial_dir, ignore_errors=True)
+
+
+def _put_in_place(partial_dir: Path, packed_dir: Path) -> None:
+    try:
+        partial_dir.rename(packed_dir)
+    except OSError:
+        if not (packed_dir / "cache.json").exists():  # no other process was faster
+            raise
 
 
 def _remove_leftovers(cache_dir: Path) -> None:

@@ -86,6 +86,8 @@ def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
             f"{path} is damaged (it holds something other than numbers and text, and is not opened "
             "further); delete it to train anew."
         ) from None
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 (a damaged file makes torch raise almost anything)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged ({reason}); delete it to train anew.") from None
