@@ -29,7 +29,7 @@ OVERRIDES = ["experiment=idc", "model=lenet5", "folds=[0]", "engine.folds_at_onc
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if "PATIENTFOLD_DATA" not in os.environ:

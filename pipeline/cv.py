@@ -1,5 +1,7 @@
 """`python -m pipeline.cv experiment=demo`: one leak-free cross-validation, from CSV to MLflow."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,12 +20,17 @@ from pipeline.images.packing import pack_images
 from pipeline.processes import call_in_child, start_forkserver
 from pipeline.tracking import check_tracking_uri
 
+DEFAULT_URI = "sqlite:///mlflow.db"
+
 
 def main(cfg: DictConfig) -> float:
     """One job: returns the mean *validation* metric for a sweeper, never the test's."""
-    hydra = HydraConfig.get()
-    sweep = Path(hydra.sweep.dir).name if hydra.mode == RunMode.MULTIRUN else ""
-    return cross_validate(to_config(cfg), sweep)
+    hydra, config = HydraConfig.get(), to_config(cfg)
+    if hydra.mode == RunMode.MULTIRUN:
+        return cross_validate(config, sweep=Path(hydra.sweep.dir).name)
+    value = cross_validate(config)
+    print(next_steps(config, hydra.overrides.task))
+    return value
 
 
 def cross_validate(config: Config, sweep: str = "") -> float:
@@ -43,6 +50,15 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     with open_run(run), mirrored(run, sweep, console):
         train_missing_folds(run, slots, console)
         return report(run, console)
+
+
+def next_steps(config: Config, overrides: Sequence[str]) -> str:
+    """The two commands to look further."""
+    uri = config.tracking.uri
+    ui = "make ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
+    kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
+    sweep = shlex.join(["python", "-m", "pipeline.cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    return f"\nlook further:\n  {ui}    # the folds side by side\n  {sweep}    # a sweep"
 
 
 if __name__ == "__main__":

@@ -66,7 +66,6 @@ def report(run: Run, console: Console) -> float:
             highlight=False,
         )
     print_summary(summary, level, console)
-    _print_next_steps(run, console)
     return float(np.mean([float(str(run.result(fold)["select_value"])) for fold in run.folds]))
 
 
@@ -133,14 +132,3 @@ def _fold_params(run: Run) -> list[dict[str, str]]:
         params[counts.fold][f"num_patients/{counts.part}"] = str(counts.num_patients)
         params[counts.fold][f"num_images/{counts.part}"] = str(counts.num_images)
     return params
-
-
-def _print_next_steps(run: Run, console: Console) -> None:
-    uri = run.config.tracking.uri
-    ui = "make ui" if uri == "sqlite:///mlflow.db" else f"mlflow ui --backend-store-uri {uri}"
-    again = f"python -m pipeline.cv -m experiment={run.config.name} model=lenet5,resnet10"
-    console.print(
-        f"\n{ui}    # compare the folds in a browser\n{again}    # sweep over networks",
-        highlight=False,
-        soft_wrap=True,
-    )
