@@ -57,8 +57,10 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
     uri = config.tracking.uri
     ui = "make ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
-    sweep = shlex.join(["python", "-m", "pipeline.cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
-    return f"\nlook further:\n  {ui}    # the folds side by side\n  {sweep}    # a sweep"
+    venv = Path(".venv/bin/python")
+    python = str(venv) if venv.exists() else "python"
+    sweep = shlex.join([python, "-m", "pipeline.cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
 
 
 if __name__ == "__main__":

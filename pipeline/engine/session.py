@@ -105,6 +105,7 @@ def _record(run: Run, sweep: str) -> RunRecord:
         "patientfold.manifest_hash": run.manifest.hash,
         "patientfold.run_dir": str(run.dir.absolute()),
     }
+    tags |= {"mlflow.source.name": "pipeline.cv", "mlflow.source.type": "LOCAL"}
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit
     if sweep:

@@ -80,3 +80,24 @@ def test_a_run_folder_takes_one_cross_validation_and_one_process(
         pytest.raises(UserError, match="is in use by another process"),
     ):
         cross_validate(load_config(common))
+
+
+def test_training_stops_when_patience_is_out_and_the_best_epoch_is_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With another optimizer, schedule, loss and augmentation than the default."""
+    monkeypatch.chdir(tmp_path)
+    cohort = make_cohort(tmp_path / "cohort")
+    other = ["optimizer=sgd", "scheduler=plateau", "sampler=none", "loss=weighted_cross_entropy",
+             "augment=monai", "training.select_by=val/loss",
+             "training.precision=bfloat16"]  # fmt: skip
+    overrides = ["training.epochs=60", "training.patience=2", "folds=[0]", "optimizer.lr=0.3"]
+    cross_validate(load_config([*cohort.overrides, *other, *overrides, "scheduler.patience=0"]))
+    (fold_dir,) = (tmp_path / "runs").glob("*/*/fold_00")
+    result = json.loads((fold_dir / "result.json").read_text())
+    records = [json.loads(line) for line in (fold_dir / "journal.jsonl").open()]
+    epochs = [r["metrics"] for r in records if r["event"] == "epoch"]
+    losses = [values["val/loss"] for values in epochs]
+    assert result["num_epochs"] == len(losses) == result["best_epoch"] + 1 + 2 < 60
+    assert result["select_value"] == losses[result["best_epoch"]] == min(losses)
+    assert epochs[-1]["train/lr"] < epochs[0]["train/lr"], "the plateau schedule did not act"
