@@ -10,16 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.command import run_command
-from pipeline.config import Config, SplitConfig, UserError, to_config
+from pipeline.config import Config, SplitConfig, to_config
 from pipeline.evaluation import per_patient
 from pipeline.manifest import Manifest, read_manifest
-from pipeline.splits import Plan, load_plan, missing_classes, plan_folds
+from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
 from pipeline.splits.quality import count_parts, worst_deviation
 from pipeline.training.imbalance import check_imbalance
-
-
-class PlanError(UserError):
-    """A plan under which training or choosing an epoch cannot work."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -61,27 +57,12 @@ def check_plan(config: Config, manifest: Manifest, plan: Plan) -> list[str]:
             `training.select_by` needs, or labels contradict each other.
     """
     _check_patient_labels(config, manifest)
-    needs = ["train"] if config.training.select_by == "val/loss" else ["train", "val"]
-    missing = missing_classes(plan, manifest)
-    errors = _class_by_class([m for m in missing if m[1] in needs], manifest)
-    if errors:
-        advice = f"use fewer folds than split.num_folds={plan.num_folds} (at least 3)"
-        if "val" in needs:
-            advice += ", or training.select_by=val/loss where only val misses a class"
-        raise PlanError(
-            "\n".join(
-                [
-                    f"{plan.num_folds} folds of {manifest.path} cannot be trained:",
-                    *errors,
-                    f"  {advice}, or leave the class out",
-                ]
-            )
-        )
+    needed: tuple[Part, ...] = ("train", "val")
+    if config.training.select_by == "val/loss":  # the only one that needs no class in val
+        needed = ("train",)
+    warnings = check_classes(plan, manifest, needed)
     check_imbalance(config, manifest, plan.folds[0])
-    return [
-        f"{line.strip()}; metrics there that need it will be reported as missing"
-        for line in _class_by_class([m for m in missing if m[1] not in needs], manifest)
-    ]
+    return warnings
 
 
 def _plan(config: SplitConfig, manifest: Manifest) -> Plan:
@@ -107,17 +88,6 @@ def _check_patient_labels(config: Config, manifest: Manifest) -> None:
     )
     evaluation = config.evaluation
     per_patient(table, manifest.classes, evaluation.aggregate, evaluation.patient_label)
-
-
-def _class_by_class(missing: list[tuple[int, str, str]], manifest: Manifest) -> list[str]:
-    """One line a class: how many patients it has, and where it is missing."""
-    num_patients = manifest.num_patients_per_class(manifest.of(manifest.patients))
-    lines = []
-    for name, count in zip(manifest.classes, num_patients, strict=True):
-        places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
-        if places:
-            lines.append(f"  class {name!r} has {count} patient(s), none in {', '.join(places)}")
-    return lines
 
 
 def _describe(manifest: Manifest, plan: Plan) -> str:

@@ -1,5 +1,6 @@
 """The door of every command: Hydra in front, one clear message instead of a traceback."""
 
+import functools
 import os
 import re
 import signal
@@ -12,7 +13,9 @@ from typing import Any
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -35,7 +38,7 @@ def run_command(story: Callable[[DictConfig], Any], config_name: str = "cv") -> 
     signal.signal(signal.SIGTERM, _interrupt)
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
-        main(story)()
+        main(_shown_in_a_single_run(story))()
     except Interrupted:
         sys.exit(143)
     except KeyboardInterrupt:
@@ -44,6 +47,21 @@ def run_command(story: Callable[[DictConfig], Any], config_name: str = "cv") -> 
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(_hydra_message(error))
+
+
+def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on."""
+
+    @functools.wraps(story)
+    def shown(cfg: DictConfig) -> Any:
+        try:
+            return story(cfg)
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.RUN:
+                _fail(str(error))
+            raise
+
+    return shown
 
 
 def load_config(overrides: Sequence[str]) -> Config:

@@ -337,7 +337,11 @@ def _problem(error: dict[str, Any], values: Any) -> str:
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(location[:-1])
         close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        advice = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        advice = (
+            f"did you mean {'.'.join([*location[:-1], close[0]])!r}?"
+            if close
+            else f"known: {', '.join(known)}"
+        )
         return f"{path}: unknown setting; {advice}"
     if error["type"] == "value_error" and isinstance(error["ctx"]["error"], ConfigError):
         return "\n  ".join(error["ctx"]["error"].problems)

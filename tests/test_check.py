@@ -155,7 +155,7 @@ def test_a_validation_part_without_a_class_matters_unless_the_loss_selects(
     config = make_cohort({f"P{i}": ["no"] for i in range(9)} | {"Q": ["yes"], "R": ["yes"]})
     with pytest.raises(UserError) as caught:
         check_of(config, 3)
-    assert "training.select_by=val/loss" in str(caught.value)
+    assert "a class needs 3 patients or more" in str(caught.value)
     assert "val of fold" in str(caught.value)
     with pytest.raises(UserError) as caught:
         check_of(config, 3, "training.select_by=val/loss")
@@ -166,6 +166,12 @@ def test_a_validation_part_without_a_class_matters_unless_the_loss_selects(
 def test_a_test_part_without_a_class_is_a_warning(make_cohort: Cohort) -> None:
     config = make_cohort(
         {f"P{i}": ["no"] for i in range(9)} | {"Q": ["yes"], "R": ["yes"], "S": ["yes"]}
+    )
+    with pytest.raises(UserError) as caught:
+        check_of(config, 4)
+    assert "class 'yes' has 3 patient(s), none in val of fold" in str(caught.value)
+    assert "use at most 3 folds (split.num_folds); or training.select_by=val/loss" in str(
+        caught.value
     )
     (warning,) = check_of(config, 4, "training.select_by=val/loss")
     assert warning.startswith("class 'yes' has 3 patient(s), none in ")

@@ -166,10 +166,10 @@ def test_only_the_loss_is_better_when_smaller(metric: Any, mode: str) -> None:
 
 
 @pytest.mark.parametrize(("override", "problem"), [
-    ("+split.num_fold=4", "split.num_fold: unknown setting; did you mean 'num_folds'?"),
+    ("+split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
     ("+trainin.epochs=4", "trainin: unknown setting; did you mean 'training'?"),
     ("+manifest.columns.pateint=x",
-     "manifest.columns.pateint: unknown setting; did you mean 'patient'?"),
+     "manifest.columns.pateint: unknown setting; did you mean 'manifest.columns.patient'?"),
     ("+sampler.zzz=1",
      "sampler.zzz: unknown setting; known: balance, allow_double_correction"),
 ])  # fmt: skip

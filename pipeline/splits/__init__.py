@@ -1,5 +1,6 @@
 """Folds that never share a patient: dealt, proved, saved, loaded again."""
 
+from pipeline.splits.conflicts import PlanError, check_classes
 from pipeline.splits.folds import Fold, LeakageError, Part, Plan
 from pipeline.splits.kfold import plan_folds
 from pipeline.splits.plan_file import load_plan, save_plan
@@ -10,6 +11,8 @@ __all__ = [
     "LeakageError",
     "Part",
     "Plan",
+    "PlanError",
+    "check_classes",
     "load_plan",
     "missing_classes",
     "plan_folds",

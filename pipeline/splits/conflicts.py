@@ -1,0 +1,71 @@
+"""What a plan cannot give, however it is dealt: parts without a class."""
+
+from collections.abc import Collection
+
+from pipeline.config import UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.folds import Part, Plan
+from pipeline.splits.quality import missing_classes
+
+Missing = tuple[int, Part, str]
+"""(fold, part, class)"""
+
+
+class PlanError(UserError):
+    """A plan under which training, or choosing an epoch, cannot work."""
+
+
+def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> list[str]:
+    """What a metric will be missing for, one line a class.
+
+    Raises:
+        PlanError: when a part among `needed` misses a class.
+    """
+    missing = missing_classes(plan, manifest)
+    fatal = [m for m in missing if m[1] in needed]
+    if fatal:
+        raise PlanError(
+            "\n".join(
+                [
+                    f"{plan.num_folds} folds of {manifest.path} cannot be trained:",
+                    *(f"  {line}" for line in _class_by_class(fatal, manifest)),
+                    f"  {_advice(fatal, manifest)}",
+                ]
+            )
+        )
+    return [
+        f"{line}; metrics there that need it will be reported as missing"
+        for line in _class_by_class(missing, manifest)
+    ]
+
+
+def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
+    """One line a class: how many patients it has, and where it is missing."""
+    lines = []
+    for name, count in _num_patients(manifest).items():
+        places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
+        if places:
+            lines.append(f"class {name!r} has {count} patient(s), none in {', '.join(places)}")
+    return lines
+
+
+def _advice(missing: list[Missing], manifest: Manifest) -> str:
+    """How to get a plan that can be trained."""
+    num_patients = _num_patients(manifest)
+    fewest = min(num_patients[label] for _, _, label in missing)
+    if fewest < 3:
+        advice = (
+            "a class needs 3 patients or more, one each to train, validate and test: leave its "
+            "rows out, or merge it with another class"
+        )
+    else:
+        advice = f"use at most {fewest} folds (split.num_folds)"
+    if {part for _, part, _ in missing} == {"val"}:
+        advice += "; or training.select_by=val/loss, which needs no class in val"
+    return advice
+
+
+def _num_patients(manifest: Manifest) -> dict[str, int]:
+    everyone = manifest.of(manifest.patients)
+    counts = manifest.num_patients_per_class(everyone).tolist()
+    return dict(zip(manifest.classes, counts, strict=True))
