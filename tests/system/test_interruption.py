@@ -89,7 +89,8 @@ def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: 
 
 def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
-    overrides = [*cohort.overrides, "experiment=demo", "training.epochs=2"]
+    in_turn = "engine.folds_at_once=1"  # fold 2 waits while fold 1 fails
+    overrides = [*cohort.overrides, "experiment=demo", "training.epochs=2", in_turn]
     assert run_cv(tmp_path, *overrides, "folds=[0]").returncode == 0
     run_dir = only_run_dir(tmp_path, "demo")
     (run_dir / "fold_01").mkdir()
