@@ -39,7 +39,7 @@ def main(data_path: Path, num_epochs: int) -> None:
         network.train()
         order = torch.multinomial(weights, len(labels), replacement=True, generator=generator)
         for rows in torch.split(order, BATCH_SIZE):
-            images = train[rows].float().sub_(mean).div_(std)
+            images = train.index_select(0, rows).float().sub_(mean).div_(std)
             logits = network(augment_batch(images, HISTOLOGY, generator))
             loss = loss_function(logits, labels[rows])
             optimizer.zero_grad(set_to_none=True)
