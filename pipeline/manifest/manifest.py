@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import UserError, fingerprint
+from pipeline.manifest.findings import Finding
 
 PROBLEMS_SHOWN = 50
 
@@ -41,14 +42,24 @@ class Manifest:
     table: pd.DataFrame
     num_left_out: int = 0
     """Rows without a label that were left out on request."""
+    findings: tuple[Finding, ...] = ()
+    """Warnings and notes of the lint; an error would have stopped it."""
+    purged: frozenset[int] = frozenset()
+    """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
+    in `table`, which is aligned with the packed images."""
 
     def __len__(self) -> int:
         return len(self.table)
 
     @cached_property
     def patients(self) -> tuple[str, ...]:
-        """All patient ids, sorted."""
-        return tuple(sorted(self.table["patient_id"].unique()))
+        """All patient ids that have a row in use, sorted."""
+        return tuple(sorted(self.samples["patient_id"].unique()))
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """The rows of `table` that are not purged."""
+        return self.table.drop(index=sorted(self.purged)) if self.purged else self.table
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -68,8 +79,9 @@ class Manifest:
         return fingerprint([list(self.classes), rows.to_numpy().tolist()])
 
     def of(self, patients: Collection[str]) -> NDArray[np.int64]:
-        """Row numbers of the samples of `patients`, ascending."""
-        return np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
+        """Row numbers of the samples of `patients`, ascending, without purged ones."""
+        rows = np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
+        return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
 
     def num_per_class(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(C,) images of each class among `rows`."""

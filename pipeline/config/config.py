@@ -1,0 +1,134 @@
+"""All settings of one command together, and what must hold between them."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from pipeline.config.errors import ConfigError
+from pipeline.config.plain import flatten
+from pipeline.config.sections import (
+    SETTINGS,
+    AuditConfig,
+    AugmentConfig,
+    EngineConfig,
+    EvaluationConfig,
+    ImagesConfig,
+    InitConfig,
+    LossConfig,
+    ManifestConfig,
+    PlanConfig,
+    SamplerConfig,
+    SplitConfig,
+    Target,
+    TrackingConfig,
+    TrainingConfig,
+)
+
+ALLOWED_TARGETS = ("torch.", "monai.", "pipeline.models.")
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class Config:
+    name: str
+    folds: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] = "all"
+    run_dir: str | None = None
+    manifest: ManifestConfig
+    split: SplitConfig
+    plan: PlanConfig
+    audit: AuditConfig
+    images: ImagesConfig
+    augment: AugmentConfig
+    model: Target
+    init: InitConfig
+    loss: LossConfig
+    sampler: SamplerConfig
+    optimizer: Target
+    scheduler: Target
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    tracking: TrackingConfig
+    engine: EngineConfig
+
+    def __post_init__(self) -> None:
+        problems = [
+            *_target_problems(self),
+            *_manifest_problems(self.manifest),
+            *_split_problems(self),
+        ]
+        if "/patient/" in self.training.select_by and self.evaluation.patient_label == "none":
+            problems.append(
+                f"training.select_by={self.training.select_by} needs a patient level, but "
+                "evaluation.patient_label=none switches it off"
+            )
+        if max(self.augment.flip_axes, default=0) >= self.images.spatial_dims:
+            problems.append(
+                f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
+                f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
+            )
+        if self.augment.transforms and any(
+            getattr(self.augment, f.name) for f in fields(self.augment) if f.name != "transforms"
+        ):
+            problems.append(
+                "augment: use either augment.transforms (MONAI, per sample) or batched settings "
+                "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
+            )
+        if problems:
+            raise ConfigError(problems)
+
+
+def _target_problems(config: Config) -> Iterator[str]:
+    leaves = {
+        "model": config.model,
+        "optimizer": config.optimizer,
+        "scheduler": config.scheduler,
+        "loss.function": config.loss.function,
+        **{f"images.transforms.{i}": leaf for i, leaf in enumerate(config.images.transforms)},
+        **{f"augment.transforms.{i}": leaf for i, leaf in enumerate(config.augment.transforms)},
+    }
+    for key, leaf in leaves.items():
+        if "_target_" not in leaf:
+            yield f"{key}: `_target_` is missing; it names the class, e.g. torch.optim.AdamW"
+        for path, target in flatten(leaf, key):
+            if path.endswith("._target_") and not target.startswith(ALLOWED_TARGETS):
+                yield f"{path}: must begin with one of {', '.join(ALLOWED_TARGETS)}, got {target!r}"
+
+
+def _manifest_problems(config: ManifestConfig) -> Iterator[str]:
+    columns = [name for name in asdict(config.columns).values() if name is not None]
+    for name in sorted({name for name in columns if columns.count(name) > 1}):
+        yield f"manifest.columns: {name!r} is named {columns.count(name)} times; each once at most"
+    classes = config.classes or ()
+    if len(set(classes)) < len(classes) or not all(name.strip() for name in classes):
+        yield f"manifest.classes: must be different names, none blank, got {list(classes)}"
+
+
+def _split_problems(config: Config) -> Iterator[str]:
+    split, columns = config.split, config.manifest.columns
+    if split.unit != "patient" and not split.allow_leakage:
+        yield (
+            f"split.unit={split.unit} puts images of one patient on both sides; it exists to show "
+            "what that leak costs and needs split.allow_leakage=true"
+        )
+    if split.unit != "patient" and (split.scheme != "kfold" or split.file):
+        yield f"split.unit={split.unit} works with split.scheme=kfold and no split.file only"
+    if split.scheme == "temporal" and (columns.date is None or split.test_from is None):
+        yield "split.scheme=temporal needs manifest.columns.date and split.test_from=YYYY-MM-DD"
+    if split.scheme == "predefined":
+        sources = [columns.fold, columns.part, split.assignments]
+        if (num_named := sum(source is not None for source in sources)) != 1:
+            yield (
+                "split.scheme=predefined needs exactly one of manifest.columns.fold, "
+                f"manifest.columns.part and split.assignments, got {num_named}"
+            )
+    if split.scheme == "holdout" and split.test_fraction + split.val_fraction >= 1:
+        yield (
+            "split.test_fraction and split.val_fraction must leave patients to train, got "
+            f"{split.test_fraction} + {split.val_fraction}"
+        )
+    if split.repeats > 1 and split.scheme != "kfold":
+        yield f"split.repeats={split.repeats} works with split.scheme=kfold only"
+    if config.audit.part_column and config.audit.part_file:
+        yield "audit.part_column and audit.part_file: name one of them"

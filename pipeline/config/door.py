@@ -1,0 +1,110 @@
+"""A Hydra config becomes a `Config` once, here; behind the door nothing reads YAML."""
+
+import difflib
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.config.config import Config
+from pipeline.config.errors import ConfigError
+
+Schema = TypeVar("Schema", bound=object)
+
+
+def to_config(cfg: DictConfig) -> Config:
+    """The settings of the commands that work on an experiment; see `to_settings`."""
+    return to_settings(cfg, Config)
+
+
+def to_settings(cfg: DictConfig, schema: type[Schema]) -> Schema:
+    """Check a composed Hydra config against a schema, a frozen pydantic dataclass.
+
+    Raises:
+        ConfigError: with every unknown key, wrong type and broken limit at once.
+    """
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([_interpolation_problem(error)]) from None
+    try:
+        return TypeAdapter(schema).validate_python(values)
+    except ValidationError as error:
+        problems = [_problem(dict(e), values, schema) for e in error.errors()]
+        raise ConfigError(list(dict.fromkeys(problems))) from None
+
+
+def defaults(section: Any = Config) -> dict[str, Any]:
+    """Every setting's default as nested plain values, so that each can be overridden by name."""
+    values: dict[str, Any] = {}
+    for setting in fields(section):
+        if is_dataclass(setting.type):
+            values[setting.name] = defaults(setting.type)
+        elif setting.default is not MISSING:
+            default = setting.default
+            values[setting.name] = list(default) if isinstance(default, tuple) else default
+    return values
+
+
+def _problem(error: dict[str, Any], values: Any, schema: Any) -> str:
+    """One pydantic error in our words: key, what is allowed, what was found."""
+    location = [str(part) for part in error["loc"]]
+    path = ".".join(location)
+    if location[:1] == ["folds"]:  # a union: pydantic tells one error for each of its types
+        return f"folds: must be all or a list of folds such as [0,2], got {values['folds']!r}"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(location[:-1], schema)
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
+        advice = (
+            f"did you mean {'.'.join([*location[:-1], close[0]])!r}?"
+            if close
+            else f"known: {', '.join(known)}"
+        )
+        return f"{path}: unknown setting; {advice}"
+    if error["type"] == "value_error" and isinstance(error["ctx"]["error"], ConfigError):
+        return "\n  ".join(error["ctx"]["error"].problems)
+    if error["type"] == "missing":
+        return f"{path}: missing; it needs a value"
+    message = error["msg"][0].lower() + error["msg"][1:]
+    why = _description(location, schema)
+    return f"{path}: {message}, got {error['input']!r}{f' ({why})' if why else ''}"
+
+
+def suggestion(key: str, schema: Any = Config) -> str:
+    """Advice for a key that no config has, e.g. "did you mean 'split.num_folds'?"."""
+    parts = key.split(".")
+    for depth, name in enumerate(parts):
+        known = _known_keys(parts[:depth], schema)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+        if name not in known and close:
+            return f"did you mean {'.'.join([*parts[:depth], close[0], *parts[depth + 1 :]])!r}?"
+    return "`--cfg job` prints every setting; +key=value passes a further argument to a _target_"
+
+
+def _section(location: list[str], schema: Any) -> Any:
+    section: Any = schema
+    for name in location:
+        hints = {f.name: f.type for f in fields(section)} if is_dataclass(section) else {}
+        section = hints.get(name)
+    return section
+
+
+def _known_keys(location: list[str], schema: Any) -> list[str]:
+    section = _section(location, schema)
+    return [f.name for f in fields(section)] if is_dataclass(section) else []
+
+
+def _description(location: list[str], schema: Any) -> str:
+    parent = _section(location[:-1], schema)
+    field_info = getattr(parent, "__pydantic_fields__", {}).get(location[-1])
+    return (field_info.description or "") if field_info else ""
+
+
+def _interpolation_problem(error: OmegaConfBaseException) -> str:
+    first_line = str(error).splitlines()[0].split("resolving interpolation: ")[-1].strip('"')
+    key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+    if "Environment variable" in first_line:
+        return f"{key}{first_line}; set it, e.g. PATIENTFOLD_DATA=/folder/that/holds/the/data/sets"
+    return f"{key}{first_line}"

@@ -1,0 +1,238 @@
+"""The settings of each group: types, units and limits. YAML holds values, this file meaning."""
+
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+Target = dict[str, Any]
+"""A leaf we do not own: `_target_` and its arguments; "@num_classes" and the like are filled in."""
+
+SETTINGS = ConfigDict(extra="forbid", strict=False, validate_default=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ColumnsConfig:
+    """Names of the manifest's columns; `null` means that there is no such column."""
+
+    patient: str = "patient_id"
+    image: str = "image_path"
+    label: str = "label"
+    site: str | None = None
+    study: str | None = None
+    """Rows that share a study stay together, whatever their patient ids say."""
+    date: str | None = None
+    """Day of the image, as YYYY-MM-DD (longer ISO times are cut); for split.scheme=temporal."""
+    fold: str | None = None
+    """Block 0 to k-1 of each patient, for split.scheme=predefined."""
+    part: str | None = None
+    """train, val or test of each patient, for split.scheme=predefined."""
+
+
+AcceptedRule = Literal[
+    "slice_ids", "one_image_per_patient", "outside_image_root", "copies_with_two_labels"
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ManifestConfig:
+    name: str
+    path: str
+    image_root: str | None = None
+    """Folder that image paths are relative to; default: the manifest's own folder."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    encoding: str = "utf-8"
+    """Of the CSV; a byte order mark is allowed."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    task: Literal["binary", "multiclass"] = "binary"
+    classes: tuple[str, ...] | None = None
+    """Class names in order; binary: negative, then positive. Default: sorted labels."""
+    blank_label: Literal["error", "leave_out"] = "error"
+    group_columns: tuple[str, ...] = ()
+    """Further columns (family, source image, ...) whose equal values keep rows together."""
+    largest_group: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of all patients that one leakage group may hold before the command stops."""
+    accept: tuple[AcceptedRule, ...] = ()
+    """Lint rules whose finding was looked at and is right for this set; told, but no error."""
+    hint: str = ""
+    """How to get the images, shown when they are missing."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class SplitConfig:
+    scheme: Literal["kfold", "leave_one_out", "holdout", "temporal", "predefined"] = "kfold"
+    num_folds: Annotated[
+        int,
+        Field(
+            ge=3,
+            description="a fold needs a block to test, one to validate, and the rest to train",
+        ),
+    ] = 5
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """kfold: whole rotations, each dealt with another seed."""
+    leave_out: str = "patient"
+    """leave_one_out: what a fold tests, "patient" or a column of the manifest (site, scanner)."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """holdout: share of all patients."""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """holdout: share of all patients; leave_one_out, and temporal without val_from: of the rest."""
+    val_from: str | None = None
+    """temporal: first day of the validation part, YYYY-MM-DD."""
+    test_from: str | None = None
+    """temporal: first day of the test part, YYYY-MM-DD."""
+    assignments: str | None = None
+    """predefined: a CSV with a patient or image column and a fold or part column, or nnU-Net's
+    splits_final.json; default: manifest.columns.fold or .part."""
+    locked_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of all patients that is locked away first, beside any scheme, and is in no fold."""
+    stratify: tuple[str, ...] = ()
+    """Further columns to balance (site, sex, age); several values in a cell are parted by |."""
+    num_bins: Annotated[int, Field(ge=2)] = 4
+    """Bins of equal counts that a numeric column of `stratify` is cut into."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    file: str | None = None
+    """A frozen plan (plan.csv) to use instead of dealing patients anew."""
+    unit: Literal["patient", "image", "both"] = "patient"
+    """What is dealt. image puts one patient on both sides: only to show what that leak costs (both
+    trains once each way and prints the gap)."""
+    allow_leakage: bool = False
+    """Must be true for a unit that leaks; such runs are marked unsafe everywhere."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class PlanConfig:
+    """What `python -m pipeline.plan` does."""
+
+    action: Literal["make", "grow", "repair"] = "make"
+    """make a new plan | place new patients of split.file | mend a newly found link in it."""
+    out: str | None = None
+    """Where the plan is written; default: split.file, or plans/<manifest.name>.csv."""
+    test_fold: str | None = None
+    """Also write scikit-learn's PredefinedSplit test_fold, one row an image, to this CSV."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class AuditConfig:
+    content: bool = True
+    """Compare decoded pixels, so that copies of an image under two patients are found."""
+    near: Literal["report", "merge", "error"] = "report"
+    """Near copies of two patients: report them | keep the patients together | stop."""
+    part_column: str | None = None
+    """Audit a split made elsewhere: a column that names each row's fold or part."""
+    part_file: str | None = None
+    """The same from a file: a CSV of fold assignments, or nnU-Net's splits_final.json."""
+    shortcuts: bool = True
+    """Measure how well site, file metadata and image counts alone predict the label."""
+    out_dir: str | None = None
+    """Where check.json, check.html and copies.png go; default: runs/check/<manifest.name>."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ImagesConfig:
+    spatial_dims: Literal[2, 3] = 2
+    num_channels: Annotated[int, Field(ge=1)] = 1
+    transforms: tuple[Target, ...] = ()
+    """Deterministic MONAI transforms, run once an image; must give every image the same shape."""
+    dtype: Literal["uint8", "float16", "float32"] = "float32"
+    """How the packed cache stores pixels; uint8 only for values 0 to 255 after the transforms."""
+    cache_dir: str = ".cache/images"
+    num_processes: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode images; 0: one a core."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class AugmentConfig:
+    """Random changes of training images, which are normalised (mean 0, SD 1), batched on device."""
+
+    flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+    """Spatial axes (0 = first) that are flipped with probability 1/2."""
+    rotate90: bool = False
+    """Turns by 0, 90, 180 or 270 degrees in the plane of the last two axes."""
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest change of scale: 0.1 draws factors from 0.9 to 1.1."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest shift along each axis, as a fraction of the image's size."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest change of the factor on intensities."""
+    brightness: Annotated[float, Field(ge=0)] = 0.0
+    """Largest offset, in SDs of the train part."""
+    noise: Annotated[float, Field(ge=0)] = 0.0
+    """SD of Gaussian noise, in SDs of the train part."""
+    transforms: tuple[Target, ...] = ()
+    """Random MONAI transforms, run per sample by loader workers (slower than the fields above)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class InitConfig:
+    scheme: Literal["default", "kaiming_normal", "xavier_uniform"] = "default"
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class LossConfig:
+    function: Target
+    class_weights: Literal["none", "inverse", "effective_number"] = "none"
+    """inverse: of the train part's images per class; effective_number: of patients (Cui 2019)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class SamplerConfig:
+    balance: Literal["none", "class", "patient", "class_patient"] = "none"
+    """What is drawn equally often in training."""
+    allow_double_correction: bool = False
+    """Allow a class-balanced sampler together with class weights."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class TrainingConfig:
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Images per optimizer step."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    select_by: Literal[
+        "val/loss",
+        "val/auroc",
+        "val/average_precision",
+        "val/balanced_accuracy",
+        "val/patient/auroc",
+        "val/patient/average_precision",
+        "val/patient/balanced_accuracy",
+    ] = "val/auroc"
+    """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after this many epochs without a better one; 0: never."""
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """auto: float16 with loss scaling on a GPU, float32 on the CPU."""
+
+    @property
+    def select_mode(self) -> Literal["min", "max"]:
+        return "min" if self.select_by == "val/loss" else "max"
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class EvaluationConfig:
+    aggregate: Literal["mean", "max"] = "mean"
+    """How a patient's image probabilities become one."""
+    patient_label: Literal["same", "worst", "majority", "none"] = "same"
+    """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
+    threshold: Literal["youden", "fixed"] = "youden"
+    """Binary decisions: best balanced accuracy on the validation part, or 0.5."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class TrackingConfig:
+    uri: str = "sqlite:///mlflow.db"
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    """How long the end of a run waits for the tracking server, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class EngineConfig:
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    folds_at_once: Annotated[int, Field(ge=0)] = 0
+    """Folds that train side by side; 0: one a GPU, or one a core on the CPU."""
+    threads_per_fold: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of a fold; results can differ in the last digit with another number."""
+    loader_workers: Annotated[int, Field(ge=0)] = 1
+    """Processes a fold that run random MONAI transforms."""
