@@ -53,6 +53,8 @@ def config_of(**sections):
             "manifest": {"name": "tiny", "path": "tiny.csv"},
             "split": {},
             "images": {},
+            "plan": {},
+            "audit": {},
             "augment": {},
             "model": network,
             "init": {},

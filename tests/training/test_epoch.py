@@ -39,6 +39,8 @@ def config_of(**sections):
             "manifest": {"name": "tiny", "path": "tiny.csv"},
             "split": {},
             "images": {},
+            "plan": {},
+            "audit": {},
             "augment": {"flip_axes": (0, 1), "noise": 0.1},
             "model": NETWORK,
             "init": {},
