@@ -1,0 +1,162 @@
+"""How evenly groups are dealt to blocks: one number for the search, and the parts it is made of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE_WEIGHT = 0.25
+"""Weight of the sizes beside the prevalences in the objective."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """What each of G leakage groups brings into its block.
+
+    `images` (G, C): images of each class. `patients` (G, P): patients that have each property (a
+    class, a site, an age bin). `num_patients` (G,).
+    """
+
+    images: Floats
+    patients: Floats
+    num_patients: Floats
+
+    def __len__(self) -> int:
+        return len(self.num_patients)
+
+    def columns(self) -> Floats:
+        """(G, 2 + C + P) images, patients, then images and patients of each kind."""
+        totals = np.column_stack([self.images.sum(axis=1), self.num_patients])
+        return np.column_stack([totals, self.images, self.patients])
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The largest deviations of any block from the whole set.
+
+    `image_prevalence` and `patient_prevalence` are differences of shares, `image_size` and
+    `patient_size` relative to the block's fair size; `fewest_patients` is the smallest number of
+    patients of any class or property in a block. `floor` is a bound that no dealing can beat.
+    """
+
+    objective: float
+    image_prevalence: float
+    patient_prevalence: float
+    image_size: float
+    patient_size: float
+    fewest_patients: int
+    floor: float
+
+
+class Measure:
+    """The deviations of blocks from the set, for many candidate loads at once."""
+
+    def __init__(self, quantities: Quantities, shares: Floats) -> None:
+        self.columns = quantities.columns()
+        self.num_classes = quantities.images.shape[1]
+        self.fair = self.columns.sum(axis=0) * shares[:, None]  # (B, K)
+        whole = self.columns.sum(axis=0)
+        self.image_share = whole[2 : 2 + self.num_classes] / max(whole[0], 1)
+        self.patient_share = whole[2 + self.num_classes :] / max(whole[1], 1)
+
+    def loads(self, blocks: Ints, num_blocks: int) -> Floats:
+        """(B, K) what each block holds."""
+        loads = np.zeros((num_blocks, self.columns.shape[1]))
+        np.add.at(loads, blocks, self.columns)
+        return loads
+
+    def deviations(self, loads: Floats, fair: Floats) -> Floats:
+        """(..., 4) of loads (..., K): image prevalence, patient prevalence, and both sizes."""
+        sizes = np.maximum(loads[..., :2], 1e-9)
+        middle = 2 + self.num_classes
+        images = np.abs(loads[..., 2:middle] / sizes[..., :1] - self.image_share)
+        patients = np.abs(loads[..., middle:] / sizes[..., 1:] - self.patient_share)
+        return np.concatenate(
+            [
+                images.max(axis=-1, keepdims=True),
+                patients.max(axis=-1, keepdims=True, initial=0.0),
+                np.abs(loads[..., :2] / fair[..., :2] - 1),
+            ],
+            axis=-1,
+        )
+
+    def objective(self, worst: Floats) -> Floats:
+        """(...) J of the blocks' largest deviations (..., 4)."""
+        total: Floats = (
+            worst[..., 0] + worst[..., 1] + SIZE_WEIGHT * (worst[..., 2] + worst[..., 3])
+        )
+        return total
+
+    def spread(self, loads: Floats) -> float:
+        """Sum of squares of the blocks' relative deviations in every column; breaks ties of J."""
+        used = self.fair > 0
+        return float((((loads - self.fair)[used] / self.fair[used]) ** 2).sum())
+
+
+def balance(quantities: Quantities, blocks: Ints, shares: Floats) -> Balance:
+    """Measure a dealing: `blocks` (G,) with values 0 to B-1, `shares` (B,) what each should hold.
+
+    The objective is J = image_prevalence + patient_prevalence + 0.25 (image_size + patient_size).
+    """
+    measure = Measure(quantities, shares)
+    loads = measure.loads(blocks, len(shares))
+    worst = measure.deviations(loads, measure.fair).max(axis=0)
+    return Balance(
+        objective=float(measure.objective(worst)),
+        image_prevalence=float(worst[0]),
+        patient_prevalence=float(worst[1]),
+        image_size=float(worst[2]),
+        patient_size=float(worst[3]),
+        fewest_patients=int(loads[:, 2 + measure.num_classes :].min(initial=loads[:, 1].min())),
+        floor=floor(quantities, shares),
+    )
+
+
+def floor(quantities: Quantities, shares: Floats) -> float:
+    """A J that no dealing can beat, because patients are whole and groups are never cut.
+
+    A block of n patients has a whole number of each kind, so that its prevalence and its size
+    cannot both be exact. The block that gets a group with x images of a class has at least those,
+    and either too large a share of them or too many images.
+    """
+    columns, fractions = quantities.columns(), np.unique(shares)
+    whole = columns.sum(axis=0)
+    middle = 2 + quantities.images.shape[1]
+    n = np.arange(1, int(whole[1]) + 1)[:, None]  # patients of a block
+    share = whole[middle:] / whole[1]
+    unequal = np.abs(np.round(share * n) / n - share) if share.size else np.zeros((len(n), 1))
+    patients = max(
+        float((unequal + SIZE_WEIGHT * np.abs(n / (part * whole[1]) - 1)).min(axis=0).max())
+        for part in fractions
+    )
+    images = 0.0
+    for column in range(2, middle):
+        x = float(columns[:, column].max())
+        p = whole[column] / whole[0]
+        if x > 0:
+            images = max(images, min(_forced(x, p, part * whole[0]) for part in fractions))
+    return images + patients
+
+
+def _forced(x: float, p: float, fair: float) -> float:
+    """Smallest max(0, x / n - p) + 0.25 |n / fair - 1| over block sizes n >= x."""
+    sizes = np.array([x, x / p, fair, np.sqrt(x * fair / SIZE_WEIGHT)])
+    sizes = np.maximum(sizes, x)  # convex between these, so that one of them is the smallest
+    return float((np.maximum(0.0, x / sizes - p) + SIZE_WEIGHT * np.abs(sizes / fair - 1)).min())
+
+
+def rand_index(one: Ints, other: Ints) -> float:
+    """Share of pairs of groups that both dealings treat alike, from 0 to 1 (Rand 1971)."""
+    table = np.zeros((int(one.max()) + 1, int(other.max()) + 1))
+    np.add.at(table, (one, other), 1)
+
+    def pairs(counts: Floats) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    everything = pairs(np.array([float(len(one))]))
+    together = pairs(table)
+    alike = everything + 2 * together - pairs(table.sum(axis=0)) - pairs(table.sum(axis=1))
+    return alike / everything if everything else 1.0
