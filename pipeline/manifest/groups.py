@@ -2,56 +2,136 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.manifest.files import file_digest
-from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.findings import Finding
+from pipeline.manifest.grouping import Grouping
+from pipeline.manifest.manifest import Manifest, ManifestError
+
+NUM_SAMPLE = 5
+Codes = NDArray[np.int64]
 
 
-def leakage_groups(manifest: Manifest) -> NDArray[np.str_]:
-    """(N,) name of each row's group: its smallest patient id.
+def leakage_groups(
+    manifest: Manifest, group_columns: Sequence[str] = (), largest_share: float = 1.0
+) -> tuple[NDArray[np.str_], Grouping]:
+    """(N,) name of each row's group, its smallest patient id; and what made the groups.
 
-    Rows are joined that share a patient, a study (`manifest.columns.study`) or a byte-identical
-    image file. A group is a connected component of these links.
+    Rows are joined that share a patient, a study (`manifest.columns.study`), a value of a group
+    column or a byte-identical image file. A group is a connected component of these links.
+    `manifest` is in canonical order; two spellings of one patient id were refused before.
     """
-    patients = manifest.table["patient_id"].tolist()
-    keys: list[Iterable[Hashable | None]] = [patients, _identical_files(manifest)]
-    if "study" in manifest.table:
-        keys.append([study.strip() or None for study in manifest.table["study"]])
-    component = _components(len(manifest), keys)
-    names: dict[int, str] = {}
-    for number, patient in zip(component, patients, strict=True):
-        names[number] = min(names.get(number, patient), patient)
-    return np.array([names[number] for number in component])
+    keys = {"study": "study"} if "study" in manifest.table else {}
+    keys |= {name: name for name in group_columns}
+    codes = {key: _codes(manifest.table[name].str.strip()) for key, name in keys.items()}
+    codes["identical files"] = pd.factorize(_identical_files(manifest))[0].astype(np.int64)
+    patient, names = pd.factorize(manifest.table["patient_id"].to_numpy(object))
+    return _grouped(patient.astype(np.int64), names, {}, codes, largest_share)
 
 
-def _components(num_rows: int, keys: list[Iterable[Hashable | None]]) -> list[int]:
-    """Number the connected components of rows, where rows with an equal key are linked."""
-    ends: list[tuple[int, int]] = []
-    for values in keys:
-        first: dict[Hashable, int] = {}
-        ends += [
-            (row, first.setdefault(value, row))
-            for row, value in enumerate(values)
-            if value is not None
-        ]
-    rows, columns = np.array(ends, dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(num_rows, num_rows))
-    component: list[int] = connected_components(graph, directed=False)[1].tolist()
-    return component
+def join_groups(
+    manifest: Manifest, links: Sequence[tuple[int, int]], why: str = "identical images"
+) -> Manifest:
+    """The manifest with the groups of each pair of rows in `links` merged.
+
+    Raises:
+        ManifestError: when a group becomes too large (`manifest.largest_group`).
+    """
+    if not len(links):
+        return manifest
+    table, old = manifest.table, manifest.grouping
+    patient, names = pd.factorize(table["patient_id"].to_numpy(object))
+    group = pd.factorize(table["group"].to_numpy(object))[0].astype(np.int64)
+    ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
+    linked = _components(group[ends[:, 0]], group[ends[:, 1]], int(group.max()) + 1)[group]
+    # Joins are counted in groups, of which the manifest may have fewer than patients already.
+    before = {key: num for key, num in old.joins.items() if num}
+    labels, grouping = _grouped(
+        patient.astype(np.int64), names, {"group": group}, {why: linked}, old.largest_share
+    )
+    gained = int(group.max()) + 1 - grouping.num_groups
+    grouping = replace(grouping, joins=before | {why: before.get(why, 0) + gained})
+    stop_at_giant(manifest, grouping)
+    return replace(manifest, table=table.assign(group=labels), grouping=grouping)
 
 
-def _identical_files(manifest: Manifest) -> list[str | None]:
-    """A digest for files that have a byte-identical twin; only files of equal size are read."""
+def stop_at_giant(manifest: Manifest, grouping: Grouping) -> None:
+    """Raise ManifestError where one group holds more of the patients than it may."""
+    if grouping.too_large:
+        raise ManifestError.of(
+            manifest.path, [Finding("largest_group", "error", grouping.problem())]
+        )
+
+
+def _grouped(
+    patient: Codes,
+    names: NDArray[np.object_],
+    known: Mapping[str, Codes],
+    keys: Mapping[str, Codes],
+    largest_share: float,
+) -> tuple[NDArray[np.str_], Grouping]:
+    """Join patients over each key: codes (N,), -1 where the cell is blank.
+
+    `known` joins too, but is not counted.
+    """
+    num = len(names)
+    edges = {key: _edges(patient, codes) for key, codes in (known | keys).items()}  # type: ignore[operator]
+    joins = {key: num - int(_components(*edges[key], num).max()) - 1 for key in keys}
+    one, other = (np.concatenate([pair[side] for pair in edges.values()]) for side in (0, 1))
+    component = _components(one, other, num)
+    first = np.empty(int(component.max()) + 1, dtype=np.int64)
+    # The last assignment wins, so each component keeps its first, that is smallest, patient.
+    first[component[::-1]] = np.arange(num)[::-1]
+    sizes = np.bincount(component)
+    largest = int(sizes.argmax())
+    members = np.flatnonzero(component == largest)[:NUM_SAMPLE]
+    grouping = Grouping(
+        num_groups=len(first),
+        num_patients=num,
+        joins=joins,
+        largest_name=str(names[first[largest]]),
+        largest_num_patients=int(sizes[largest]),
+        largest_sample=tuple(str(names[member]) for member in members),
+        largest_share=largest_share,
+    )
+    return np.asarray(names[first[component]], dtype=str)[patient], grouping
+
+
+def _codes(cells: "pd.Series[str]") -> Codes:
+    """(N,) number of each value, -1 where blank."""
+    return pd.factorize(cells.where(cells != "", None))[0].astype(np.int64)
+
+
+def _edges(patient: Codes, codes: Codes) -> tuple[Codes, Codes]:
+    """Link each row's patient with the first patient that has the same value."""
+    rows = np.flatnonzero(codes >= 0)
+    first = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
+    first[codes[rows][::-1]] = patient[rows][::-1]
+    return patient[rows], first[codes[rows]]
+
+
+def _components(one: Codes, other: Codes, num: int) -> Codes:
+    """(num,) component of each node, where node one[i] is linked with other[i]."""
+    apart = one != other
+    one, other = one[apart], other[apart]
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(num, num))
+    return connected_components(graph, directed=False)[1].astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _identical_files(manifest: Manifest) -> NDArray[np.object_]:
+    """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only."""
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, path in enumerate(manifest.image_files):
         by_size[os.stat(path).st_size].append(row)  # noqa: PTH116 (see files.file_stamp)
-    digests: list[str | None] = [None] * len(manifest)
+    digests = np.full(len(manifest), None, dtype=object)
     for twins in by_size.values():
         if len(twins) > 1:
             for row in twins:

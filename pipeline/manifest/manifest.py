@@ -1,7 +1,7 @@
 """The table of samples that everything else is built on."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import UserError, fingerprint
 from pipeline.manifest.findings import Finding
+from pipeline.manifest.grouping import Grouping
 
 PROBLEMS_SHOWN = 50
 
@@ -26,6 +27,14 @@ class ManifestError(UserError):
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n".join([f"manifest {path}: {count}", *shown, *more, *advice]))
         self.problems = problems
+        self.findings: tuple[Finding, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path | str, findings: Sequence[Finding], hint: str = "") -> "ManifestError":
+        """The error that lists these findings; it keeps them in `findings`."""
+        error = cls(path, [str(finding) for finding in findings], hint)
+        error.findings = tuple(findings)
+        return error
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class Manifest:
     """Rows without a label that were left out on request."""
     findings: tuple[Finding, ...] = ()
     """Warnings and notes of the lint; an error would have stopped it."""
+    grouping: Grouping = field(default_factory=Grouping)
+    """How many groups there are and which keys made them."""
     purged: frozenset[int] = frozenset()
     """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
     in `table`, which is aligned with the packed images."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import Manifest, ManifestError, read_manifest
-from pipeline.manifest.reading import canonical_id
+from pipeline.manifest.ids import canonical_id
 
 Write = Callable[..., ManifestConfig]
 
@@ -89,7 +89,7 @@ def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
 def test_every_missing_column_is_told(write: Write) -> None:
     assert problems(write("P1,a.png,no", header="patient,image_path,dx")) == [
         "line 1: column 'patient_id' is missing (manifest.columns.patient); "
-        "the columns are 'patient', 'image_path', 'dx'",
+        "the columns are 'patient', 'image_path', 'dx'; did you mean 'patient'?",
         "line 1: column 'label' is missing (manifest.columns.label); "
         "the columns are 'patient', 'image_path', 'dx'",
     ]
@@ -129,7 +129,10 @@ def test_text_that_is_not_utf_8_is_refused_with_its_line(write: Write) -> None:
     config = write(*GOOD)
     path = Path(config.path)
     path.write_bytes(path.read_bytes().replace(b"P2", "Jörg".encode("latin-1")))
-    assert problems(config) == ["line 3: is not UTF-8; save the file as UTF-8"]
+    assert problems(config) == [
+        "line 3: is not UTF-8; save the file as UTF-8, or set manifest.encoding "
+        "(latin-1 or cp1252 is likely)"
+    ]
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(write: Write) -> None:

@@ -1,0 +1,145 @@
+"""The manifest's CSV as a table of text: encoding, separator, header, number of cells."""
+
+import codecs
+import csv
+import difflib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.config import ManifestConfig
+from pipeline.manifest.findings import Finding
+from pipeline.manifest.manifest import ManifestError
+
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+def read_table(config: ManifestConfig) -> pd.DataFrame:
+    """All cells as text, with the CSV's line numbers; columns renamed to our words.
+
+    Raises:
+        ManifestError: when the file cannot be read as a table at all.
+    """
+    path = Path(config.path)
+    records = _records(path, _read_text(path, config), config.separator)
+    _, header = next(records, (1, []))
+    _check_header(path, header, config)
+    rows, lines, problems = [], [], []
+    for line, row in records:
+        if len(row) == len(header):
+            rows.append(row)
+            lines.append(line)
+        elif row:
+            text = f"has {len(row)} cells, the header has {len(header)}"
+            problems.append(Finding("cells", "error", text, line))
+    if not rows and not problems:
+        problems = [Finding("no_rows", "error", "has no rows")]
+    if problems:
+        raise ManifestError.of(path, problems)
+    table = pd.DataFrame(rows, columns=header, dtype=str).assign(line=lines)
+    return table.rename(columns=our_names(config))
+
+
+def our_names(config: ManifestConfig) -> dict[str, str]:
+    """The CSV's name of each column that has a meaning -> our name of it."""
+    columns = config.columns
+    names = {columns.patient: "patient_id", columns.image: "image_path", columns.label: "label"}
+    for ours in ("site", "study", "date", "fold", "part"):
+        if theirs := getattr(columns, ours):
+            names[theirs] = ours
+    return names
+
+
+def _read_text(path: Path, config: ManifestConfig) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        missing = Finding("file", "error", f"no such file (searched from {Path.cwd()})")
+        raise ManifestError.of(path, [missing], config.hint) from None
+    except OSError as error:
+        unreadable = Finding("file", "error", f"cannot be read: {error.strerror}")
+        raise ManifestError.of(path, [unreadable]) from None
+    try:
+        codec = codecs.lookup(config.encoding).name
+    except LookupError:
+        text = f"manifest.encoding={config.encoding} is not known; allowed are utf-8, latin-1, ..."
+        raise ManifestError.of(path, [Finding("encoding", "error", text)]) from None
+    if problem := _other_encoding(raw, codec):
+        raise ManifestError.of(path, [problem])
+    text = raw.decode("utf-8-sig" if codec == "utf-8" else codec)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _other_encoding(raw: bytes, codec: str) -> Finding | None:
+    """Is the text in another encoding than the settings say, and in which?"""
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:200]
+    if wide and not codec.startswith(("utf-16", "utf-32")):
+        text = f"is not {codec.upper()} but looks like UTF-16; set manifest.encoding=utf-16"
+        return Finding("encoding", "error", text, 1)
+    try:
+        raw.decode(codec)
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = raw[:start].count(b"\n") + 1
+        other = "save the file as UTF-8, or set manifest.encoding (latin-1 or cp1252 is likely)"
+        if codec != "utf-8":
+            other = "set manifest.encoding to what the file was saved in"
+        return Finding("encoding", "error", f"is not {codec.upper()}; {other}", line)
+    if codec.startswith(("utf", "ascii")) or raw.isascii():
+        return None
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    # Text of another encoding that happens to be valid UTF-8 all through is next to impossible.
+    text = f"is UTF-8, not {codec}; set manifest.encoding=utf-8"
+    return Finding("encoding", "error", text)
+
+
+def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Each record with the line that it begins on; only a line feed ends a line."""
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    first_line = 1
+    try:
+        for cells in reader:
+            yield first_line, cells
+            first_line = reader.line_num + 1
+    except csv.Error as error:
+        problem = Finding("quote", "error", f"a cell is badly quoted ({error})", first_line)
+        raise ManifestError.of(path, [problem]) from None
+
+
+def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None:
+    names = our_names(config)
+    columns = ", ".join(map(repr, header)) or "none"
+    wanted = {theirs: f"columns.{ours.split('_')[0]}" for theirs, ours in names.items()}
+    wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
+    texts = [
+        f"column {theirs!r} is missing (manifest.{setting}); the columns are {columns}"
+        f"{_did_you_mean(theirs, header)}"
+        for theirs, setting in wanted.items()
+        if theirs not in header
+    ]
+    others = [s for s in _SEPARATORS if len(header) == 1 and s in header[0]]
+    hint = f"the separator seems to be {others[0]!r}; set manifest.separator" if others else ""
+    texts += [
+        f"column {name!r} occurs {header.count(name)} times"
+        for name in sorted(set(header))
+        if header.count(name) > 1
+    ]
+    reserved = {"line", "group", "study", "date", "fold", "part", *names.values()} - set(names)
+    texts += [
+        f"column name {name!r} has a meaning of its own here; rename the column or map it "
+        "in manifest.columns"
+        for name in sorted(reserved & set(header))
+    ]
+    if texts:
+        raise ManifestError.of(path, [Finding("header", "error", t, 1) for t in texts], hint)
+
+
+def _did_you_mean(name: str, header: list[str]) -> str:
+    plain = {column.strip().casefold(): column for column in header}
+    close = difflib.get_close_matches(name.casefold(), plain, n=1) if len(header) > 1 else []
+    return f"; did you mean {plain[close[0]]!r}?" if close else ""

@@ -1,0 +1,58 @@
+"""What the leakage groups of a manifest look like, and which keys made them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+SMALL_GROUP = 10
+"""A group of at most so many patients never stops a command, whatever its share of a small set."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How patients were merged into groups."""
+
+    num_groups: int = 0
+    num_patients: int = 0
+    joins: Mapping[str, int] = field(default_factory=dict)
+    """Key -> by how many that key alone lowers the number of groups; keys may overlap."""
+    largest_name: str = ""
+    largest_num_patients: int = 0
+    largest_sample: tuple[str, ...] = ()
+    """Some patients of the largest group."""
+    largest_share: float = 1.0
+    """Share of all patients that one group may hold (`manifest.largest_group`)."""
+
+    @property
+    def too_large(self) -> bool:
+        """Does one group hold more than its share, and more than SMALL_GROUP patients?"""
+        allowed = max(SMALL_GROUP, self.largest_share * self.num_patients)
+        return self.largest_num_patients > allowed
+
+    def describe(self) -> list[str]:
+        """Lines for the console: how many groups, what made them, and the largest."""
+        lines = [f"{self.num_groups} leakage groups of {self.num_patients} patients"]
+        if self.num_groups == self.num_patients:
+            return lines
+        lines[0] += f" (joined by {self.made_by()})"
+        sample = " = ".join(self.largest_sample)
+        more = " = ..." if self.largest_num_patients > len(self.largest_sample) else ""
+        lines.append(
+            f"the largest group {self.largest_name!r} holds {self.largest_num_patients} patients: "
+            f"{sample}{more}"
+        )
+        return lines
+
+    def made_by(self) -> str:
+        """The keys that joined patients, and how often."""
+        return ", ".join(f"{key} {num}" for key, num in self.joins.items() if num)
+
+    def problem(self) -> str:
+        """What to say when `too_large`."""
+        sample = ", ".join(self.largest_sample)
+        share = self.largest_num_patients / self.num_patients
+        return (
+            f"one leakage group holds {self.largest_num_patients} of {self.num_patients} patients "
+            f"({share:.1%}; allowed {self.largest_share:.1%}): {sample}, ...; joined by "
+            f"{self.made_by()}; look for a key that does not mean the same person, or allow it "
+            f"with manifest.largest_group={min(1.0, share + 0.005):.2f}"
+        )

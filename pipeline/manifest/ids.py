@@ -1,0 +1,95 @@
+"""Patient ids: one spelling for one person, and no slices that pose as patients."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import pandas as pd
+
+from pipeline.manifest.findings import Finding
+
+MANY_ROWS = 100
+"""From here on a patient id of its own on every row is refused: a set so large nearly always has
+somebody with two images. Below it only a warning, from FEW_ROWS on."""
+FEW_ROWS = 20
+SHARED = 0.3
+"""Share of ids that share a prefix with another id from which ids look like slices."""
+
+_WORD = re.compile(
+    r"^(?P<patient>.+?)[\s_.-]+(?:slice|slc|frame|tile|patch|crop|img|image)[\s_.-]*\d+$", re.I
+)
+_COUNTER = re.compile(r"^(?P<patient>.*\d.*?)[\s_.-]+\d+$")
+
+
+def canonical_id(raw: str) -> str:
+    """One spelling for ids that differ by case, space, Unicode form or zero padding only."""
+    visible = "".join(c for c in raw if unicodedata.category(c) != "Cf")  # e.g. zero-width space
+    folded = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", folded)
+
+
+def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """One patient written two ways would be two patients, perhaps on both sides of a split."""
+    first_line = table.drop_duplicates("patient_id").set_index("patient_id")["line"].to_dict()
+    spellings: dict[str, list[str]] = {}
+    for raw in first_line:
+        if raw.strip():
+            spellings.setdefault(canonical_id(raw), []).append(raw)
+    for raws in spellings.values():
+        if len(raws) > 1:
+            others = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws[:-1])
+            text = (
+                f"patient id {raws[-1]!r} is also written {others}; "
+                "write one patient one way (or rename one if they are two people)"
+            )
+            yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
+
+
+def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """Ids that seem to name images: slice_ids, or else one_image_per_patient."""
+    patients = table.drop_duplicates("patient_id")
+    proposed = _proposed_patients(patients, len(table))
+    if proposed is not None:
+        example = proposed.index[0]
+        raw, line = patients.loc[example, ["patient_id", "line"]]
+        num = proposed.nunique()
+        text = (
+            f"patient ids look like slices or frames of a patient: {raw!r} seems to be patient "
+            f"{proposed[example]!r} ({len(proposed)} of {len(patients)} ids share {num} such "
+            "names); give the patient's own id in the patient column, or set "
+            "manifest.accept=[slice_ids]"
+        )
+        yield Finding("slice_ids", "error", text, int(line))
+    elif len(patients) == len(table) >= FEW_ROWS:
+        text = (
+            f"every one of the {len(table)} rows has a patient id of its own; does the patient "
+            "column name images? Give the patient's own id, or set "
+            "manifest.accept=[one_image_per_patient] if nobody has two images"
+        )
+        severity = "error" if len(table) >= MANY_ROWS else "warning"
+        yield Finding("one_image_per_patient", severity, text)  # type: ignore[arg-type]
+
+
+def _proposed_patients(patients: pd.DataFrame, num_rows: int) -> "pd.Series[str] | None":
+    """The ids without their counter, of those that then share a name; None if they look fine.
+
+    Numbered sites (`site2_014`) have the same form as numbered slices (`pat2_014`). Without a word
+    such as slice, ids are taken for slices only when nearly each has one image, and all ids of a
+    shared name carry one label far more often than by chance.
+    """
+    ids = patients["patient_id"].str.strip()
+    by_word = _shared(ids, _WORD)
+    if by_word.nunique() >= 2 and len(by_word) > SHARED * len(ids):
+        return by_word
+    shared = _shared(ids, _COUNTER)
+    if len(ids) < 0.9 * num_rows or shared.nunique() < 3 or len(shared) <= SHARED * len(ids):
+        return None
+    labels = patients["label"].loc[shared.index].groupby(shared)
+    share = patients["label"].value_counts(normalize=True)
+    by_chance = labels.size().map(lambda size: float((share**size).sum())).mean()
+    return shared if (labels.nunique() == 1).mean() >= 0.9 and by_chance <= 0.6 else None
+
+
+def _shared(ids: "pd.Series[str]", pattern: "re.Pattern[str]") -> "pd.Series[str]":
+    names = ids.str.extract(pattern)["patient"].dropna()
+    return names[names.duplicated(keep=False)]

@@ -1,0 +1,57 @@
+"""Rules for the image paths of a manifest and the files behind them."""
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pandas as pd
+
+from pipeline.manifest.files import file_problem
+from pipeline.manifest.findings import Finding
+
+
+def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """No image is listed twice."""
+    normalised = table["image_path"].map(lambda path: str(PurePosixPath(path.strip())))
+    seen: dict[str, tuple[int, str]] = {}
+    for line, image, patient in zip(table["line"], normalised, table["patient_id"], strict=True):
+        first_line, first_patient = seen.setdefault(image, (line, patient))
+        if first_line == line or image == ".":
+            continue
+        whose = "" if patient == first_patient else f", there for patient {first_patient!r}"
+        text = f"image {image!r} is already on line {first_line}{whose}"
+        yield Finding("duplicate_image", "error", text, line)
+
+
+def outside_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
+    """Paths whose text leads out of the image root; links are not followed."""
+    for line, image in zip(table["line"], table["image_path"], strict=True):
+        # Only a path with one of these marks can leave; the rest is most rows.
+        if image[:1] != "/" and ".." not in image and ":" not in image and "\\" not in image:
+            continue
+        if _leaves(image.strip(), image_root):
+            text = (
+                f"image {image!r} lies outside the image root {image_root}; set "
+                "manifest.image_root to a folder that holds all images, or "
+                "manifest.accept=[outside_image_root]"
+            )
+            yield Finding("outside_image_root", "error", text, line)
+
+
+def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
+    """Every image file is there and of a type that can be read; nothing is decoded."""
+    columns = (table["line"], table["patient_id"], table["image_path"])
+    for line, patient, image in zip(*columns, strict=True):
+        problem = file_problem(image_root / image) if image.strip() else None
+        if problem:
+            text = f"patient {patient!r}: image {image_root / image}: {problem}"
+            yield Finding("image_file", "error", text, line)
+
+
+def _leaves(image: str, image_root: Path) -> bool:
+    if PureWindowsPath(image).drive:
+        return True
+    if image.startswith("/"):
+        root = posixpath.normpath(image_root.absolute().as_posix())
+        return not posixpath.normpath(image).startswith(root.rstrip("/") + "/")
+    return posixpath.normpath(image.replace("\\", "/")).split("/")[0] == ".."

@@ -1,0 +1,119 @@
+"""Rules for the rows of a manifest: cells, labels, sites, dates."""
+
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from pipeline.config import ManifestConfig
+from pipeline.manifest.findings import Finding
+from pipeline.manifest.manifest import Manifest
+
+MAX_VALUES = 20
+"""A column of more distinct values is no category that could stand for the label."""
+_NO_METADATA = {"patient_id", "image_path", "label", "line", "group", "study", "date"}
+
+
+def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterator[Finding]:
+    """The number of classes fits the task, and every class has a row."""
+    expected = "exactly 2 classes" if task == "binary" else "at least 2 classes"
+    if len(classes) < 2 or (task == "binary" and len(classes) != 2):
+        text = f"task {task} needs {expected}, got {len(classes)}: {_listed(classes)}"
+        yield Finding("classes", "error", text)
+    if absent := [name for name in classes if name not in found]:
+        text = f"no row has the label {_listed(absent)} of manifest.classes"
+        yield Finding("classes", "error", text)
+
+
+def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
+    """No blank patient, image or label, and no unknown class."""
+    known = set(classes)
+    columns = (table["line"], table["patient_id"], table["image_path"], table["label"])
+    for line, patient, image, label in zip(*columns, strict=True):
+        if not patient.strip():
+            yield Finding("blank", "error", "the patient id is blank", line)
+        if not image.strip():
+            yield Finding("blank", "error", "the image path is blank", line)
+        if not label.strip():
+            text = (
+                f"the label is blank; allowed are {_listed(classes)}, or set "
+                "manifest.blank_label=leave_out"
+            )
+            yield Finding("blank", "error", text, line)
+        elif label not in known:
+            text = f"unknown class {label!r}; allowed are {_listed(classes)}"
+            yield Finding("unknown_class", "error", text, line)
+
+
+def date_findings(table: pd.DataFrame, config: ManifestConfig) -> Iterator[Finding]:
+    """Every date is a day, YYYY-MM-DD."""
+    if "date" not in table:
+        return
+    for line, cell in zip(table["line"], table["date"], strict=True):
+        try:
+            if len(cell) != 10:  # fromisoformat takes 20240131 too, whose text sorts elsewhere
+                raise ValueError(cell)
+            datetime.date.fromisoformat(cell)
+        except ValueError:
+            what = f"date {cell!r} is not a day" if cell else "the date is blank"
+            text = f"{what}; allowed is YYYY-MM-DD in column {config.columns.date!r}"
+            yield Finding("date", "error", text, line)
+
+
+def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """A patient at two sites is possible, but more often two people with one id."""
+    if "site" not in table:
+        return
+    seen = table[table["site"].str.strip() != ""].drop_duplicates(["patient_id", "site"])
+    for patient, rows in seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id"):
+        at = ", ".join(f"{s!r} (line {n})" for s, n in zip(rows["site"], rows["line"], strict=True))
+        text = f"patient {patient!r} is at {len(rows)} sites: {at}; is it one person?"
+        yield Finding("two_sites", "warning", text, int(rows["line"].iloc[-1]))
+
+
+def label_column_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """Columns, and folders of the image path, from whose value the label follows."""
+    if table["label"].nunique() < 2:
+        return
+    for name in table.columns:
+        if name not in _NO_METADATA and _gives_label(table[name], table):
+            text = f"column {name!r} determines the label; do not stratify by it or feed it"
+            yield Finding("label_columns", "warning", text)
+    parents = table["image_path"].map(lambda path: PurePosixPath(path).parts[:-1])
+    for depth in range(int(parents.map(len).min())):
+        folder = parents.str[depth]
+        if _gives_label(folder, table):
+            example = "/".join(parents.iloc[0][: depth + 1])
+            text = f"folder {depth + 1} of the image path (as in {example!r}) determines the label"
+            yield Finding("label_columns", "note", text)
+
+
+def contradictory_labels(manifest: Manifest) -> list[Finding]:
+    """Errors for patients whose images have different labels, for a task that forbids it."""
+    seen = manifest.samples.drop_duplicates(["patient_id", "label"])
+    findings = []
+    for patient, rows in seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id"):
+        pairs = zip(rows["label"], rows["line"], strict=True)
+        labels = ", ".join(f"{label!r} (line {line})" for label, line in pairs)
+        text = (
+            f"patient {patient!r} has contradictory labels {labels}; correct them, or set "
+            "evaluation.patient_label to worst, majority or none"
+        )
+        findings.append(Finding("contradictory_labels", "error", text, int(rows["line"].max())))
+    return sorted(findings, key=lambda finding: finding.line)
+
+
+def _gives_label(cells: "pd.Series[str]", table: pd.DataFrame) -> bool:
+    """Has each of the few values of a column one label only?"""
+    told = cells.str.strip() != ""
+    num_values = cells[told].nunique()
+    few = min(MAX_VALUES, table["patient_id"].nunique() / 2)
+    if not 2 <= num_values <= few or told.mean() < 0.5:
+        return False
+    labels = table["label"][told].groupby(cells[told]).nunique()
+    return bool((labels == 1).all()) and table["label"][told].nunique() > 1
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return ", ".join(map(repr, classes))

@@ -1,0 +1,78 @@
+"""Rules that look at many rows at once: ids, sites, columns that tell the label, paths."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.config import ColumnsConfig, ManifestConfig
+from pipeline.manifest import Finding, ManifestError, join_groups, read_manifest
+from pipeline.manifest.ids import image_ids_findings
+from pipeline.manifest.paths import outside_findings
+from pipeline.manifest.rules import date_findings, label_column_findings, site_findings
+
+
+def table(ids: list[str], labels: list[str] | None = None) -> pd.DataFrame:
+    labels = labels or ["no", "yes"] * len(ids)
+    rows = [(p, f"{i}.png", labels[i], i + 2) for i, p in enumerate(ids)]
+    return pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "line"])
+
+
+def rules(findings: object) -> list[tuple[str, str]]:
+    return [(f.rule, f.severity) for f in findings if isinstance(f, Finding)]  # type: ignore[attr-defined]
+
+
+def test_slices_named_so_are_refused_with_a_proposal() -> None:
+    (found,) = image_ids_findings(
+        table([f"P{p}_slice_{s:03d}" for p in range(4) for s in range(5)])
+    )
+    assert (found.rule, found.severity, found.line) == ("slice_ids", "error", 2)
+    assert "'P0_slice_000' seems to be patient 'P0' (20 of 20 ids share 4" in found.message
+
+
+def test_bare_counters_need_labels_that_agree() -> None:
+    ids = [f"pat{p}_{s:03d}" for p in range(8) for s in range(5)]
+    agree = ["no" if i // 5 % 2 else "yes" for i in range(40)]
+    assert rules(image_ids_findings(table(ids, agree))) == [("slice_ids", "error")]
+    mixed = ["no" if i % 2 else "yes" for i in range(40)]  # as numbered sites have
+    assert rules(image_ids_findings(table(ids, mixed))) == [("one_image_per_patient", "warning")]
+
+
+@pytest.mark.parametrize("form", ["P{:03d}", "patient_{}", "NORMAL2-IM-{:04d}", "image_{}"])
+def test_numbered_patients_are_no_slices(form: str) -> None:
+    ids = [form.format(i // 2) for i in range(200)]
+    assert rules(image_ids_findings(table(ids))) == []
+    assert rules(image_ids_findings(table(sorted(set(ids))))) == [
+        ("one_image_per_patient", "error")
+    ]
+    assert rules(image_ids_findings(table(sorted(set(ids))[:19]))) == []
+
+
+def test_a_patient_at_two_sites_and_a_column_that_tells_the_label_are_warned_of() -> None:
+    rows = table([f"P{i}" for i in range(8)] + ["P0"], [*"aaaabbbb", "a"])
+    rows["site"] = [*"xxxxxxxx", "y"]
+    assert [f.message for f in site_findings(rows)] == [
+        "patient 'P0' is at 2 sites: 'x' (line 2), 'y' (line 10); is it one person?"
+    ]
+    rows["copy"] = rows["label"].str.upper()
+    assert [f.message for f in label_column_findings(rows)] == [
+        "column 'copy' determines the label; do not stratify by it or feed it"
+    ]
+
+
+def test_paths_that_leave_the_root_and_dates_that_are_none() -> None:
+    rows = table(["a", "b", "c", "d"])
+    rows["image_path"] = ["../x.png", "a..b/x.png", "/else/x.png", "/root/in/x.png"]
+    assert [f.line for f in outside_findings(rows, Path("/root/in"))] == [2, 4]
+    rows["date"] = ["2024-02-29", "2023-02-29", "", "20240101"]
+    config = ManifestConfig(name="x", path="x", columns=ColumnsConfig(date="day"))
+    assert [f.line for f in date_findings(rows, config)] == [3, 4, 5]
+
+
+def test_links_join_groups_and_a_giant_group_stops(make_cohort) -> None:  # type: ignore[no-untyped-def]
+    manifest = read_manifest(make_cohort({f"P{i:02d}": ["no", "yes"] for i in range(30)}))
+    joined = join_groups(manifest, [(0, 2)])
+    assert joined.table["group"][2] == "P00"
+    assert (joined.grouping.num_groups, joined.grouping.joins["identical images"]) == (29, 1)
+    with pytest.raises(ManifestError, match="one leakage group holds 11 of 30 patients"):
+        join_groups(manifest, [(0, 2 * i) for i in range(1, 11)])
