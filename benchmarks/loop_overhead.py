@@ -60,7 +60,7 @@ def _prepare(work_dir: Path, config: Config) -> Path:
     """Warm the cache, and write the same pixels and parts for the bare loop."""
     manifest = read_manifest(config.manifest)
     images = pack_images(manifest, config.images, lambda _done, _total: None)
-    fold = plan_folds(manifest, config.split.num_folds, config.split.seed).folds[0]
+    fold = plan_folds(manifest, config.split).folds[0]
     rows = {part: manifest.of(fold.of(part)) for part in ("train", "val", "test")}
     data_path = work_dir / "fold_0.npz"
     train, val, test = (np.asarray(images.array[rows[part]]) for part in ("train", "val", "test"))

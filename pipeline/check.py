@@ -3,6 +3,7 @@
 Imports neither torch nor monai: the answer comes within seconds.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,6 +15,7 @@ from pipeline.config import Config, SplitConfig, to_config
 from pipeline.evaluation import per_patient
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
+from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import count_parts, worst_deviation
 from pipeline.training.imbalance import check_imbalance
 
@@ -31,7 +33,7 @@ def check(cfg: DictConfig) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    console.print("no patient is in two parts; every patient is tested exactly once", style="green")
+    console.print(f"no patient is in two parts; {promise(plan)}", style="green")
 
 
 def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]:
@@ -42,6 +44,7 @@ def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]
     """
     manifest = read_manifest(config.manifest)
     plan = _plan(config.split, manifest)
+    manifest = without_purged(manifest, plan)
     warnings = [*_ignored_settings(config.split, plan), *check_plan(config, manifest, plan)]
     console.print(_describe(manifest, plan), highlight=False, soft_wrap=True)
     for warning in warnings:
@@ -68,12 +71,20 @@ def check_plan(config: Config, manifest: Manifest, plan: Plan) -> list[str]:
 def _plan(config: SplitConfig, manifest: Manifest) -> Plan:
     if config.file:
         return load_plan(Path(config.file), manifest)
-    return plan_folds(manifest, config.num_folds, config.seed)
+    return plan_folds(manifest, config)
+
+
+def without_purged(manifest: Manifest, plan: Plan) -> Manifest:
+    """The manifest whose parts leave out what the plan purged."""
+    rows = manifest.table["image_path"].isin(plan.purged_images)
+    return replace(manifest, purged=frozenset(rows.index[rows].tolist()))
 
 
 def _ignored_settings(config: SplitConfig, plan: Plan) -> list[str]:
     """What a frozen plan overrides."""
-    pairs = (("num_folds", config.num_folds, plan.num_folds), ("seed", config.seed, plan.seed))
+    pairs: list[tuple[str, object, object]] = [("seed", config.seed, plan.seed)]
+    if plan.scheme == "kfold":
+        pairs.append(("num_folds", config.num_folds, plan.num_folds // plan.repeats))
     return [
         f"split.{name}={asked} is ignored: split.file {config.file} has {found}"
         for name, asked, found in pairs
@@ -118,10 +129,7 @@ def _describe(manifest: Manifest, plan: Plan) -> str:
             f"  {int((joined > 1).sum())} group(s) of patients share a study or an identical image "
             f"file and stay together: {examples}"
         )
-    lines.append(
-        f"plan: {plan.num_folds} folds, hash {plan.hash[:12]}; fold i tests block i, validates on "
-        "block i + 1, trains on the rest"
-    )
+    lines += describe_plan(plan, manifest)
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline import demo
 from pipeline.check import check_plan
 from pipeline.command import load_config
-from pipeline.config import ManifestConfig, UserError
+from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
 from pipeline.splits import load_plan, plan_folds, save_plan
 
@@ -102,10 +102,10 @@ def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> No
     config = make_cohort(PATIENTS)
     done = check(tmp_path, *of(config, "split.num_folds=4", "sampler=none"))
     assert (done.returncode, done.stderr) == (0, "")
-    plan = plan_folds(read_manifest(config), 4, 0)
+    plan = plan_folds(read_manifest(config), SplitConfig(num_folds=4, seed=0))
     assert f"manifest {config.path}: 12 images of 8 patients" in done.stdout
     assert "no 8 images of 4 patients, yes 4 images of 4 patients" in done.stdout
-    assert f"plan: 4 folds, hash {plan.hash[:12]}" in done.stdout
+    assert f"plan: kfold, 4 fold(s), hash {plan.hash[:12]}" in done.stdout
     assert "every patient is tested exactly once" in done.stdout
     assert list(tmp_path.iterdir()) == [tmp_path / "cohort"]  # it writes nothing
 
@@ -142,7 +142,9 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
 def check_of(config: ManifestConfig, num_folds: int, *overrides: str) -> list[str]:
     manifest = read_manifest(config)
     settings = load_config(["sampler=none", *overrides])
-    return check_plan(settings, manifest, plan_folds(manifest, num_folds, 0))
+    return check_plan(
+        settings, manifest, plan_folds(manifest, SplitConfig(num_folds=num_folds, seed=0))
+    )
 
 
 def test_a_fine_plan_has_no_warnings(make_cohort: Cohort) -> None:
@@ -188,12 +190,12 @@ def test_a_patient_with_two_labels_is_told_before_training(make_cohort: Cohort) 
 
 def test_a_frozen_plan_is_used_as_it_is(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
-    plan = plan_folds(read_manifest(config), 3, 11)
+    plan = plan_folds(read_manifest(config), SplitConfig(num_folds=3, seed=11))
     save_plan(plan, tmp_path / "frozen.csv")
     done = check(tmp_path, *of(config, "split.file=frozen.csv", "split.seed=0"))
     assert done.returncode == 0, done.stderr
-    assert f"plan: 3 folds, hash {plan.hash[:12]}" in done.stdout
+    assert f"plan: kfold, 3 fold(s), hash {plan.hash[:12]}" in done.stdout
     other = make_cohort(PATIENTS | {"Q": ["no"]}, name="other")
     message = told(tmp_path, *of(other, "split.file=frozen.csv"))
-    assert message == "plan frozen.csv: 1 patient(s) are in no fold, e.g. 'Q'."
+    assert message.startswith("plan frozen.csv: 1 patient(s) are in no fold, e.g. 'Q'; place new")
     assert load_plan(tmp_path / "frozen.csv").hash == plan.hash

@@ -34,13 +34,14 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
 
 
 def write_results(run: Run) -> Summary:
-    """Gather all folds: every patient tested exactly once, or an error.
+    """Gather all folds: every patient tested as often as the plan says, or an error.
 
     Writes predictions.csv, metrics.json and plots/ into the run folder.
     """
     folds = tuple(range(run.plan.num_folds))
     classes = run.manifest.classes
-    everything = gather_folds([_test_table(run, fold) for fold in folds], run.manifest.table)
+    tables = [_test_table(run, fold) for fold in folds]
+    everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
     write_predictions(everything, run.dir / "predictions.csv")
     summary = evaluate_folds(run, folds)
     plots_dir = run.dir / "plots"

@@ -5,7 +5,7 @@ Probabilities are float64 columns that hold float32 values: what a file gives ba
 what was written, and sums over a patient's images do not depend on their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,30 +70,36 @@ def with_decisions(
     return table.assign(predicted=np.asarray(classes, dtype=object)[chosen].astype(str))
 
 
-def gather_folds(tables: Sequence[pd.DataFrame], samples: pd.DataFrame) -> pd.DataFrame:
+def gather_folds(
+    tables: Sequence[pd.DataFrame], samples: pd.DataFrame, times_tested: Mapping[str, int]
+) -> pd.DataFrame:
     """Join the folds' test tables into one out-of-fold table, in the order of one fold's table.
 
-    RuntimeError unless every sample was predicted exactly once over all folds, with the label it
-    has in `samples`, and each patient in one fold only.
+    RuntimeError unless every sample was predicted in exactly as many folds as `times_tested` says
+    of its patient, with the label it has in `samples`.
     """
     gathered = pd.concat(tables, ignore_index=True)
+    times = samples["patient_id"].map(times_tested).fillna(0).astype(int)
+    expected = samples.loc[samples.index.repeat(times)]
     surplus = gathered.value_counts(SAMPLE_COLUMNS).sub(
-        samples.value_counts(SAMPLE_COLUMNS), fill_value=0
+        expected.value_counts(SAMPLE_COLUMNS), fill_value=0
     )
     missing, extra = (sorted(surplus.index[side]) for side in (surplus < 0, surplus > 0))
     folds = gathered.groupby("patient_id")["fold"].nunique()
+    wrong = folds[folds != folds.index.map(lambda patient: times_tested.get(patient, 0))]
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(samples)} have no prediction, e.g. {missing[0]}")
+        problems.append(f"{len(missing)} of {len(expected)} have no prediction, e.g. {missing[0]}")
     if extra:
         problems.append(f"{len(extra)} predicted twice or not a sample, e.g. {extra[0]}")
-    if (folds > 1).any():
-        shared = folds.index[folds > 1]
+    if len(wrong):
         problems.append(
-            f"{len(shared)} patient(s) tested in more than one fold, e.g. {shared[0]!r}"
+            f"{len(wrong)} patient(s) tested in another number of folds, e.g. {wrong.index[0]!r}"
         )
     if problems:
-        raise RuntimeError(f"Expected every sample tested exactly once: {'; '.join(problems)}.")
+        raise RuntimeError(
+            f"Expected every sample tested as often as the plan says: {'; '.join(problems)}."
+        )
     return _sorted(gathered)
 
 

@@ -30,9 +30,9 @@ def canonical_id(raw: str) -> str:
 
 def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """One patient written two ways would be two patients, perhaps on both sides of a split."""
-    first_line = table.drop_duplicates("patient_id").set_index("patient_id")["line"].to_dict()
+    first_line = table.drop_duplicates("patient_id").set_index("patient_id")["line"]
     spellings: dict[str, list[str]] = {}
-    for raw in first_line:
+    for raw in map(str, first_line.index):
         if raw.strip():
             spellings.setdefault(canonical_id(raw), []).append(raw)
     for raws in spellings.values():

@@ -2,9 +2,9 @@
 
 from pipeline.splits.conflicts import PlanError, check_classes
 from pipeline.splits.folds import Fold, LeakageError, Part, Plan
-from pipeline.splits.kfold import plan_folds
 from pipeline.splits.plan_file import load_plan, save_plan
 from pipeline.splits.quality import missing_classes
+from pipeline.splits.schemes import plan_folds
 
 __all__ = [
     "Fold",

@@ -45,7 +45,10 @@ def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
     for name, count in _num_patients(manifest).items():
         places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
         if places:
-            lines.append(f"class {name!r} has {count} patient(s), none in {', '.join(places)}")
+            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
+            lines.append(
+                f"class {name!r} has {count} patient(s), none in {', '.join(places[:5])}{more}"
+            )
     return lines
 
 

@@ -1,5 +1,6 @@
 """Deal leakage groups to blocks: greedy and scikit-learn's starts, then a bounded local search."""
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -107,8 +108,10 @@ def scikit_learn_blocks(quantities: Quantities, num_blocks: int) -> Ints:
     if counts.sum(axis=0).max() < num_blocks:
         return blocks  # it refuses; the search begins with everything in one block
     splitter = StratifiedGroupKFold(num_blocks)
-    for block, (_, test) in enumerate(splitter.split(labels, labels, groups)):
-        blocks[groups[test]] = block
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rare classes, which the plan's own check tells of
+        for block, (_, test) in enumerate(splitter.split(labels, labels, groups)):
+            blocks[groups[test]] = block
     return blocks
 
 

@@ -48,66 +48,137 @@ class Fold:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rotating k-fold: fold i tests block i, validates on block (i + 1) mod k, trains on the rest.
+    """All folds of one experiment, whatever the scheme; it proves itself when made.
 
-    `blocks` maps every patient id to its block, `groups` to the leakage group it belongs to. The
-    folds are derived from the blocks and never stored.
+    In every fold each patient of the manifest is in one part, or is `locked` (kept away from all
+    folds) or purged. kfold: fold i tests block i and validates on block (i + 1) mod k, so that all
+    are tested once a repeat; leave_one_out tests everybody once, other schemes at most once.
 
     Raises:
-        LeakageError: when a group lies in two blocks, a block is empty or there are fewer than 3.
+        LeakageError: when a group lies on two sides, or a patient is lost or tested too often.
     """
 
-    num_folds: int
+    scheme: str
     seed: int
-    blocks: Mapping[str, int]
+    folds: tuple[Fold, ...]
     groups: Mapping[str, str]
+    """Every patient id -> the leakage group it belongs to."""
     manifest_hash: str
+    repeats: int = 1
+    locked: frozenset[str] = frozenset()
+    purged_patients: frozenset[str] = frozenset()
+    """Patients all of whose images are purged."""
+    purged_images: frozenset[str] = frozenset()
+    """Image paths that no part holds: earlier than the period that their patient is in."""
+    version: int = 1
+    parent_hash: str = ""
+    """Hash of the plan that this one was grown or repaired from."""
 
     def __post_init__(self) -> None:
-        if self.num_folds < 3:
-            raise LeakageError(f"a plan needs at least 3 folds, got {self.num_folds}.")
-        if unknown := set(self.blocks.values()) - set(range(self.num_folds)):
-            raise LeakageError(f"block {min(unknown)} is outside 0 to {self.num_folds - 1}.")
-        if self.blocks.keys() != self.groups.keys():
-            odd = min(self.blocks.keys() ^ self.groups.keys())
-            raise LeakageError(f"patient {odd!r} has a block but no group, or no block.")
-        seen: dict[str, str] = {}
-        for patient in sorted(self.blocks):
-            other = seen.setdefault(self.groups[patient], patient)
-            if self.blocks[other] != self.blocks[patient]:
+        if [fold.index for fold in self.folds] != list(range(self.num_folds)) or not self.folds:
+            raise LeakageError("folds must be numbered from 0 and be at least one.")
+        if both := self.locked & self.purged_patients:
+            raise LeakageError(f"patient {min(both)!r} is locked and purged.")
+        everyone = self.groups.keys()
+        for fold in self.folds:
+            inside = [*fold.train, *fold.val, *fold.test, *self.locked, *self.purged_patients]
+            if len(inside) != len(everyone) or everyone != set(inside):
+                odd = set(inside) ^ everyone or {p for p in inside if inside.count(p) > 1}
+                raise LeakageError(f"fold {fold.index}: patient {min(odd)!r} is not in one place.")
+            self._check_groups(fold)
+        self._check_times()
+
+    def _check_groups(self, fold: Fold) -> None:
+        sides: dict[str, frozenset[str]] = {part: fold.of(part) for part in PARTS}
+        sides["locked"] = self.locked
+        seen: dict[str, tuple[str, str]] = {}
+        for side, patients in sides.items():
+            for patient in patients:
+                other_side, other = seen.setdefault(self.groups[patient], (side, patient))
+                if other_side != side:
+                    raise LeakageError(
+                        f"fold {fold.index}: patients {min(other, patient)!r} and "
+                        f"{max(other, patient)!r} belong together (group "
+                        f"{self.groups[patient]!r}) but are in {other_side} and {side}."
+                    )
+
+    def _check_times(self) -> None:
+        times = set(self.times_tested.values())
+        rotating = self.scheme.startswith("kfold")
+        if rotating:
+            k, rest = divmod(self.num_folds, self.repeats)
+            if k < 3 or rest:
                 raise LeakageError(
-                    f"patients {other!r} and {patient!r} belong together (group "
-                    f"{self.groups[patient]!r}) but lie in blocks {self.blocks[other]} and "
-                    f"{self.blocks[patient]}."
+                    f"a plan needs at least 3 folds a repeat, got {self.num_folds} in "
+                    f"{self.repeats} repeat(s)."
                 )
-        tested = [patient for fold in self.folds for patient in fold.test]
-        assert sorted(tested) == sorted(self.blocks), "every patient is tested exactly once"
+            for i, fold in enumerate(self.folds):
+                if fold.val != self.folds[i // k * k + (i + 1) % k].test:
+                    raise LeakageError(f"fold {i} does not validate on the next fold's block.")
+        expected = {self.repeats} if rotating else {1} if self.scheme == "leave_one_out" else {0, 1}
+        if not times <= expected:
+            raise LeakageError(
+                f"scheme {self.scheme} tests everybody {' or '.join(map(str, sorted(expected)))} "
+                f"time(s), but some are tested {max(times - expected)} time(s)."
+            )
+
+    @property
+    def num_folds(self) -> int:
+        return len(self.folds)
+
+    @property
+    def unsafe(self) -> bool:
+        """Are single images dealt, so that patients are on two sides? Never for results."""
+        return self.scheme.endswith("UNSAFE")
 
     @cached_property
-    def folds(self) -> tuple[Fold, ...]:
-        members = [frozenset(p for p, b in self.blocks.items() if b == i)
-                   for i in range(self.num_folds)]  # fmt: skip
-        everyone = frozenset(self.blocks)
-        return tuple(
-            Fold(i, everyone - members[i] - val, val, members[i])
-            for i in range(self.num_folds)
-            for val in [members[(i + 1) % self.num_folds]]
-        )
+    def times_tested(self) -> dict[str, int]:
+        """How often each patient that is in the folds is tested."""
+        counts = dict.fromkeys(sorted(self.groups.keys() - self.locked - self.purged_patients), 0)
+        for fold in self.folds:
+            for patient in fold.test:
+                counts[patient] = counts.get(patient, 0) + 1
+        return counts
+
+    @cached_property
+    def rows(self) -> list[list[str]]:
+        """Patient id, group, folds that test it (or locked, purged), folds that validate on it."""
+        tested: dict[str, list[str]] = {patient: [] for patient in self.groups}
+        validated: dict[str, list[str]] = {patient: [] for patient in self.groups}
+        for fold in self.folds:
+            for patient in fold.test:
+                tested[patient].append(str(fold.index))
+            for patient in fold.val:
+                validated[patient].append(str(fold.index))
+        for state, patients in (("locked", self.locked), ("purged", self.purged_patients)):
+            for patient in patients:
+                tested[patient] = [state]
+        return [
+            [p, self.groups[p], " ".join(tested[p]), " ".join(validated[p])]
+            for p in sorted(self.groups)
+        ]
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 of who is tested when; equal for equal folds, however they were found."""
-        return fingerprint([self.num_folds, sorted(self.blocks.items())])
+        """SHA-256 of who is tested and validated when; equal for equal folds, however found."""
+        who = [[row[0], *row[2:]] for row in self.rows]
+        return fingerprint([self.num_folds, self.unsafe, who, sorted(self.purged_images)])
 
     def check_covers(self, manifest: Manifest) -> None:
         """Prove that this plan was made for `manifest`.
 
         Raises:
-            LeakageError: for another manifest, a lost or unknown patient, or a split group.
+            LeakageError: for another manifest, a lost or unknown patient, or a newly found link.
         """
-        if lost := set(manifest.patients) - self.blocks.keys():
-            raise LeakageError(f"{len(lost)} patient(s) are in no fold, e.g. {min(lost)!r}.")
-        if unknown := self.blocks.keys() - set(manifest.patients):
+        self.check_links(manifest)
+        ids = set(manifest.table["patient_id"])
+        if lost := ids - self.groups.keys():
+            raise LeakageError(
+                f"{len(lost)} patient(s) are in no fold, e.g. {min(lost)!r}; place new patients "
+                "without moving old ones with `python -m pipeline.plan plan.action=grow` and the "
+                "same settings."
+            )
+        if unknown := self.groups.keys() - ids:
             raise LeakageError(
                 f"{len(unknown)} patient(s) of the plan are not in the manifest, "
                 f"e.g. {min(unknown)!r}."
@@ -115,5 +186,27 @@ class Plan:
         if self.manifest_hash != manifest.hash:
             raise LeakageError(
                 f"the plan was made for another manifest (hash {self.manifest_hash[:12]}, this one "
-                f"is {manifest.hash[:12]}): images, labels or groups differ."
+                f"is {manifest.hash[:12]}): images, labels or groups differ. If that is right, "
+                "`python -m pipeline.plan plan.action=grow` adopts the new one and moves nobody."
             )
+
+    def check_links(self, manifest: Manifest) -> None:
+        """Prove that no group of `manifest` is cut by this plan.
+
+        Raises:
+            LeakageError: naming two patients that belong together but lie in two places.
+        """
+        place = {row[0]: (row[2], row[3]) for row in self.rows}
+        first: dict[str, str] = {}
+        pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
+        for patient, group in zip(pairs["patient_id"], pairs["group"], strict=True):
+            if patient not in place or patient in self.purged_patients:
+                continue
+            other = first.setdefault(group, patient)
+            if place[other] != place[patient]:
+                raise LeakageError(
+                    f"patients {other!r} (fold {place[other][0] or '-'}) and {patient!r} (fold "
+                    f"{place[patient][0] or '-'}) belong together, as was found now; "
+                    "`python -m pipeline.plan plan.action=repair` and the same settings moves the "
+                    "smaller side and writes a new version of the plan."
+                )

@@ -3,34 +3,43 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import fingerprint
 from pipeline.manifest import Manifest
-from pipeline.splits.folds import LeakageError, Plan
+from pipeline.splits.folds import Fold, LeakageError, Plan
 
-SCHEMA = 1
-HEADER = ["patient_id", "group", "fold"]
+SCHEMA = 2
+HEADER = ["patient_id", "group", "fold", "val_fold"]
 
 
 def save_plan(plan: Plan, path: Path) -> None:
-    """Write `plan.csv` and `plan.json` beside it. `fold` is the one that tests the patient."""
-    rows = [[p, plan.groups[p], str(plan.blocks[p])] for p in sorted(plan.blocks)]
+    """Write `plan.csv` and `plan.json` beside it: versioned text, fit to be committed.
+
+    `fold` holds the folds that test the patient (several in repeated schemes, none for a patient
+    who is only trained on), or "locked" or "purged"; `val_fold` those that validate on it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *plan.rows])
     header = {
         "schema": SCHEMA,
-        "scheme": "kfold",
+        "scheme": plan.scheme,
         "num_folds": plan.num_folds,
+        "repeats": plan.repeats,
         "seed": plan.seed,
+        "version": plan.version,
+        "parent_plan_hash": plan.parent_hash,
         "plan_hash": plan.hash,
         "manifest_hash": plan.manifest_hash,
-        "rows_hash": fingerprint(rows),
+        "rows_hash": fingerprint(plan.rows),
+        "purged_images": sorted(plan.purged_images),
     }
     path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
 
 
 def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
-    """Read a plan and prove it again: not edited, no group in two folds, made for `manifest`.
+    """Read a plan and prove it again: not edited, no group on two sides, made for `manifest`.
 
     Raises:
         LeakageError: when the files are missing, were edited, or belong to another manifest.
@@ -39,25 +48,19 @@ def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
         header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         with path.open(encoding="utf-8", newline="") as file:
             first, *rows = csv.reader(file)
-        if first != HEADER or any(len(row) != len(HEADER) for row in rows):
-            raise LeakageError(f"the columns must be {', '.join(HEADER)}.")
         if header["schema"] != SCHEMA:
             raise LeakageError(f"schema {SCHEMA} expected, got {header['schema']}.")
+        if first != HEADER or any(len(row) != len(HEADER) for row in rows):
+            raise LeakageError(f"the columns must be {', '.join(HEADER)}.")
         edited = fingerprint(rows) != header["rows_hash"]
-        plan = Plan(
-            num_folds=header["num_folds"],
-            seed=header["seed"],
-            blocks={patient: int(block) for patient, _, block in rows},
-            groups={patient: group for patient, group, _ in rows},
-            manifest_hash=header["manifest_hash"],
-        )
+        plan = _plan(header, rows)
     except LeakageError as error:
         raise LeakageError(f"plan {path}: {error}") from None
     except OSError as error:
         raise LeakageError(f"plan {error.filename}: cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise LeakageError(f"plan {path}: is damaged ({error!r}).") from None
-    if edited or len(plan.blocks) != len(rows) or plan.hash != header["plan_hash"]:
+    if edited or len(plan.groups) != len(rows) or plan.hash != header["plan_hash"]:
         raise LeakageError(f"plan {path}: was changed after it was made (its hash does not match).")
     if manifest is not None:
         try:
@@ -65,3 +68,37 @@ def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
         except LeakageError as error:
             raise LeakageError(f"plan {path}: {error}") from None
     return plan
+
+
+def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:
+    """The folds follow from the rows: who is neither tested nor validated on is trained on."""
+    states = {
+        state: frozenset(row[0] for row in rows if row[2] == state)
+        for state in ("locked", "purged")
+    }
+    members = [row for row in rows if row[2] not in states]
+    tested: list[set[str]] = [set() for _ in range(header["num_folds"])]
+    validated: list[set[str]] = [set() for _ in range(header["num_folds"])]
+    for patient, _, test, val in members:
+        for sets, folds in ((tested, test), (validated, val)):
+            for fold in folds.split():
+                if not 0 <= int(fold) < len(sets):
+                    raise LeakageError(f"fold {fold} is outside 0 to {len(sets) - 1}.")
+                sets[int(fold)].add(patient)
+    everyone = frozenset(row[0] for row in members)
+    return Plan(
+        scheme=header["scheme"],
+        seed=header["seed"],
+        folds=tuple(
+            Fold(i, everyone - test - val, frozenset(val), frozenset(test))
+            for i, (test, val) in enumerate(zip(tested, validated, strict=True))
+        ),
+        groups={row[0]: row[1] for row in rows},
+        manifest_hash=header["manifest_hash"],
+        repeats=header["repeats"],
+        locked=states["locked"],
+        purged_patients=states["purged"],
+        purged_images=frozenset(header["purged_images"]),
+        version=header["version"],
+        parent_hash=header["parent_plan_hash"],
+    )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from pipeline.config import ManifestConfig, UserError
+from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import Fold, LeakageError, Plan, missing_classes, plan_folds
 from pipeline.splits.quality import count_parts, worst_deviation
@@ -58,6 +59,10 @@ def cohorts(draw: st.DrawFn) -> tuple[Manifest, int, int]:
     return manifest, num_folds, draw(st.integers(0, 99))
 
 
+def kfold(num_folds: int, seed: int = 0) -> SplitConfig:
+    return SplitConfig(num_folds=num_folds, seed=seed)
+
+
 def group_count(manifest: Manifest) -> int:
     return int(manifest.table["group"].nunique())
 
@@ -68,9 +73,9 @@ def test_every_promise_of_a_plan_on_random_cohorts(cohort: tuple[Manifest, int, 
     manifest, num_folds, seed = cohort
     if group_count(manifest) < num_folds:
         with pytest.raises(UserError, match="independent patient"):
-            plan_folds(manifest, num_folds, seed)
+            plan_folds(manifest, kfold(num_folds, seed))
         return
-    plan = plan_folds(manifest, num_folds, seed)
+    plan = plan_folds(manifest, kfold(num_folds, seed))
     plan.check_covers(manifest)
     everyone = set(manifest.patients)
     seen = {part: Counter[str]() for part in ("train", "val", "test")}
@@ -105,7 +110,10 @@ def test_row_order_does_not_change_the_plan(
     shuffle.shuffle(order)
     table = manifest.table.iloc[order].reset_index(drop=True)
     shuffled = Manifest(manifest.path, manifest.image_root, manifest.classes, table)
-    assert plan_folds(shuffled, num_folds, seed).hash == plan_folds(manifest, num_folds, seed).hash
+    assert (
+        plan_folds(shuffled, kfold(num_folds, seed)).hash
+        == plan_folds(manifest, kfold(num_folds, seed)).hash
+    )
 
 
 PATIENTS = {f"P{i}": ["no"] * (1 + i % 4) + ["yes"] * (i % 3) for i in range(20)}
@@ -117,18 +125,19 @@ def test_a_shuffled_csv_gives_the_same_plan(make_cohort: Cohort) -> None:
     one = read_manifest(make_cohort(PATIENTS, name="one"))
     other = read_manifest(make_cohort({p: PATIENTS[p] for p in shuffled}, name="other"))
     assert one.table["line"].tolist() != other.table["line"].tolist()
-    assert plan_folds(one, 4, 0) == plan_folds(other, 4, 0)
+    assert plan_folds(one, kfold(4, 0)) == plan_folds(other, kfold(4, 0))
 
 
 def test_another_process_with_another_hash_seed_makes_the_same_plan(make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     code = (
         "import sys, json\n"
-        "from pipeline.config import ManifestConfig\n"
+        "from pipeline.config import ManifestConfig, SplitConfig\n"
         "from pipeline.manifest import read_manifest\n"
         "from pipeline.splits import plan_folds\n"
-        "plan = plan_folds(read_manifest(ManifestConfig(name='x', path=sys.argv[1])), 5, 3)\n"
-        "print(json.dumps([plan.hash, plan.manifest_hash, hash('P1'), dict(plan.blocks)]))\n"
+        "plan = plan_folds(read_manifest(ManifestConfig(name='x', path=sys.argv[1])),"
+        " SplitConfig(num_folds=5, seed=3))\n"
+        "print(json.dumps([plan.hash, plan.manifest_hash, hash('P1'), plan.rows]))\n"
     )
     found = []
     for hash_seed in ("1", "2"):
@@ -138,23 +147,24 @@ def test_another_process_with_another_hash_seed_makes_the_same_plan(make_cohort:
             capture_output=True, text=True, check=True, env=environment,
         )  # fmt: skip
         found.append(json.loads(answer.stdout))
-    here = plan_folds(read_manifest(config), 5, 3)
+    here = plan_folds(read_manifest(config), kfold(5, 3))
     assert found[0][2] != found[1][2]  # the hash seed had its effect
-    for plan_hash, manifest_hash, _, blocks in found:
-        assert (plan_hash, manifest_hash, blocks) == (here.hash, here.manifest_hash, here.blocks)
+    for plan_hash, manifest_hash, _, rows in found:
+        assert (plan_hash, manifest_hash, rows) == (here.hash, here.manifest_hash, here.rows)
 
 
 def test_the_seed_matters_and_repeats() -> None:
     manifest = manifest_of(PATIENTS)
-    plans = {seed: plan_folds(manifest, 5, seed).hash for seed in range(10)}
+    plans = {seed: plan_folds(manifest, kfold(5, seed)).hash for seed in range(10)}
     assert len(set(plans.values())) > 1
-    assert all(plan_folds(manifest, 5, seed).hash == found for seed, found in plans.items())
+    assert all(plan_folds(manifest, kfold(5, seed)).hash == found for seed, found in plans.items())
 
 
 def test_a_plan_never_moves_between_versions() -> None:
     # A frozen example: numpy's or our own change of draws would silently make other folds.
-    plan = plan_folds(manifest_of(PATIENTS), 4, 7)
-    assert "".join(str(plan.blocks[f"P{i}"]) for i in range(20)) == "12130322131023210300"
+    plan = plan_folds(manifest_of(PATIENTS), kfold(4, 7))
+    tested = {row[0]: row[2] for row in plan.rows}
+    assert "".join(tested[f"P{i}"] for i in range(20)) == "01013120031231302223"
 
 
 # --- what cannot be made
@@ -165,17 +175,17 @@ def test_more_folds_than_groups_is_an_error(num_folds: int) -> None:
     patients = {f"P{i}": ["a", "b"] for i in range(4)}
     manifest = manifest_of(patients, joined={"P1": "P0"})
     with pytest.raises(UserError) as caught:
-        plan_folds(manifest, num_folds, 0)
+        plan_folds(manifest, kfold(num_folds, 0))
     assert str(caught.value) == (
         f"split.num_folds is {num_folds}, but x.csv has only 3 independent patient(s); "
         "use 3 to 3 folds."
     )
-    assert len(plan_folds(manifest, 3, 0).folds) == 3
+    assert len(plan_folds(manifest, kfold(3, 0)).folds) == 3
 
 
 def test_fewer_than_three_groups_can_never_be_dealt() -> None:
     with pytest.raises(UserError, match=r"only 2 independent patient\(s\); at least 3 are needed"):
-        plan_folds(manifest_of({"P1": ["a"], "P2": ["b"]}), 3, 0)
+        plan_folds(manifest_of({"P1": ["a"], "P2": ["b"]}), kfold(3, 0))
 
 
 def fold(**changed: set[str]) -> Fold:
@@ -198,8 +208,19 @@ def test_a_fold_refuses_an_empty_part(part: str) -> None:
 
 
 def plan_of(blocks: dict[str, int], num_folds: int = 3, **changed: Any) -> Plan:
-    given: dict[str, Any] = {"groups": {patient: patient for patient in blocks}} | changed
-    return Plan(num_folds=num_folds, seed=0, blocks=blocks, manifest_hash="x", **given)
+    """A rotating plan from each patient's block."""
+    members = [frozenset(p for p, b in blocks.items() if b == i) for i in range(num_folds)]
+    everyone = frozenset(blocks)
+    folds = tuple(
+        Fold(i, everyone - test - members[(i + 1) % num_folds], members[(i + 1) % num_folds], test)
+        for i, test in enumerate(members)
+    )
+    given: dict[str, Any] = {
+        "scheme": "kfold",
+        "folds": folds,
+        "groups": {patient: patient for patient in blocks},
+    }
+    return Plan(seed=0, manifest_hash="x", **(given | changed))
 
 
 def test_a_fold_and_a_plan_are_frozen() -> None:
@@ -214,20 +235,14 @@ def test_a_plan_refuses_a_group_in_two_blocks() -> None:
     with pytest.raises(LeakageError) as caught:
         plan_of({"A": 0, "B": 1, "C": 2, "D": 2}, groups={"A": "A", "B": "B", "C": "C", "D": "A"})
     assert str(caught.value) == (
-        "patients 'A' and 'D' belong together (group 'A') but lie in blocks 0 and 2."
+        "fold 0: patients 'A' and 'D' belong together (group 'A') but are in train and test."
     )
 
 
-@pytest.mark.parametrize("num_folds", [-1, 0, 1, 2])
-def test_a_plan_refuses_fewer_than_three_folds(num_folds: int) -> None:
-    with pytest.raises(LeakageError, match=f"at least 3 folds, got {num_folds}"):
-        plan_of({"A": 0, "B": 1}, num_folds)
-
-
-@pytest.mark.parametrize("block", [-1, 3])
-def test_a_plan_refuses_an_unknown_block(block: int) -> None:
-    with pytest.raises(LeakageError, match=f"block {block} is outside 0 to 2"):
-        plan_of({"A": 0, "B": 1, "C": 2, "D": block})
+def test_a_plan_refuses_fewer_than_three_folds_a_repeat() -> None:
+    plan = plan_of({"A": 0, "B": 1, "C": 2, "D": 3}, 4)
+    with pytest.raises(LeakageError, match="at least 3 folds a repeat, got 4 in 2"):
+        replace(plan, repeats=2)
 
 
 def test_a_plan_refuses_an_empty_block() -> None:
@@ -235,9 +250,33 @@ def test_a_plan_refuses_an_empty_block() -> None:
         plan_of({"A": 0, "B": 0, "C": 2})
 
 
-def test_a_plan_refuses_a_patient_without_group() -> None:
-    with pytest.raises(LeakageError, match="'C' has a block but no group"):
-        plan_of({"A": 0, "B": 1, "C": 2}, groups={"A": "A", "B": "B"})
+def test_a_plan_refuses_lost_patients_and_those_it_does_not_know() -> None:
+    for groups in ({"A": "A", "B": "B"}, dict(zip("ABCD", "ABCD", strict=True))):
+        with pytest.raises(LeakageError, match="is not in one place"):
+            plan_of({"A": 0, "B": 1, "C": 2}, groups=groups)
+
+
+def test_a_plan_refuses_locked_patients_in_a_fold() -> None:
+    with pytest.raises(LeakageError, match="'A' is not in one place"):
+        plan_of({"A": 0, "B": 1, "C": 2}, locked=frozenset("A"))
+    with pytest.raises(LeakageError, match="belong together"):
+        plan_of(
+            {"A": 0, "B": 1, "C": 2},
+            groups={"A": "A", "B": "B", "C": "C", "D": "A"},
+            locked=frozenset("D"),
+        )
+
+
+def test_a_plan_refuses_another_number_of_tests() -> None:
+    plan = plan_of({"A": 0, "B": 1, "C": 2})
+    twice = (plan.folds[0], replace(plan.folds[0], index=1))
+    with pytest.raises(LeakageError, match="some are tested 2 time"):
+        replace(plan, scheme="holdout", folds=twice)
+    with pytest.raises(LeakageError, match="some are tested 0 time"):
+        replace(plan, scheme="leave_one_out", folds=plan.folds[:2])
+    swapped = Fold(0, plan.folds[0].val, plan.folds[0].train, plan.folds[0].test)
+    with pytest.raises(LeakageError, match="does not validate on the next"):
+        replace(plan, folds=(swapped, *plan.folds[1:]))
 
 
 # --- balance
@@ -247,7 +286,7 @@ def test_equal_patients_are_dealt_equally() -> None:
     patients = {f"H{i}": ["no"] * 3 for i in range(20)} | {f"S{i}": ["yes"] * 3 for i in range(10)}
     manifest = manifest_of(patients)
     for seed in range(10):
-        plan = plan_folds(manifest, 5, seed)
+        plan = plan_folds(manifest, kfold(5, seed))
         tests = [counts for counts in count_parts(plan, manifest) if counts.part == "test"]
         assert [counts.patients_per_class.tolist() for counts in tests] == [[4, 2]] * 5
         assert [counts.images_per_class.tolist() for counts in tests] == [[12, 6]] * 5
@@ -259,7 +298,7 @@ def test_a_rare_class_reaches_every_block_when_it_can() -> None:
     }
     manifest = manifest_of(patients)
     for seed in range(20):
-        assert missing_classes(plan_folds(manifest, 5, seed), manifest) == []
+        assert missing_classes(plan_folds(manifest, kfold(5, seed)), manifest) == []
 
 
 def uneven_cohort(seed: int, prevalence: float, mixed: bool) -> dict[str, list[str]]:
@@ -292,7 +331,7 @@ def test_balance_is_as_good_as_scikit_learns() -> None:
     off = []
     for prevalence, mixed, seed in itertools.product((0.1, 0.3), (False, True), range(4)):
         manifest = manifest_of(uneven_cohort(seed, prevalence, mixed))
-        ours, theirs = plan_folds(manifest, 5, 0), scikit_learns(manifest)
+        ours, theirs = plan_folds(manifest, kfold(5, 0)), scikit_learns(manifest)
         pairs = worst_deviation(ours, manifest), worst_deviation(theirs, manifest)
         off.append([[found["image_share"], found["patient_share"]] for found in pairs])
         num_patients = [len(found.test) for found in ours.folds]
@@ -304,7 +343,7 @@ def test_balance_is_as_good_as_scikit_learns() -> None:
 
 def test_one_huge_patient_leaves_no_block_empty() -> None:
     patients = {"BIG": ["no", "yes"] * 500} | {f"P{i}": ["no", "yes"] for i in range(4)}
-    plan = plan_folds(manifest_of(patients), 5, 0)
+    plan = plan_folds(manifest_of(patients), kfold(5, 0))
     assert [len(found.test) for found in plan.folds] == [1] * 5
 
 

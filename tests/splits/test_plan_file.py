@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import ManifestConfig, fingerprint
+from pipeline.config import ManifestConfig, SplitConfig, fingerprint
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import LeakageError, Plan, load_plan, plan_folds, save_plan
 
@@ -32,7 +32,7 @@ def manifest(config: ManifestConfig) -> Manifest:
 
 @pytest.fixture
 def plan(manifest: Manifest) -> Plan:
-    return plan_folds(manifest, 3, 5)
+    return plan_folds(manifest, SplitConfig(num_folds=3, seed=5))
 
 
 @pytest.fixture
@@ -77,10 +77,13 @@ def test_the_same_plan_is_the_same_bytes(path: Path, tmp_path: Path) -> None:
 
 
 def test_the_fold_column_says_who_tests_the_patient(path: Path, plan: Plan) -> None:
-    lines = path.read_text().splitlines()
-    assert lines[0] == "patient_id,group,fold"
-    for patient in PATIENTS:
-        assert f"{patient},{plan.groups[patient]},{plan.blocks[patient]}" in lines
+    with path.open(encoding="utf-8", newline="") as file:
+        first, *rows = csv.reader(file)
+    assert first == ["patient_id", "group", "fold", "val_fold"]
+    for fold in plan.folds:
+        for patient in fold.test:
+            numbers = [str(fold.index), str((fold.index - 1) % 3)]
+            assert [patient, plan.groups[patient], *numbers] in rows
     assert "P4,P3," in path.read_text()
 
 
@@ -90,7 +93,9 @@ def test_the_fold_column_says_who_tests_the_patient(path: Path, plan: Plan) -> N
 @pytest.mark.parametrize("patient", ["P1", "P4"])
 def test_a_moved_patient_is_refused(path: Path, plan: Plan, patient: str) -> None:
     row = f"{patient},{plan.groups[patient]},"
-    edit(path, f"{row}{plan.blocks[patient]}", f"{row}{(plan.blocks[patient] + 1) % 3}")
+    block = next(fold.index for fold in plan.folds if patient in fold.test)
+    moved = (block + 1) % 3
+    edit(path, f"{row}{block},{(block - 1) % 3}", f"{row}{moved},{(moved - 1) % 3}")
     if patient == "P4":
         assert "patients 'P3' and 'P4' belong together" in refused(path)
     else:
@@ -111,18 +116,19 @@ def test_a_group_cut_in_the_file_is_refused(path: Path) -> None:
 
 def test_a_patient_doubled_under_a_recomputed_row_hash_is_refused(path: Path, plan: Plan) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write(f"P8,{plan.groups['P8']},{plan.blocks['P8']}\n")
+        file.write(",".join(plan.rows[-1]) + "\n")
     with path.open(encoding="utf-8", newline="") as file:
         edit_json(path, rows_hash=fingerprint(list(csv.reader(file))[1:]))
     assert "was changed after it was made" in refused(path)
 
 
 @pytest.mark.parametrize(("key", "value", "why"), [
-    ("num_folds", 4, "fold 2: the val part has no patient"),
-    ("num_folds", 2, "a plan needs at least 3 folds"),
+    ("num_folds", 4, "fold 3: the val part has no patient"),
+    ("num_folds", 2, "fold 2 is outside 0 to 1"),
+    ("repeats", 3, "a plan needs at least 3 folds a repeat"),
     ("plan_hash", "0" * 64, "was changed after it was made"),
     ("rows_hash", "0" * 64, "was changed after it was made"),
-    ("schema", 2, "schema 1 expected, got 2"),
+    ("schema", 1, "schema 2 expected, got 1"),
     ("num_folds", "3", "is damaged"),
     ("num_folds", None, "is damaged"),
 ])  # fmt: skip
@@ -153,10 +159,17 @@ def test_an_added_image_is_refused(path: Path, config: ManifestConfig) -> None:
     assert "images, labels or groups differ" in refused(path, read_manifest(config))
 
 
-def test_a_new_link_between_patients_is_refused(path: Path, config: ManifestConfig) -> None:
+def test_a_new_link_between_folds_names_both_patients_and_the_repair(
+    path: Path, plan: Plan, config: ManifestConfig
+) -> None:
     images = Path(config.path).parent / "images"
-    shutil.copyfile(images / "P5_00.png", images / "P6_00.png")
-    assert "images, labels or groups differ" in refused(path, read_manifest(config))
+    tested = {row[0]: row[2] for row in plan.rows}
+    other = next(p for p in ("P6", "P7", "P8") if tested[p] != tested["P5"])
+    shutil.copyfile(images / "P5_00.png", images / f"{other}_00.png")
+    found = refused(path, read_manifest(config))
+    assert "patients 'P5' (fold " in found
+    assert f"and {other!r} (fold " in found
+    assert "plan.action=repair" in found
 
 
 def test_a_lost_and_an_added_patient_are_named(path: Path, config: ManifestConfig) -> None:
@@ -189,10 +202,10 @@ def test_a_damaged_header_is_refused(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(("content", "why"), [
     (b"", "is damaged"),
     (b"\xff\xfe\n", "is damaged"),
-    (b"patient_id,group,fold\nP1,P1,one\n", "is damaged"),
-    (b"patient_id,group,fold\nP1,P1\n", "the columns must be patient_id, group, fold"),
-    (b"patient,group,fold\nP1,P1,0\n", "the columns must be patient_id, group, fold"),
-    (b"patient_id,group,fold\n", "has no patient"),
+    (b"patient_id,group,fold,val_fold\nP1,P1,one,\n", "is damaged"),
+    (b"patient_id,group,fold\nP1,P1\n", "the columns must be patient_id, group, fold, val_fold"),
+    (b"patient,group,fold\nP1,P1,0\n", "the columns must be patient_id, group, fold, val_fold"),
+    (b"patient_id,group,fold,val_fold\n", "has no patient"),
 ])  # fmt: skip
 def test_a_damaged_table_is_refused(path: Path, content: bytes, why: str) -> None:
     path.write_bytes(content)

@@ -28,7 +28,7 @@ def _job(cohort: Cohort, work_dir: Path, plan: Plan | None = None) -> FoldJob:
     )
     manifest = read_manifest(config.manifest)
     if plan is None:
-        plan = plan_folds(manifest, config.split.num_folds, config.split.seed)
+        plan = plan_folds(manifest, config.split)
     plan = replace(plan, manifest_hash=manifest.hash)
     plan.check_covers(manifest)
     images = pack_images(manifest, config.images, lambda _done, _total: None)
@@ -77,7 +77,7 @@ def _train_with_and_without_noise(tmp_path: Path) -> tuple[dict[str, Any], dict[
     cohort = make_cohort(tmp_path / "cohort")
     job = _job(cohort, tmp_path / "real")
     config = job.config
-    plan = plan_folds(job.manifest, config.split.num_folds, config.split.seed)
+    plan = plan_folds(job.manifest, config.split)
     noisy = _job(_noise_in_test(cohort, job.fold.test, tmp_path / "noisy"), tmp_path / "n", plan)
     assert noisy.fold == job.fold
     train_fold(job)

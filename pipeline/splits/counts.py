@@ -1,0 +1,77 @@
+"""What each leakage group brings into its block: images and patients of every kind."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pipeline.config import UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.balance import Floats, Quantities
+
+
+def group_names(manifest: Manifest) -> list[str]:
+    """The leakage groups that have an image in use, sorted: not the row order of the CSV."""
+    return sorted(manifest.samples["group"].unique())
+
+
+def count_groups(
+    manifest: Manifest, groups: Sequence[str], stratify: Sequence[str] = (), num_bins: int = 4
+) -> Quantities:
+    """Images per class, and patients per class and per value of each column in `stratify`.
+
+    A patient may have several classes or values; a numeric column with more than `num_bins` values
+    is cut into bins of equal counts.
+
+    Raises:
+        UserError: for a column that the manifest does not have, or one with too many values.
+    """
+    samples = manifest.samples
+    samples = samples[samples["group"].isin(groups)]
+    labels = manifest.labels[samples.index.to_numpy()]
+    code = pd.Index(groups).get_indexer(pd.Index(samples["group"]))
+    images = np.zeros((len(groups), len(manifest.classes)))
+    np.add.at(images, (code, labels), 1)
+    patient_code, ids = pd.factorize(samples["patient_id"])
+    group_of = np.zeros(len(ids), np.int64)
+    group_of[patient_code] = code
+    kinds = [_patients_with(patient_code, group_of, labels, len(manifest.classes), len(groups))]
+    for column in stratify:
+        rows, values, num_values = _values(manifest, samples, column, num_bins)
+        kinds.append(_patients_with(patient_code[rows], group_of, values, num_values, len(groups)))
+    num_patients = np.bincount(group_of, minlength=len(groups)).astype(float)
+    return Quantities(images, np.column_stack(kinds), num_patients)
+
+
+def _patients_with(
+    patients: np.ndarray, group_of: np.ndarray, values: np.ndarray, num_values: int, num_groups: int
+) -> Floats:
+    """(G, V) patients of each group that have each value at least once."""
+    once = np.unique(patients * num_values + values)
+    counts = np.zeros((num_groups, num_values))
+    np.add.at(counts, (group_of[once // num_values], once % num_values), 1)
+    return counts
+
+
+def _values(
+    manifest: Manifest, samples: pd.DataFrame, column: str, num_bins: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(M,) row positions and (M,) value codes of the cells of `column`; blank ones are left out."""
+    if column not in samples:
+        known = [str(c) for c in samples if c not in ("patient_id", "image_path", "group", "line")]
+        raise UserError(
+            f"split.stratify: {manifest.path} has no column {column!r}; it has {', '.join(known)}."
+        )
+    text = samples[column].astype(str).str.strip().reset_index(drop=True)
+    cells = text[text != ""].str.split("|").explode()
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if cells.nunique() > num_bins and numbers.notna().all():
+        codes = pd.qcut(numbers, num_bins, labels=False, duplicates="drop").astype(int).to_numpy()
+    else:
+        codes = np.asarray(pd.factorize(cells.str.strip(), sort=True)[0])
+    num_values = int(codes.max()) + 1 if len(codes) else 0
+    if num_values > 50:
+        raise UserError(
+            f"split.stratify: column {column!r} has {num_values} values; at most 50 are allowed."
+        )
+    return cells.index.to_numpy(), codes, num_values

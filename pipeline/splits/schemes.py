@@ -1,0 +1,246 @@
+"""`plan_folds`: every scheme behind one door; each returns a plan that proves itself."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.config import SplitConfig, UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.balance import Ints, Quantities
+from pipeline.splits.counts import count_groups, group_names
+from pipeline.splits.deal import deal
+from pipeline.splits.folds import Fold, Plan
+from pipeline.splits.predefined import predefined_blocks, predefined_parts
+
+MOST_FOLDS = 1000
+DEALT_ONCE_A_FOLD = 20
+"""Up to so many folds, leave_one_out deals each fold's validation part anew."""
+
+Rounds = Iterable[tuple[Ints, Ints]]
+"""A fold's (test, val): positions of groups; the others are trained on."""
+
+
+def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
+    """Deal the manifest's leakage groups to the parts of every fold, as `split` says.
+
+    The same samples give the same plan, in whatever order the rows came and on any machine.
+
+    Raises:
+        UserError: when there are too few groups, or a column or value that the scheme needs is
+            not there. LeakageError: when a predefined split cuts a group.
+    """
+    in_use, purged = manifest, frozenset[int]()
+    if split.scheme == "temporal":
+        in_use = purged_manifest(manifest, split)
+        purged = in_use.purged
+    names = group_names(in_use)
+    quantities = count_groups(in_use, names, split.stratify, split.num_bins)
+    locked = _locked(quantities, split)
+    free = np.setdiff1d(np.arange(len(names)), locked)
+    rounds = list(_SCHEMES[split.scheme](in_use, names, quantities, free, split))
+    pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
+    groups = dict(zip(pairs["patient_id"].astype(str), pairs["group"].astype(str), strict=True))
+    position = {name: i for i, name in enumerate(names)}
+    members: list[list[str]] = [[] for _ in names]
+    for patient in in_use.patients:
+        members[position[groups[patient]]].append(patient)
+
+    def patients(positions: Ints) -> frozenset[str]:
+        return frozenset(patient for i in positions.tolist() for patient in members[i])
+
+    everyone = patients(free)
+    folds = []
+    for index, (test, val) in enumerate(rounds):
+        test_part, val_part = patients(test), patients(val)
+        folds.append(Fold(index, everyone - test_part - val_part, val_part, test_part))
+    return Plan(
+        scheme=f"{split.scheme}-image-level-UNSAFE" if split.unit == "image" else split.scheme,
+        seed=split.seed,
+        folds=tuple(folds),
+        groups=dict(sorted(groups.items())),
+        manifest_hash=manifest.hash,
+        repeats=split.repeats,
+        locked=patients(locked),
+        purged_patients=frozenset(groups) - frozenset(in_use.patients),
+        purged_images=frozenset(manifest.table["image_path"].iloc[sorted(purged)]),
+    )
+
+
+def _locked(quantities: Quantities, split: SplitConfig) -> Ints:
+    if not split.locked_fraction:
+        return np.zeros(0, np.int64)
+    _need(len(quantities), 4, "split.locked_fraction")
+    shares = np.array([split.locked_fraction, 1 - split.locked_fraction])
+    return np.flatnonzero(deal(quantities, shares, split.seed) == 0)
+
+
+def _deal(quantities: Quantities, free: Ints, shares: Iterable[float], seed: int) -> Ints:
+    part = Quantities(
+        quantities.images[free], quantities.patients[free], quantities.num_patients[free]
+    )
+    return deal(part, np.array(list(shares)), seed)
+
+
+def _kfold(
+    manifest: Manifest, _: list[str], quantities: Quantities, free: Ints, split: SplitConfig
+) -> Rounds:
+    k = split.num_folds
+    if len(free) < k:
+        enough = f"use 3 to {len(free)} folds." if len(free) >= 3 else "at least 3 are needed."
+        raise UserError(
+            f"split.num_folds is {k}, but {manifest.path} has only {len(free)} "
+            f"independent patient(s); {enough}"
+        )
+    for repeat in range(split.repeats):
+        blocks = _deal(quantities, free, [1 / k] * k, split.seed + repeat)
+        for i in range(k):
+            yield free[blocks == i], free[blocks == (i + 1) % k]
+
+
+def _holdout(
+    _: Manifest, __: list[str], quantities: Quantities, free: Ints, split: SplitConfig
+) -> Rounds:
+    _need(len(free), 3, "split.scheme=holdout")
+    test, val = split.test_fraction, split.val_fraction
+    blocks = _deal(quantities, free, [test, val, 1 - test - val], split.seed)
+    yield free[blocks == 0], free[blocks == 1]
+
+
+def _leave_one_out(
+    manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
+) -> Rounds:
+    units = _units(manifest, names, split.leave_out)[free]
+    num_units = len(np.unique(units))
+    _need(len(free), 3, "split.scheme=leave_one_out")
+    if not 2 <= num_units <= MOST_FOLDS:
+        raise UserError(
+            f"split.scheme=leave_one_out: split.leave_out={split.leave_out} gives {num_units} "
+            f"fold(s); 2 to {MOST_FOLDS} are allowed (patients that are linked count once)."
+        )
+    num_blocks = min(max(2, round(1 / split.val_fraction)), len(free))
+    partition = _deal(quantities, free, [1 / num_blocks] * num_blocks, split.seed)
+    for number, unit in enumerate(np.unique(units)):
+        test, rest = free[units == unit], free[units != unit]
+        if len(rest) < 2:
+            raise UserError(
+                f"split.scheme=leave_one_out: without one value of {split.leave_out!r} only "
+                f"{len(rest)} independent patient(s) are left; 2 are needed to train and validate."
+            )
+        if num_units <= DEALT_ONCE_A_FOLD:
+            yield test, _carve(quantities, rest, split)
+            continue
+        turned = (np.arange(num_blocks) + number) % num_blocks
+        blocks = (free[(partition == block) & (units != unit)] for block in turned)
+        yield test, next(val for val in blocks if 0 < len(val) < len(rest))
+
+
+def _units(manifest: Manifest, names: list[str], column: str) -> Ints:
+    """(G,) number of what is left out together: groups that share a value, in order of names."""
+    if column == "patient":
+        return np.arange(len(names))
+    samples = manifest.samples
+    if column not in samples:
+        ours = ("patient_id", "image_path", "label", "group", "line")
+        known = [str(column) for column in samples if column not in ours]
+        raise UserError(
+            f"split.leave_out: {manifest.path} has no column {column!r}; use patient, or one of "
+            f"{', '.join(known) or 'no other column'}."
+        )
+    blank = samples[column].astype(str).str.strip() == ""
+    if blank.any():
+        lines = samples.loc[blank, "line"].head(3).tolist() if "line" in samples else []
+        raise UserError(f"split.leave_out: column {column!r} is blank, e.g. on line(s) {lines}.")
+    code = pd.Index(names).get_indexer(pd.Index(samples["group"]))
+    values, found = pd.factorize(samples[column].astype(str).str.strip(), sort=True)
+    size = len(names) + len(found)
+    links = coo_array((np.ones(len(code)), (code, len(names) + values)), shape=(size, size))
+    component = connected_components(links, directed=False)[1]
+    order = component[len(names) :]  # numbered in the order of the sorted values
+    rank = {number: i for i, number in enumerate(dict.fromkeys(order.tolist()))}
+    return np.array([rank[number] for number in component[: len(names)].tolist()])
+
+
+def _temporal(
+    manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
+) -> Rounds:
+    latest = manifest.samples.groupby("group")["date"].max().reindex(names).to_numpy()[free]
+    assert split.test_from is not None
+    test = free[latest >= split.test_from]
+    before = free[latest < split.test_from]
+    days = manifest.table["date"]
+    if not len(test) or len(before) < 2:
+        raise UserError(
+            f"split.test_from={split.test_from} leaves {len(before)} independent patient(s) before "
+            f"it and {len(test)} from it on; the dates run from {days.min()} to {days.max()}."
+        )
+    if split.val_from is None:
+        yield test, _carve(quantities, before, split)
+        return
+    val = free[(latest >= split.val_from) & (latest < split.test_from)]
+    if not 0 < len(val) < len(before):
+        raise UserError(
+            f"split.val_from={split.val_from} leaves {len(before) - len(val)} independent "
+            f"patient(s) to train and {len(val)} to validate; the dates run from {days.min()} to "
+            f"{days.max()}."
+        )
+    yield test, val
+
+
+def purged_manifest(manifest: Manifest, split: SplitConfig) -> Manifest:
+    """Without the images of a group that are earlier than the period of its latest image.
+
+    A group goes to the period of its latest image; its earlier ones would be look-ahead's mirror
+    image: the same patient in the time that others are trained on.
+    """
+    if "date" not in manifest.table:
+        raise UserError(f"split.scheme=temporal: {manifest.path} has no date column.")
+    cuts = [day for day in (split.val_from, split.test_from) if day]
+    if cuts != sorted(set(cuts)):
+        raise UserError(f"split.val_from={split.val_from} must be before {split.test_from}.")
+    days = manifest.table["date"].to_numpy(dtype=str)
+    period = np.searchsorted(np.array(cuts), days, side="right")
+    latest = pd.Series(period).groupby(manifest.table["group"].to_numpy()).transform("max")
+    return replace(manifest, purged=frozenset(np.flatnonzero(period < latest).tolist()))
+
+
+def _predefined(
+    manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
+) -> Rounds:
+    if blocks := predefined_blocks(manifest, names, split):
+        codes = np.array([blocks[names[i]] for i in free.tolist()])
+        k = int(codes.max()) + 1
+        for i in range(k):
+            yield free[codes == i], free[codes == (i + 1) % k]
+        return
+    for parts in predefined_parts(manifest, names, split):
+        where = np.array([parts[names[i]] for i in free.tolist()])
+        test, val = free[where == "test"], free[where == "val"]
+        rest = free[where == "train"]
+        if not len(val) and len(rest) >= 2:
+            val = _carve(quantities, rest, split)
+        yield test, val
+
+
+def _carve(quantities: Quantities, rest: Ints, split: SplitConfig) -> Ints:
+    """A validation part out of groups that would be trained on."""
+    fraction = split.val_fraction
+    val: Ints = rest[_deal(quantities, rest, [fraction, 1 - fraction], split.seed) == 0]
+    return val
+
+
+def _need(found: int, least: int, what: str) -> None:
+    if found < least:
+        raise UserError(f"{what} needs {least} independent patients or more, got {found}.")
+
+
+_SCHEMES: dict[str, Callable[[Manifest, list[str], Quantities, Ints, SplitConfig], Rounds]] = {
+    "kfold": _kfold,
+    "holdout": _holdout,
+    "leave_one_out": _leave_one_out,
+    "temporal": _temporal,
+    "predefined": _predefined,
+}

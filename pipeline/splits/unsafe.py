@@ -1,0 +1,15 @@
+"""A split by image, which leaks: only to show what the leak costs."""
+
+from dataclasses import replace
+
+from pipeline.manifest import Manifest
+
+
+def image_level(manifest: Manifest) -> Manifest:
+    """The same rows in the same order, every image a patient and group of its own.
+
+    Patient ids become "<patient>|<image_path>". Plans of it have `Plan.unsafe`, and such runs are
+    marked everywhere.
+    """
+    ids = manifest.table["patient_id"] + "|" + manifest.table["image_path"]
+    return replace(manifest, table=manifest.table.assign(patient_id=ids, group=ids))

@@ -1,0 +1,226 @@
+"""Every scheme, on random cohorts: disjoint, complete, tested as often as it says, repeatable."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import SplitConfig, UserError
+from pipeline.manifest import Manifest
+from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
+from pipeline.splits.counts import count_groups
+from pipeline.splits.describe import describe_plan
+from pipeline.splits.precision import accuracy_half_width
+from pipeline.splits.unsafe import image_level
+
+DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
+SPLITS = [
+    SplitConfig(num_folds=3),
+    SplitConfig(num_folds=4, repeats=2, seed=5),
+    SplitConfig(num_folds=3, locked_fraction=0.2, stratify=("site",)),
+    SplitConfig(scheme="leave_one_out"),
+    SplitConfig(scheme="leave_one_out", leave_out="site", locked_fraction=0.1),
+    SplitConfig(scheme="holdout", test_fraction=0.2, val_fraction=0.2),
+    SplitConfig(scheme="temporal", test_from=DAYS[4]),
+    SplitConfig(scheme="temporal", val_from=DAYS[2], test_from=DAYS[4], locked_fraction=0.2),
+]
+
+
+def manifest_of(rows):
+    columns = ["patient_id", "image_path", "label", "site", "date", "group"]
+    table = pd.DataFrame(rows, columns=columns, dtype=str)
+    table = table.sort_values(["patient_id", "image_path"], ignore_index=True)
+    return Manifest(Path("x.csv"), Path(), ("a", "b"), table.assign(line=range(2, len(table) + 2)))
+
+
+@st.composite
+def cohorts(draw):
+    num_patients = draw(st.integers(4, 16))
+    generator = random.Random(draw(st.integers(0, 10_000)))
+    rows: list[list[str]] = []
+    groups: list[str] = []
+    for i in range(num_patients):
+        patient = f"P{i:02}"
+        joins = bool(groups) and generator.random() < 0.2
+        groups.append(generator.choice(groups) if joins else patient)
+        site = generator.choice("xyz")
+        for image in range(generator.randint(1, 4)):
+            day = generator.choice(DAYS)
+            label = generator.choice("ab")
+            rows.append([patient, f"{patient}/{image}.png", label, site, day, groups[-1]])
+    return rows
+
+
+def plan_or_reason(manifest, split):
+    try:
+        return plan_folds(manifest, split)
+    except UserError as error:
+        return str(error)
+
+
+@settings(max_examples=500, deadline=None)
+@given(cohorts(), st.sampled_from(SPLITS), st.randoms(use_true_random=False))
+def test_every_scheme_keeps_its_promises(rows, split, shuffle):
+    manifest = manifest_of(rows)
+    shuffled = list(rows)
+    shuffle.shuffle(shuffled)
+    plan = plan_or_reason(manifest, split)
+    if isinstance(plan, str):
+        assert "independent patient" in plan or "fold(s)" in plan
+        return
+    assert plan_folds(manifest_of(shuffled), split).hash == plan.hash
+    group_of = dict(zip(manifest.table["patient_id"], manifest.table["group"], strict=True))
+    tested: Counter[str] = Counter()
+    for fold in plan.folds:
+        sides = [fold.train, fold.val, fold.test, plan.locked]
+        named = [patient for side in (*sides, plan.purged_patients) for patient in side]
+        assert sorted(named) == sorted(group_of)  # each once, nobody lost
+        groups = [{group_of[patient] for patient in side} for side in sides]
+        assert sum(map(len, groups)) == len(set().union(*groups))
+        tested.update(fold.test)
+    expected = {"kfold": {split.repeats}, "leave_one_out": {1}}.get(split.scheme, {1})
+    assert set(tested.values()) == expected
+    if split.scheme in ("kfold", "leave_one_out"):
+        assert tested.keys() == group_of.keys() - plan.locked
+    if split.scheme == "temporal":
+        purged = manifest.table["image_path"].isin(plan.purged_images)
+        in_use = manifest.table[~purged]
+        (fold,) = plan.folds
+        train, val, test = (
+            in_use.loc[in_use["patient_id"].isin(fold.of(part)), "date"]
+            for part in ("train", "val", "test")
+        )
+        assert max(train.max(), val.max()) < split.test_from <= test.min()
+        assert split.val_from is None or train.max() < split.val_from <= val.min()
+    if split.leave_out == "site":
+        site_of = dict(zip(manifest.table["patient_id"], manifest.table["site"], strict=True))
+        for fold in plan.folds:
+            sites = [{site_of[patient] for patient in part} for part in (fold.train, fold.test)]
+            assert not sites[0] & sites[1]
+    assert describe_plan(plan, manifest)[0].startswith("plan: ")
+
+
+@pytest.mark.parametrize("split", SPLITS, ids=str)
+def test_a_plan_of_every_scheme_comes_back_from_its_file(split, tmp_path):
+    manifest = cohort()
+    plan = plan_folds(manifest, split)
+    save_plan(plan, tmp_path / "plan.csv")
+    assert load_plan(tmp_path / "plan.csv", manifest) == plan
+
+
+def cohort(**changed):
+    """24 patients at 3 sites, 2 images each, half of them positive."""
+    rows = [
+        [f"P{i:02}", f"P{i:02}/{j}.png", "ab"[i % 2], "xyz"[i % 3], DAYS[(i + j) % 6], f"P{i:02}"]
+        for i in range(24)
+        for j in range(2)
+    ]
+    manifest = manifest_of(rows)
+    table = manifest.table
+    for column, values in changed.items():
+        table = table.assign(**{column: table["patient_id"].map(values)})
+    return Manifest(manifest.path, manifest.image_root, manifest.classes, table)
+
+
+def test_leave_one_site_out_tests_whole_sites():
+    plan = plan_folds(cohort(), SplitConfig(scheme="leave_one_out", leave_out="site"))
+    assert [len(fold.test) for fold in plan.folds] == [8, 8, 8]
+    assert all(fold.val for fold in plan.folds)
+
+
+def test_leaving_each_of_many_patients_out_is_fast_and_bounded():
+    rows = [[f"P{i:04}", f"{i}.png", "ab"[i % 2], "x", DAYS[0], f"P{i:04}"] for i in range(1001)]
+    plan = plan_folds(manifest_of(rows[:60]), SplitConfig(scheme="leave_one_out"))
+    assert {len(fold.test) for fold in plan.folds} == {1}
+    assert {len(fold.val) for fold in plan.folds} <= {5, 6}
+    with pytest.raises(UserError, match=r"gives 1001 fold\(s\); 2 to 1000"):
+        plan_folds(manifest_of(rows), SplitConfig(scheme="leave_one_out"))
+
+
+def test_holdout_fractions_are_met():
+    split = SplitConfig(scheme="holdout", test_fraction=0.25, val_fraction=0.25)
+    (fold,) = plan_folds(cohort(), split).folds
+    assert (len(fold.test), len(fold.val), len(fold.train)) == (6, 6, 12)
+
+
+@pytest.mark.parametrize("source", ["column", "csv"])
+def test_predefined_folds_are_taken_as_they_are(source, tmp_path):
+    folds = {f"P{i:02}": str(i % 4) for i in range(24)}
+    split = SplitConfig(scheme="predefined")
+    manifest = cohort(fold=folds) if source == "column" else cohort()
+    if source == "csv":
+        lines = ["patient_id,fold", *(f"{p},{fold}" for p, fold in folds.items())]
+        (tmp_path / "folds.csv").write_text("\n".join(lines))
+        split = SplitConfig(scheme="predefined", assignments=str(tmp_path / "folds.csv"))
+    plan = plan_folds(manifest, split)
+    assert plan.num_folds == 4
+    for i, fold in enumerate(plan.folds):
+        assert fold.test == {p for p, f in folds.items() if int(f) == i}
+        assert fold.val == {p for p, f in folds.items() if int(f) == (i + 1) % 4}
+
+
+def test_nnunets_validation_part_is_tested(tmp_path):
+    ids = [f"P{i:02}" for i in range(24)]
+    splits = [
+        {"train": [p for j, p in enumerate(ids) if j % 5 != i], "val": ids[i::5]} for i in range(5)
+    ]
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps(splits))
+    plan = plan_folds(cohort(), SplitConfig(scheme="predefined", assignments=str(path)))
+    assert [sorted(fold.test) for fold in plan.folds] == [ids[i::5] for i in range(5)]
+    assert all(fold.val for fold in plan.folds)
+    splits[2]["train"].append(splits[2]["val"][0])
+    path.write_text(json.dumps(splits))
+    with pytest.raises(UserError, match="'P02' is in both train and val"):
+        plan_folds(cohort(), SplitConfig(scheme="predefined", assignments=str(path)))
+
+
+def test_predefined_parts_that_cut_a_group_are_refused():
+    parts = {f"P{i:02}": ["train", "validation", "test"][i % 3] for i in range(24)}
+    (fold,) = plan_folds(cohort(part=parts), SplitConfig(scheme="predefined")).folds
+    assert (len(fold.train), len(fold.val), len(fold.test)) == (8, 8, 8)
+    groups = {f"P{i:02}": f"P{max(i, 1):02}" for i in range(24)}
+    with pytest.raises(LeakageError, match="'P00' and 'P01' belong together but are in train"):
+        plan_folds(cohort(part=parts, group=groups), SplitConfig(scheme="predefined"))
+
+
+@pytest.mark.parametrize(("split", "why"), [
+    (SplitConfig(scheme="leave_one_out", leave_out="scanner"), "has no column 'scanner'"),
+    (SplitConfig(stratify=("age",)), "split.stratify: x.csv has no column 'age'"),
+    (SplitConfig(scheme="temporal", test_from="2030-01-01"), "dates run from 2020-01-15 to"),
+    (SplitConfig(scheme="temporal", test_from=DAYS[1], val_from=DAYS[3]), "must be before"),
+    (SplitConfig(scheme="predefined", assignments="no.csv"), "no.csv: No such file"),
+])  # fmt: skip
+def test_what_cannot_be_planned_is_told(split, why):
+    with pytest.raises(UserError, match=why):
+        plan_folds(cohort(), split)
+
+
+def test_further_columns_are_counted_by_patient():
+    ages = {f"P{i:02}": str(20 + i) for i in range(24)}
+    both = {f"P{i:02}": "CT|MR" if i % 2 else "CT" for i in range(24)}
+    manifest = cohort(age=ages, scan=both)
+    names = sorted(manifest.table["group"].unique())
+    counts = count_groups(manifest, names, ("site", "age", "scan"), num_bins=4)
+    assert counts.patients.sum(axis=0).tolist() == [12, 12, 8, 8, 8, 6, 6, 6, 6, 24, 12]
+    plan = plan_folds(manifest, SplitConfig(num_folds=4, stratify=("site",)))
+    site_of = dict(zip(manifest.table["patient_id"], manifest.table["site"], strict=True))
+    for fold in plan.folds:
+        assert Counter(site_of[p] for p in fold.test) == {"x": 2, "y": 2, "z": 2}
+
+
+def test_an_image_level_plan_says_that_it_is_unsafe():
+    manifest = image_level(cohort())
+    plan = plan_folds(manifest, SplitConfig(num_folds=3, unit="image", allow_leakage=True))
+    assert plan.unsafe
+    assert plan.scheme == "kfold-image-level-UNSAFE"
+    assert "UNSAFE" in describe_plan(plan, manifest)[0]
+
+
+def test_twenty_test_patients_know_an_accuracy_to_18_points():
+    assert accuracy_half_width(20) == pytest.approx(0.175, abs=0.001)
