@@ -83,14 +83,20 @@ def _strata(
 def _draw(
     strata: Sequence[NDArray[np.intp]], generator: np.random.Generator, num_draws: int
 ) -> NDArray[np.float32]:
-    """(num_draws, U): how often each unit was drawn, with replacement within its stratum."""
+    """(num_draws, U): the weight of each unit, drawn with replacement within its stratum.
+
+    Of n units n - 1 are drawn and weighted n / (n - 1) (Rao and Wu 1988): drawing n would make the
+    spread too small by that factor, which counts where a fold has three patients of a class. A
+    stratum of one unit adds no spread at all.
+    """
     counts = np.zeros((num_draws, sum(len(stratum) for stratum in strata)), np.float32)
     for stratum in strata:
         size = len(stratum)
-        picks = generator.integers(size, size=(num_draws, size))
+        num_picks = max(1, size - 1)
+        picks = generator.integers(size, size=(num_draws, num_picks))
         cells = picks + size * np.arange(num_draws)[:, None]
         drawn = np.bincount(cells.ravel(), minlength=num_draws * size)
-        counts[:, stratum] = drawn.reshape(num_draws, size)
+        counts[:, stratum] = drawn.reshape(num_draws, size) * (size / num_picks)
     return counts
 
 
