@@ -42,6 +42,8 @@ def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple
     by_image = replace(config, split=replace(config.split, unit="image"))
     by_patient = replace(config, split=replace(config.split, unit="patient", allow_leakage=False))
     leaking = image_level(manifest)
+    if not leaking.table["image_path"].equals(manifest.table["image_path"]):
+        raise RuntimeError("Expected the image-level manifest to keep the order of rows.")
     return (
         Run(by_image, leaking, plan_folds(leaking, by_image.split), images),
         Run(by_patient, manifest, plan_folds(manifest, by_patient.split), images),
@@ -67,7 +69,8 @@ def image_auroc(run: Run, manifest: Manifest) -> Interval:
     """
     classes = run.manifest.classes
     table = read_predictions(run.dir / "predictions.csv", classes)
-    patient_of = dict(zip(run.manifest.table["patient_id"], manifest.table["patient_id"]))
+    ids = run.manifest.table["patient_id"], manifest.table["patient_id"]
+    patient_of = dict(zip(*ids, strict=True))
     interval = auroc_interval(
         labels=np.array([classes.index(label) for label in table["label"]]),
         scores=table[prob_columns(classes)].to_numpy(),

@@ -87,7 +87,7 @@ def find_shortcuts(patients: pd.DataFrame, seed: int = 0, num_draws: int = 1000)
 
     Five folds of whole leakage groups, made here: the answer does not depend on the plan.
     """
-    metadata = [name for name in patients if name.startswith("file:")]
+    metadata = [str(name) for name in patients if str(name).startswith("file:")]
     columns: dict[str, tuple[list[str], _Model]] = {}
     if "site" in patients:
         columns["site"] = ["site"], _site_frequencies

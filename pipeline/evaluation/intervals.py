@@ -1,6 +1,6 @@
 """How sure an AUROC is: percentile bootstrap over patients, never over images."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ def auroc_interval(
     labels: NDArray[np.integer[Any]],
     scores: NDArray[np.floating[Any]],
     folds: NDArray[np.integer[Any]],
-    patients: Sequence[Hashable] | NDArray[Any],
+    patients: NDArray[Any],
     seed: int = 0,
     num_draws: int = 1000,
     coverage: float = 0.95,
@@ -52,7 +52,7 @@ def auroc_interval(
     value = float(_aurocs(labels, scores, folds, np.ones((1, len(labels)), np.float32))[0])
     if np.isnan(value):
         return None
-    units, _ = pd.factorize(pd.Series(patients))
+    units, _ = pd.factorize(patients)
     generator = np.random.default_rng(seed)
     strata = _strata(labels, folds, units)
     at_once = max(1, _CELLS_AT_ONCE // max(1, len(labels)))
@@ -131,7 +131,8 @@ def _weighted_auroc(
     below = np.add.reduceat(sorted_weights * ~positive[order], starts, axis=1)
     concordant = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
     pairs = above.sum(axis=1) * below.sum(axis=1)
-    return np.divide(concordant, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    shares = np.full(len(pairs), np.nan)
+    return np.divide(concordant, pairs, out=shares, where=pairs > 0)
 
 
 def _chunks(total: int, at_once: int) -> list[int]:

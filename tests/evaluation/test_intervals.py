@@ -1,5 +1,7 @@
 """AUROC intervals: the value, what is drawn, and how often the truth is inside."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -43,8 +45,11 @@ def test_images_of_a_patient_are_drawn_together() -> None:
     labels, folds = np.arange(60) % 2, np.repeat([0, 1, 2], 20)
     scores = two_columns(labels + generator.normal(size=60))
     once = auroc_interval(labels, scores, folds, np.arange(60), seed=5)
-    ten = [np.repeat(values, 10, axis=0) for values in (labels, scores, folds, np.arange(60))]
-    assert auroc_interval(*ten, seed=5) == once  # ten equal images tell no more than one
+    rows = np.arange(60).repeat(10)
+    tenfold = auroc_interval(labels[rows], scores[rows], folds[rows], rows, seed=5)
+    assert once is not None
+    assert tenfold is not None  # ten equal images tell no more than one
+    assert astuple(tenfold) == pytest.approx(astuple(once), abs=1e-9)
 
 
 def test_the_same_seed_draws_the_same() -> None:
@@ -91,5 +96,5 @@ def covers(seed: int, truth: float = 0.8) -> bool:
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    """Measured over 2,000 simulations: see the report; percentile intervals are a little short."""
-    assert np.mean([covers(seed) for seed in range(200)]) > 0.85
+    hits = np.mean([covers(seed) for seed in range(200)])
+    assert hits > 0.89  # 95 % less two standard errors of 200 and what few patients cost
