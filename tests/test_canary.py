@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from pipeline.canary import (
@@ -18,7 +19,8 @@ from pipeline.canary import (
 )
 from pipeline.config import UserError
 from pipeline.engine.run_folder import Run, open_run
-from pipeline.evaluation import write_predictions
+from pipeline.engine.session import _record, _warn_if_unsafe
+from pipeline.evaluation import plot_confusion, write_predictions
 from pipeline.evaluation.intervals import Interval
 from pipeline.images.packed import PackedImages
 from pipeline.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
@@ -64,6 +66,29 @@ def test_an_unsafe_run_is_marked(runs: tuple[Run, Run]) -> None:
         with open_run(run):
             environment = json.loads((run.dir / "environment.json").read_text())
         assert environment["unsafe"] is run.plan.unsafe
+
+
+def test_the_console_and_mlflow_say_unsafe(runs: tuple[Run, Run]) -> None:
+    for run in runs:
+        console = Console(record=True, width=200)
+        _warn_if_unsafe(run, console)
+        assert ("UNSAFE: split by image" in console.export_text()) == run.plan.unsafe
+        record = _record(run, "")
+        assert record.tags.get("patientfold.unsafe") == ("true" if run.plan.unsafe else None)
+        assert ("UNSAFE" in record.run_name) == run.plan.unsafe
+
+
+def test_a_warning_is_written_across_a_plot(tmp_path: Path) -> None:
+    for name, warning in (("safe", ""), ("unsafe", "UNSAFE: split by image")):
+        plot_confusion(np.eye(3, dtype=np.int64), "abc", "title", tmp_path / name, warning)
+    reds = [_num_red(tmp_path / name) for name in ("safe", "unsafe")]
+    assert reds[0] == 0
+    assert reds[1] > 500
+
+
+def _num_red(path: Path) -> int:
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return int((pixels[..., 0] - pixels[..., 1:].max(axis=2) > 80).sum())
 
 
 def test_both_ways_needs_leave(tmp_path: Path, runs: tuple[Run, Run]) -> None:

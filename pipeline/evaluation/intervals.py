@@ -132,7 +132,8 @@ def _weighted_auroc(
     concordant = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
     pairs = above.sum(axis=1) * below.sum(axis=1)
     shares = np.full(len(pairs), np.nan)
-    return np.divide(concordant, pairs, out=shares, where=pairs > 0)
+    np.divide(concordant, pairs, out=shares, where=pairs > 0)
+    return shares
 
 
 def _chunks(total: int, at_once: int) -> list[int]:

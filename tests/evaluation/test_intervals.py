@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from pipeline.evaluation.intervals import Interval, auroc_interval
+from pipeline.evaluation.intervals import Interval, _strata, auroc_interval
 
 
 def two_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,6 +77,12 @@ def test_a_patient_in_several_folds_is_drawn_for_all_of_them() -> None:
     assert together is not None
     assert apart is not None
     assert together.high - together.low > 1.4 * (apart.high - apart.low)
+
+
+def test_strata_are_classes_and_folds_unless_folds_share_patients() -> None:
+    labels, folds = np.arange(24) % 2, np.arange(24) // 8
+    assert len(_strata(labels, folds, np.arange(24))) == 6
+    assert len(_strata(labels, folds, np.arange(24) % 10)) == 2
 
 
 def test_rows_must_match() -> None:
