@@ -44,6 +44,9 @@ def write_results(run: Run) -> Summary:
     everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
     write_predictions(everything, run.dir / "predictions.csv")
     summary = evaluate_folds(run, folds)
+    if run.plan.unsafe:
+        summary["unsafe"] = True
+    warning = "UNSAFE: split by image" if run.plan.unsafe else ""
     plots_dir = run.dir / "plots"
     plots_dir.mkdir(exist_ok=True)
     plot_learning_curves(
@@ -51,11 +54,13 @@ def write_results(run: Run) -> Summary:
         {fold: int(str(run.result(fold)["best_epoch"])) for fold in folds},
         run.config.training.select_by,
         plots_dir / "learning_curves.png",
+        warning,
     )
     for level, matrix in summary["confusion"].items():
         if matrix is not None:
             title = f"Test part, all folds, {level} level"
-            plot_confusion(np.array(matrix), classes, title, plots_dir / f"confusion_{level}.png")
+            path = plots_dir / f"confusion_{level}.png"
+            plot_confusion(np.array(matrix), classes, title, path, warning)
     write_metrics(summary, run.dir / "metrics.json")  # last: everything before it is there
     return summary
 

@@ -22,6 +22,8 @@ from pipeline.splits import Plan, save_plan
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
+UNSAFE_SUFFIX = "-UNSAFE-image-level"
+"""Of the folder of a run whose plan tests patients that it trained on."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Run:
     @cached_property
     def dir(self) -> Path:
         chosen = self.config.run_dir
-        return Path(chosen) if chosen else Path("runs") / self.config.name / self.key[:12]
+        path = Path(chosen) if chosen else Path("runs") / self.config.name / self.key[:12]
+        return path.with_name(path.name + UNSAFE_SUFFIX) if self.plan.unsafe else path
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -167,6 +170,7 @@ def _describe(run: Run) -> None:
     environment = {
         "key": run.key,
         "identity": _identity(run),
+        "unsafe": run.plan.unsafe,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -11,7 +11,7 @@ from pipeline.config import UserError, flat
 from pipeline.engine.pool import Failure, run_folds
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.results import evaluate_folds, write_results
-from pipeline.engine.run_folder import Run, git_commit
+from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
 from pipeline.evaluation import Level, print_summary
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
@@ -37,6 +37,7 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
     console.print(f"run folder {run.dir}", highlight=False, soft_wrap=True)
+    _warn_if_unsafe(run, console)
     if not todo:
         console.print("all folds are done already", highlight=False)
         return
@@ -66,7 +67,17 @@ def report(run: Run, console: Console) -> float:
             highlight=False,
         )
     print_summary(summary, level, console)
+    _warn_if_unsafe(run, console)
     return float(np.mean([float(str(run.result(fold)["select_value"])) for fold in run.folds]))
+
+
+def _warn_if_unsafe(run: Run, console: Console) -> None:
+    if run.plan.unsafe:
+        line = (
+            "UNSAFE: split by image, patients are on both sides; the metrics show what that leak "
+            "costs and nothing else"
+        )
+        console.print(line, style="bold red", highlight=False, soft_wrap=True)
 
 
 def _try_out(job: FoldJob) -> None:
@@ -110,10 +121,12 @@ def _record(run: Run, sweep: str) -> RunRecord:
         tags["mlflow.source.git.commit"] = commit
     if sweep:
         tags["patientfold.sweep"] = sweep
+    if run.plan.unsafe:
+        tags["patientfold.unsafe"] = "true"
     return RunRecord(
         uri=absolute_tracking_uri(run.config.tracking.uri),
         experiment=run.config.name,
-        run_name=f"{run.config.name}-{run.key[:8]}",
+        run_name=f"{run.config.name}-{run.key[:8]}" + run.plan.unsafe * UNSAFE_SUFFIX,
         started=time.time(),
         tags=tags,
         params=flat(run.config),

@@ -33,11 +33,12 @@ def plot_learning_curves(
     best_epochs: Mapping[int, int],
     select_by: str,
     path: Path,
+    warning: str = "",
 ) -> None:
     """Draw losses (train solid, val dashed) and the selecting metric, one colour a fold.
 
     `histories` and `best_epochs` are keyed by fold. Where a loss selects, the second panel shows
-    val/auroc if there is any.
+    val/auroc if there is any. `warning` is written across the plot in red.
     """
     from matplotlib.figure import Figure
 
@@ -54,13 +55,17 @@ def plot_learning_curves(
     _label_axes(losses, "loss")
     _label_axes(selection, metric)
     _fold_legend(figure, sorted(histories), colors)
+    _watermark(figure, warning)
     _save(figure, path)
 
 
 def plot_confusion(
-    matrix: NDArray[np.int64], classes: Sequence[str], title: str, path: Path
+    matrix: NDArray[np.int64], classes: Sequence[str], title: str, path: Path, warning: str = ""
 ) -> None:
-    """Draw counts and row percentages of a confusion matrix (C, C), rows = true."""
+    """Draw counts and row percentages of a confusion matrix (C, C), rows = true.
+
+    `warning` is written across the plot in red.
+    """
     from matplotlib.figure import Figure
 
     size = len(classes)
@@ -83,6 +88,7 @@ def plot_confusion(
         share = f"{shares[row, column]:.1%}" if totals[row, 0] else "\N{EN DASH}"
         color = "white" if shares[row, column] > 0.7 else "black"
         axes.text(column, row, f"{count}\n{share}", color=color, ha="center", va="center")
+    _watermark(figure, warning)
     _save(figure, path)
 
 
@@ -141,6 +147,12 @@ def _fold_legend(figure: Figure, folds: Sequence[int], colors: Sequence[Any]) ->
     ]
     num_columns = -(-len(handles) // _MAX_LEGEND_ROWS)
     figure.legend(handles=handles, loc="outside right upper", ncols=num_columns, frameon=False)
+
+
+def _watermark(figure: Figure, warning: str) -> None:
+    if warning:
+        style: dict[str, Any] = {"color": "red", "alpha": 0.45, "weight": "bold", "rotation": 15}
+        figure.text(0.5, 0.5, warning, ha="center", va="center", size=24, zorder=10, **style)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,8 @@ class Summary(TypedDict):
     image: dict[str, MetricEntry]
     confusion: dict[str, list[list[int]] | None]
     num: Counts
+    unsafe: NotRequired[bool]
+    """True for a plan that tests patients it trained on; missing otherwise."""
 
 
 def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str]) -> Summary:

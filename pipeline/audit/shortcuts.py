@@ -1,0 +1,205 @@
+"""What predicts the label without a look at the image: site, file metadata, image counts.
+
+A network may learn such a shortcut instead of the disease (Zech 2018: 0.86 from the hospital
+alone), and no split by patient prevents it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.evaluation.intervals import auroc_interval
+from pipeline.manifest import Manifest
+from pipeline.manifest.findings import Finding
+
+ALARM = 0.6
+"""A shortcut is flagged when its interval lies above this AUROC."""
+FEWEST_PATIENTS = 10
+"""Patients of a class that are needed to measure it: two to test in each of five folds."""
+
+_NUM_FOLDS = 5
+_PRIOR_PATIENTS = 5.0  # a site's class frequencies count as much as this many average patients
+_MOST_DIMS = 4
+
+Scores = NDArray[np.float64]
+_Model = Callable[[pd.DataFrame, NDArray[np.int64], pd.DataFrame, int], Scores]
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """How well one thing beside the image predicts the label, out of fold, at patient level."""
+
+    name: str
+    num_patients: int
+    auroc: float | None = None
+    """Mean over folds; with more than two classes the mean of one against the rest."""
+    ci_low: float | None = None
+    ci_high: float | None = None
+    missing: str = ""
+    """Why there is no AUROC."""
+
+    @property
+    def flagged(self) -> bool:
+        return self.ci_low is not None and self.ci_low > ALARM
+
+    def __str__(self) -> str:
+        if self.auroc is None:
+            return f"{self.name}: not measured, {self.missing}"
+        return (
+            f"{self.name}: AUROC {self.auroc:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}] of "
+            f"{self.num_patients} patients"
+        )
+
+
+def patient_table(manifest: Manifest, metadata: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row a patient: label, group, site (if there is one), num_images, and file metadata.
+
+    `label` is the latest class of the patient's images. `metadata` has a row per manifest row, in
+    its order, and any of the columns file_size (bytes), shape (sizes of the axes, as text or
+    tuple), bit_depth, num_channels; without it the files' sizes are asked. A number becomes its
+    mean, smallest and largest value over the patient's images.
+    """
+    if metadata is None:
+        sizes = [file.stat().st_size for file in manifest.image_files]
+        metadata = pd.DataFrame({"file_size": sizes})
+    if len(metadata) != len(manifest):
+        raise RuntimeError(f"Expected {len(manifest)} rows of metadata, got {len(metadata)}.")
+    numbers = _numbers(metadata.reset_index(drop=True)).loc[manifest.samples.index]
+    samples = manifest.samples.assign(class_index=manifest.labels[manifest.samples.index])
+    patients = samples.groupby("patient_id", sort=True)
+    table = patients.agg(label=("class_index", "max"), group=("group", "first"))
+    if "site" in samples:
+        table["site"] = patients["site"].agg(lambda sites: "|".join(sorted(set(sites))))
+    table["num_images"] = patients.size()
+    for name in numbers:
+        values = numbers[name].groupby(samples["patient_id"])
+        for how in ("mean", "min", "max"):
+            table[f"file:{name}:{how}"] = values.agg(how)
+    return table
+
+
+def find_shortcuts(patients: pd.DataFrame, seed: int = 0, num_draws: int = 1000) -> list[Shortcut]:
+    """Measure each shortcut that `patients` has columns for (a `patient_table`).
+
+    Five folds of whole leakage groups, made here: the answer does not depend on the plan.
+    """
+    metadata = [str(name) for name in patients if str(name).startswith("file:")]
+    columns: dict[str, tuple[list[str], _Model]] = {}
+    if "site" in patients:
+        columns["site"] = ["site"], _site_frequencies
+    if metadata:
+        columns["file metadata"] = [*metadata, "num_images"], _trees
+    columns["image count"] = ["num_images"], _trees
+    counts = patients["label"].value_counts()
+    common = sorted(counts.index[counts >= FEWEST_PATIENTS])
+    rare = f"fewer than two classes have {FEWEST_PATIENTS} patients"
+    if len(common) < 2:
+        return [Shortcut(name, len(patients), missing=rare) for name in columns]
+    kept = patients[patients["label"].isin(common)].sort_index()
+    return [
+        _measure(name, kept, features, model, seed, num_draws)
+        for name, (features, model) in columns.items()
+    ]
+
+
+def shortcut_findings(shortcuts: list[Shortcut]) -> list[Finding]:
+    """A warning for each flagged shortcut, a note for each that could not be measured."""
+    advice: Mapping[str, str] = {
+        "site": "compare AUROCs within each site, and test on sites that the network never saw: "
+        "split.scheme=leave_one_out split.leave_out=site",
+        "file metadata": "see whether classes come from different scanners, exports or sources, "
+        "re-export them alike, and test on sources that the network never saw",
+        "image count": "see why one class has more images a patient, and do not let a count "
+        "reach the network or the patient's score (evaluation.aggregate=mean)",
+    }
+    findings = []
+    for shortcut in shortcuts:
+        if shortcut.flagged:
+            message = (
+                f"{shortcut}, without a look at the pixels (flagged when the interval lies above "
+                f"{ALARM}); a network can learn that instead of the disease: "
+                f"{advice[shortcut.name]}."
+            )
+            findings.append(Finding("shortcut", "warning", message))
+        elif shortcut.missing:
+            findings.append(Finding("shortcut", "note", str(shortcut)))
+    return findings
+
+
+def _measure(
+    name: str, patients: pd.DataFrame, columns: list[str], model: _Model, seed: int, num_draws: int
+) -> Shortcut:
+    """Out-of-fold scores of every patient, and the AUROC of them."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    features = patients[columns]
+    if (features.nunique() <= 1).all():
+        return Shortcut(name, len(patients), missing="it is the same for all patients")
+    _, labels = np.unique(patients["label"].to_numpy(), return_inverse=True)
+    groups, _ = pd.factorize(patients["group"])
+    scores, folds = np.zeros((len(labels), labels.max() + 1)), np.zeros(len(labels), np.int64)
+    if len(np.unique(groups)) < _NUM_FOLDS:
+        few = f"there are fewer than {_NUM_FOLDS} independent groups of patients"
+        return Shortcut(name, len(patients), missing=few)
+    splitter = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
+    for fold, (train, test) in enumerate(splitter.split(features, labels, groups)):
+        train_part, test_part = features.iloc[train], features.iloc[test]
+        scores[test] = model(train_part, labels[train], test_part, labels.max() + 1)
+        folds[test] = fold
+    interval = auroc_interval(labels, scores, folds, groups, seed, num_draws)
+    if interval is None:
+        alone = "a class lies in so few independent groups that a fold has none of it"
+        return Shortcut(name, len(patients), missing=alone)
+    return Shortcut(name, len(patients), interval.value, interval.low, interval.high)
+
+
+def _site_frequencies(
+    train: pd.DataFrame, labels: NDArray[np.int64], test: pd.DataFrame, num_classes: int
+) -> Scores:
+    """(T, C) class frequencies of each test patient's site in the train part, smoothed."""
+    overall = np.bincount(labels, minlength=num_classes) / len(labels)
+    sites, names = pd.factorize(train["site"])
+    counts = np.zeros((len(names) + 1, num_classes))  # the last row: a site not in train
+    np.add.at(counts, (sites, labels), 1)
+    shares = (counts + _PRIOR_PATIENTS * overall) / (
+        counts.sum(axis=1, keepdims=True) + _PRIOR_PATIENTS
+    )
+    return np.asarray(shares[names.get_indexer(pd.Index(test["site"]))])
+
+
+def _trees(
+    train: pd.DataFrame, labels: NDArray[np.int64], test: pd.DataFrame, num_classes: int
+) -> Scores:
+    """(T, C) probabilities of small boosted trees; missing values are a value of their own."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    scores = np.zeros((len(test), num_classes))
+    if len(np.unique(labels)) < 2:
+        return scores
+    model = HistGradientBoostingClassifier(
+        max_iter=40,
+        max_leaf_nodes=6,
+        min_samples_leaf=int(np.clip(len(labels) // 20, 5, 20)),
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=0,
+    )
+    model.fit(train.to_numpy(np.float64), labels)
+    scores[:, model.classes_] = model.predict_proba(test.to_numpy(np.float64))
+    return scores
+
+
+def _numbers(metadata: pd.DataFrame) -> pd.DataFrame:
+    """Numeric columns of each image's file: a shape becomes the sizes of its axes."""
+    numbers = metadata[[c for c in ("file_size", "bit_depth", "num_channels") if c in metadata]]
+    numbers = numbers.astype(np.float64)
+    if "shape" in metadata:
+        axes = [re.findall(r"\d+", str(shape))[:_MOST_DIMS] for shape in metadata["shape"]]
+        for axis in range(max(map(len, axes), default=0)):
+            sizes = [float(sizes[axis]) if axis < len(sizes) else np.nan for sizes in axes]
+            numbers[f"axis{axis}"] = sizes
+    return numbers
