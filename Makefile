@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cv sweep ui lint types test check bench clean
+.PHONY: help setup demo cv canary sweep ui lint types test check bench clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -33,6 +33,9 @@ demo: $(INSTALLED) ## make the demo images (data_manifests/demo/, 2 MB)
 
 cv: demo ## cross-validate the demo: 5 folds, then metrics, plots and MLflow runs
 	$(BIN)/python -m pipeline.cv experiment=demo $(ARGS)
+
+canary: $(INSTALLED) ## random labels through the whole pipeline: would a leak show? (about 40 s)
+	$(BIN)/python -m pipeline.canary $(ARGS)
 
 sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation each
 	$(BIN)/python -m pipeline.cv -m experiment=demo model=lenet5,resnet10 \

@@ -17,6 +17,7 @@ from pipeline.engine.progress import decoding_progress
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds
 from pipeline.images.packing import pack_images
+from pipeline.leakage_cost import both_runs, leakage_cost, print_leakage_cost
 from pipeline.processes import call_in_child, start_forkserver
 from pipeline.tracking import check_tracking_uri
 
@@ -46,10 +47,27 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     with decoding_progress(console) as progress:
         images = pack_images(manifest, config.images, progress)
-    run = Run(config, manifest, plan, images)
+    if config.split.unit != "patient":
+        return show_leak(config, both_runs(config, manifest, images), slots, sweep, console)
+    return train(Run(config, manifest, plan, images), slots, sweep, console)
+
+
+def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float:
+    """Train what is missing, mirror it, report; the mean validation metric."""
     with open_run(run), mirrored(run, sweep, console):
         train_missing_folds(run, slots, console)
         return report(run, console)
+
+
+def show_leak(
+    config: Config, runs: Sequence[Run], slots: Sequence[str], sweep: str, console: Console
+) -> float:
+    """Train a split by image, marked unsafe; with split.unit=both also by patient, and compare."""
+    wanted = runs if config.split.unit == "both" else runs[:1]
+    values = [train(run, slots, sweep, console) for run in wanted]
+    if config.split.unit == "both" and config.folds == "all":
+        print_leakage_cost(leakage_cost(wanted), console)
+    return values[-1]
 
 
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
