@@ -1,0 +1,106 @@
+"""A frozen plan lives on: new patients are placed, a new link is mended, on request only."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.counts import count_groups, group_names
+from pipeline.splits.deal import deal
+from pipeline.splits.folds import Fold, Plan
+
+
+def grow_plan(plan: Plan, manifest: Manifest) -> Plan:
+    """Place the patients that `plan` does not know; nobody who has a block moves.
+
+    New patients that are linked to a locked one are locked too.
+
+    Raises:
+        LeakageError: for a newly found link between blocks. UserError: when a patient of the plan
+            is gone, or the plan does not rotate.
+    """
+    plan.check_links(manifest)
+    return _dealt(plan, manifest, _blocks(plan))
+
+
+def repair_plan(plan: Plan, manifest: Manifest) -> tuple[Plan, list[str]]:
+    """Mend newly found links: the smaller side moves to the larger; also who moved, in words.
+
+    Raises:
+        UserError: when a patient of the plan is gone, or the plan does not rotate.
+    """
+    blocks, moved = _blocks(plan), []
+    pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
+    for group, members in pairs.groupby("group")["patient_id"]:
+        known = [patient for patient in sorted(members) if patient in blocks]
+        counts = Counter(blocks[patient] for patient in known)
+        if len(counts) < 2:
+            continue
+        # What is locked was never trained on: it can join a fold, a fold's patient cannot go back.
+        home = min((block for block in counts if block >= 0), key=lambda b: (-counts[b], b))
+        for patient in known:
+            if blocks[patient] != home:
+                was = "locked" if blocks[patient] < 0 else f"fold {blocks[patient]}"
+                moved.append(f"{patient!r} from {was} to fold {home} (group {group!r})")
+                blocks[patient] = home
+    return _dealt(plan, manifest, blocks), moved
+
+
+def predefined_split(plan: Plan, manifest: Manifest) -> NDArray[np.int64]:
+    """(N,) test_fold for scikit-learn's PredefinedSplit, one entry an image; -1 is never tested.
+
+    PredefinedSplit trains on everything else, the validation part too.
+
+    Raises:
+        UserError: when a patient is tested more than once.
+    """
+    if plan.repeats > 1:
+        raise UserError("plan.test_fold: PredefinedSplit cannot hold repeats (split.repeats=1).")
+    fold_of = {patient: fold.index for fold in plan.folds for patient in fold.test}
+    return np.array([fold_of.get(p, -1) for p in manifest.table["patient_id"]], dtype=np.int64)
+
+
+def _blocks(plan: Plan) -> dict[str, int]:
+    """Patient -> block, -1 for locked."""
+    if plan.scheme != "kfold" or plan.repeats > 1 or plan.purged_images:
+        raise UserError(
+            f"a plan of scheme {plan.scheme} with {plan.repeats} repeat(s) cannot grow or be "
+            "repaired, only a kfold one without repeats; make a new plan."
+        )
+    blocks = {patient: fold.index for fold in plan.folds for patient in fold.test}
+    return blocks | dict.fromkeys(plan.locked, -1)
+
+
+def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int]) -> Plan:
+    if gone := blocks.keys() - set(manifest.patients):
+        raise UserError(
+            f"{len(gone)} patient(s) of the plan are not in the manifest, e.g. {min(gone)!r}; "
+            "a plan cannot shrink, make a new one."
+        )
+    table = manifest.table.drop_duplicates("patient_id")
+    groups = dict(zip(table["patient_id"].astype(str), table["group"].astype(str), strict=True))
+    placed = {groups[patient]: block for patient, block in blocks.items()}
+    names = [name for name in group_names(manifest) if placed.get(name) != -1]
+    fixed = np.array([placed.get(name, -1) for name in names])
+    k = plan.num_folds
+    dealt = deal(count_groups(manifest, names), np.full(k, 1 / k), plan.seed, fixed)
+    block_of = dict(zip(names, dealt.tolist(), strict=True))
+    locked = frozenset(p for p, group in groups.items() if placed.get(group) == -1)
+    everyone = frozenset(groups) - locked
+    members = [frozenset(p for p in everyone if block_of[groups[p]] == i) for i in range(k)]
+    folds = tuple(
+        Fold(i, everyone - test - members[(i + 1) % k], members[(i + 1) % k], test)
+        for i, test in enumerate(members)
+    )
+    return replace(
+        plan,
+        folds=folds,
+        groups=dict(sorted(groups.items())),
+        manifest_hash=manifest.hash,
+        locked=locked,
+        version=plan.version + 1,
+        parent_hash=plan.hash,
+    )

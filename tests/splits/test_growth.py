@@ -1,0 +1,75 @@
+"""A frozen plan: new patients are placed and nobody moves; links are mended on request only."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import PredefinedSplit
+
+from pipeline.config import SplitConfig, UserError
+from pipeline.manifest import Manifest
+from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
+from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
+
+
+def cohort(num_patients, seed=0, joined=()):
+    """`joined` are pairs of patient numbers that share a group."""
+    generator = np.random.default_rng(seed)
+    group = {i: i for i in range(num_patients)} | {b: a for a, b in joined}
+    rows = []
+    for i in range(num_patients):
+        label = "ab"[int(generator.random() < 0.3)]
+        for j in range(1 + int(generator.exponential(4))):
+            rows.append([f"P{i:03}", f"{i}_{j}.png", label, f"P{group[i]:03}"])
+    table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "group"])
+    return Manifest(Path("x.csv"), Path(), ("a", "b"), table)
+
+
+def places(plan):
+    return {patient: fold.index for fold in plan.folds for patient in fold.test}
+
+
+@pytest.mark.parametrize("locked", [0.0, 0.2])
+def test_growing_moves_nobody_and_places_everybody(locked, tmp_path):
+    old = plan_folds(cohort(40), SplitConfig(num_folds=5, locked_fraction=locked))
+    bigger = cohort(55)
+    new = grow_plan(old, bigger)
+    assert places(new).items() >= places(old).items()
+    assert new.locked == old.locked
+    assert len(places(new)) + len(new.locked) == 55
+    assert (new.version, new.parent_hash) == (2, old.hash)
+    save_plan(new, tmp_path / "plan.csv")
+    assert load_plan(tmp_path / "plan.csv", bigger) == new
+
+
+def test_a_new_link_stops_growth_and_is_mended_on_request():
+    old = plan_folds(cohort(20), SplitConfig(num_folds=4))
+    place = places(old)
+    other = next(i for i in range(1, 20) if place[f"P{i:03}"] != place["P000"])
+    linked = cohort(20, joined=[(0, other)])
+    with pytest.raises(LeakageError, match=f"'P000' .* and 'P{other:03}' .*plan.action=repair"):
+        grow_plan(old, linked)
+    new, moved = repair_plan(old, linked)
+    assert len(moved) == 1
+    assert places(new)["P000"] == places(new)[f"P{other:03}"]
+    assert sum(places(new)[p] != block for p, block in place.items()) == 1
+    new.check_covers(linked)
+
+
+def test_a_plan_cannot_shrink_and_only_kfold_grows():
+    old = plan_folds(cohort(20), SplitConfig(num_folds=4))
+    with pytest.raises(UserError, match="2 patient"):
+        grow_plan(old, cohort(18))
+    holdout = plan_folds(cohort(20), SplitConfig(scheme="holdout"))
+    with pytest.raises(UserError, match="scheme holdout"):
+        grow_plan(holdout, cohort(25))
+
+
+def test_scikit_learns_predefined_split_tests_the_same_patients():
+    manifest = cohort(20)
+    plan = plan_folds(manifest, SplitConfig(num_folds=4, locked_fraction=0.2))
+    test_fold = predefined_split(plan, manifest)
+    for fold, (_, rows) in zip(plan.folds, PredefinedSplit(test_fold).split(), strict=True):
+        assert set(manifest.table["patient_id"].iloc[rows]) == fold.test
+    assert set(manifest.table["patient_id"][test_fold == -1]) == plan.locked
