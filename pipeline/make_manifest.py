@@ -95,7 +95,9 @@ def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
              "StudyDate": "date", "part": "part", "fold": "fold"}  # fmt: skip
     ours = {ours: theirs for theirs, ours in named.items() if theirs in made.columns}
     overrides += [f"manifest.columns.{name}={ours.get(name, 'null')}" for name in ("site",)]
-    overrides += [f"manifest.columns.{name}={ours[name]}" for name in ("study", "date") if name in ours]
+    overrides += [
+        f"manifest.columns.{name}={ours[name]}" for name in ("study", "date") if name in ours
+    ]
     return "python -m pipeline.check " + " ".join(shlex.quote(text) for text in overrides)
 
 

@@ -33,7 +33,9 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], list[str]]:
         headers = list(pool.map(lambda path: _header(root / path, path), paths))
     used = [header for header in headers if header and header.has_pixels]
     others = [
-        path for path, header in zip(paths, headers, strict=True) if not (header and header.has_pixels)
+        path
+        for path, header in zip(paths, headers, strict=True)
+        if not (header and header.has_pixels)
     ]
     if not used:
         raise UserError(f"root: {root} holds no DICOM file with pixels among {len(paths)} file(s)")
@@ -67,7 +69,9 @@ def _header(path: Path, name: str) -> _Header | None:
         data = dcmread(path, stop_before_pixels=True, specific_tags=[*TAGS, "Rows"])
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
         raise UserError(f"{path}: cannot be read as DICOM: {error}") from None
-    return _Header(name, tuple(str(data.get(tag, "") or "").strip() for tag in TAGS), "Rows" in data)
+    return _Header(
+        name, tuple(str(data.get(tag, "") or "").strip() for tag in TAGS), "Rows" in data
+    )
 
 
 def _check_ids(headers: list[_Header]) -> None:

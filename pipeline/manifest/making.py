@@ -119,7 +119,9 @@ def _columns(config: MakeManifestConfig, rows: list[Row]) -> dict[str, str]:
         told |= set(fields_of(config.labels_key or "")) - {"StudyInstanceUID", "SeriesInstanceUID"}
         columns = {name: "{" + name + "}" for name in rows[0] if name not in told} | columns
     if wrong := sorted(set(columns) & set(RESERVED)):
-        raise UserError(f"column name {wrong[0]!r} has a meaning of its own; call the part otherwise")
+        raise UserError(
+            f"column name {wrong[0]!r} has a meaning of its own; call the part otherwise"
+        )
     return columns
 
 
@@ -136,7 +138,9 @@ def _with_images(config: MakeManifestConfig, root: Path, rows: list[Row]) -> lis
     for row in rows:
         name = fill(template.removeprefix("**/"), row, "image")
         if len(places[name]) > 1:
-            raise UserError(f"image: {name!r} lies in several folders: {', '.join(places[name][:3])}")
+            raise UserError(
+                f"image: {name!r} lies in several folders: {', '.join(places[name][:3])}"
+            )
         found.append(row | {"image_path": places[name][0] if places[name] else name})
     return found
 
@@ -154,7 +158,9 @@ def _finished(config: MakeManifestConfig, row: Row, columns: dict[str, str]) -> 
     }
     if not own["patient_id"]:
         fill(rule, row, "patient")  # a column that does not exist is told as such
-    return own | {name: fill(template, row, f"columns.{name}") for name, template in columns.items()}
+    return own | {
+        name: fill(template, row, f"columns.{name}") for name, template in columns.items()
+    }
 
 
 def _has_label(config: MakeManifestConfig, row: Row) -> bool:
