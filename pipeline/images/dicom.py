@@ -27,11 +27,11 @@ def read_dicom(path: Path) -> tuple[Pixels, Affine]:
     Values are RescaleSlope * stored + RescaleIntercept (Hounsfield units for CT); MONOCHROME1 is
     turned around, so that a larger value is always brighter. Windows, overlays and lookup tables
     other than a palette are not applied.
-    The affine maps (row, column) or (frame, row, column) to RAS where the header tells positions,
-    else it holds the spacing, or is the identity.
+    Axes stay (row, column) or (frame, row, column) as stored; the affine holds their spacing, or
+    1 where the header has none.
 
     Raises:
-        ValueError: when the file holds no pixels, or ones that cannot be decoded.
+        ValueError: when the file holds no pixels, or ones that cannot be decoded or rescaled here.
     """
     from pydicom import dcmread
 
@@ -39,7 +39,7 @@ def read_dicom(path: Path) -> tuple[Pixels, Affine]:
     array = _pixels(data)
     if array.ndim == 3:
         return array, _affine_2d(data)
-    return array, np.diag([float(_spacing_between(data)), *_pixel_spacing(data), 1.0])
+    return array, np.diag([_spacing_between(data), *_pixel_spacing(data), 1.0])
 
 
 def read_series(folder: Path, uid: str | None) -> tuple[Pixels, Affine]:
@@ -72,19 +72,23 @@ def read_series(folder: Path, uid: str | None) -> tuple[Pixels, Affine]:
 
 def _pixels(data: FileDataset) -> Pixels:
     """(C, H, W) or (C, D, H, W) in the unit of the rescale."""
-    from pydicom.pixels import apply_color_lut, convert_color_space
+    from pydicom.pixels import pixel_array
+    from pydicom.pixels.processing import apply_color_lut
 
     if "PixelData" not in data and "FloatPixelData" not in data:
         raise ValueError("the DICOM file holds no pixels (a report, a plan?)")
+    if "ModalityLUTSequence" in data or _has_rescale_a_frame(data):
+        raise ValueError(
+            "its values need a lookup table or a rescale of each frame, which is not read; "
+            "convert the file to NIfTI"
+        )
     try:
-        stored = data.pixel_array
-    except Exception as error:
+        stored = pixel_array(data)  # YBR comes as RGB
+    except Exception as error:  # noqa: BLE001 (pydicom and its plugins raise almost anything)
         raise ValueError(_why_undecoded(data, error)) from None
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
     if kind == "PALETTE COLOR":
         stored = apply_color_lut(stored, data)
-    elif kind.startswith("YBR") and data.file_meta.TransferSyntaxUID.is_compressed is False:
-        stored = convert_color_space(stored, kind, "RGB")
     array = stored.astype(np.float32)
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         return np.moveaxis(array, -1, 0)
@@ -98,6 +102,15 @@ def _pixels(data: FileDataset) -> Pixels:
         slope, offset = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
         array = np.float32(slope * (low + high) + 2 * offset) - array
     return array[None]
+
+
+def _has_rescale_a_frame(data: FileDataset) -> bool:
+    """Enhanced multi-frame files keep the rescale apart from where plain ones do."""
+    groups = [
+        *data.get("SharedFunctionalGroupsSequence", []),
+        *data.get("PerFrameFunctionalGroupsSequence", []),
+    ]
+    return any("PixelValueTransformationSequence" in group for group in groups)
 
 
 def _why_undecoded(data: FileDataset, error: Exception) -> str:
@@ -143,7 +156,7 @@ def _sorted_along_normal(
 def _gap(positions: NDArray[np.float64]) -> float:
     """Distance of neighbouring slices in mm, the same everywhere."""
     gaps = np.diff(positions)
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     if (gaps < 1e-3).any():
         raise ValueError("two slices lie at one position (several time points or echoes?)")
     odd = np.flatnonzero(np.abs(gaps - usual) > MOST_GAP_DEVIATION * usual)

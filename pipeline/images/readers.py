@@ -1,4 +1,4 @@
-"""Decode one image (a file, or a DICOM series) to a channel-first array. Imports neither torch nor monai."""
+"""Decode one image, a file or a DICOM series, to an array. Imports neither torch nor monai."""
 
 import gzip
 from pathlib import Path
