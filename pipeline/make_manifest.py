@@ -5,6 +5,7 @@ It never guesses whose image a file is: no rule for the patient, no manifest.
 
 import dataclasses
 import difflib
+import re
 import shlex
 import statistics
 import sys
@@ -18,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.command import run_command
 from pipeline.config import UserError, to_settings
-from pipeline.config.making import MakeManifestConfig
+from pipeline.config.making import LabelRule, MakeManifestConfig
 from pipeline.manifest.making import MadeManifest, make_manifest, out_path, write_manifest
 
 RECIPES = Path(__file__).resolve().parent.parent / "data_manifests" / "recipes"
+OPEN = ("columns.", "parts.", "where.", "label.values.")
+"""Settings whose names the user chooses."""
 
 
 def make(cfg: DictConfig) -> None:
@@ -44,7 +47,8 @@ def with_recipe(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     path = RECIPES / f"{cfg.recipe}.yaml"
     if not path.is_file():
         known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
-        close = difflib.get_close_matches(cfg.recipe, known, n=1)
+        close = [name for name in known if str(cfg.recipe) in name]
+        close = close or difflib.get_close_matches(str(cfg.recipe), known, n=1)
         advice = f"did you mean {close[0]!r}? " if close else ""
         raise UserError(f"recipe: no recipe {cfg.recipe!r}; {advice}there are {', '.join(known)}")
     merged = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(cfg)), OmegaConf.load(path))
@@ -75,6 +79,10 @@ def summary(made: MadeManifest, config: MakeManifestConfig) -> str:
     ]
     if len(classes) < 2:
         lines.append("  only one class: no training can use this yet")
+    if counts[-1] == 1 and len(counts) > 1:
+        lines.append(
+            "  look twice: every patient has one image; does the rule name images, not patients?"
+        )
     if config.note:
         lines.append("note: " + " ".join(config.note.split()))
     return "\n".join([*lines, f"next: {next_step(made, config)}"])
@@ -82,40 +90,59 @@ def summary(made: MadeManifest, config: MakeManifestConfig) -> str:
 
 def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
     """The command line that checks the new manifest."""
-    path, classes = out_path(config), sorted({row["label"] for row in made.rows})
-    root = Path(config.root or ".")
+    path, root = out_path(config), Path(config.root or ".")
+    classes = classes_in_order(made, config.label)
     overrides = [
-        f"manifest.name={root.resolve().name}",
-        f"manifest.path={path}",
-        f"manifest.image_root={'null' if path.parent == root else root}",
+        f"manifest.name={_hydra_text(root.resolve().name)}",
+        f"manifest.path={_hydra_text(str(path))}",
+        f"manifest.image_root={'null' if path.parent == root else _hydra_text(str(root))}",
         f"manifest.task={'binary' if len(classes) == 2 else 'multiclass'}",
-        f"manifest.classes=[{','.join(classes)}]",
+        f"manifest.classes=[{','.join(map(_hydra_text, classes))}]",
+        f"manifest.columns.site={'site' if 'site' in made.columns else 'null'}",
+        "manifest.hint=",
     ]
-    named = {"site": "site", "study": "study", "StudyInstanceUID": "study", "date": "date",
-             "StudyDate": "date", "part": "part", "fold": "fold"}  # fmt: skip
-    ours = {ours: theirs for theirs, ours in named.items() if theirs in made.columns}
-    overrides += [f"manifest.columns.{name}={ours.get(name, 'null')}" for name in ("site",)]
-    overrides += [
-        f"manifest.columns.{name}={ours[name]}" for name in ("study", "date") if name in ours
-    ]
+    for ours, theirs in (("study", "study"), ("study", "StudyInstanceUID"), ("date", "StudyDate")):
+        if theirs in made.columns:
+            overrides.append(f"manifest.columns.{ours}={theirs}")
     return "python -m pipeline.check " + " ".join(shlex.quote(text) for text in overrides)
 
 
-def quoted(arguments: list[str]) -> list[str]:
-    """Texts such as pattern='{patient}_{x}.png' as Hydra wants them: in quotes of its own."""
-    settings = dataclasses.fields(MakeManifestConfig)
-    texts = {f.name for f in settings if f.type in (str, str | None)}
+def classes_in_order(made: MadeManifest, rule: LabelRule) -> list[str]:
+    """The labels that occur: as the rule names them, the finding that is looked for last."""
+    if rule.contains is not None:
+        named = [f"no_{rule.contains}", rule.contains]
+    else:
+        named = [*dict.fromkeys(label for label in rule.values.values() if label is not None)]
+    found = {row["label"] for row in made.rows}
+    return [name for name in named if name in found] + sorted(found - set(named))
+
+
+def _hydra_text(text: str) -> str:
+    plain = re.fullmatch(r"[\w./-]*[A-Za-z_/][\w./-]*", text)
+    if plain and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    return "'" + text.replace("'", r"\'") + "'"
+
+
+def as_hydra_reads(arguments: list[str]) -> list[str]:
+    """Arguments as a person writes them, pattern='{patient}_{x}.png', columns.sex='{Sex}'.
+
+    Hydra would take braces and brackets for its own, and wants ++ for names that no default has.
+    """
+    settings = (*dataclasses.fields(MakeManifestConfig), *dataclasses.fields(LabelRule))
+    texts = {setting.name for setting in settings if setting.type in (str, str | None)}
     done = []
     for argument in arguments:
         key, mark, value = argument.partition("=")
-        first = key.lstrip("+").split(".")[0]
-        is_text = first in texts | {"columns", "parts", "where"} and value[:1] not in ("'", '"', "")
-        if mark and is_text and value != "null" and ("." in key or first in texts):
+        is_open = key.startswith(OPEN)
+        is_text = is_open or key.removeprefix("label.") in texts | {"separator"}
+        if mark and is_text and value not in ("", "null") and value[0] not in "'\"":
             value = "'" + value.replace("'", r"\'") + "'"
-        done.append(key + mark + value)
+        is_open = is_open or f"{key}." in OPEN
+        done.append(("++" if mark and is_open else "") + key + mark + value)
     return done
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = quoted(sys.argv[1:])
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     run_command(make, config_name="make_manifest", schema=MakeManifestConfig)

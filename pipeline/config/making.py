@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from pipeline.config.errors import ConfigError
@@ -25,6 +25,14 @@ class LabelRule:
     """Columns of which exactly one is 1; its name is the label."""
     values: dict[str, str | None] = field(default_factory=dict)
     """Cell -> label, null leaves the row out; a cell that is not named is then an error."""
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_text(cls, values: Any) -> Any:
+        """YAML and Hydra read 0 or -1.0 as numbers; cells are text."""
+        if not isinstance(values, dict):
+            return values
+        return {_text(cell): _text(label) for cell, label in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -71,6 +79,11 @@ class MakeManifestConfig:
             raise ConfigError(problems)
 
 
+def _text(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
 def _problems(config: MakeManifestConfig) -> Iterator[str]:
     missing = [name for name in config.needs if getattr(config, name, None) is None]
     yield from (f"{name}: {config.needs[name]}" for name in missing)
@@ -103,8 +116,8 @@ def _patient_problems(config: MakeManifestConfig, missing: list[str]) -> Iterato
     if config.source == "classes" and text is None and "patient" not in missing:
         yield (
             "patient: a file name alone does not tell the patient, and nothing is guessed; say "
-            r"which part does, e.g. patient='{patient}_{image}.png' or a regex with one group, "
-            r"patient='^(\w+)_'. If no file names its patient, use source=table with a table of ids"
+            r"which part does, e.g. patient='{patient}_{image}.png' or a regex with one "
+            r"group, patient='^([^_]+)_'. If no file names its patient, use source=table with a table of ids"
         )
     if config.source == "table" and text is None and "patient" not in missing:
         yield (

@@ -72,8 +72,8 @@ def read_series(folder: Path, uid: str | None) -> tuple[Pixels, Affine]:
 
 def _pixels(data: FileDataset) -> Pixels:
     """(C, H, W) or (C, D, H, W) in the unit of the rescale."""
-    from pydicom.pixels import pixel_array
     from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
 
     if "PixelData" not in data and "FloatPixelData" not in data:
         raise ValueError("the DICOM file holds no pixels (a report, a plan?)")

@@ -93,7 +93,7 @@ def name_rule(text: str) -> Pattern:
         return Pattern(text)
     if text.count("(") - text.count("(?") - text.count(r"\(") != 1:
         raise UserError(
-            f"patient: {text!r} must have one group for the patient, e.g. '^(\\w+)_', or be a "
+            f"patient: {text!r} must have one group for the patient, e.g. '^([^_]+)_', or be a "
             "pattern with {patient}, e.g. '{patient}_{image}.png'"
         )
     prefix = "" if text.startswith("^") else ".*?"

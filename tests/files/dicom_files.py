@@ -1,5 +1,6 @@
 """Small DICOM files for the tests."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 
@@ -16,7 +17,7 @@ def write_dicom(path: Path, array: NDArray[Any], **tags: Any) -> Path:
     """A file with these stored pixels, (H, W), (D, H, W) or (H, W, 3); tag None removes it."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"1.2.{abs(hash(str(path))) % 10**9}"
+    meta.MediaStorageSOPInstanceUID = UID(f"1.2.{zlib.crc32(str(path).encode())}")
     meta.TransferSyntaxUID = tags.pop("TransferSyntaxUID", ExplicitVRLittleEndian)
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     colour = array.ndim == 3 and array.shape[-1] == 3

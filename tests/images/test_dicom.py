@@ -84,9 +84,7 @@ def test_sagittal_slices_are_turned_to_the_same_axes(tmp_path):
 def test_a_missing_slice_is_refused(tmp_path):
     folder = write_series(tmp_path / "s", VOLUME)
     (folder / "001.dcm").unlink()
-    with pytest.raises(
-        ImageError, match=r"missing: usually 2.50 mm apart, but 5.00 .* 0.00 and 5.00"
-    ):
+    with pytest.raises(ImageError, match=r"usually 2.50 mm apart, but 5.00 mm between 0.00"):
         read_image(folder, 3, 1)
 
 
@@ -109,7 +107,7 @@ def test_two_series_of_one_folder_are_told_apart(tmp_path):
     folder = write_series(
         tmp_path / "s", VOLUME + 100, names=["e", "f", "g", "h"], SeriesInstanceUID="1.2.2"
     )
-    with pytest.raises(ImageError, match="SeriesInstanceUID: 1.2.1, 1.2.2; write folder#Series"):
+    with pytest.raises(ImageError, match=r"SeriesInstanceUID: 1.2.1, 1.2.2; write folder#Series"):
         read_image(folder, 3, 1)
     first, second = (folder.with_name(f"s#1.2.{i}") for i in (1, 2))
     np.testing.assert_array_equal(read_image(first, 3, 1)[0] + 100, read_image(second, 3, 1)[0])
