@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.command import run_command
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
-from pipeline.manifest.making import MadeManifest, make_manifest, out_path, write_manifest
+from pipeline.manifest.making import MadeManifest, make_manifest
+from pipeline.manifest.manifest_file import out_path, write_manifest
 
 RECIPES = Path(__file__).resolve().parent.parent / "data_manifests" / "recipes"
 OPEN = ("columns.", "parts.", "where.", "label.values.")
@@ -32,7 +33,7 @@ def make(cfg: DictConfig) -> None:
     merged = with_recipe(cfg, list(HydraConfig.get().overrides.task))
     config = to_settings(merged, MakeManifestConfig)
     made = make_manifest(config)
-    write_manifest(made, out_path(config), config.overwrite)
+    write_manifest(made.rows, made.columns, out_path(config), config.overwrite)
     print(summary(made, config))
 
 
@@ -51,12 +52,19 @@ def with_recipe(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         close = close or difflib.get_close_matches(str(cfg.recipe), known, n=1)
         advice = f"did you mean {close[0]!r}? " if close else ""
         raise UserError(f"recipe: no recipe {cfg.recipe!r}; {advice}there are {', '.join(known)}")
-    merged = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(cfg)), OmegaConf.load(path))
+    merged = OmegaConf.merge(_text_keys(OmegaConf.to_container(cfg)), OmegaConf.load(path))
     for override in OverridesParser.create().parse_overrides(overrides):
-        value: Any = override.value()
+        value = _text_keys(override.value())
         OmegaConf.update(merged, override.key_or_group, value, merge=not override.is_delete())
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _text_keys(value: Any) -> Any:
+    """Names are text, so that Hydra's -1.0 replaces the recipe's "-1.0"."""
+    if isinstance(value, dict):
+        return {str(name): _text_keys(inner) for name, inner in value.items()}
+    return value
 
 
 def summary(made: MadeManifest, config: MakeManifestConfig) -> str:

@@ -117,7 +117,8 @@ def _patient_problems(config: MakeManifestConfig, missing: list[str]) -> Iterato
         yield (
             "patient: a file name alone does not tell the patient, and nothing is guessed; say "
             r"which part does, e.g. patient='{patient}_{image}.png' or a regex with one "
-            r"group, patient='^([^_]+)_'. If no file names its patient, use source=table with a table of ids"
+            r"group, patient='^([^_]+)_'. If no file names its "
+            "patient, use source=table with a table of ids"
         )
     if config.source == "table" and text is None and "patient" not in missing:
         yield (

@@ -1,8 +1,5 @@
 """A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
 
-import csv
-import io
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,6 +11,7 @@ from pipeline.manifest.dicom_tree import rows_of_dicom
 from pipeline.manifest.files import series_parts
 from pipeline.manifest.image_tree import name_rule, paths_below, rows_of_classes, rows_of_tree
 from pipeline.manifest.label_table import findings_in, join, label_of, read_rows
+from pipeline.manifest.manifest_file import out_path
 from pipeline.manifest.patterns import Pattern, fields_of, fill
 
 Row = dict[str, str]
@@ -216,33 +214,3 @@ def _unique(rows: list[Row], flow: list[str]) -> list[Row]:
     if len(seen) < len(rows):
         flow.append(f"{len(rows) - len(seen)} row(s) repeat an image with the same values")
     return list(seen.values())
-
-
-def out_path(config: MakeManifestConfig) -> Path:
-    """Where the manifest goes."""
-    return Path(config.out) if config.out else Path(config.root or ".") / "manifest.csv"
-
-
-def write_manifest(made: MadeManifest, path: Path, overwrite: bool) -> None:
-    """Write the CSV whole or not at all.
-
-    Raises:
-        UserError: when the file says something else already, or cannot be written.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, made.columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(made.rows)
-    data = text.getvalue().encode()
-    try:
-        if path.exists() and not overwrite and path.read_bytes() != data:
-            raise UserError(
-                f"out: {path} exists and says something else; overwrite=true replaces it, "
-                "out=other.csv keeps it"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"out: {path} cannot be written ({error.strerror}); set out=") from None

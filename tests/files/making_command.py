@@ -11,7 +11,8 @@ from pipeline.command import CONF_DIR
 from pipeline.config import defaults, to_settings
 from pipeline.config.making import MakeManifestConfig
 from pipeline.make_manifest import as_hydra_reads, summary, with_recipe
-from pipeline.manifest.making import make_manifest, out_path, write_manifest
+from pipeline.manifest.making import make_manifest
+from pipeline.manifest.manifest_file import out_path, write_manifest
 
 Row = dict[str, str]
 
@@ -24,7 +25,7 @@ def made(*arguments: str) -> tuple[list[Row], str]:
         cfg = with_recipe(compose("make_manifest", overrides=overrides), overrides)
     config = to_settings(cfg, MakeManifestConfig)
     manifest = make_manifest(config)
-    write_manifest(manifest, out_path(config), config.overwrite)
+    write_manifest(manifest.rows, manifest.columns, out_path(config), config.overwrite)
     with out_path(config).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file)), summary(manifest, config)
 

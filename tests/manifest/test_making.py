@@ -375,7 +375,8 @@ def test_a_wrong_setting_is_told(table, argument, message):
 def command(folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "pipeline.make_manifest", *arguments],
-        cwd=folder, env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        cwd=folder, env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
         check=False,
     )  # fmt: skip
 

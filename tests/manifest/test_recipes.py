@@ -103,7 +103,8 @@ def test_recipe_isic2020(tmp_path):
     header = ("image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge",
               "diagnosis", "benign_malignant", "target")  # fmt: skip
     rows = [("ISIC_2637011", "IP_7279968", "male", 45.0, "head/neck", "unknown", "benign", 0),
-            ("ISIC_0015719", "IP_3075186", "female", "", "", "melanoma", "malignant", 1)]  # fmt: skip
+            ("ISIC_0015719", "IP_3075186", "female", "", "", "melanoma", "malignant", 1),
+            ]  # fmt: skip
     write_table(tmp_path / "train.csv", header, *rows)
     for row in rows:
         write_image(tmp_path / "train" / f"{row[0]}.jpg")
@@ -142,7 +143,9 @@ def test_recipe_lidc(tmp_path):
     for number in (1, 2, 3):
         folder = tmp_path / f"LIDC-IDRI-000{number}" / f"1.3.{number}"
         tags = {"PatientID": f"LIDC-IDRI-000{number}", "StudyInstanceUID": f"1.3.{number}"}
-        write_series(folder / "ct", ramp((3, 4, 5)), SeriesInstanceUID=f"1.4.{number}", **tags)
+        write_series(
+            folder / "ct", ramp((3, 4, 5)), 2.5, None, SeriesInstanceUID=f"1.4.{number}", **tags
+        )
         xray = {"SeriesInstanceUID": f"1.5.{number}", "Modality": "DX"} | tags
         write_dicom(folder / "dx.dcm", ramp((4, 5)), **xray)
     assert "hold no diagnosis; save TCIA's" in refused("recipe=lidc", f"root={tmp_path}")
