@@ -28,12 +28,16 @@ class Interrupted(KeyboardInterrupt):
     """SIGTERM: the machine or the scheduler wants us to stop, like Ctrl-C."""
 
 
-def run_command(story: Callable[[DictConfig], Any], config_name: str = "cv") -> None:
+def run_command(
+    story: Callable[[DictConfig], Any], config_name: str = "cv", schema: type = Config
+) -> None:
     """Compose the config, run `story` with it (once a job in a sweep), and exit.
+
+    `schema` is the dataclass of the command's settings, for their defaults and for advice.
 
     Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM.
     """
-    ConfigStore.instance().store("settings", defaults())
+    ConfigStore.instance().store("settings", defaults(schema))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
     signal.signal(signal.SIGTERM, _interrupt)
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
@@ -46,7 +50,7 @@ def run_command(story: Callable[[DictConfig], Any], config_name: str = "cv") -> 
     except UserError as error:
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(_hydra_message(error))
+        _fail(_hydra_message(error, schema))
 
 
 def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -80,10 +84,10 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _hydra_message(error: Exception) -> str:
+def _hydra_message(error: Exception, schema: type) -> str:
     """Hydra's own words without its internals, and what to write instead."""
     text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
     unknown = re.search(r"Could not override '([\w.]+)'", text)
     if unknown:
-        return f"{unknown[1]}: unknown setting; {suggestion(unknown[1])}"
+        return f"{unknown[1]}: unknown setting; {suggestion(unknown[1], schema)}"
     return text.split("\nConfig search path")[0]

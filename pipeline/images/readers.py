@@ -1,4 +1,4 @@
-"""Decode one image file to a channel-first array. Imports neither torch nor monai."""
+"""Decode one image, a file or a DICOM series, to an array. Imports neither torch nor monai."""
 
 import gzip
 from pathlib import Path
@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 
-from pipeline.manifest.files import image_suffix
+from pipeline.images.dicom import read_dicom, read_series
+from pipeline.manifest.files import DICOM_SUFFIXES, image_suffix, series_parts
 
 EIGHT_BIT_MODES = {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB", "RGBA": "RGB", "CMYK": "RGB",
                    "LA": "L", "YCbCr": "RGB", "PA": "RGB"}  # fmt: skip
 HIGH_BIT_MODES = ("I", "F")
+MOST_NPY_CHANNELS = 4
 
 
 class ImageError(ValueError):
@@ -25,16 +27,15 @@ def read_image(
     """Decode a file to `(C, H, W)` or `(C, D, H, W)` float32 and its (4, 4) affine in mm.
 
     Values stay as stored (0 to 255 for 8 bit). Grey becomes RGB by repetition, RGB becomes grey by
-    luminance (ITU-R 601-2). NIfTI volumes are turned to the closest canonical (RAS) axes.
+    luminance (ITU-R 601-2). NIfTI volumes and DICOM series are turned to the closest canonical
+    (RAS) axes; see `pipeline.images.dicom` for the values of DICOM. A .npy array is (H, W),
+    (H, W, C <= 4) or (D, H, W), and 4D (D, H, W, C <= 4); see `_read_npy`.
 
     Raises:
         ImageError: when the file is broken or does not have the dimensions asked for.
     """
     try:
-        if image_suffix(path) in (".nii", ".nii.gz"):
-            array, affine = _read_nifti(path)
-        else:
-            array, affine = _read_pillow(path), np.eye(4)
+        array, affine = _read_any(path, spatial_dims)
     except Exception as error:  # noqa: BLE001 (decoders raise almost anything, see the fuzz test)
         raise ImageError(f"cannot be decoded: {_reason(error)}") from None
     if array.ndim == spatial_dims + 2 and 1 in array.shape[1:]:
@@ -47,6 +48,41 @@ def read_image(
     if not np.isfinite(array).all():
         raise ImageError("holds values that are not finite (nan or inf)")
     return _with_channels(array, num_channels), affine
+
+
+def _read_any(path: Path, spatial_dims: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    suffix = image_suffix(path)
+    if suffix in (".nii", ".nii.gz"):
+        return _read_nifti(path)
+    if suffix in DICOM_SUFFIXES:
+        return read_dicom(path)
+    if suffix == ".npy":
+        return _read_npy(path, spatial_dims), np.eye(4)
+    if (series := series_parts(path)) is not None:
+        return read_series(*series)
+    return _read_pillow(path), np.eye(4)
+
+
+def _read_npy(path: Path, spatial_dims: int) -> NDArray[np.float32]:
+    """(H, W), (H, W, C) or (D, H, W), (D, H, W, C) with C <= 4 last; never channel-first.
+
+    images.spatial_dims says what the last axis of three is: channels for 2, columns for 3.
+    """
+    stored = np.load(path, allow_pickle=False)
+    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "biuf":
+        raise ValueError(f"holds {getattr(stored, 'dtype', 'no array')}, which is no grey value")
+    if 0 in stored.shape:
+        raise ValueError(f"holds an empty array of shape {stored.shape}")
+    array = stored.astype(np.float32)
+    if array.ndim == spatial_dims:
+        return array[None]
+    if array.ndim == spatial_dims + 1 and array.shape[-1] <= MOST_NPY_CHANNELS:
+        return np.moveaxis(array, -1, 0)
+    allowed = "(H, W) or (H, W, C)" if spatial_dims == 2 else "(D, H, W) or (D, H, W, C)"
+    raise ValueError(
+        f"holds an array of shape {stored.shape}; with images.spatial_dims={spatial_dims} it must "
+        f"be {allowed} with C <= {MOST_NPY_CHANNELS}"
+    )
 
 
 def _reason(error: Exception) -> str:

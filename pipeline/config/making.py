@@ -1,0 +1,135 @@
+"""The settings of `python -m pipeline.make_manifest`."""
+
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic.dataclasses import dataclass
+
+from pipeline.config.errors import ConfigError
+from pipeline.config.sections import SETTINGS
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class LabelRule:
+    """How a row's label follows from its columns; at most one of `one_hot` and `contains`."""
+
+    column: str = "label"
+    """Column that holds the label, or, with `contains`, several findings."""
+    contains: str | None = None
+    """Finding to look for in the column; the labels are its name and no_<name>."""
+    separator: Annotated[str, Field(min_length=1)] = "|"
+    """Between several findings in one cell, for `contains`."""
+    one_hot: tuple[str, ...] = ()
+    """Columns of which exactly one is 1; its name is the label."""
+    values: dict[str, str | None] = field(default_factory=dict)
+    """Cell -> label, null leaves the row out; a cell that is not named is then an error."""
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_text(cls, values: Any) -> Any:
+        """YAML and Hydra read 0 or -1.0 as numbers; cells are text."""
+        if not isinstance(values, dict):
+            return values
+        return {_text(cell): _text(label) for cell, label in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class MakeManifestConfig:
+    recipe: str | None = None
+    """A file of data_manifests/recipes whose values stand below those of the command line."""
+    source: Literal["tree", "dicom", "classes", "table"] | None = None
+    root: str | None = None
+    """Folder that holds the images; image paths are relative to it."""
+    out: str | None = None
+    """The CSV to write; default: <root>/manifest.csv."""
+    overwrite: bool = False
+    """Replace a file `out` that says something else."""
+    pattern: str | None = None
+    """tree: path below root with named parts; a regex with (?P<name>...) works as well."""
+    skip_unmatched: bool = False
+    """Leave out files that do not fit the pattern."""
+    patient: str | None = None
+    """Patient id: "{part}" of columns; classes: a pattern or regex on the file name."""
+    table: str | None = None
+    """table: CSV (or JSON list of records) with a row an image, relative to root."""
+    image: str | None = None
+    """table: path below root such as "images/{name}.png"; begins with **/ to search all folders."""
+    labels: str | None = None
+    """A further CSV or JSON (relative to root), whose columns join those of the images."""
+    labels_key: str | None = None
+    """What a row of `labels` belongs to: "{column}" of the images."""
+    labels_column: str | None = None
+    """Column of `labels` that holds the key; default: the column that labels_key names."""
+    label: LabelRule = field(default_factory=LabelRule)
+    parts: dict[str, str] = field(default_factory=dict)
+    """Column -> pattern; the pattern's named parts become columns."""
+    where: dict[str, str] = field(default_factory=dict)
+    """Column -> regex that the whole cell must match; other rows are left out, and counted."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Further columns to write, name -> "{column}"."""
+    needs: dict[str, str] = field(default_factory=dict)
+    """Setting -> why this data set cannot do without it; the answer when it is null."""
+    note: str = ""
+    """What everybody who uses this data set should know; shown with the result."""
+
+    def __post_init__(self) -> None:
+        if problems := list(_problems(self)):
+            raise ConfigError(problems)
+
+
+def _text(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+def _problems(config: MakeManifestConfig) -> Iterator[str]:
+    missing = [name for name in config.needs if getattr(config, name, None) is None]
+    yield from (f"{name}: {config.needs[name]}" for name in missing)
+    if config.source is None:
+        yield (
+            "source: say what the images' facts come from: tree (a pattern of paths), dicom, "
+            "classes (a folder a class) or table (a CSV); or recipe=<name> for a known data set"
+        )
+    if config.root is None:
+        yield "root: say which folder holds the images"
+    if config.source == "tree" and config.pattern is None:
+        yield "pattern: source=tree needs one, e.g. pattern='{label}/{patient}/{image}.png'"
+    if config.source == "table":
+        for name, example in (("table", "labels.csv"), ("image", "'images/{file}.png'")):
+            if getattr(config, name) is None and name not in missing:
+                yield f"{name}: source=table needs it, e.g. {name}={example}"
+    if config.labels is not None and config.labels_key is None:
+        yield (
+            "labels_key: say what a row of labels belongs to, e.g. labels_key='{PatientID}', "
+            "'{StudyInstanceUID}' or '{patient}'"
+        )
+    if config.label.contains and config.label.one_hot:
+        yield "label.contains and label.one_hot: name one of them"
+    yield from _patient_problems(config, missing)
+
+
+def _patient_problems(config: MakeManifestConfig, missing: list[str]) -> Iterator[str]:
+    """No patient id is ever guessed."""
+    text = config.patient
+    if config.source == "classes" and text is None and "patient" not in missing:
+        yield (
+            "patient: a file name alone does not tell the patient, and nothing is guessed; say "
+            r"which part does, e.g. patient='{patient}_{image}.png' or a regex with one "
+            r"group, patient='^([^_]+)_'. If no file names its "
+            "patient, use source=table with a table of ids"
+        )
+    if config.source == "table" and text is None and "patient" not in missing:
+        yield (
+            "patient: say which column holds the patient, e.g. patient='{patient_id}'; nothing is "
+            "guessed, and an id of an image, a lesion or a slide is no patient"
+        )
+    named = "{patient}" in (config.pattern or "") or "(?P<patient>" in (config.pattern or "")
+    if config.source == "tree" and config.pattern and not named and text is None:
+        yield (
+            f"pattern: {config.pattern!r} has no {{patient}}, and a patient id is never guessed; "
+            "name the part that tells it, e.g. '{label}/{patient}_{image}.png', or give "
+            "patient='{site}-{number}' from other parts, or labels=ids.csv with "
+            "labels_key='{image}' and patient='{patient_id}'"
+        )

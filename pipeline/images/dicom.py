@@ -1,0 +1,209 @@
+"""DICOM files and series as arrays. Imports neither torch nor monai."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.manifest.files import series_files
+
+if TYPE_CHECKING:
+    from pydicom import FileDataset
+
+Pixels = NDArray[np.float32]
+Affine = NDArray[np.float64]
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MOST_GAP_DEVIATION = 0.1
+"""Distances between slices may differ by this share of their median: headers round positions, and
+a missing slice makes one distance twice as long."""
+
+
+def read_dicom(path: Path) -> tuple[Pixels, Affine]:
+    """One file as (C, H, W), or (C, D, H, W) when it has several frames, and its affine in mm.
+
+    Values are RescaleSlope * stored + RescaleIntercept (Hounsfield units for CT); MONOCHROME1 is
+    turned around, so that a larger value is always brighter. Windows, overlays and lookup tables
+    other than a palette are not applied.
+    Axes stay (row, column) or (frame, row, column) as stored; the affine holds their spacing, or
+    1 where the header has none.
+
+    Raises:
+        ValueError: when the file holds no pixels, or ones that cannot be decoded or rescaled here.
+    """
+    from pydicom import dcmread
+
+    data = dcmread(path)
+    array = _pixels(data)
+    if array.ndim == 3:
+        return array, _affine_2d(data)
+    return array, np.diag([_spacing_between(data), *_pixel_spacing(data), 1.0])
+
+
+def read_series(folder: Path, uid: str | None) -> tuple[Pixels, Affine]:
+    """All files of a series as (C, X, Y, Z) in the closest canonical (RAS) axes, like NIfTI.
+
+    Slices are ordered by ImagePositionPatient along the normal of the image plane, never by file
+    name or InstanceNumber. A series of one file is read like that file.
+
+    Raises:
+        ValueError: when slices are missing or doubled, differ in shape, orientation or spacing,
+            or the folder holds several series.
+    """
+    from pydicom import dcmread
+
+    files = series_files(folder, uid)
+    if not files:
+        raise ValueError("holds no DICOM file of that series")
+    if len(files) == 1:
+        return read_dicom(files[0])
+    slices = [dcmread(path) for path in files]
+    _check_alike(slices)
+    order, positions, normal = _sorted_along_normal(slices)
+    gap = _gap(positions)
+    arrays = [_pixels(slices[i]) for i in order]
+    if {array.ndim for array in arrays} != {3}:
+        raise ValueError("has several files, of which some hold several frames")
+    volume = np.stack(arrays, axis=1)  # (C, Z, rows, columns)
+    return _canonical(volume, _affine_3d(slices[order[0]], gap * normal))
+
+
+def _pixels(data: FileDataset) -> Pixels:
+    """(C, H, W) or (C, D, H, W) in the unit of the rescale."""
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
+
+    if "PixelData" not in data and "FloatPixelData" not in data:
+        raise ValueError("the DICOM file holds no pixels (a report, a plan?)")
+    if "ModalityLUTSequence" in data or _has_rescale_a_frame(data):
+        raise ValueError(
+            "its values need a lookup table or a rescale of each frame, which is not read; "
+            "convert the file to NIfTI"
+        )
+    try:
+        stored = pixel_array(data)  # YBR comes as RGB
+    except Exception as error:  # noqa: BLE001 (pydicom and its plugins raise almost anything)
+        raise ValueError(_why_undecoded(data, error)) from None
+    kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
+    if kind == "PALETTE COLOR":
+        stored = apply_color_lut(stored, data)
+    array = stored.astype(np.float32)
+    if kind not in ("MONOCHROME1", "MONOCHROME2"):
+        return np.moveaxis(array, -1, 0)
+    array = array * np.float32(data.get("RescaleSlope", 1)) + np.float32(
+        data.get("RescaleIntercept", 0)
+    )
+    if kind == "MONOCHROME1":
+        # Around the stored range, not the image's: the same tissue keeps one value in every file.
+        bits, signed = int(data.BitsStored), bool(data.get("PixelRepresentation", 0))
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+        slope, offset = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+        array = np.float32(slope * (low + high) + 2 * offset) - array
+    return array[None]
+
+
+def _has_rescale_a_frame(data: FileDataset) -> bool:
+    """Enhanced multi-frame files keep the rescale apart from where plain ones do."""
+    groups = [
+        *data.get("SharedFunctionalGroupsSequence", []),
+        *data.get("PerFrameFunctionalGroupsSequence", []),
+    ]
+    return any("PixelValueTransformationSequence" in group for group in groups)
+
+
+def _why_undecoded(data: FileDataset, error: Exception) -> str:
+    syntax = data.file_meta.get("TransferSyntaxUID")
+    name = getattr(syntax, "name", "unknown")
+    if syntax is not None and getattr(syntax, "is_compressed", False):
+        reason = str(error).splitlines()[0]
+        return (
+            f"its pixels are compressed ({name}) and cannot be decoded here: {reason}. "
+            "Install pylibjpeg (with pylibjpeg-libjpeg, pylibjpeg-openjpeg) or python-gdcm, or "
+            "decompress the files first"
+        )
+    return f"its pixels cannot be decoded: {type(error).__name__} {error}"
+
+
+def _check_alike(slices: list[FileDataset]) -> None:
+    for tag in ("SeriesInstanceUID", "Rows", "Columns", "PhotometricInterpretation"):
+        found = sorted({str(data.get(tag)) for data in slices})
+        if len(found) > 1:
+            hint = "; write folder#SeriesInstanceUID" if tag == "SeriesInstanceUID" else ""
+            raise ValueError(f"the slices differ in {tag}: {', '.join(found[:5])}{hint}")
+    for tag in ("ImagePositionPatient", "ImageOrientationPatient"):
+        num = sum(tag not in data for data in slices)
+        if num:
+            raise ValueError(f"{num} of {len(slices)} slices have no {tag}, which orders them")
+    for tag in ("ImageOrientationPatient", "PixelSpacing"):
+        values = np.array([data.get(tag, [1, 1]) for data in slices], dtype=np.float64)
+        if not np.allclose(values, values[0], atol=1e-3):
+            raise ValueError(f"the slices differ in {tag}")
+
+
+def _sorted_along_normal(
+    slices: list[FileDataset],
+) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:
+    """Order of the slices, their positions (D,) in mm in that order, and the plane's normal."""
+    normal = np.cross(*_directions(slices[0]))
+    corners = np.array([data.ImagePositionPatient for data in slices], dtype=np.float64)
+    positions = corners @ normal
+    order = np.argsort(positions, kind="stable")
+    return order.tolist(), positions[order], normal
+
+
+def _gap(positions: NDArray[np.float64]) -> float:
+    """Distance of neighbouring slices in mm, the same everywhere."""
+    gaps = np.diff(positions)
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    if (gaps < 1e-3).any():
+        raise ValueError("two slices lie at one position (several time points or echoes?)")
+    odd = np.flatnonzero(np.abs(gaps - usual) > MOST_GAP_DEVIATION * usual)
+    if len(odd):
+        raise ValueError(
+            f"slices are missing: usually {usual:.2f} mm apart, but {gaps[odd[0]]:.2f} mm between "
+            f"{positions[odd[0]]:.2f} and {positions[odd[0] + 1]:.2f} mm"
+        )
+    return float(gaps.mean())
+
+
+def _directions(data: FileDataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Unit vectors along increasing column and along increasing row, in LPS."""
+    cosines = np.array(data.ImageOrientationPatient, dtype=np.float64)
+    return cosines[:3], cosines[3:]
+
+
+def _pixel_spacing(data: FileDataset) -> tuple[float, float]:
+    """Distance between rows and between columns in mm; 1 where it is not told."""
+    spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing") or [1, 1]
+    return float(spacing[0]), float(spacing[1])
+
+
+def _spacing_between(data: FileDataset) -> float:
+    return float(data.get("SpacingBetweenSlices") or data.get("SliceThickness") or 1)
+
+
+def _affine_2d(data: FileDataset) -> Affine:
+    rows, columns = _pixel_spacing(data)
+    return np.diag([rows, columns, 1.0, 1.0])
+
+
+def _affine_3d(first: FileDataset, step: NDArray[np.float64]) -> Affine:
+    """(slice, row, column) -> RAS in mm (DICOM PS3.3 C.7.6.2.1.1, with LPS turned to RAS)."""
+    along_columns, along_rows = _directions(first)
+    rows, columns = _pixel_spacing(first)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = step, along_rows * rows, along_columns * columns
+    affine[:3, 3] = np.array(first.ImagePositionPatient, dtype=np.float64)
+    return LPS_TO_RAS @ affine
+
+
+def _canonical(volume: Pixels, affine: Affine) -> tuple[Pixels, Affine]:
+    """(C, ...) turned to the closest RAS axes."""
+    import nibabel
+
+    image = nibabel.Nifti1Image(np.moveaxis(volume, 0, -1), affine)
+    turned = nibabel.as_closest_canonical(image)
+    array = np.asarray(turned.dataobj, dtype=np.float32)
+    return np.moveaxis(array, -1, 0), np.asarray(turned.affine, dtype=np.float64)

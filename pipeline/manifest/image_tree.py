@@ -1,0 +1,125 @@
+"""Image files below a folder, and what their paths say."""
+
+import os
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+from pipeline.config import UserError
+from pipeline.manifest.files import image_suffix, is_image_name
+from pipeline.manifest.patterns import Pattern
+
+Row = dict[str, str]
+
+
+def paths_below(root: Path) -> list[str]:
+    """Every file below root as a path with forward slashes, sorted; hidden ones are left out.
+
+    Raises:
+        UserError: when root is no folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"root: {root} is no folder (searched from {Path.cwd()})")
+    found = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def rows_of_tree(
+    paths: list[str], pattern: Pattern, skip_unmatched: bool
+) -> tuple[list[Row], list[str]]:
+    """A row for every path that fits, and the paths that do not.
+
+    Raises:
+        UserError: when none fits, or some do not and `skip_unmatched` is false.
+    """
+    rows, unmatched = [], []
+    for path in paths:
+        parts = pattern.parts(path)
+        if parts is None:
+            unmatched.append(path)
+        else:
+            rows.append({"image_path": path} | parts)
+    if not rows or (unmatched and not skip_unmatched):
+        raise UserError(_unmatched(paths, unmatched, pattern))
+    return rows, unmatched
+
+
+def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row], list[str]]:
+    """A row for every image `class/.../name`: label = first folder, patient from the name.
+
+    Raises:
+        UserError: when an image lies in no class folder or its name does not fit the rule.
+    """
+    images = [path for path in paths if is_image_name(Path(path))]
+    others = [path for path in paths if not is_image_name(Path(path))]
+    rows, strays, unmatched = [], [], []
+    for path in images:
+        folder, _, name = path.partition("/")
+        parts = patient.parts(PurePosixPath(name).name) if patient else {}
+        if not name:
+            strays.append(path)
+        elif parts is None:
+            unmatched.append(path)
+        else:
+            rows.append({"image_path": path} | parts | {"label": folder})
+    problems = []
+    if strays:
+        problems.append(f"{len(strays)} image(s) lie in no class folder, e.g. {strays[0]!r}")
+    if unmatched and patient:
+        problems.append(
+            f"the name of {len(unmatched)} of {len(images)} image(s) does not fit "
+            f"patient={patient.text!r}: {_examples(unmatched)}"
+        )
+    if not images:
+        problems.append(f"no image files; found {_by_suffix(paths) or 'nothing'}")
+    if problems:
+        raise UserError("source=classes: " + "; ".join(problems))
+    return rows, others
+
+
+def name_rule(text: str) -> Pattern:
+    r"""A rule for file names: with {patient}, or a regex with one group such as `^(\w+)_`.
+
+    Raises:
+        UserError: when it is neither.
+    """
+    if "{patient}" in text:
+        return Pattern(f"{text}.*" if "." not in text.rsplit("}")[-1] else text)
+    if "(?P<patient>" in text:
+        return Pattern(text)
+    if text.count("(") - text.count("(?") - text.count(r"\(") != 1:
+        raise UserError(
+            f"patient: {text!r} must have one group for the patient, e.g. '^([^_]+)_', or be a "
+            "pattern with {patient}, e.g. '{patient}_{image}.png'"
+        )
+    prefix = "" if text.startswith("^") else ".*?"
+    suffix = "" if text.endswith("$") else ".*"
+    return Pattern(prefix + text.replace("(", "(?P<patient>", 1).removesuffix("$") + suffix)
+
+
+def _unmatched(paths: list[str], unmatched: list[str], pattern: Pattern) -> str:
+    if not paths:
+        return "root: holds no files"
+    advice = (
+        "skip_unmatched=true leaves them out"
+        if len(unmatched) < len(paths)
+        else "the pattern starts at root: begin it with **/ to allow any folders"
+    )
+    return (
+        f"pattern {pattern.text!r}: {len(unmatched)} of {len(paths)} file(s) do not fit "
+        f"({_by_suffix(unmatched)}): {_examples(unmatched)}; {advice}"
+    )
+
+
+def _examples(paths: list[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(map(repr, paths[:3])) + more
+
+
+def _by_suffix(paths: list[str]) -> str:
+    counts = Counter(image_suffix(Path(path)) or "no suffix" for path in paths)
+    return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(5))

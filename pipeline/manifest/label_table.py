@@ -1,0 +1,127 @@
+"""Tables of labels: read, joined, and turned into one label a row."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import UserError
+from pipeline.config.making import LabelRule
+from pipeline.manifest.patterns import fill
+
+Row = dict[str, str]
+POSITIVE = ("1", "1.0", "true", "yes")
+NEGATIVE = ("0", "0.0", "false", "no", "")
+
+
+def read_rows(path: Path, setting: str) -> list[Row]:
+    """Rows of a CSV, or of a JSON list of records; every cell is text.
+
+    Raises:
+        UserError: when the file cannot be read, or a row has more or fewer cells than the header.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            return [{str(k): _text(v) for k, v in record.items()} for record in json.loads(text)]
+        lines = list(csv.reader(text.splitlines(), strict=True))
+    except (OSError, ValueError, AttributeError, TypeError, csv.Error) as error:
+        why = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise UserError(f"{setting}: {path}: {why}") from None
+    header, *records = lines or [[]]
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise UserError(f"{setting}: {path}: column {twice[0]!r} occurs twice")
+    for number, cells in enumerate(records, start=2):
+        if cells and len(cells) != len(header):
+            raise UserError(
+                f"{setting}: {path}: record {number} has {len(cells)} cells, the header has "
+                f"{len(header)}"
+            )
+    rows = [dict(zip(header, cells, strict=True)) for cells in records if cells]
+    if not rows:
+        raise UserError(f"{setting}: {path}: has no rows")
+    return rows
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[list[Row], int]:
+    """Add the columns of a table to the rows; how many of the table's keys met no row.
+
+    `key` is a template of the rows' columns, `column` the table's column that holds it.
+
+    Raises:
+        UserError: when a key has two different rows, or a row no key.
+    """
+    column = column or key.strip("{}")
+    table: dict[str, Row] = {}
+    for row in read_rows(labels, "labels"):
+        if column not in row:
+            raise UserError(
+                f"labels: {labels} has no column {column!r} (labels_column); its columns are "
+                f"{', '.join(map(repr, row))}"
+            )
+        known = table.setdefault(row[column].strip(), row)
+        if known != row:
+            different = [name for name in row if row[name] != known.get(name)]
+            raise UserError(
+                f"labels: {labels}: {column} {row[column]!r} has two rows that differ in "
+                f"{', '.join(different)}"
+            )
+    keys = [fill(key, row, "labels_key") for row in rows]
+    if lost := sorted({text for text in keys if text not in table}):
+        shown = ", ".join(map(repr, lost[:5]))
+        raise UserError(
+            f"labels: {labels} has no row for {len(lost)} of {len(set(keys))} keys {key}, e.g. "
+            f"{shown}; its column {column!r} has e.g. {', '.join(map(repr, list(table)[:3]))}"
+        )
+    return [table[text] | row for text, row in zip(keys, rows, strict=True)], len(
+        set(table) - set(keys)
+    )
+
+
+def label_of(row: Row, rule: LabelRule) -> str | None:
+    """The row's label, or None where `rule.values` leaves it out.
+
+    Raises:
+        UserError: when a column is missing or a cell is not what the rule allows.
+    """
+    if rule.one_hot:
+        cell = _one_hot(row, rule.one_hot)
+    else:
+        cell = fill("{" + rule.column + "}", row, "label.column")
+        if rule.contains is not None:
+            cell = _contains(cell, rule.contains, rule.separator)
+    if not rule.values:
+        return cell
+    if cell not in rule.values:
+        raise UserError(
+            f"label {cell!r} is not in label.values; it names {', '.join(map(repr, rule.values))}"
+        )
+    return rule.values[cell]
+
+
+def _one_hot(row: Row, columns: tuple[str, ...]) -> str:
+    cells = {name: fill("{" + name + "}", row, "label.one_hot").lower() for name in columns}
+    if odd := {name: cell for name, cell in cells.items() if cell not in POSITIVE + NEGATIVE}:
+        raise UserError(f"label.one_hot: cells must be 0 or 1, got {odd}")
+    positive = [name for name, cell in cells.items() if cell in POSITIVE]
+    if len(positive) != 1:
+        raise UserError(
+            f"label.one_hot: exactly one column must be 1, got {positive or 'none'} of "
+            f"{list(columns)}"
+        )
+    return positive[0]
+
+
+def _contains(cell: str, name: str, separator: str) -> str:
+    found = {part.strip() for part in cell.split(separator)}
+    return name if name in found else f"no_{name}"
+
+
+def findings_in(rows: list[Row], rule: LabelRule) -> Iterator[str]:
+    """Every finding that the label column names, for a misspelt `contains`."""
+    names = {part.strip() for row in rows for part in row[rule.column].split(rule.separator)}
+    yield from sorted(names - {""})

@@ -1,0 +1,216 @@
+"""A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pipeline.config import UserError
+from pipeline.config.making import MakeManifestConfig
+from pipeline.manifest.dicom_tree import rows_of_dicom
+from pipeline.manifest.files import series_parts
+from pipeline.manifest.image_tree import name_rule, paths_below, rows_of_classes, rows_of_tree
+from pipeline.manifest.label_table import findings_in, join, label_of, read_rows
+from pipeline.manifest.manifest_file import out_path
+from pipeline.manifest.patterns import Pattern, fields_of, fill
+
+Row = dict[str, str]
+FIRST = ("patient_id", "image_path", "label")
+RESERVED = ("line", "group")
+PROBLEMS_SHOWN = 20
+
+
+@dataclass
+class MadeManifest:
+    """The rows to write, in the order of patient and image, and what was left out on the way."""
+
+    rows: list[Row]
+    columns: list[str]
+    flow: list[str] = field(default_factory=list)
+
+
+def make_manifest(config: MakeManifestConfig) -> MadeManifest:
+    """Gather a row an image from the source that the config names.
+
+    Raises:
+        UserError: with all rows that have no patient, image or label.
+    """
+    root = Path(config.root or ".")
+    flow: list[str] = []
+    rows = _join(config, root, _gather(config, root, flow), flow)
+    for column, pattern in config.parts.items():
+        rows = _with_parts(rows, column, Pattern(pattern))
+    rows = _where(rows, config.where, flow)
+    columns = _columns(config, rows)
+    made = [_finished(config, row, columns) for row in _with_images(config, root, rows)]
+    kept = [row for row in made if row is not None]
+    if len(kept) < len(made):
+        flow.append(f"{len(made) - len(kept)} row(s) left out: label.values says null")
+    _check(config, kept, rows)
+    unique = _unique(kept, flow)
+    unique.sort(key=lambda row: (row["patient_id"], row["image_path"]))
+    return MadeManifest(unique, [*FIRST, *columns], flow)
+
+
+def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row]:
+    if config.source == "table":
+        rows = read_rows(root / (config.table or ""), "table")
+        flow.append(f"{len(rows)} row(s) in {config.table}")
+        return rows
+    written = out_path(config).resolve()
+    tables = {written, (root / config.labels).resolve() if config.labels else written}
+    paths = [path for path in paths_below(root) if (root / path).resolve() not in tables]
+    flow.append(f"{len(paths)} file(s) below {root}")
+    if config.source == "tree":
+        rows, others = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
+    elif config.source == "classes":
+        rows, others = rows_of_classes(paths, name_rule(config.patient or ""))
+    else:
+        rows, others = rows_of_dicom(root, paths)
+    if others:
+        flow.append(f"{len(others)} file(s) left out, e.g. {others[0]}")
+    return rows
+
+
+def _join(config: MakeManifestConfig, root: Path, rows: list[Row], flow: list[str]) -> list[Row]:
+    if config.labels is None:
+        return rows
+    joined, num_unused = join(
+        rows, root / config.labels, config.labels_key or "", config.labels_column
+    )
+    if num_unused:
+        flow.append(f"{num_unused} key(s) of {config.labels} belong to no image")
+    return joined
+
+
+def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
+    found = [(row, pattern.parts(fill("{" + column + "}", row, "parts"))) for row in rows]
+    if odd := [row[column] for row, parts in found if parts is None]:
+        raise UserError(
+            f"parts.{column}: {len(odd)} of {len(rows)} cells do not fit {pattern.text!r}, e.g. "
+            f"{', '.join(map(repr, odd[:3]))}"
+        )
+    return [row | parts for row, parts in found if parts is not None]
+
+
+def _where(rows: list[Row], conditions: dict[str, str], flow: list[str]) -> list[Row]:
+    for column, regex in conditions.items():
+        try:
+            test = re.compile(regex)
+        except re.error as error:
+            raise UserError(f"where.{column}: {regex!r} is no regex: {error}") from None
+        kept = [row for row in rows if test.fullmatch(fill("{" + column + "}", row, "where"))]
+        if not kept:
+            found = sorted({row[column] for row in rows})[:5]
+            raise UserError(f"where.{column}={regex!r} leaves no row; it has e.g. {found}")
+        if len(kept) < len(rows):
+            flow.append(f"{len(rows) - len(kept)} row(s) left out: where.{column}={regex}")
+        rows = kept
+    return rows
+
+
+def _columns(config: MakeManifestConfig, rows: list[Row]) -> dict[str, str]:
+    """Further columns to write, name -> template: those asked for, and all that paths tell."""
+    columns = dict(config.columns)
+    if config.source != "table":
+        told = set(FIRST) | {"patient", "PatientID", config.label.column, *config.label.one_hot}
+        told |= set(fields_of(config.labels_key or "")) - {"StudyInstanceUID", "SeriesInstanceUID"}
+        columns = {name: "{" + name + "}" for name in rows[0] if name not in told} | columns
+    if wrong := sorted(set(columns) & set(RESERVED)):
+        raise UserError(
+            f"column name {wrong[0]!r} has a meaning of its own; call the part otherwise"
+        )
+    return columns
+
+
+def _with_images(config: MakeManifestConfig, root: Path, rows: list[Row]) -> list[Row]:
+    if config.source != "table":
+        return rows
+    template = config.image or ""
+    if not template.startswith("**/"):
+        return [row | {"image_path": fill(template, row, "image")} for row in rows]
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in paths_below(root):
+        places[PurePosixPath(path).name].append(path)
+    found = []
+    for row in rows:
+        name = fill(template.removeprefix("**/"), row, "image")
+        if len(places[name]) > 1:
+            raise UserError(
+                f"image: {name!r} lies in several folders: {', '.join(places[name][:3])}"
+            )
+        found.append(row | {"image_path": places[name][0] if places[name] else name})
+    return found
+
+
+def _finished(config: MakeManifestConfig, row: Row, columns: dict[str, str]) -> Row | None:
+    label = label_of(row, config.label) if _has_label(config, row) else ""
+    if label is None:
+        return None
+    default = "{PatientID}" if config.source == "dicom" else "{patient}"
+    rule = default if config.source == "classes" else config.patient or default
+    own = {
+        "patient_id": fill(rule, row, "patient") if all(map(row.get, fields_of(rule))) else "",
+        "image_path": row["image_path"],
+        "label": label,
+    }
+    if not own["patient_id"]:
+        fill(rule, row, "patient")  # a column that does not exist is told as such
+    return own | {
+        name: fill(template, row, f"columns.{name}") for name, template in columns.items()
+    }
+
+
+def _has_label(config: MakeManifestConfig, row: Row) -> bool:
+    rule = config.label
+    if rule.column in row or rule.one_hot:
+        return True
+    source = (
+        "name it in the pattern, {label}, or give a table of labels"
+        if config.source == "tree"
+        else "give a table of labels"
+    )
+    raise UserError(
+        f"label: there is no column {rule.column!r}; {source} (labels=labels.csv labels_key="
+        "'{...}'), or name a column in label.column; the columns are "
+        f"{', '.join(map(repr, row))}"
+    )
+
+
+def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None:
+    root, problems = Path(config.root or "."), []
+    if not made:
+        raise UserError("no row is left; see `where` and label.values")
+    for row in made:
+        if not row["patient_id"]:
+            problems.append(f"{row['image_path']}: the patient id is blank")
+        if not row["label"]:
+            problems.append(f"{row['image_path']}: the label is blank")
+        path = root / row["image_path"]
+        if config.source == "table" and not path.is_file() and series_parts(path) is None:
+            problems.append(f"{row['image_path']}: no such image below {root}")
+    rule = config.label
+    if rule.contains and rule.contains not in (known := list(findings_in(rows, rule))):
+        problems.append(f"label.contains: no row has {rule.contains!r}; found are {known[:20]}")
+    if problems:
+        more = len(problems) - PROBLEMS_SHOWN
+        shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+        raise UserError(
+            "\n".join([f"{len(problems)} problem(s) with {len(made)} row(s):", *shown]
+                      + ([f"  and {more} more"] if more > 0 else []))
+        )  # fmt: skip
+
+
+def _unique(rows: list[Row], flow: list[str]) -> list[Row]:
+    """One row an image; a table may repeat them (a row a box), but must not contradict itself."""
+    seen: dict[str, Row] = {}
+    for row in rows:
+        if (known := seen.setdefault(row["image_path"], row)) != row:
+            name = next(name for name in row if row[name] != known[name])
+            raise UserError(
+                f"image {row['image_path']!r} has two rows that differ in {name}: "
+                f"{known[name]!r} and {row[name]!r}"
+            )
+    if len(seen) < len(rows):
+        flow.append(f"{len(rows) - len(seen)} row(s) repeat an image with the same values")
+    return list(seen.values())

@@ -1,0 +1,87 @@
+"""Patterns with named parts: taken apart, and filled."""
+
+import re
+from collections.abc import Mapping
+
+from pipeline.config import UserError
+
+_PIECES = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
+_FIELD = re.compile(r"\{([^{}]+)\}")
+
+
+class Pattern:
+    """A path or name with parts: `{label}/{patient}_x{x}.png`, or a regex with (?P<name>...).
+
+    A part holds at least one character and no slash; `*` is any text without a slash, `**/` any
+    number of folders, and a part that occurs twice must be the same text both times.
+
+    Raises:
+        UserError: when there is no named part, or the regex is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            if "(?P<" in text:
+                self._shortest = self._longest = re.compile(text)
+            else:
+                self._shortest, self._longest = (re.compile(_regex(text, q)) for q in ("+?", "+"))
+        except re.error as error:
+            raise UserError(f"pattern {text!r} is no regular expression: {error}") from None
+        self.names = tuple(self._shortest.groupindex)
+        if not self.names:
+            raise UserError(f"pattern {text!r} has no named part such as {{patient}}")
+
+    def parts(self, text: str) -> dict[str, str] | None:
+        """The named parts of a text, or None when it does not fit.
+
+        Raises:
+            UserError: when it fits in two ways, so that a part would be guessed.
+        """
+        match = self._shortest.fullmatch(text)
+        if match is None:
+            return None
+        found = {name: value or "" for name, value in match.groupdict().items()}
+        other = self._longest.fullmatch(text)
+        for name, value in other.groupdict().items() if other else ():
+            if (value or "") != found[name]:
+                raise UserError(
+                    f"pattern {self.text!r} fits {text!r} in two ways: {name} could be "
+                    f"{found[name]!r} or {value!r}; make it a regex, e.g. "
+                    f"'(?P<{name}>[^_]+)_(?P<rest>.*)'"
+                )
+        return found
+
+
+def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
+    """Replace each `{column}` by the row's cell.
+
+    Raises:
+        UserError: when there is no such column.
+    """
+    for name in _FIELD.findall(template):
+        if name not in cells:
+            raise UserError(
+                f"{setting}={template!r}: there is no column {name!r}; the columns are "
+                f"{', '.join(map(repr, cells))}"
+            )
+    return _FIELD.sub(lambda match: cells[match[1]].strip(), template)
+
+
+def fields_of(template: str) -> list[str]:
+    """The columns that a template names."""
+    return _FIELD.findall(template)
+
+
+def _regex(text: str, quantifier: str) -> str:
+    pieces, end, seen = [], 0, set()
+    for match in _PIECES.finditer(text):
+        pieces.append(re.escape(text[end : match.start()]))
+        name, folders, _ = match.groups()
+        if name:
+            pieces.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]{quantifier})")
+            seen.add(name)
+        else:
+            pieces.append("(?:.*/)?" if folders else "[^/]*")
+        end = match.end()
+    return "".join([*pieces, re.escape(text[end:])])

@@ -1,0 +1,43 @@
+"""`pipeline.make_manifest` without a process of its own."""
+
+import csv
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from PIL import Image
+
+from pipeline.command import CONF_DIR
+from pipeline.config import defaults, to_settings
+from pipeline.config.making import MakeManifestConfig
+from pipeline.make_manifest import as_hydra_reads, summary, with_recipe
+from pipeline.manifest.making import make_manifest
+from pipeline.manifest.manifest_file import out_path, write_manifest
+
+Row = dict[str, str]
+
+
+def made(*arguments: str) -> tuple[list[Row], str]:
+    """Rows of the CSV that the command writes with these arguments, and what it prints."""
+    overrides = as_hydra_reads(list(arguments))
+    ConfigStore.instance().store("settings", defaults(MakeManifestConfig))
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        cfg = with_recipe(compose("make_manifest", overrides=overrides), overrides)
+    config = to_settings(cfg, MakeManifestConfig)
+    manifest = make_manifest(config)
+    write_manifest(manifest.rows, manifest.columns, out_path(config), config.overwrite)
+    with out_path(config).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), summary(manifest, config)
+
+
+def write_image(path: Path, shade: int = 0) -> None:
+    """A 4 x 4 grey image of the type that the name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (4, 4), shade % 256).save(path)
+
+
+def write_table(path: Path, *rows: tuple[object, ...]) -> None:
+    """A CSV; the first row is the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)

@@ -1,0 +1,405 @@
+"""Manifests from trees, class folders, DICOM and tables; nobody's patient id is guessed."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import ramp, write_dicom, write_series
+from hypothesis import given
+from hypothesis import strategies as st
+from making_command import made, write_image, write_table
+
+from pipeline.command import load_config
+from pipeline.config import UserError
+from pipeline.images.readers import read_image
+from pipeline.manifest import read_manifest
+from pipeline.manifest.patterns import Pattern
+
+ROOT = Path(__file__).resolve().parents[2]
+IDC = "*/{patient}_idx5_x{x}_y{y}_class{label}.png"
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Patches of 4 patients, both classes each."""
+    root = tmp_path / "set"
+    for patient in range(4):
+        for label in (0, 1):
+            for x in (1, 51):
+                name = f"{patient}_idx5_x{x}_y{label}_class{label}.png"
+                write_image(root / str(patient) / name, 40 * patient + 7 * x + label)
+    return root
+
+
+def refused(*arguments):
+    with pytest.raises(UserError) as error:
+        made(*arguments)
+    return str(error.value)
+
+
+# --- patterns
+
+
+@given(st.lists(st.text("abc01-. é", min_size=1), min_size=3, max_size=3))
+def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
+    patient, x, label = parts
+    found = Pattern("{label}/{patient}_x{x}.png").parts(f"{label}/{patient}_x{x}.png")
+    assert found == {"patient": patient, "x": x, "label": label}
+
+
+@pytest.mark.parametrize(("pattern", "path", "parts"), [
+    ("{patient}/{patient}_{n}.png", "A/A_1.png", {"patient": "A", "n": "1"}),
+    ("{patient}/{patient}_{n}.png", "A/B_1.png", None),
+    ("**/{patient}.png", "a/b/C.png", {"patient": "C"}),
+    ("**/{patient}.png", "C.png", {"patient": "C"}),
+    ("*/{patient}.png", "a/b/C.png", None),
+    ("{patient}.png", "Cxpng", None),
+    (r"(?P<patient>\d+)_.*", "12_3", {"patient": "12"}),
+])  # fmt: skip
+def test_patterns(pattern, path, parts):
+    assert Pattern(pattern).parts(path) == parts
+
+
+def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
+    with pytest.raises(UserError, match=r"two ways: patient could be 'P' or 'P_1'"):
+        Pattern("{patient}_{slice}.png").parts("P_1_2.png")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("images/*.png", "has no named part"), ("(?P<patient>[", "is no regular expression"),
+])  # fmt: skip
+def test_a_pattern_must_make_sense(text, message):
+    with pytest.raises(UserError, match=message):
+        Pattern(text)
+
+
+# --- trees
+
+
+def test_a_tree_becomes_a_manifest_that_reads(tree):
+    rows, told = made("source=tree", f"root={tree}", f"pattern={IDC}")
+    assert list(rows[0]) == ["patient_id", "image_path", "label", "x", "y"]
+    assert rows[0] == {
+        "patient_id": "0", "image_path": "0/0_idx5_x1_y0_class0.png", "label": "0", "x": "1",
+        "y": "0",
+    }  # fmt: skip
+    assert len(rows) == 16
+    assert "16 images of 4 patients" in told
+    assert "images a patient: 4 to 4, median 4" in told
+    next_line = told.splitlines()[-1]
+    overrides = shlex.split(next_line.removeprefix("next: python -m pipeline.check "))
+    manifest = read_manifest(load_config(overrides).manifest)
+    assert manifest.patients == ("0", "1", "2", "3")
+    assert manifest.classes == ("0", "1")
+
+
+def test_files_that_do_not_fit_are_listed_and_left_out_only_on_request(tree):
+    (tree / "notes.txt").write_text("x")
+    (tree / ".DS_Store").write_text("x")
+    message = refused("source=tree", f"root={tree}", f"pattern={IDC}")
+    assert "1 of 17 file(s) do not fit (1 .txt): 'notes.txt'" in message
+    assert "skip_unmatched=true" in message
+    rows, told = made("source=tree", f"root={tree}", f"pattern={IDC}", "skip_unmatched=true")
+    assert len(rows) == 16
+    assert "1 file(s) left out, e.g. notes.txt" in told
+    message = refused("source=tree", f"root={tree}", "pattern={patient}.png", "skip_unmatched=true")
+    assert "17 of 17 file(s) do not fit" in message
+    assert "begin it with **/" in message
+
+
+def test_a_patient_of_several_parts(tree):
+    arguments = [
+        "source=tree",
+        f"root={tree}",
+        "pattern={site}/{n}_idx{a}_x{b}_y{c}_class{label}.png",
+    ]
+    assert "has no {patient}" in refused(*arguments)
+    rows, _ = made(*arguments, "patient={site}-{n}")
+    assert rows[0]["patient_id"] == "0-0"
+    assert rows[0]["site"] == "0"
+
+
+def test_patients_of_a_tree_from_a_table(tree):
+    pattern = "pattern=*/{n}_idx5_x{x}_y{y}_class{label}.png"
+    write_table(tree / "ids.csv", ("number", "who"), *((i, f"P{i // 2}") for i in range(4)))
+    arguments = ["source=tree", f"root={tree}", pattern, "patient={who}", "labels=ids.csv",
+                 "labels_key={n}"]  # fmt: skip
+    assert "has no column 'n' (labels_column); its columns are 'number', 'who'" in refused(
+        *arguments
+    )
+    rows, _ = made(*arguments, "labels_column=number")
+    assert {row["patient_id"] for row in rows} == {"P0", "P1"}
+    write_table(tree / "ids.csv", ("n", "who"), (0, "P0"), (1, "P1"))
+    message = refused(*arguments, "overwrite=true")
+    assert "no row for 2 of 4 keys {n}, e.g. '2', '3'" in message
+    write_table(tree / "ids.csv", ("n", "who"), (0, "P0"), (0, "P1"))
+    assert "n '0' has two rows that differ in who" in refused(*arguments)
+    write_table(tree / "ids.csv", ("n", "who"), (0, ""), (1, "P1"), (2, "P2"), (3, "P3"))
+    message = refused(*arguments, "overwrite=true")
+    assert "4 problem(s) with 16 row(s)" in message
+    assert "0/0_idx5_x1_y0_class0.png: the patient id is blank" in message
+
+
+def test_a_tree_without_labels_says_how_to_give_them(tree):
+    message = refused("source=tree", f"root={tree}", "pattern=*/{patient}_idx5_{rest}.png")
+    assert "there is no column 'label'; name it in the pattern, {label}, or give a table" in message
+
+
+def test_a_different_file_is_never_overwritten_silently(tree):
+    arguments = ["source=tree", f"root={tree}", f"pattern={IDC}"]
+    made(*arguments)
+    made(*arguments)  # the same file again is no harm
+    path = tree / "manifest.csv"
+    path.write_text("by hand\n")
+    assert "exists and says something else; overwrite=true" in refused(*arguments)
+    assert path.read_text() == "by hand\n"
+    made(*arguments, "overwrite=true")
+    assert path.read_text().startswith("patient_id,image_path,label,")
+    assert not list(tree.glob(".manifest*"))
+
+
+def test_out_beside_another_folder_names_the_image_root(tree, tmp_path):
+    _, told = made(
+        "source=tree", f"root={tree}", f"pattern={IDC}", f"out={tmp_path / 'm' / 'a.csv'}"
+    )
+    overrides = shlex.split(told.splitlines()[-1].removeprefix("next: python -m pipeline.check "))
+    assert len(read_manifest(load_config(overrides).manifest)) == 16
+
+
+def test_a_part_cannot_take_the_name_of_a_column_of_ours(tree):
+    pattern = "pattern=*/{patient}_idx5_x{line}_y{y}_class{label}.png"
+    assert "'line' has a meaning of its own" in refused("source=tree", f"root={tree}", pattern)
+
+
+# --- class folders
+
+
+@pytest.mark.parametrize(
+    "rule", ["^([^_]+)_", "{patient}_{rest}", "(?P<patient>[^_]+)_.*", r"^(\w\d)_"]
+)
+def test_class_folders_and_a_rule_for_names(tmp_path, rule):
+    for label in ("ill", "well"):
+        for patient in "AB":
+            write_image(tmp_path / label / "deep" / f"{patient}1_x.png")
+    rows, _ = made("source=classes", f"root={tmp_path}", f"patient={rule}")
+    assert [(row["patient_id"], row["label"]) for row in rows] == [
+        ("A1", "ill"), ("A1", "well"), ("B1", "ill"), ("B1", "well"),
+    ]  # fmt: skip
+    assert rows[0]["image_path"] == "ill/deep/A1_x.png"
+
+
+def test_class_folders_refuse_what_they_cannot_know(tmp_path):
+    write_image(tmp_path / "ill" / "A1_x.png")
+    arguments = ["source=classes", f"root={tmp_path}"]
+    message = refused(*arguments)
+    assert "a file name alone does not tell the patient, and nothing is guessed" in message
+    assert "must have one group for the patient" in refused(*arguments, r"patient=^\w+_")
+    assert "must have one group for the patient" in refused(*arguments, r"patient=^(\w)(\d)_")
+    assert "does not fit patient=" in refused(*arguments, "patient=^(B.)_")
+    write_image(tmp_path / "stray_x.png")
+    assert "1 image(s) lie in no class folder" in refused(*arguments, "patient=^([^_]+)_")
+
+
+def test_one_image_a_patient_is_pointed_at(tmp_path):
+    for i in range(3):
+        write_image(tmp_path / "ill" / f"A_{i}_x.png")
+    _, told = made("source=classes", f"root={tmp_path}", r"patient=^(\w+)_")
+    assert "every patient has one image; does the rule name images" in told
+    assert "only one class" in told
+
+
+# --- DICOM
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A: a CT folder; B: two series in one folder; C: a single radiograph; a report."""
+    root, volume = tmp_path / "dicom", ramp((3, 4, 5))
+    write_series(root / "A" / "ct", volume, PatientID="A", SeriesInstanceUID="1.1")
+    for number, uid in enumerate(("1.2", "1.3")):
+        names = [f"{number}{i}" for i in range(3)]
+        write_series(
+            root / "B", volume + number, names=names, PatientID="B", SeriesInstanceUID=uid,
+            StudyInstanceUID="1.2.9",
+        )  # fmt: skip
+    tags = {"PatientID": "C", "SeriesInstanceUID": "1.4", "Modality": "CR", "StudyDate": None}
+    write_dicom(root / "xray.dcm", volume[0], **tags)
+    write_dicom(root / "report.dcm", volume[0], PatientID="", Rows=None, PixelData=None)
+    (root / "readme.txt").write_text("x")
+    write_table(root / "labels.csv", ("PatientID", "label"), ("A", "x"), ("B", "y"), ("C", "x"))
+    return root
+
+
+JOIN = ("labels=labels.csv", "labels_key={PatientID}")
+
+
+def test_a_dicom_tree_gives_one_row_a_series(archive):
+    rows, told = made("source=dicom", f"root={archive}", *JOIN)
+    assert list(rows[0]) == ["patient_id", "image_path", "label", "StudyInstanceUID",
+                             "SeriesInstanceUID", "StudyDate", "Modality", "num_files"]  # fmt: skip
+    assert [row["image_path"] for row in rows] == ["A/ct", "B#1.2", "B#1.3", "xray.dcm"]
+    assert [row["patient_id"] for row in rows] == list("ABBC")
+    assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
+    assert "2 file(s) left out" in told
+    assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in told
+    first, second = (read_image(archive / row["image_path"], 3, 1)[0] for row in rows[1:3])
+    np.testing.assert_array_equal(first + 1, second)
+
+
+def test_blank_patients_are_listed(archive):
+    write_dicom(archive / "anonymous.dcm", ramp((4, 5)), PatientID=" ", SeriesInstanceUID="1.5")
+    message = refused("source=dicom", f"root={archive}", *JOIN)
+    assert "PatientID is blank in 1 file(s):\n    anonymous.dcm" in message
+
+
+def test_a_series_of_two_patients_or_folders_is_refused(archive):
+    write_dicom(archive / "other.dcm", ramp((4, 5)), PatientID="D", SeriesInstanceUID="1.1")
+    message = refused("source=dicom", f"root={archive}", *JOIN)
+    assert "series 1.1 has 2 PatientIDs: A, D" in message
+    assert "series 1.1 lies in 2 folders: ., A/ct" in message
+
+
+def test_dicom_without_labels_says_how_to_give_them(archive):
+    message = refused("source=dicom", f"root={archive}")
+    assert "there is no column 'label'; give a table of labels" in message
+    assert "labels_key: say what a row of labels belongs to" in refused(
+        "source=dicom", f"root={archive}", "labels=labels.csv"
+    )
+
+
+def test_labels_by_series(archive):
+    write_table(archive / "s.csv", ("uid", "dx"), *((f"1.{i}", f"d{i}") for i in range(1, 5)))
+    rows, _ = made("source=dicom", f"root={archive}", "labels=s.csv", "label.column=dx",
+                   "labels_key={SeriesInstanceUID}", "labels_column=uid",
+                   "where.Modality=CT")  # fmt: skip
+    assert [row["label"] for row in rows] == ["d1", "d2", "d3"]
+
+
+# --- tables
+
+
+@pytest.fixture
+def table(tmp_path):
+    root = tmp_path / "set"
+    for i in range(4):
+        write_image(root / "images" / f"{i}.png", i)
+    return root
+
+
+def of_table(root, *more):
+    return ("source=table", f"root={root}", "table=t.csv", "image=images/{file}.png",
+            "patient={who}", *more)  # fmt: skip
+
+
+def test_one_hot_columns_name_the_label(table):
+    rows = [(0, "A", 1, 0), (1, "A", "0.0", "1.0"), (2, "B", 0, 1), (3, "C", 1, "")]
+    write_table(table / "t.csv", ("file", "who", "mel", "nv"), *rows)
+    found, _ = made(*of_table(table, "label.one_hot=[mel,nv]"))
+    assert [row["label"] for row in found] == ["mel", "nv", "nv", "mel"]
+    write_table(table / "t.csv", ("file", "who", "mel", "nv"), (0, "A", 1, 1))
+    assert "exactly one column must be 1, got ['mel', 'nv']" in refused(
+        *of_table(table, "label.one_hot=[mel,nv]", "overwrite=true")
+    )
+    write_table(table / "t.csv", ("file", "who", "mel", "nv"), (0, "A", 0.4, 0.6))
+    assert "cells must be 0 or 1" in refused(*of_table(table, "label.one_hot=[mel,nv]"))
+
+
+def test_a_finding_among_several(table):
+    rows = [(0, "A", "Edema|Mass"), (1, "A", "Massive"), (2, "B", "None"), (3, "C", "Mass")]
+    write_table(table / "t.csv", ("file", "who", "found"), *rows)
+    mass = ("label.column=found", "label.contains=Mass")
+    found, told = made(*of_table(table, *mass))
+    assert [row["label"] for row in found] == ["Mass", "no_Mass", "no_Mass", "Mass"]
+    assert "'manifest.classes=[no_Mass,Mass]'" in told
+    misspelt = ("label.column=found", "label.contains=mass")
+    message = refused(*of_table(table, *misspelt))
+    assert "no row has 'mass'; found are ['Edema', 'Mass', 'Massive', 'None']" in message
+
+
+def test_values_rename_and_leave_out(table):
+    rows = [(0, "A", "-1.0"), (1, "A", 1), (2, "B", 0), (3, "C", "")]
+    write_table(table / "t.csv", ("file", "who", "label"), *rows)
+    values = "label.values={1:yes,0:no,-1.0:null}"
+    assert "label '' is not in label.values; it names '1', '0', '-1.0'" in refused(
+        *of_table(table, values)
+    )
+    assert "1 problem(s)" in refused(*of_table(table))  # a blank label without a rule
+    write_table(table / "t.csv", ("file", "who", "label"), *rows[:3])
+    found, told = made(*of_table(table, values))
+    assert [row["label"] for row in found] == ["yes", "no"]
+    assert "1 row(s) left out: label.values says null" in told
+
+
+def test_missing_and_contradicting_images_are_told(table):
+    write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (9, "A", 1))
+    assert "images/9.png: no such image below" in refused(*of_table(table))
+    write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (0, "A", 0))
+    assert "two rows that differ in label: '1' and '0'" in refused(*of_table(table))
+    write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (0, "A", 1))
+    assert "1 row(s) repeat an image with the same values" in made(*of_table(table))[1]
+
+
+def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
+    write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (1, "A", 0))
+    found, _ = made(*of_table(table, "image=**/{file}.png", "columns.copy={file}"))
+    assert [row["image_path"] for row in found] == ["images/0.png", "images/1.png"]
+    assert found[1]["copy"] == "1"
+    write_image(table / "more" / "1.png")
+    message = refused(*of_table(table, "image=**/{file}.png"))
+    assert "'1.png' lies in several folders: images/1.png, more/1.png" in message
+
+
+@pytest.mark.parametrize(("argument", "message"), [
+    ("patient={whom}", "there is no column 'whom'; the columns are 'file', 'who', 'label'"),
+    ("image={path}", "there is no column 'path'"),
+    ("table=none.csv", "none.csv: no such file"),
+    ("columns.sex={Sex}", "columns.sex='{Sex}': there is no column 'Sex'"),
+    ("where.label=7", "leaves no row; it has e.g. ['1']"),
+    ("where.label=(", "is no regex"),
+    ("parts.file=x{n}", "parts.file: 1 of 1 cells do not fit 'x{n}', e.g. '0'"),
+    ("label.column=dx", "there is no column 'dx'"),
+    ("patient=null", "an id of an image, a lesion or a slide is no patient"),
+])  # fmt: skip
+def test_a_wrong_setting_is_told(table, argument, message):
+    write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1))
+    assert message in refused(*of_table(table, argument))
+
+
+# --- the command
+
+
+def command(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.make_manifest", *arguments],
+        cwd=folder, env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+def test_the_command_takes_patterns_as_a_person_types_them(tree):
+    done = command(tree.parents[0], "source=tree", f"root={tree}", f"pattern={IDC}")
+    assert done.returncode == 0, done.stderr
+    assert "16 images of 4 patients" in done.stdout
+    assert done.stderr == ""
+
+
+def test_the_command_helps_with_a_misspelt_setting(tree):
+    done = command(tree, "source=tree", f"root={tree}", "patern=x")
+    assert done.returncode == 1
+    assert done.stderr == "error: patern: unknown setting; did you mean 'pattern'?\n"
+    done = command(tree, "recipe=nih")
+    assert "no recipe 'nih'; did you mean 'nih_chestxray14'?" in done.stderr
+
+
+def test_the_command_tells_all_that_is_missing_at_once(tree):
+    done = command(tree)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "source: say what" in done.stderr
+    assert "root: say which folder" in done.stderr
+    assert "Traceback" not in done.stderr
