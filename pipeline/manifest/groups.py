@@ -1,6 +1,5 @@
 """Leakage groups: the rows that must stay on one side of every split."""
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.manifest.files import file_digest
+from pipeline.manifest.files import file_digest, file_size
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.grouping import Grouping
 from pipeline.manifest.manifest import Manifest, ManifestError
@@ -130,7 +129,7 @@ def _identical_files(manifest: Manifest) -> NDArray[np.object_]:
     """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only."""
     by_size: dict[int, list[int]] = defaultdict(list)
     for row, path in enumerate(manifest.image_files):
-        by_size[os.stat(path).st_size].append(row)  # noqa: PTH116 (see files.file_stamp)
+        by_size[file_size(path)].append(row)
     digests = np.full(len(manifest), None, dtype=object)
     for twins in by_size.values():
         if len(twins) > 1:
