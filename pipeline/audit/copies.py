@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from pipeline.audit.likeness import (
+    INVERSE,
     ORIENTATIONS,
     best_orientation,
     coefficients,
@@ -49,12 +50,8 @@ class Copies:
 
     pairs: tuple[Copy, ...] = ()
     """Sorted; an image with many equal ones is linked with the first of each patient only."""
-    num_flat: int = 0
-    """Images without any contrast, which are copies of everything and nothing."""
-
-    def links(self, exact: bool) -> list[tuple[int, int]]:
-        """Pairs of rows, for `join_groups`."""
-        return [(pair.one, pair.other) for pair in self.pairs if pair.exact == exact]
+    flat: tuple[int, ...] = ()
+    """Rows of images without any contrast, which are copies of everything and nothing."""
 
 
 def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[str]) -> Copies:
@@ -73,7 +70,9 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
     # An image with equal ones is looked for once: whoever is near it is near them all.
     first = shown[np.sort(np.unique(pixels[shown], return_index=True)[1])]
     found += _near(first, pictures, owner)
-    return Copies(tuple(sorted(found, key=lambda c: (c.one, c.other))), int(flat.sum()))
+    return Copies(
+        tuple(sorted(found, key=lambda c: (c.one, c.other))), tuple(np.flatnonzero(flat).tolist())
+    )
 
 
 def _equal(pixels: Rows, owner: Rows) -> list[tuple[int, int]]:
@@ -114,7 +113,7 @@ def _neighbours(points: NDArray[np.float32], owner: Rows) -> Rows:
     pairs = [np.empty((0, 2), dtype=np.int64)]
     for number in _NUM_NEIGHBOURS:
         number = min(number + 1, len(points))  # the nearest is the point itself
-        _, near = tree.query(points[asked], number, distance_upper_bound=_RADIUS)
+        _, near = tree.query(points[asked], number, distance_upper_bound=_RADIUS, workers=-1)
         near = near.reshape(len(asked), number)
         there = near < len(points)
         foreign = there & (owner[np.where(there, near, 0)] != owner[asked][:, None])
@@ -143,7 +142,7 @@ def _confirmed(one: Rows, other: Rows, order: Rows, way: Rows, pictures: Picture
             )
             likeness += correlation(pictures[one[part], p], copies) / pictures.shape[1]
         for i in np.flatnonzero(likeness >= LEAST_CORRELATION).tolist():
-            turns = {ORIENTATIONS[g] for g in way[start + i]} - {""}
+            turns = {ORIENTATIONS[INVERSE[g]] for g in way[start + i]} - {""}
             words = next(iter(turns)) if len(turns) == 1 else "turned" if turns else ""
             pair = int(one[start + i]), int(other[start + i])
             found.append(Copy(*pair, False, round(float(likeness[i]), 4), words))
