@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import demo
-from pipeline.check import check_plan
 from pipeline.command import load_config
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
+from pipeline.prepared import check_plan
 from pipeline.splits import load_plan, plan_folds, save_plan
 
 Cohort = Callable[..., ManifestConfig]

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from planted import CHANGES, texture
 
 from pipeline.audit import copies as search
 from pipeline.audit.copies import Copies, find_copies
@@ -20,7 +21,6 @@ from pipeline.audit.likeness import (
     oriented,
 )
 from pipeline.images.facts import pixel_digest, thumbnails
-from files.planted import CHANGES, texture
 
 DATA = os.environ.get("PATIENTFOLD_DATA")
 LOSSLESS = ("exact", "flipped left to right", "flipped top to bottom", "transposed",
@@ -121,7 +121,8 @@ def test_a_copy_hidden_among_a_patients_own_images_is_found(
 def volume(seed: int) -> NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     a, b, c = (texture(generator, 40).astype(np.float32) for _ in range(3))
-    return (a[:, :, None] + b[None] + c[:, None, :] + a[:36:, :36].mean())[None, :36, :32, :40]
+    found: NDArray[np.float32] = a[:, :, None] + b[None] + c[:, None, :]
+    return found[None, :36, :32]
 
 
 VOLUME_CHANGES = {

@@ -52,4 +52,5 @@ def texture(generator: np.random.Generator, size: int = 96) -> NDArray[np.uint8]
     noise = np.fft.rfft2(generator.normal(size=(size, size)))
     smooth = np.fft.irfft2(noise / (waves + 2e-4) ** 0.7, (size, size))
     low, high = smooth.min(), smooth.max()
-    return ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = ((smooth - low) / (high - low) * 255).astype(np.uint8)
+    return picture
