@@ -47,6 +47,8 @@ def check(cfg: DictConfig) -> None:
     """
     config, console = to_config(cfg), Console()
     report, stopped = examine(config, console)
+    if stopped is not None and not Path(config.manifest.path).is_file():
+        raise stopped  # a slip of the pen needs no report
     print_report(report, console)
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
@@ -129,7 +131,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.manifest is not None:
         say(describe_manifest(report.manifest), console)
     for finding in sorted_findings(report.findings):
-        if finding.severity != "error":
+        unmeasured = finding.rule == "shortcut" and finding.severity == "note"  # told below
+        if finding.severity != "error" and not unmeasured:
             style = COLOURS[finding.severity]
             text = f"{finding.severity}: {finding}"
             console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
