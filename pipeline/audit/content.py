@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
-from pipeline.audit.copies import SEARCH_VERSION, Copies, Copy, find_copies
+from pipeline.audit.copies import LEAST_CORRELATION, SEARCH_VERSION, Copies, Copy, find_copies
 from pipeline.audit.copy_findings import contradictions, copy_findings
 from pipeline.audit.formats import format_findings
 from pipeline.config import UserError, fingerprint
@@ -58,7 +58,8 @@ def audit_content(
 def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
     """The copies among these images; kept in the cache folder, for the next command."""
     patients = manifest.table["patient_id"].tolist()
-    path = images.path / f"copies-{fingerprint([SEARCH_VERSION, patients])[:32]}.json"
+    key = fingerprint([SEARCH_VERSION, LEAST_CORRELATION, patients])
+    path = images.path / f"copies-{key[:32]}.json"
     try:
         saved = json.loads(path.read_text())
         return Copies(tuple(Copy(**pair) for pair in saved["pairs"]), tuple(saved["flat"]))

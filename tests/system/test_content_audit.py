@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def plant(folder: Path, source: str, target: str, change: str) -> None:
     remark.add_text("copied to", target)
     with Image.open(folder / source) as image:
         changed = CHANGES[change](image.convert("L"), np.random.default_rng(0))
-    named = {"pnginfo": remark} if target.endswith("png") else {}
+    named: dict[str, Any] = {"pnginfo": remark} if target.endswith("png") else {}
     changed.resize((64, 64)).save(folder / target, **named)
 
 
@@ -214,6 +215,26 @@ def test_the_copies_are_looked_for_once(folder: Path, monkeypatch: pytest.Monkey
         with pytest.raises(ZeroDivisionError):
             known_copies(manifest, images)
     assert known_copies(manifest, images) == first
+
+
+# --- folds made elsewhere
+
+
+def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.png", "exact")
+    config = config_of(folder, overrides=["audit.part_column=where", "manifest.columns.part=where"])
+    path = folder / "manifest.csv"
+    first, *rows = path.read_text().splitlines()
+    parts = [row + (",train" if row < "P04" else ",test") for row in rows]
+    path.write_text("\n".join([f"{first},where", *parts]) + "\n")
+    report, stopped = examine(config, quiet())
+    assert stopped is None
+    assert "'P00_0.png' (line 2, train) = 'P04_9.png' (line 12, test)" in (
+        found(report)["shared_images"].message
+    )
+    assert {f.rule for f in report.findings if f.severity == "error"} == {"shared_images"}
+    assert report.split is not None
+    assert report.split.source == "column 'where'"
 
 
 # --- the report
