@@ -52,7 +52,7 @@ def mixed_classes(draw: int, num_patients: int) -> Quantities:
 
 
 def like_ham(draw: int, num_patients: int = 1500) -> Quantities:
-    """HAM10000's seven classes in the shares that its 7,470 lesions have, one to six images each."""
+    """HAM10000's seven classes in the shares of its 7,470 lesions, one to six images each."""
     generator = np.random.default_rng(draw)
     lesions = np.array([5403, 727, 614, 327, 228, 98, 73])  # nv bkl mel bcc akiec vasc df
     shares = lesions / lesions.sum()
@@ -223,7 +223,7 @@ def _print_optima(num_cohorts: int) -> None:
 
 
 def _print_growth(num_draws: int) -> None:
-    """100 patients are dealt and frozen, 30 come: nobody moves, and J of scikit-learn's new deal."""
+    """100 patients are dealt and frozen, 30 come, nobody moves; and J of dealing all anew."""
     shares = np.full(NUM_BLOCKS, 1 / NUM_BLOCKS)
     print(f"\n100 patients grow to 130, {num_draws} draws: J ours frozen, ours anew, SGKF anew")
     for prevalence, tail in ((0.3, 1.0), (0.3, 1.3), (0.1, 1.5)):
@@ -289,7 +289,7 @@ def whole_plan(num_patients: int, images_each: int) -> str:
     manifest = Manifest(Path("m.csv"), Path(), ("a", "b", "c", "d"), table)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     began = time.perf_counter()
-    plan = plan_folds(manifest, SplitConfig(stratify=("label", "site")))
+    plan = plan_folds(manifest, SplitConfig(stratify=("site",)))
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     return (
