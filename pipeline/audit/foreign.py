@@ -78,6 +78,8 @@ class _Audit:
         for group in self.split.apart:
             where = f"fold {group.name}" if group.name else self.split.source
             used = np.logical_or.reduce(list(group.parts.values()))
+            if self.split.set_aside is not None:
+                used = used | self.split.set_aside
             absent = table[~used[table.index]]
             gone = ~np.isin(self.patient[absent.index], self.patient[used])
             patients = absent[gone].sort_values("line").drop_duplicates("patient_id")
@@ -149,6 +151,8 @@ class _Audit:
             tested = fold.parts.get("test", fold.parts.get("val"))
             if tested is not None:
                 times[np.unique(self.patient[tested])] += 1
+        if self.split.set_aside is not None:
+            times[np.unique(self.patient[self.split.set_aside])] += 1
         for rule, who, what in (
             ("tested_several_times", np.flatnonzero(times > 1), "tested in several folds"),
             ("never_tested", np.flatnonzero(times == 0), "tested in no fold"),

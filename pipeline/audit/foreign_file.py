@@ -170,8 +170,10 @@ def _our_plan(
     source: str, matcher: NameMatcher, names: list[str], cells: Mapping[str, list[str]]
 ) -> ForeignSplit:
     """A plan.csv: in the folds it names a patient is tested, in val_fold it validates."""
-    everyone = matcher.rows(n for n, f in zip(names, cells["fold"], strict=True)
-                            if f not in ("locked", "purged"))  # fmt: skip
+    aside = matcher.rows(
+        n for n, f in zip(names, cells["fold"], strict=True) if f in ("locked", "purged")
+    )
+    everyone = matcher.rows(names) & ~aside
     of_fold: dict[str, dict[str, list[str]]] = {}
     for column, part in (("fold", "test"), ("val_fold", "val")):
         for who, cell in zip(names, cells[column], strict=True):
@@ -182,7 +184,7 @@ def _our_plan(
     for fold in sorted(of_fold, key=int):
         test, val = matcher.rows(of_fold[fold]["test"]), matcher.rows(of_fold[fold]["val"])
         folds.append(Round(fold, {"train": everyone & ~test & ~val, "val": val, "test": test}))
-    return ForeignSplit(source, tuple(folds), tuple(folds), matcher.unknown)
+    return ForeignSplit(source, tuple(folds), tuple(folds), matcher.unknown, aside)
 
 
 def _long_form(

@@ -44,6 +44,8 @@ class ForeignSplit:
     """What must share nobody; differs from `folds` for a k-fold, whose blocks are meant."""
     unknown: tuple[str, ...] = ()
     """Names in the file that the manifest does not have."""
+    set_aside: Rows | None = None
+    """Rows that are in no part on purpose: locked away or purged by a plan of ours."""
 
 
 @dataclass(frozen=True, slots=True)

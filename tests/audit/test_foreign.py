@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,28 @@ def test_a_plan_of_ours_is_clean_and_one_that_was_changed_is_not(tmp_path: Path)
     lost = [finding.message for finding in findings if finding.rule == "lost_patients"]
     assert len(lost) == 3
     assert lost[0] == "1 patient of the manifest in no part of fold 0: 'P0' (line 2)"
+
+
+def test_locked_patients_of_our_plan_are_not_lost_nor_trained_on(tmp_path: Path) -> None:
+    rows = ["patient_id,group,fold,val_fold", "P0,P0,locked,", "P1,P1,locked,"]
+    rows += [f"P{n},P{n},{(n - 2) % 2},{(n - 1) % 2}" for n in range(2, 6)]
+    (tmp_path / "plan.csv").write_text("\n".join(rows))
+    config = AuditConfig(part_file=str(tmp_path / "plan.csv"))
+    findings, split = audit_parts(manifest_of(), config)
+    assert {finding.rule for finding in findings} == {"empty_parts", "missing_classes"}
+    assert [part.num_patients for part in split.parts] == [0, 2, 2, 0, 2, 2]
+
+
+def test_a_file_name_of_two_images_means_neither(tmp_path: Path) -> None:
+    manifest = manifest_of()
+    paths = [f"{'ab'[i % 2]}/{'same' if i < 2 else i}.png" for i in range(12)]
+    manifest = replace(manifest, table=manifest.table.assign(image_path=paths))
+    lines = [f"{path.split('/')[1]},{'train' if i < 8 else 'test'}" for i, path in enumerate(paths)]
+    told = by_file(tmp_path / "a.csv", "\n".join(["file,part", *lines]), manifest)
+    assert "1 name of a.csv (matched by image file name) not in the manifest: 'same.png'" in (
+        told["unknown_names"].message
+    )
+    assert "'P0' (line 2)" in told["lost_patients"].message
 
 
 def test_nnunets_folds(tmp_path: Path) -> None:
