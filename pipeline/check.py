@@ -68,7 +68,7 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
     """
     report = Report(config.manifest.path)
     try:
-        for step in (_read, _compare, _measure, _divide):
+        for step in (_read, _rehearse, _compare, _measure, _divide):
             report = step(report, config, console)
     except UserError as error:
         told = error.findings if isinstance(error, ManifestError) else ()
@@ -80,6 +80,13 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
 def _read(report: Report, config: Config, _: Console) -> Report:
     manifest = read_manifest(config.manifest)
     return replace(report, manifest=manifest, findings=manifest.findings)
+
+
+def _rehearse(report: Report, config: Config, console: Console) -> Report:
+    """What makes a plan or a given split impossible is told before images are decoded."""
+    if config.audit.content:
+        _divide(report, config, console)
+    return report
 
 
 def _compare(report: Report, config: Config, console: Console) -> Report:

@@ -27,7 +27,8 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
         raise PlanError(
             "\n".join(
                 [
-                    f"{plan.num_folds} folds of {manifest.path} cannot be trained:",
+                    f"{plan.num_folds} fold{'s' * (plan.num_folds > 1)} of {manifest.path} "
+                    "cannot be trained:",
                     *(f"  {line}" for line in _class_by_class(fatal, manifest)),
                     f"  {_advice(fatal, manifest, plan.scheme)}",
                 ]

@@ -238,6 +238,19 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
     assert report.split.source == "column 'where'"
 
 
+@pytest.mark.parametrize(("override", "message"), [
+    ("split.num_folds=13", "split.num_folds is 13"),
+    ("audit.part_column=wehre", "audit.part_column=wehre: "),
+])  # fmt: skip
+def test_a_slip_is_told_before_an_image_is_decoded(
+    folder: Path, override: str, message: str
+) -> None:
+    report, stopped = examine(config_of(folder, overrides=[override]), quiet())
+    assert message in str(stopped)
+    assert report.images is None
+    assert not (folder / "cache").exists()
+
+
 # --- the report
 
 
