@@ -72,9 +72,16 @@ def test_every_group_of_the_design_has_options() -> None:
     }  # fmt: skip
 
 
+NEEDS = {
+    "temporal": ["manifest.columns.date=day", "split.test_from=2024-01-01"],
+    "predefined": ["manifest.columns.part=part"],
+}
+"""What only the user can know."""
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_that_ships_is_valid(group: str, option: str) -> None:
-    config = config_of(f"{group}={option}")
+    config = config_of(f"{group}={option}", *NEEDS.get(option, []))
     assert isinstance(config, Config)
     if group in ("manifest", "experiment"):
         assert config.name == option
