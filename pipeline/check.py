@@ -1,160 +1,183 @@
 """`python -m pipeline.check manifest=x`: is this manifest fit for a cross-validation, and its plan?
 
-Imports neither torch nor monai: the answer comes within seconds.
+With `audit.content=false` no image is decoded and neither torch nor monai is imported: the answer
+comes within seconds.
 """
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import DictConfig
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit.foreign import audit_parts
+from pipeline.audit.foreign_split import Split
+from pipeline.audit.report import Report, sorted_findings, split_of, write_report
+from pipeline.audit.sheet import copy_sheet
+from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_findings
 from pipeline.command import run_command
-from pipeline.config import Config, SplitConfig, to_config
-from pipeline.evaluation import per_patient
-from pipeline.manifest import Manifest, read_manifest
-from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
-from pipeline.splits.describe import describe_plan, promise
-from pipeline.splits.quality import count_parts, worst_deviation
-from pipeline.training.imbalance import check_imbalance
+from pipeline.config import Config, UserError, to_config
+from pipeline.manifest import Finding, ManifestError, read_manifest
+from pipeline.manifest.csv_file import our_names
+from pipeline.manifest.files import file_size
+from pipeline.prepared import (
+    content_of,
+    decoded,
+    describe_manifest,
+    plan_and_check,
+    say,
+)
+from pipeline.processes import start_forkserver
+
+COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
+
+
+class UnfitError(UserError):
+    """What the check found forbids a cross-validation."""
 
 
 def check(cfg: DictConfig) -> None:
-    """The command: read, plan, prove, and show what every part holds."""
-    config = to_config(cfg)
-    console = Console()
-    manifest, plan = manifest_and_plan(config, console)
-    console.print(_parts_table(plan, manifest))
-    off = worst_deviation(plan, manifest)
-    console.print(
-        f"class shares of a block differ from the whole set's by at most {off['image_share']:.3f} "
-        f"(images) and {off['patient_share']:.3f} (patients)",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"no patient is in two parts; {promise(plan)}", style="green")
-
-
-def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]:
-    """Read and check everything that can be known before a pixel is decoded, and say it.
+    """The command: look at everything, print it, write the report.
 
     Raises:
-        UserError: with all that is wrong.
+        UserError: with all errors, after the report was written.
     """
+    config, console = to_config(cfg), Console()
+    report, stopped = examine(config, console)
+    if stopped is not None and not Path(config.manifest.path).is_file():
+        raise stopped  # a slip of the pen needs no report
+    print_report(report, console)
+    out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
+    page = write_report(report, out_dir, _sheet(report, config))
+    say([f"report: {page}"], console)
+    if stopped is not None:
+        raise stopped
+    if errors := [f"  {f}" for f in report.findings if f.severity == "error"]:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
+
+
+def examine(config: Config, console: Console) -> tuple[Report, UserError | None]:
+    """Lint, compare the images, measure shortcuts, plan or audit given folds.
+
+    Returns what was found, and the error that ended it early, if one did.
+    """
+    report = Report(config.manifest.path)
+    try:
+        for step in (_read, _compare, _measure, _divide):
+            report = step(report, config, console)
+    except UserError as error:
+        told = error.findings if isinstance(error, ManifestError) else ()
+        findings = told or (Finding("stopped", "error", str(error)),)
+        return replace(report, findings=(*report.findings, *findings)), error
+    return report, None
+
+
+def _read(report: Report, config: Config, _: Console) -> Report:
     manifest = read_manifest(config.manifest)
-    plan = _plan(config.split, manifest)
-    manifest = without_purged(manifest, plan)
-    warnings = [*_ignored_settings(config.split, plan), *check_plan(config, manifest, plan)]
-    console.print(_describe(manifest, plan), highlight=False, soft_wrap=True)
-    for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-    return manifest, plan
+    return replace(report, manifest=manifest, findings=manifest.findings)
 
 
-def check_plan(config: Config, manifest: Manifest, plan: Plan) -> list[str]:
-    """What a metric will be missing for; an error where no training could make sense.
-
-    Raises:
-        UserError: when a train part misses a class, or a validation part one that
-            `training.select_by` needs, or labels contradict each other.
-    """
-    _check_patient_labels(config, manifest)
-    needed: tuple[Part, ...] = ("train", "val")
-    if config.training.select_by == "val/loss":  # the only one that needs no class in val
-        needed = ("train",)
-    warnings = check_classes(plan, manifest, needed)
-    check_imbalance(config, manifest, plan.folds[0])
-    return warnings
-
-
-def _plan(config: SplitConfig, manifest: Manifest) -> Plan:
-    if config.file:
-        return load_plan(Path(config.file), manifest)
-    return plan_folds(manifest, config)
-
-
-def without_purged(manifest: Manifest, plan: Plan) -> Manifest:
-    """The manifest whose parts leave out what the plan purged."""
-    rows = manifest.table["image_path"].isin(plan.purged_images)
-    return replace(manifest, purged=frozenset(rows.index[rows].tolist()))
-
-
-def _ignored_settings(config: SplitConfig, plan: Plan) -> list[str]:
-    """What a frozen plan overrides."""
-    pairs: list[tuple[str, object, object]] = [("seed", config.seed, plan.seed)]
-    if plan.scheme == "kfold":
-        pairs.append(("num_folds", config.num_folds, plan.num_folds // plan.repeats))
-    return [
-        f"split.{name}={asked} is ignored: split.file {config.file} has {found}"
-        for name, asked, found in pairs
-        if asked != found
-    ]
-
-
-def _check_patient_labels(config: Config, manifest: Manifest) -> None:
-    """Contradictory labels of a patient are told before training, not at its end."""
-    table = manifest.table[["patient_id", "image_path", "label"]].assign(
-        fold=0, **{f"prob_{name}": 0.0 for name in manifest.classes}
+def _compare(report: Report, config: Config, console: Console) -> Report:
+    """Decode the images, or take them from the cache, and look for copies."""
+    assert report.manifest is not None
+    if not config.audit.content:
+        return report
+    start_forkserver()
+    images = decoded(config, report.manifest, console)
+    content = content_of(config, report.manifest, images)
+    return replace(
+        report,
+        manifest=content.manifest,
+        images=images,
+        copies=content.copies,
+        findings=(*report.findings, *content.findings),
     )
-    evaluation = config.evaluation
-    per_patient(table, manifest.classes, evaluation.aggregate, evaluation.patient_label)
 
 
-def _describe(manifest: Manifest, plan: Plan) -> str:
-    table = manifest.table
-    num_groups = table["group"].nunique()
-    joined = table.groupby("group")["patient_id"].nunique()
-    per_class = ", ".join(
-        f"{name} {images} images of {patients} patients"
-        for name, images, patients in zip(
-            manifest.classes,
-            manifest.num_per_class(manifest.of(manifest.patients)),
-            manifest.num_patients_per_class(manifest.of(manifest.patients)),
-            strict=True,
-        )
-    )
-    lines = [
-        f"manifest {manifest.path}: {len(manifest)} images of {len(manifest.patients)} patients",
-        f"  {per_class}",
-    ]
-    if manifest.num_left_out:
-        lines.append(f"  {manifest.num_left_out} row(s) without a label were left out")
-    if num_groups < len(manifest.patients):
-        examples = ", ".join(
-            " = ".join(sorted(table.loc[table["group"] == group, "patient_id"].unique()))
-            for group in joined.index[joined > 1][:3]
-        )
-        lines.append(
-            f"  {int((joined > 1).sum())} group(s) of patients share a study or an identical image "
-            f"file and stay together: {examples}"
-        )
-    lines += describe_plan(plan, manifest)
-    return "\n".join(lines)
+def _measure(report: Report, config: Config, _: Console) -> Report:
+    """Shortcuts: what site, file metadata and image counts say of the label."""
+    assert report.manifest is not None
+    if not config.audit.shortcuts:
+        return report
+    files = pd.DataFrame({"file_size": [file_size(path) for path in report.manifest.image_files]})
+    if report.images is not None:
+        facts = pd.DataFrame(report.images.facts)
+        files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])
+    found = find_shortcuts(patient_table(report.manifest, files), config.split.seed)
+    findings = (*report.findings, *shortcut_findings(found))
+    return replace(report, shortcuts=tuple(found), findings=findings)
 
 
-def _parts_table(plan: Plan, manifest: Manifest) -> Table:
+def _divide(report: Report, config: Config, _: Console) -> Report:
+    """Our plan; or, when there is one to audit, the split that was made elsewhere."""
+    assert report.manifest is not None
+    if config.audit.part_column or config.audit.part_file:
+        pairs = report.copies.pairs if report.copies else ()
+        links = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
+        column = our_names(config.manifest).get(config.audit.part_column or "", "")
+        findings, split = audit_parts(report.manifest, config.audit, links, column)
+        return replace(report, split=split, findings=(*report.findings, *findings))
+    manifest, plan, warnings = plan_and_check(config, report.manifest)
+    findings = [Finding("plan", "warning", warning) for warning in warnings]
+    split = split_of(plan, manifest)
+    return replace(report, manifest=manifest, split=split, findings=(*report.findings, *findings))
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Everything but the errors, which end the command as one message."""
+    if report.manifest is not None:
+        say(describe_manifest(report.manifest), console)
+    for finding in sorted_findings(report.findings):
+        unmeasured = finding.rule == "shortcut" and finding.severity == "note"  # told below
+        if finding.severity != "error" and not unmeasured:
+            style = COLOURS[finding.severity]
+            text = f"{finding.severity}: {finding}"
+            console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+    if report.shortcuts:
+        say(["the label without a look at the image (out of fold, patient level):"], console)
+        say([f"  {shortcut}" for shortcut in report.shortcuts], console)
+    if report.split is not None and report.manifest is not None:
+        say(report.split.lines, console)
+        console.print(_parts_table(report.split, report.manifest.classes))
+
+
+def _parts_table(split: Split, classes: tuple[str, ...]) -> Table:
     """Patients and images of each class in every part of every fold."""
     table = Table(title="patients / images")
     table.add_column("fold", justify="right")
     table.add_column("part")
-    table.add_column("all", justify="right")
-    for name in manifest.classes:
+    for name in ("all", *classes):
         table.add_column(name, justify="right")
-    for counts in count_parts(plan, manifest):
-        table.add_row(
-            str(counts.fold) if counts.part == "train" else "",
-            counts.part,
-            f"{counts.num_patients} / {counts.num_images}",
-            *(
-                f"{patients} / {images}"
-                for patients, images in zip(
-                    counts.patients_per_class, counts.images_per_class, strict=True
-                )
-            ),
-            end_section=counts.part == "test",
-        )
+    for fold, parts in groupby(split.parts, key=lambda part: part.fold):
+        rows = list(parts)
+        for row in rows:
+            table.add_row(
+                fold if row is rows[0] else "",
+                row.part,
+                f"{row.num_patients} / {row.num_images}",
+                *(
+                    f"{patients} / {images}"
+                    for patients, images in zip(
+                        row.patients_per_class, row.images_per_class, strict=True
+                    )
+                ),
+                end_section=row is rows[-1],
+            )
     return table
+
+
+def _sheet(report: Report, config: Config) -> Image.Image | None:
+    """A picture of the copies that were found."""
+    if report.manifest is None or report.copies is None or not report.copies.pairs:
+        return None
+    images = config.images
+    pairs = report.copies.pairs
+    return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pipeline.check import manifest_and_plan
 from pipeline.command import run_command
 from pipeline.config import Config, to_config
 from pipeline.engine.devices import device_slots
-from pipeline.engine.progress import decoding_progress
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds
-from pipeline.images.packing import pack_images
 from pipeline.leakage_cost import both_runs, leakage_cost, print_leakage_cost
+from pipeline.prepared import decoded, manifest_and_plan, with_content
 from pipeline.processes import call_in_child, start_forkserver
 from pipeline.tracking import check_tracking_uri
 
@@ -45,8 +43,8 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     manifest, plan = manifest_and_plan(config, console)
     start_forkserver()  # torch and monai take seconds: most mistakes were told by here
     slots = call_in_child(device_slots, config.engine, config.training.precision)
-    with decoding_progress(console) as progress:
-        images = pack_images(manifest, config.images, progress)
+    images = decoded(config, manifest, console)
+    manifest, plan = with_content(config, manifest, plan, images, console)
     if config.split.unit != "patient":
         return show_leak(config, both_runs(config, manifest, images), slots, sweep, console)
     return train(Run(config, manifest, plan, images), slots, sweep, console)

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from pipeline.command import run_command
 from pipeline.config import Config, UserError, to_config
-from pipeline.manifest import Manifest, read_manifest
+from pipeline.manifest import Manifest
+from pipeline.prepared import audited_manifest
 from pipeline.splits import Plan, load_plan, plan_folds, save_plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
@@ -16,7 +17,7 @@ from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
 def plan(cfg: DictConfig) -> None:
     """The command: make, grow or repair, prove, write, say what was done."""
     config, console = to_config(cfg), Console()
-    manifest = read_manifest(config.manifest)
+    manifest = audited_manifest(config, console)
     before, after, moved = _planned(config, manifest)
     path = _out(config)
     if before is None and path.exists() and load_plan(path).hash != after.hash:

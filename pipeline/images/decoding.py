@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import ImagesConfig
+from pipeline.images.facts import pixel_digest, thumbnails
+from pipeline.images.headers import bit_depth
 from pipeline.images.readers import ImageError, read_image
 from pipeline.targets import build
 
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A worker's piece of work: decode `files` into rows `start...` of the array."""
+    """A worker's piece of work: decode `files` into rows `start...` of the folder's arrays."""
 
     files: list[Path]
     start: int
-    array_path: Path
+    packed_dir: Path
     config: ImagesConfig
 
 
@@ -33,9 +35,13 @@ class Chunk:
 class Row:
     """What one decoded image adds to the table, or why it cannot be used."""
 
-    sum: list[float]
-    sum_squares: list[float]
-    original_shape: str
+    sum: tuple[float, ...] = ()
+    sum_squares: tuple[float, ...] = ()
+    original_shape: str = ""
+    """Axes of the file's pixels, e.g. "512x512"."""
+    bit_depth: int = 0
+    """Bits a stored value."""
+    pixel_digest: str = ""
     problem: str | None = None
 
 
@@ -44,31 +50,48 @@ def decode_chunk(chunk: Chunk) -> list[Row]:
     import torch
 
     torch.set_num_threads(1)
-    transforms = _transforms(chunk.config)
-    array = np.lib.format.open_memmap(chunk.array_path, mode="r+")
+    config = chunk.config
+    transforms = _transforms(config)
+    array = np.lib.format.open_memmap(chunk.packed_dir / "images.npy", mode="r+")
+    small = np.lib.format.open_memmap(chunk.packed_dir / "thumbnails.npy", mode="r+")
     rows = []
     for position, path in enumerate(chunk.files):
+        row = chunk.start + position
         try:
-            pixels, original_shape = _decode(path, chunk.config, transforms, array.shape[1:])
+            original, affine = read_image(
+                path, chunk.config.spatial_dims, chunk.config.num_channels
+            )
+            array[row] = _transformed(original, affine, chunk.config, transforms, array.shape[1:])
         except ImageError as error:
-            rows.append(Row([], [], "", str(error)))
+            rows.append(Row(problem=str(error)))
             continue
-        array[chunk.start + position] = pixels
-        stored = array[chunk.start + position].astype(np.float64).reshape(len(pixels), -1)
-        sums, squares = stored.sum(axis=1), (stored**2).sum(axis=1)
-        rows.append(Row(sums.tolist(), squares.tolist(), original_shape))
+        small[row] = thumbnails(original)
+        stored = array[row].astype(np.float64).reshape(len(array[row]), -1)
+        rows.append(
+            Row(
+                sum=tuple(stored.sum(axis=1).tolist()),
+                sum_squares=tuple((stored**2).sum(axis=1).tolist()),
+                original_shape="x".join(map(str, original.shape[1:])),
+                bit_depth=bit_depth(path),
+                pixel_digest=pixel_digest(original),
+            )
+        )
     array.flush()
+    small.flush()
     return rows
 
 
-def _decode(
-    path: Path, config: ImagesConfig, transforms: Compose, shape: tuple[int, ...] | None
-) -> tuple[NDArray[np.float32], str]:
-    """(C, ...) pixels after the transforms, and the file's own shape as text, e.g. "512x512"."""
+def _transformed(
+    array: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    config: ImagesConfig,
+    transforms: Compose,
+    shape: tuple[int, ...] | None,
+) -> NDArray[np.float32]:
+    """(C, ...) pixels after the transforms; `shape` is what they must have."""
     import torch
     from monai.data import MetaTensor
 
-    array, affine = read_image(path, config.spatial_dims, config.num_channels)
     try:
         image = transforms(
             MetaTensor(torch.from_numpy(array.copy()), affine=torch.from_numpy(affine))
@@ -96,7 +119,7 @@ def _decode(
             f"has values up to {np.abs(pixels).max():g} after the transforms, which "
             f"images.dtype={config.dtype} cannot hold; use float32"
         )
-    return pixels, "x".join(map(str, array.shape[1:]))
+    return pixels
 
 
 def _transforms(config: ImagesConfig) -> Compose:
@@ -115,7 +138,8 @@ def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | li
     problems = []
     for path in files:
         try:
-            return _decode(path, config, transforms, None)[0].shape
+            array, affine = read_image(path, config.spatial_dims, config.num_channels)
+            return _transformed(array, affine, config, transforms, None).shape
         except ImageError as error:
-            problems.append(Row([], [], "", str(error)))
+            problems.append(Row(problem=str(error)))
     return problems

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-TABLE_COLUMNS = ("original_shape", "sum", "sum_squares")
+TABLE_COLUMNS = ("pixel_digest", "original_shape", "bit_depth", "sum", "sum_squares")
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,22 @@ class PackedImages:
         return array
 
     @cached_property
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """(N, P, 64, 64) small pictures of the decoded images, see `pipeline.images.facts`."""
+        small: NDArray[np.uint8] = np.load(self.path / "thumbnails.npy", mmap_mode="r")
+        return small
+
+    @cached_property
+    def facts(self) -> list[dict[str, str]]:
+        """(N,) what was noted of each image while it was decoded, by TABLE_COLUMNS, as text."""
+        with (self.path / "table.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    @cached_property
     def _sums(self) -> NDArray[np.float64]:
         """(N, 2, C) sum and sum of squares of every image and channel."""
-        with (self.path / "table.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return np.array(
-            [[[float(v) for v in row[c].split()] for c in TABLE_COLUMNS[1:]] for row in rows]
-        )
+        rows = [(row["sum"], row["sum_squares"]) for row in self.facts]
+        return np.array([[[float(v) for v in cell.split()] for cell in row] for row in rows])
 
     @property
     def num_channels(self) -> int:

@@ -13,11 +13,12 @@ import numpy as np
 from pipeline.config import ImagesConfig, UserError, fingerprint
 from pipeline.images.decoding import Chunk, Row, decode_chunk, first_shape
 from pipeline.images.digests import file_digests
+from pipeline.images.facts import THUMBNAIL_SIZE, num_thumbnails
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
 
-READER_VERSION = 1
+READER_VERSION = 2
 CHUNK = 32
 PROBLEMS_SHOWN = 50
 
@@ -71,11 +72,11 @@ def _build(
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
-        array_path = partial_dir / "images.npy"
-        np.lib.format.open_memmap(
-            array_path, mode="w+", dtype=config.dtype, shape=(len(files), *shape)
-        )
-        rows = list(_decode_all(files, array_path, config, progress))
+        small = (num_thumbnails(config.spatial_dims), THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+        for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
+            path = partial_dir / f"{name}.npy"
+            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
+        rows = list(_decode_all(files, partial_dir, config, progress))
         _raise_problems(manifest, rows)
         _write_table(partial_dir / "table.csv", rows)
         (partial_dir / "cache.json").write_text(
@@ -107,10 +108,10 @@ def _remove_leftovers(cache_dir: Path) -> None:
 
 
 def _decode_all(
-    files: list[Path], array_path: Path, config: ImagesConfig, progress: Callable[[int, int], None]
+    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Callable[[int, int], None]
 ) -> Iterator[Row]:
     chunks = [
-        Chunk(files[start : start + CHUNK], start, array_path, config)
+        Chunk(files[start : start + CHUNK], start, packed_dir, config)
         for start in range(0, len(files), CHUNK)
     ]
     num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
@@ -140,7 +141,13 @@ def _raise_problems(manifest: Manifest, rows: list[Row]) -> None:
 def _write_table(path: Path, rows: list[Row]) -> None:
     lines = [
         ",".join(
-            [row.original_shape, " ".join(map(repr, row.sum)), " ".join(map(repr, row.sum_squares))]
+            [
+                row.pixel_digest,
+                row.original_shape,
+                str(row.bit_depth),
+                " ".join(map(repr, row.sum)),
+                " ".join(map(repr, row.sum_squares)),
+            ]
         )
         for row in rows
     ]

@@ -16,7 +16,9 @@ def packed_of(folder, array):
     flat = array.astype(np.float64).reshape(*array.shape[:2], -1)
     sums, squares = flat.sum(axis=2), (flat**2).sum(axis=2)
     lines = [
-        ",".join(["", " ".join(map(repr, one.tolist())), " ".join(map(repr, two.tolist()))])
+        ",".join(
+            ["", "", "8", " ".join(map(repr, one.tolist())), " ".join(map(repr, two.tolist()))]
+        )
         for one, two in zip(sums, squares, strict=True)
     ]
     (folder / "table.csv").write_text("\n".join([",".join(TABLE_COLUMNS), *lines]) + "\n")

@@ -356,8 +356,10 @@ def test_the_proof_of_a_whole_cache_is_written(tmp_path):
     packed, _ = pack(manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path))
     proof = json.loads((packed.path / "cache.json").read_text())
     assert proof == {"shape": [2, 1, 12, 10], "dtype": "float32"}
-    shapes = [line.split(",")[0] for line in (packed.path / "table.csv").read_text().splitlines()]
-    assert shapes == ["original_shape", "15x11", "15x11"]
+    assert [(fact["original_shape"], fact["bit_depth"]) for fact in packed.facts] == [
+        ("15x11", "8"),
+        ("15x11", "8"),
+    ]
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told(tmp_path):

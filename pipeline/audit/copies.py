@@ -1,0 +1,155 @@
+"""Find copies of an image under two patients: equal pixels, and what a search by likeness finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from pipeline.audit.likeness import (
+    INVERSE,
+    ORIENTATIONS,
+    best_orientation,
+    coefficients,
+    correlation,
+    descriptors,
+    oriented,
+)
+
+SEARCH_VERSION = 1
+"""Changes whenever the same images may give other copies."""
+LEAST_CORRELATION = 0.92
+"""Two pictures are near copies from here on: planted crops by 2 % have 0.93 or more, the nearest
+radiographs of two patients 0.89 or less; `benchmarks/duplicates.py` prints both."""
+
+_NUM_NEIGHBOURS = (8, 64)  # first for all, then for images that only have their own patient's
+_RADIUS = 0.2  # of descriptors; copies lie within 0.17, see the benchmark
+_BLOCK = 4096  # images or pairs at a time
+
+Pictures = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Two rows of the manifest, `one` < `other`, that show the same under two patients."""
+
+    one: int
+    other: int
+    exact: bool
+    """Every decoded pixel is equal; else it is a near copy."""
+    correlation: float = 1.0
+    orientation: str = ""
+    """How `other` lies, e.g. "flipped left to right"; empty when both are the same way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What the search found."""
+
+    pairs: tuple[Copy, ...] = ()
+    """Sorted; an image with many equal ones is linked with the first of each patient only."""
+    flat: tuple[int, ...] = ()
+    """Rows of images without any contrast, which are copies of everything and nothing."""
+
+
+def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[str]) -> Copies:
+    """Every image whose pixels, or whose picture in any of 8 orientations, two patients have.
+
+    `digests` (N,) of the decoded pixels, `pictures` (N, P, S, S), `patients` (N,) ids. Near copies
+    are looked for among the nearest neighbours of each image in a search tree, never among all
+    pairs: time grows a little faster than N.
+    """
+    owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].astype(np.int64)
+    flat = _in_blocks(pictures, lambda block: block.max(axis=(1, 2, 3)) == 0)
+    pixels = np.unique(np.asarray(digests, dtype=str), return_inverse=True)[1].astype(np.int64)
+    shown = np.flatnonzero(~flat)
+    exact = _equal(pixels[shown], owner[shown])
+    found = [Copy(int(shown[a]), int(shown[b]), exact=True) for a, b in exact]
+    # An image with equal ones is looked for once: whoever is near it is near them all.
+    first = shown[np.sort(np.unique(pixels[shown], return_index=True)[1])]
+    found += _near(first, pictures, owner)
+    return Copies(
+        tuple(sorted(found, key=lambda c: (c.one, c.other))), tuple(np.flatnonzero(flat).tolist())
+    )
+
+
+def _equal(pixels: Rows, owner: Rows) -> list[tuple[int, int]]:
+    """Link the first image of each patient with the first of all that have the same pixels."""
+    order = np.lexsort((np.arange(len(pixels)), owner, pixels))
+    new_pixels = np.diff(pixels[order], prepend=-1) != 0
+    new_owner = new_pixels | (np.diff(owner[order], prepend=-1) != 0)
+    links, start = [], 0
+    for position in np.flatnonzero(new_owner).tolist():
+        if new_pixels[position]:
+            start = position
+        else:
+            one, other = sorted((int(order[start]), int(order[position])))
+            links.append((one, other))
+    return links
+
+
+def _near(rows: Rows, pictures: Pictures, owner: Rows) -> list[Copy]:
+    """Near copies among `rows`, confirmed by correlation."""
+    if len(rows) < 2:
+        return []
+    coefs = _in_blocks(pictures, coefficients)
+    points = _in_blocks(coefs[rows], descriptors)
+    pairs = rows[_neighbours(points, owner[rows])]
+    found = []
+    for start in range(0, len(pairs), _BLOCK):
+        one, other = pairs[start : start + _BLOCK].T
+        order, way, distance = best_orientation(coefs[one], coefs[other])
+        close = np.flatnonzero(distance <= _RADIUS * 1.1)  # the order of P may differ a little
+        found += _confirmed(one[close], other[close], order[close], way[close], pictures)
+    return found
+
+
+def _neighbours(points: NDArray[np.float32], owner: Rows) -> Rows:
+    """(n, 2) positions of near points of different owners, each pair once, the smaller first."""
+    tree = KDTree(points)
+    asked = np.arange(len(points))
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for number in _NUM_NEIGHBOURS:
+        number = min(number + 1, len(points))  # the nearest is the point itself
+        _, near = tree.query(points[asked], number, distance_upper_bound=_RADIUS, workers=-1)
+        near = near.reshape(len(asked), number)
+        there = near < len(points)
+        foreign = there & (owner[np.where(there, near, 0)] != owner[asked][:, None])
+        pairs.append(np.stack([np.repeat(asked, number), near.ravel()], 1)[foreign.ravel()])
+        # All neighbours are the patient's own: a stranger may be the next.
+        asked = asked[there.all(axis=1) & ~foreign.any(axis=1)]
+        if not len(asked):
+            break
+    return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0).astype(np.int64)
+
+
+def _confirmed(one: Rows, other: Rows, order: Rows, way: Rows, pictures: Pictures) -> list[Copy]:
+    """Those of the pairs whose fine structure is the same; mean correlation over P pictures."""
+    found = []
+    for start in range(0, len(one), 128):  # what is compared stays in the processor's cache
+        part = slice(start, start + 128)
+        likeness = np.zeros(len(one[part]))
+        for p in range(pictures.shape[1]):
+            copies = np.stack(
+                [
+                    oriented(pictures[row, picture], turn)
+                    for row, picture, turn in zip(
+                        other[part], order[part, p], way[part, p], strict=True
+                    )
+                ]
+            )
+            likeness += correlation(pictures[one[part], p], copies) / pictures.shape[1]
+        for i in np.flatnonzero(likeness >= LEAST_CORRELATION).tolist():
+            turns = {ORIENTATIONS[INVERSE[g]] for g in way[start + i]} - {""}
+            words = next(iter(turns)) if len(turns) == 1 else "turned" if turns else ""
+            pair = int(one[start + i]), int(other[start + i])
+            found.append(Copy(*pair, False, round(float(likeness[i]), 4), words))
+    return found
+
+
+def _in_blocks(array: NDArray[np.generic], function):  # type: ignore[no-untyped-def]
+    """`function` of blocks of rows, so that a memory-mapped array is never loaded whole."""
+    blocks = [function(array[i : i + _BLOCK]) for i in range(0, max(len(array), 1), _BLOCK)]
+    return np.concatenate(blocks)

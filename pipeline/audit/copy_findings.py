@@ -1,0 +1,87 @@
+"""Copies in words."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+
+from pipeline.audit.copies import Copies, Copy
+from pipeline.manifest import Finding, Manifest
+
+SHOWN = 10
+
+
+def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Finding]:
+    """Exact copies, near copies under the policy `audit.near`, and images without contrast."""
+    if exact := [pair for pair in copies.pairs if pair.exact]:
+        yield Finding(
+            "exact_copies",
+            "warning",
+            f"{_pairs(exact)} of two patients with the same pixels, who stay together: "
+            f"{_listed(manifest, exact)}",
+        )
+    if alike := [pair for pair in copies.pairs if not pair.exact]:
+        advice = {
+            "error": "look at them, then leave rows out or choose audit.near=merge or report",
+            "merge": "such patients stay together (audit.near=merge)",
+            "report": "look at them; audit.near=merge keeps such patients together",
+        }[near]
+        yield Finding(
+            "near_copies",
+            "error" if near == "error" else "warning",
+            f"{_pairs(alike)} of two patients that are nearly the same, {advice}: "
+            f"{_listed(manifest, alike)}",
+        )
+    if copies.flat:
+        text = f"{len(copies.flat)} image(s) have no contrast at all and were not compared"
+        yield Finding("flat_images", "warning", text)
+
+
+def contradictions(
+    manifest: Manifest, digests: Sequence[str], flat: Collection[int], accept: Collection[str]
+) -> Iterator[Finding]:
+    """Images with the same pixels but different labels, also of one patient; not flat ones."""
+    labels, lines = manifest.table["label"].tolist(), manifest.table["line"].tolist()
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row in sorted(set(range(len(digests))) - set(flat)):
+        rows_of[digests[row]].append(row)
+    odd = [rows for rows in rows_of.values() if len({labels[row] for row in rows}) > 1]
+    if not odd:
+        return
+    shown = [
+        " = ".join(
+            f"line {lines[row]} {labels[row]!r}" for row in sorted(rows, key=lines.__getitem__)[:4]
+        )
+        for rows in odd[:SHOWN]
+    ]
+    text = (
+        f"{len(odd)} image(s) occur with different labels: {'; '.join(shown)}"
+        f"{_more(len(odd))}; correct the labels or leave the rows out"
+    )
+    if "copies_with_two_labels" in accept:
+        yield Finding("copies_with_two_labels", "note", f"accepted: {text}")
+    else:
+        advice = "; if it is right: manifest.accept=[copies_with_two_labels]"
+        yield Finding("copies_with_two_labels", "error", text + advice)
+
+
+def in_words(manifest: Manifest, pair: Copy) -> str:
+    """Both patients, lines and image paths, and how alike the images are."""
+    table = manifest.table
+    one, other = (
+        f"{table['patient_id'][row]!r} (line {table['line'][row]}, {table['image_path'][row]})"
+        for row in (pair.one, pair.other)
+    )
+    how = [] if pair.exact else [f"correlation {pair.correlation:.2f}"]
+    how += [pair.orientation] if pair.orientation else []
+    return f"{one} = {other}" + (f", {', '.join(how)}" if how else "")
+
+
+def _pairs(pairs: Sequence[Copy]) -> str:
+    return "1 pair of images" if len(pairs) == 1 else f"{len(pairs)} pairs of images"
+
+
+def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
+    return "; ".join(in_words(manifest, pair) for pair in pairs[:SHOWN]) + _more(len(pairs))
+
+
+def _more(number: int) -> str:
+    return f" and {number - SHOWN} more" if number > SHOWN else ""

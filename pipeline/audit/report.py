@@ -1,0 +1,142 @@
+"""The report of a check: everything that was found, as check.json and check.html."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+from pipeline.audit.copies import Copies
+from pipeline.audit.foreign_split import PartCounts, Split
+from pipeline.audit.shortcuts import ALARM, Shortcut
+from pipeline.evaluation.atomic_file import replace_file
+from pipeline.images.packed import PackedImages
+from pipeline.manifest import Finding, Manifest
+from pipeline.splits import Plan
+from pipeline.splits.describe import describe_plan, promise
+from pipeline.splits.quality import count_parts
+
+SCHEMA = 1
+SEVERITIES = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found; what it did not come to is None."""
+
+    path: str
+    """Of the manifest."""
+    findings: tuple[Finding, ...] = ()
+    manifest: Manifest | None = None
+    images: PackedImages | None = None
+    copies: Copies | None = None
+    shortcuts: tuple[Shortcut, ...] = ()
+    split: Split | None = None
+
+    @property
+    def num_errors(self) -> int:
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What check.json holds."""
+        return {
+            "schema": SCHEMA,
+            "fit": self.num_errors == 0,
+            "path": self.path,
+            "findings": [asdict(finding) for finding in sorted_findings(self.findings)],
+            "manifest": None if self.manifest is None else _manifest(self.manifest),
+            "copies": self._copies(),
+            "shortcuts": [asdict(s) | {"flagged": s.flagged} for s in self.shortcuts],
+            "split": None if self.split is None else asdict(self.split),
+        }
+
+    def _copies(self) -> dict[str, Any] | None:
+        if self.copies is None or self.manifest is None:
+            return None
+        lines = self.manifest.table["line"].tolist()
+        pairs = self.copies.pairs
+        return {
+            "num_exact": sum(pair.exact for pair in pairs),
+            "num_near": sum(not pair.exact for pair in pairs),
+            "num_flat": len(self.copies.flat),
+            "pairs": [asdict(p) | {"lines": [lines[p.one], lines[p.other]]} for p in pairs],
+        }
+
+
+def split_of(plan: Plan, manifest: Manifest) -> Split:
+    """A proved plan, for the report."""
+    parts = [
+        PartCounts(
+            str(counts.fold),
+            counts.part,
+            counts.num_patients,
+            counts.num_images,
+            tuple(counts.patients_per_class.tolist()),
+            tuple(counts.images_per_class.tolist()),
+        )
+        for counts in count_parts(plan, manifest)
+    ]
+    lines = [line.strip() for line in describe_plan(plan, manifest)]
+    lines.append(f"no patient is in two parts; {promise(plan)}")
+    return Split(f"plan {plan.hash[:12]}", tuple(lines), tuple(parts))
+
+
+def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """Errors first, then by line."""
+    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.line))
+
+
+def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None) -> Path:
+    """Write check.json, check.html and, if there are copies to show, copies.png; the page's path.
+
+    The page is one file that needs no network.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    found = report.as_dict()
+    picture = None if sheet is None else _png(sheet)
+    if picture is None:
+        (out_dir / "copies.png").unlink(missing_ok=True)  # of an older check
+    else:
+        replace_file(out_dir / "copies.png", picture)
+    replace_file(out_dir / "check.json", (json.dumps(found, indent=1) + "\n").encode())
+    template = files("pipeline.audit").joinpath("check.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+                              lstrip_blocks=True)  # fmt: skip
+    page = environment.from_string(template).render(
+        found,
+        alarm=ALARM,
+        counts={s: sum(f["severity"] == s for f in found["findings"]) for s in SEVERITIES},
+        sheet=None if picture is None else base64.b64encode(picture).decode(),
+    )
+    replace_file(out_dir / "check.html", page.encode())
+    return out_dir / "check.html"
+
+
+def _manifest(manifest: Manifest) -> dict[str, Any]:
+    everybody = manifest.of(manifest.patients)
+    images = manifest.num_per_class(everybody).tolist()
+    patients = manifest.num_patients_per_class(everybody).tolist()
+    return {
+        "hash": manifest.hash,
+        "num_images": len(manifest),
+        "num_patients": len(manifest.patients),
+        "num_left_out": manifest.num_left_out,
+        "classes": [
+            {"name": name, "num_images": n, "num_patients": p}
+            for name, n, p in zip(manifest.classes, images, patients, strict=True)
+        ],
+        "groups": asdict(manifest.grouping),
+        "grouping": manifest.grouping.describe(),
+    }
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

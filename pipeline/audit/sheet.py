@@ -1,0 +1,71 @@
+"""A picture of copies, side by side, for the eye to judge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.audit.copies import Copy
+from pipeline.images.readers import read_image
+from pipeline.manifest import Manifest
+
+MOST_PAIRS = 24
+SIDE, GAP, LINE = 200, 12, 15  # pixels
+NUM_COLUMNS = 3
+
+
+def copy_sheet(
+    manifest: Manifest, pairs: Sequence[Copy], spatial_dims: int, num_channels: int
+) -> Image.Image:
+    """The first pairs, both images at the same size, with patients, lines and how alike they are.
+
+    Near copies come first: the exact ones need no eye.
+    """
+    shown = sorted(pairs, key=lambda pair: (pair.exact, -pair.correlation))[:MOST_PAIRS]
+    columns = min(NUM_COLUMNS, len(shown))
+    rows = -(-len(shown) // columns)
+    width, height = 2 * SIDE + 2 + GAP, SIDE + 3 * LINE + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    for number, pair in enumerate(shown):
+        x, y = GAP + number % columns * width, GAP + number // columns * height
+        how = "same pixels" if pair.exact else f"near copy, correlation {pair.correlation:.2f}"
+        how += f", right one {pair.orientation}" if pair.orientation else ""
+        draw.text((x, y), how, fill="#a40000" if pair.exact else "#8a5a00", font=font)
+        for side, row in enumerate((pair.one, pair.other)):
+            left = x + side * (SIDE + 2)
+            sample = manifest.table.iloc[row]
+            words = f"{sample['patient_id']}, line {sample['line']}", str(sample["label"])
+            for i, text in enumerate(words, 1):
+                draw.text((left, y + i * LINE), _fitting(text, font), fill="black", font=font)
+            picture = _picture(manifest.image_files[row], spatial_dims, num_channels)
+            sheet.paste(picture, (left, y + 3 * LINE))
+    return sheet
+
+
+def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
+    """The image, or the middle slice of a volume, stretched to a square."""
+    array, _ = read_image(path, spatial_dims, num_channels)
+    plane = array if array.ndim == 3 else array[..., array.shape[-1] // 2]
+    grey = _eight_bits(plane)
+    mode = np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0]
+    return Image.fromarray(mode).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+
+
+def _eight_bits(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Stretch to 0..255 between the 0.5th and the 99.5th percentile."""
+    low, high = np.percentile(plane, (0.5, 99.5))
+    scaled = (plane - low) / max(high - low, 1e-6)
+    eight: NDArray[np.uint8] = (scaled.clip(0, 1) * 255).astype(np.uint8)
+    return eight
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The text, its beginning cut off where it is wider than a picture."""
+    if font.getlength(text) <= SIDE:
+        return text
+    while font.getlength(f"...{text}") > SIDE:
+        text = text[1:]
+    return f"...{text}"

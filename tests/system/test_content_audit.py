@@ -1,0 +1,289 @@
+"""Copies in the pixels reach the groups, the plan, the report and the exit code."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from planted import CHANGES, texture
+from rich.console import Console
+
+from pipeline.audit.content import AuditError, known_copies
+from pipeline.audit.copies import Copy
+from pipeline.audit.report import Report, write_report
+from pipeline.audit.sheet import copy_sheet
+from pipeline.check import UnfitError, check, examine
+from pipeline.command import load_config
+from pipeline.config import Config
+from pipeline.manifest import Finding, read_manifest
+from pipeline.prepared import audited_manifest, decoded, manifest_and_plan, with_content
+from pipeline.splits import LeakageError, load_plan, save_plan
+
+PATIENTS = [f"P{i:02d}" for i in range(12)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve patients with two textures each, the odd ones ill, as PNGs without a manifest."""
+    generator = np.random.default_rng(0)
+    for patient in PATIENTS:
+        for i in range(2):
+            Image.fromarray(texture(generator, 64)).save(tmp_path / f"{patient}_{i}.png")
+    return tmp_path
+
+
+def config_of(
+    folder: Path, labels: Mapping[str, str] | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Write the manifest of all images in `folder`; `labels` of single images."""
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["patient_id", "image_path", "label"])
+        for path in sorted([*folder.glob("*.png"), *folder.glob("*.tif")]):
+            patient = path.name[:3]
+            label = (labels or {}).get(path.name, ("well", "ill")[int(patient[1:]) % 2])
+            writer.writerow([patient, path.name, label])
+    return load_config([
+        f"manifest.path={folder}/manifest.csv", "manifest.image_root=null", "manifest.name=copies",
+        "manifest.columns.site=null", "manifest.classes=[well,ill]", "split.num_folds=3",
+        f"images.cache_dir={folder}/cache", "images.num_processes=1", "sampler=none",
+        "images.transforms=[]", "images.dtype=uint8", "manifest.largest_group=1.0",
+        f"audit.out_dir={folder}/out", *overrides,
+    ])  # fmt: skip
+
+
+def plant(folder: Path, source: str, target: str, change: str) -> None:
+    """Another file, whose bytes differ from the source's even where its pixels do not."""
+    remark = PngInfo()
+    remark.add_text("copied to", target)
+    with Image.open(folder / source) as image:
+        changed = CHANGES[change](image.convert("L"), np.random.default_rng(0))
+    named: dict[str, Any] = {"pnginfo": remark} if target.endswith("png") else {}
+    changed.resize((64, 64)).save(folder / target, **named)
+
+
+def found(report: Report) -> dict[str, Finding]:
+    return {finding.rule: finding for finding in report.findings if finding.severity != "note"}
+
+
+def quiet() -> Console:
+    return Console(quiet=True)
+
+
+def test_strangers_have_no_findings(folder: Path) -> None:
+    report, stopped = examine(config_of(folder), quiet())
+    assert stopped is None
+    assert found(report) == {}
+    assert report.copies is not None
+    assert report.copies.pairs == ()
+    assert report.manifest is not None
+    assert report.manifest.grouping.num_groups == 12
+
+
+def test_a_lossless_copy_in_another_format_joins_two_patients(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.tif", "exact")
+    report, stopped = examine(config_of(folder), quiet())
+    assert stopped is None
+    assert report.manifest is not None
+    groups = report.manifest.table.groupby("patient_id")["group"].first()
+    assert groups["P00"] == groups["P04"] == "P00"
+    assert report.manifest.grouping.num_groups == 11
+    assert "copied images 1" in report.manifest.grouping.describe()[0]
+    finding = found(report)["exact_copies"]
+    assert finding.severity == "warning"
+    assert "'P00' (line 2, P00_0.png) = 'P04' (line 12, P04_9.tif)" in finding.message
+    split = report.split
+    assert split is not None
+    assert "no patient is in two parts" in split.lines[-1]
+
+
+@pytest.mark.parametrize(("near", "severity", "num_groups"), [
+    ("report", "warning", 12), ("merge", "warning", 11), ("error", "error", 12)])  # fmt: skip
+def test_near_copies_follow_the_policy(
+    folder: Path, near: str, severity: str, num_groups: int
+) -> None:
+    plant(folder, "P00_0.png", "P04_9.png", "turned by 90 degrees")
+    config = config_of(folder, overrides=[f"audit.near={near}"])
+    report, _ = examine(config, quiet())
+    finding = found(report)["near_copies"]
+    assert finding.severity == severity
+    assert "correlation 1.00, turned by 90 degrees" in finding.message
+    assert report.manifest is not None
+    assert report.manifest.grouping.num_groups == num_groups
+    if near == "error":
+        with pytest.raises(AuditError, match=r"'P00' \(line 2, P00_0.png\) = 'P04'"):
+            audited_manifest(config, quiet())
+    else:
+        assert audited_manifest(config, quiet()).grouping.num_groups == num_groups
+
+
+def test_a_copy_with_another_label_is_an_error_unless_accepted(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P01_9.tif", "exact")
+    report, _ = examine(config_of(folder), quiet())
+    finding = found(report)["copies_with_two_labels"]
+    assert finding.severity == "error"
+    assert "1 image(s) occur with different labels: line 2 'well' = line 6 'ill'" in finding.message
+    assert "manifest.accept=[copies_with_two_labels]" in finding.message
+    accepted = ["manifest.accept=[copies_with_two_labels]"]
+    report, _ = examine(config_of(folder, overrides=accepted), quiet())
+    assert "copies_with_two_labels" not in found(report)
+
+
+def test_black_images_are_told_and_join_nobody(folder: Path) -> None:
+    for name, size in (("P00_9.png", 64), ("P01_9.tif", 64)):
+        Image.fromarray(np.zeros((size, size), np.uint8)).save(folder / name)
+    report, stopped = examine(config_of(folder), quiet())
+    assert stopped is None
+    assert "2 image(s) have no contrast" in found(report)["flat_images"].message
+    assert report.manifest is not None
+    assert report.manifest.grouping.num_groups == 12
+
+
+def test_mixed_shapes_and_bit_depths_are_told(folder: Path) -> None:
+    odd = texture(np.random.default_rng(9), 70)
+    Image.fromarray(odd).save(folder / "P03_9.png")
+    Image.fromarray(odd[:64, :64].astype(np.uint16)).save(folder / "P05_9.tif")
+    resize = "images.transforms=[{_target_: monai.transforms.Resize, spatial_size: [64, 64]}]"
+    report, _ = examine(config_of(folder, overrides=[resize]), quiet())
+    rules = found(report)
+    assert rules["mixed_shapes"].message == "25 images have shape 64x64, 1 not: line 10: 70x70"
+    assert rules["mixed_bit_depths"].message == "25 images have bit depth 8, 1 not: line 15: 16"
+
+
+def test_a_group_that_became_too_large_stops_with_an_explanation(folder: Path) -> None:
+    for patient in PATIENTS[1:]:
+        plant(folder, "P00_0.png", f"{patient}_9.png", "exact")
+    accepted = ["manifest.accept=[copies_with_two_labels]", "manifest.largest_group=0.5"]
+    config = config_of(folder, overrides=accepted)
+    report, _ = examine(config, quiet())
+    assert found(report)["largest_group"].severity == "error"
+    assert "12 of 12 patients" in found(report)["largest_group"].message
+
+
+# --- what a cross-validation and a frozen plan make of it
+
+
+def test_a_cross_validation_plans_anew_around_copies(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.tif", "exact")
+    config = config_of(folder)
+    before, plan = manifest_and_plan(config, quiet())
+    assert before.grouping.num_groups == 12
+    images = decoded(config, before, quiet())
+    manifest, plan = with_content(config, before, plan, images, quiet())
+    assert manifest.grouping.num_groups == 11
+    plan.check_covers(manifest)
+    assert all(len({"P00", "P04"} & fold.test) in (0, 2) for fold in plan.folds)
+    off = config_of(folder, overrides=["audit.content=false"])
+    unseen, untouched = with_content(off, before, plan, images, quiet())
+    assert (unseen, untouched) == (before, plan)
+
+
+def test_a_frozen_plan_that_parts_two_copies_is_refused_naming_both(folder: Path) -> None:
+    config = config_of(folder)
+    _, plan = manifest_and_plan(config, quiet())
+    save_plan(plan, folder / "plan.csv")
+    apart = next(p for p in plan.folds[1].test if int(p[1:]) % 2 == 0)
+    here = next(p for p in plan.folds[0].test if int(p[1:]) % 2 == 0)
+    plant(folder, f"{here}_0.png", f"{apart}_1.png", "exact")
+    frozen = config_of(folder, overrides=[f"split.file={folder}/plan.csv"])
+    one, other = sorted((here, apart))
+    manifest, old = manifest_and_plan(frozen, quiet())  # the files' names and bytes are in order
+    images = decoded(frozen, manifest, quiet())
+    with pytest.raises(LeakageError, match=f"patients '{one}' .* and '{other}' .* belong together"):
+        with_content(frozen, manifest, old, images, quiet())
+    assert load_plan(folder / "plan.csv").hash == plan.hash
+
+
+def test_the_copies_are_looked_for_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(folder, "P00_0.png", "P04_9.png", "10 % brighter")
+    config = config_of(folder)
+    manifest = read_manifest(config.manifest)
+    images = decoded(config, manifest, quiet())
+    first = known_copies(manifest, images)
+    assert [(pair.one, pair.other) for pair in first.pairs] == [(0, 10)]
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.audit.content.find_copies", lambda *_: 1 / 0)
+        assert known_copies(manifest, images) == first
+        (kept,) = images.path.glob("copies-*.json")
+        kept.write_text("{")
+        with pytest.raises(ZeroDivisionError):
+            known_copies(manifest, images)
+    assert known_copies(manifest, images) == first
+
+
+# --- folds made elsewhere
+
+
+def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.png", "exact")
+    config = config_of(folder, overrides=["audit.part_column=where", "manifest.columns.part=where"])
+    path = folder / "manifest.csv"
+    first, *rows = path.read_text().splitlines()
+    parts = [row + (",train" if row < "P04" else ",test") for row in rows]
+    path.write_text("\n".join([f"{first},where", *parts]) + "\n")
+    report, stopped = examine(config, quiet())
+    assert stopped is None
+    assert "'P00_0.png' (line 2, train) = 'P04_9.png' (line 12, test)" in (
+        found(report)["shared_images"].message
+    )
+    assert {f.rule for f in report.findings if f.severity == "error"} == {"shared_images"}
+    assert report.split is not None
+    assert report.split.source == "column 'where'"
+
+
+# --- the report
+
+
+def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(folder, "P00_0.png", "P04_9.tif", "exact")
+    plant(folder, "P02_0.png", "P06_9.png", "flipped left to right")
+    config = config_of(folder, overrides=["audit.near=error"])
+    monkeypatch.setattr("pipeline.check.to_config", lambda _: config)
+    with pytest.raises(UnfitError, match="1 error\n  1 pair of images of two patients"):
+        check(OmegaConf.create())
+    page = (folder / "out" / "check.html").read_text()
+    told = json.loads((folder / "out" / "check.json").read_text())
+    assert told["fit"] is False
+    assert (told["copies"]["num_exact"], told["copies"]["num_near"]) == (1, 1)
+    assert [finding["rule"] for finding in told["findings"][:2]] == ["near_copies", "exact_copies"]
+    assert told["manifest"]["num_patients"] == 12
+    assert len(told["split"]["parts"]) == 9
+    assert {shortcut["name"] for shortcut in told["shortcuts"]} == {"file metadata", "image count"}
+    for words in ("Not fit: 1 error(s)", "P02_0.png", "data:image/png;base64", "near_copies"):
+        assert words in page
+    with Image.open(folder / "out" / "copies.png") as sheet:
+        assert sheet.size[0] > 800
+    printed = capsys.readouterr().out
+    assert "report: " in printed
+    assert "warning: 1 pair of images of two patients with the same pixels" in printed
+    fine = config_of(folder)
+    monkeypatch.setattr("pipeline.check.to_config", lambda _: fine)
+    check(OmegaConf.create())
+    assert json.loads((folder / "out" / "check.json").read_text())["fit"] is True
+
+
+def test_a_name_in_the_data_cannot_write_html(tmp_path: Path) -> None:
+    evil = Finding("rule", "warning", "<script>alert(1)</script>")
+    page = write_report(Report("m.csv", (evil,)), tmp_path)
+    assert "<script>" not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+
+
+def test_the_sheet_shows_both_images_and_cuts_long_names(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.png", "exact")
+    config = config_of(folder)
+    manifest = read_manifest(config.manifest)
+    pairs = [Copy(0, 10, exact=True), Copy(1, 3, exact=False, correlation=0.95)]
+    sheet = np.asarray(copy_sheet(manifest, pairs, 2, 1))
+    assert sheet.shape == (12 + 257, 2 * 414 + 12, 3)
+    left, right = (sheet[57:257, x : x + 200] for x in (426, 628))  # the exact pair comes last
+    np.testing.assert_array_equal(left, right)
+    assert left.std() > 20
