@@ -4,14 +4,24 @@ import csv
 import io
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.audit.foreign_names import NameMatcher
-from pipeline.audit.foreign_split import PARTS, ForeignSplit, Round, Rows, listed, part_of
+from pipeline.audit.foreign_split import (
+    ALLOWED,
+    PARTS,
+    ForeignSplit,
+    Numbers,
+    Round,
+    listed,
+    meanings,
+    numbered,
+    rows_of_each,
+    split_by_value,
+)
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
 
@@ -23,10 +33,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "part": ("part", "split", "subset", "set", "partition", "phase"),
     "val_fold": ("valfold",),
 }  # fmt: skip
-_ALLOWED = (
-    "allowed are words for train, val and test (also training, validation, dev, holdout, ...) or "
-    "fold numbers (0, 1, ... or fold_1, ...), and blank for a row in no part"
-)
+Cells = Mapping[str, Sequence[str]]
+"""The columns that we know, each (M,) cells."""
 
 
 def read_part_column(manifest: Manifest, column: str, known_as: str) -> ForeignSplit:
@@ -36,15 +44,15 @@ def read_part_column(manifest: Manifest, column: str, known_as: str) -> ForeignS
         UserError: for an unknown column or unknown values.
     """
     where = f"audit.part_column={known_as}"
-    if column not in manifest.table:
-        known = [str(name) for name in manifest.table if name not in ("line", "group")]
+    known = [str(name) for name in manifest.table if name not in ("line", "group")]
+    if column not in known:
         raise UserError(
             f"{where}: {manifest.path} has no such column; its columns are "
             f"{listed(known, len(known))}."
         )
-    values = manifest.table[column]
-    rows = {str(value): (values == value).to_numpy() for value in values.unique()}
-    return _split_by_value(f"column {known_as!r}", where, rows)
+    rows = manifest.samples.index.to_numpy(np.int64)
+    codes, values = numbered(manifest.samples[column])
+    return split_by_value(f"column {known_as!r}", where, rows, codes, values)
 
 
 def read_part_file(manifest: Manifest, path: Path) -> ForeignSplit:
@@ -65,50 +73,6 @@ def read_part_file(manifest: Manifest, path: Path) -> ForeignSplit:
     return _read_csv(manifest, path.name, where, text)
 
 
-def _split_by_value(
-    source: str, where: str, rows: Mapping[str, Rows], unknown: Sequence[str] = ()
-) -> ForeignSplit:
-    """One split with parts, or a k-fold, as the values say."""
-    merged: dict[str | int, Rows] = {}
-    for value, part in _meanings(where, rows).items():
-        if part is not None:
-            merged[part] = merged[part] | rows[value] if part in merged else rows[value]
-    numbers = sorted(part for part in merged if isinstance(part, int))
-    words = [part for part in merged if isinstance(part, str)]
-    if numbers and words:
-        raise UserError(
-            f"{where}: holds both fold numbers ({listed(list(map(str, numbers)))}) and words "
-            f"({listed(words)}); use one kind."
-        )
-    if words:
-        only = (Round("", {name: merged[name] for name in PARTS if name in merged}),)
-        return ForeignSplit(source, only, only, tuple(unknown))
-    blocks = {f"fold {number}": merged[number] for number in numbers}
-    everything = np.logical_or.reduce(list(blocks.values()))
-    # A patient in two blocks would be on both sides, so train is not merely what is not tested.
-    others = {
-        n: np.logical_or.reduce([merged[m] for m in numbers if m != n] or [~everything & False])
-        for n in numbers
-    }
-    folds = tuple(Round(str(n), {"train": others[n], "test": merged[n]}) for n in numbers)
-    return ForeignSplit(source, folds, (Round("", blocks),), tuple(unknown))
-
-
-def _meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
-    meanings: dict[str, str | int | None] = {}
-    odd = []
-    for value in values:
-        try:
-            meanings[value] = part_of(value)
-        except KeyError:
-            odd.append(value)
-    if odd:
-        raise UserError(f"{where}: unknown part {listed(sorted(odd))}; {_ALLOWED}.")
-    if not any(part is not None for part in meanings.values()):
-        raise UserError(f"{where}: every row is blank; {_ALLOWED}.")
-    return meanings
-
-
 def _read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> ForeignSplit:
     try:
         entries = json.loads(text)
@@ -125,30 +89,22 @@ def _read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> Foreig
             f'{where}: needs nnU-Net\'s form, a list of {{"train": [...], "val": [...]}} with the '
             "names of cases."
         )
-    folds = [{part: [str(n) for n in entry[part]] for part in entry} for entry in entries]
-    every = [n for fold in folds for part in fold.values() for n in part]
-    matcher = NameMatcher(manifest, every)
-    matcher.check(where, every)
+    lists = [(i, part, entry[part]) for i, entry in enumerate(entries) for part in entry]
+    names = [str(case) for _, _, cases in lists for case in cases]
+    matcher = NameMatcher(manifest, names)
+    matcher.check(where, names)
+    which = np.repeat(np.arange(len(lists)), [len(cases) for _, _, cases in lists])
+    rows = _rows_of_each(matcher, matcher.codes, which, len(lists))
+    parts = {(i, part): rows[at] for at, (i, part, _) in enumerate(lists)}
     rounds = tuple(
-        Round(str(i), {part: matcher.rows(fold[part]) for part in PARTS if part in fold})
-        for i, fold in enumerate(folds)
+        Round(str(i), {part: parts[i, part] for part in PARTS if part in entry})
+        for i, entry in enumerate(entries)
     )
-    return ForeignSplit(f"{name} ({matcher.kind})", rounds, rounds, matcher.unknown)
+    return ForeignSplit(f"{name} ({matcher.kind})", rounds, unknown=matcher.unknown)
 
 
 def _read_csv(manifest: Manifest, name: str, where: str, text: str) -> ForeignSplit:
-    separator = max(",;\t|", key=text.split("\n", 1)[0].count)
-    header, *records = list(csv.reader(io.StringIO(text), delimiter=separator)) or [[]]
-    column = _find_columns(where, header)
-    for number, record in enumerate(records, 2):
-        if record and len(record) != len(header):
-            raise UserError(
-                f"{where}: record {number} has {len(record)} cells, the header {len(header)}."
-            )
-    records = [record for record in records if record]
-    if not records:
-        raise UserError(f"{where}: has no rows below its header.")
-    cells = {what: [record[i].strip() for record in records] for what, i in column.items()}
+    cells = _read_cells(where, text)
     keys = [what for what in ("image", "patient") if what in cells]
     matchers = {key: NameMatcher(manifest, cells[key]) for key in keys}
     key = max(keys, key=lambda key: matchers[key].num_known)
@@ -156,53 +112,114 @@ def _read_csv(manifest: Manifest, name: str, where: str, text: str) -> ForeignSp
     matcher.check(where, names)
     source = f"{name} ({matcher.kind})"
     if "val_fold" in cells and "fold" in cells:
-        return _our_plan(source, matcher, names, cells)
+        return _our_plan(where, source, matcher, cells)
     if "fold" in cells and "part" in cells:
-        return _long_form(where, source, matcher, names, cells)
-    grouped: dict[str, list[str]] = defaultdict(list)
-    for who, value in zip(names, cells.get("part") or cells["fold"], strict=True):
-        grouped[value].append(who)
-    rows = {value: matcher.rows(members) for value, members in grouped.items()}
-    return _split_by_value(source, where, rows, matcher.unknown)
+        return _long_form(where, source, matcher, cells)
+    codes, values = numbered(cells["part" if "part" in cells else "fold"])
+    rows, index = matcher.rows(matcher.codes)
+    return split_by_value(source, where, rows, codes[index], values, matcher.unknown)
 
 
-def _our_plan(
-    source: str, matcher: NameMatcher, names: list[str], cells: Mapping[str, list[str]]
-) -> ForeignSplit:
+def _read_cells(where: str, text: str) -> Cells:
+    """The columns that we know, without the space around a cell."""
+    separator = max(",;\t|", key=text.split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for record in reader:
+            if record or not records:
+                records.append(record)
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{where}: line {reader.line_num}: badly quoted ({error}).") from None
+    header = records[0] if records else []
+    column = _find_columns(where, header)
+    ragged = [i for i, record in enumerate(records) if len(record) != len(header)]
+    if ragged:
+        more = f"; so have {len(ragged) - 1:,} more lines" if len(ragged) > 1 else ""
+        raise UserError(
+            f"{where}: line {lines[ragged[0]]} has {len(records[ragged[0]])} cells, the header "
+            f"has {len(header)}{more}."
+        )
+    if len(records) < 2:
+        raise UserError(f"{where}: has no rows below its header.")
+    return {what: [record[i].strip() for record in records[1:]] for what, i in column.items()}
+
+
+def _our_plan(where: str, source: str, matcher: NameMatcher, cells: Cells) -> ForeignSplit:
     """A plan.csv: in the folds it names a patient is tested, in val_fold it validates."""
-    everyone = matcher.rows(n for n, f in zip(names, cells["fold"], strict=True)
-                            if f not in ("locked", "purged"))  # fmt: skip
-    of_fold: dict[str, dict[str, list[str]]] = {}
-    for column, part in (("fold", "test"), ("val_fold", "val")):
-        for who, cell in zip(names, cells[column], strict=True):
-            for fold in cell.split():
-                if fold.isdecimal():
-                    of_fold.setdefault(fold, {"test": [], "val": []})[part].append(who)
-    folds = []
-    for fold in sorted(of_fold, key=int):
-        test, val = matcher.rows(of_fold[fold]["test"]), matcher.rows(of_fold[fold]["val"])
-        folds.append(Round(fold, {"train": everyone & ~test & ~val, "val": val, "test": test}))
-    return ForeignSplit(source, tuple(folds), tuple(folds), matcher.unknown)
+    out = {state: np.array([cell == state for cell in cells["fold"]])
+           for state in ("locked", "purged")}  # fmt: skip
+    out_of_folds = out["locked"] | out["purged"]
+    records, numbers, parts = [], [], []
+    for column, part in (("fold", 0), ("val_fold", 1)):
+        for record, cell in enumerate(cells[column]):
+            for word in () if column == "fold" and out_of_folds[record] else cell.split():
+                if not word.isdecimal():
+                    raise UserError(f"{where}: {column} must hold fold numbers, got {cell!r}.")
+                records.append(record)
+                numbers.append(int(word))
+                parts.append(part)
+    if not records:
+        raise UserError(f"{where}: every row is blank; allowed are fold numbers (0, 1, ...).")
+    found, fold = np.unique(np.array(numbers, np.int64), return_inverse=True)
+    which = matcher.codes[np.array(records, np.int64)]
+    rows = _rows_of_each(matcher, which, 2 * fold + np.array(parts), 2 * len(found))
+    states = [_rows(matcher, where) for where in (~out_of_folds, out["locked"], out["purged"])]
+    everyone, locked, purged = states
+    rounds = []
+    for i, number in enumerate(found):
+        test, val = rows[2 * i], rows[2 * i + 1]
+        train = np.setdiff1d(everyone, np.concatenate([test, val]), assume_unique=True)
+        named = {"train": train, "val": val, "test": test}
+        rounds.append(Round(str(number), named | ({"locked": locked} if len(locked) else {})))
+    return ForeignSplit(source, tuple(rounds), aside=purged, unknown=matcher.unknown)
 
 
-def _long_form(
-    where: str, source: str, matcher: NameMatcher, names: list[str], cells: Mapping[str, list[str]]
-) -> ForeignSplit:
+def _long_form(where: str, source: str, matcher: NameMatcher, cells: Cells) -> ForeignSplit:
     """One line for each fold and patient, with the part it has there."""
-    meaning = _meanings(where, cells["part"])
-    grouped: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for who, fold, value in zip(names, cells["fold"], cells["part"], strict=True):
-        part = meaning[value]
-        if isinstance(part, int):
-            raise UserError(f"{where}: unknown part {value!r}; beside a fold column {_ALLOWED}.")
-        if part:
-            grouped[fold][part].append(who)
-    folds = tuple(
-        Round(fold, {part: matcher.rows(grouped[fold][part]) for part in PARTS
-                     if part in grouped[fold]})
-        for fold in sorted(grouped, key=lambda f: (len(f), f))
-    )  # fmt: skip
-    return ForeignSplit(source, folds, folds, matcher.unknown)
+    meaning = meanings(where, dict.fromkeys(cells["part"]))
+    if odd := [value for value, part in meaning.items() if isinstance(part, int)]:
+        raise UserError(
+            f"{where}: unknown part {listed(sorted(odd))}; beside a fold column {ALLOWED}."
+        )
+    order = {part: i for i, part in enumerate(PARTS)}
+    part = np.array([order.get(str(meaning[value]), -1) for value in cells["part"]])
+    names = [re.sub(r"^fold[\s_-]*", "", cell, flags=re.IGNORECASE) for cell in cells["fold"]]
+    fold, folds = numbered(names)
+    if "" in folds:
+        raise UserError(f"{where}: fold is blank for {names.count(''):,} of {len(names):,} rows.")
+    if (
+        len(folds) > 1
+        and len(np.unique(matcher.codes * len(folds) + fold)) == matcher.codes.max() + 1
+    ):
+        raise UserError(
+            f"{where}: has a fold and a part column but names nobody in two folds, so it is no "
+            "list of each fold's parts; keep only the column to be audited."
+        )
+    used = part >= 0
+    rows = _rows_of_each(
+        matcher, matcher.codes[used], (len(PARTS) * fold + part)[used], len(PARTS) * len(folds)
+    )
+    present = set(np.unique((len(PARTS) * fold + part)[used]).tolist())
+    rounds = [
+        Round(name, {p: rows[len(PARTS) * f + i] for p, i in order.items()
+                     if len(PARTS) * f + i in present})
+        for f, name in sorted(enumerate(folds), key=lambda pair: (len(pair[1]), pair[1]))
+    ]  # fmt: skip
+    return ForeignSplit(source, tuple(rounds), unknown=matcher.unknown)
+
+
+def _rows(matcher: NameMatcher, chosen: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Numbers:
+    """Rows of the names of the records that are chosen."""
+    return np.unique(matcher.rows(matcher.codes[chosen])[0])
+
+
+def _rows_of_each(matcher: NameMatcher, which: Numbers, codes: Numbers, num: int) -> list[Numbers]:
+    """For each code the rows of the names that have it."""
+    rows, index = matcher.rows(which)
+    return rows_of_each(rows, codes[index], num)
 
 
 def _find_columns(where: str, header: Sequence[str]) -> dict[str, int]:
@@ -217,6 +234,6 @@ def _find_columns(where: str, header: Sequence[str]) -> dict[str, int]:
     if not found.keys() & {"image", "patient"} or not found.keys() & {"fold", "part"}:
         raise UserError(
             f"{where}: needs a column patient_id or image_path, and a column fold or part (or "
-            f"split); its columns are {listed(list(header), len(header)) or 'none'}."
+            f"split); its columns are {listed(header, len(header)) or 'none'}."
         )
     return found
