@@ -146,7 +146,7 @@ class _Audit:
             yield Finding("fold_numbers", "warning", text)
 
     def missing_classes(self, parts: Sequence[PartCounts]) -> Iterator[Finding]:
-        """Told once for all folds: an error in train, which then cannot learn it, else a warning."""
+        """Told once for all folds: an error in train, which cannot learn it, else a warning."""
         folds: dict[tuple[str, str], list[str]] = defaultdict(list)
         for part in parts:
             for name, num in zip(self.manifest.classes, part.images_per_class, strict=True):

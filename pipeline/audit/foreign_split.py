@@ -158,7 +158,7 @@ def split_by_value(
             f"({listed(words)}); use one kind."
         )
     place = {part: i for i, part in enumerate(numbers or words)}
-    part_codes = np.array([place.get(meaning[v], -1) for v in values], np.int64)[codes]  # type: ignore[arg-type]
+    part_codes = np.array([place.get(meaning[v], -1) for v in values], np.int64)[codes]
     used = part_codes >= 0
     parts = rows_of_each(rows[used], part_codes[used], len(place))
     if numbers:
