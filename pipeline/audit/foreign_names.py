@@ -1,7 +1,7 @@
 """Which rows of the manifest the names in somebody's split file mean."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,10 @@ from pipeline.audit.foreign_split import Numbers, listed, numbered
 from pipeline.config import UserError
 from pipeline.manifest import Manifest, canonical_id
 
-Spelling = Callable[[str], str]
+Spellings = list[str]
+_SUFFIX = re.compile(r"\.(nii\.gz|[A-Za-z]\w{1,4})$")
+"""Starts with a letter, unlike the last number of a DICOM UID."""
+_CHANNEL = re.compile(r"_\d{4}$")
 
 
 class NameMatcher:
@@ -25,8 +28,9 @@ class NameMatcher:
         self.codes, unique = numbered(names)
         """(M,) number of each name given."""
         self.num_known = -1
-        for kind, rows_say, names_say in _ways(manifest):
-            owner = _owners(manifest, rows_say, [names_say(name) for name in unique])
+        patient = numbered(manifest.table["patient_id"])[0]
+        for kind, rows_say, names_say in _ways(manifest, unique):
+            owner = _owners(patient, rows_say, names_say)
             known = np.unique(owner[owner >= 0])
             if len(known) > self.num_known:
                 self.kind, self.num_known, self._owner = kind, len(known), owner
@@ -61,32 +65,34 @@ class NameMatcher:
             )
 
 
-def _ways(manifest: Manifest) -> "Iterator[tuple[str, pd.Index[str], Spelling]]":
-    """For each way to name rows: in words, (N,) how it names each row, and how to read a name."""
-    table = manifest.table
-    patients = pd.Index(table["patient_id"])
-    yield "matched by patient id", patients, str
-    paths = [_path(path) for path in table["image_path"]]
-    yield "matched by image path", pd.Index(paths), _path
+def _ways(manifest: Manifest, names: list[str]) -> Iterator[tuple[str, Spellings, Spellings]]:
+    """For each way to name rows: in words, how it spells each row (N,), and the names (M,)."""
+    patients = manifest.table["patient_id"].tolist()
+    yield "matched by patient id", patients, names
+    paths, theirs = ([_path(s) for s in said] for said in (manifest.table["image_path"], names))
+    yield "matched by image path", paths, theirs
     for num in (3, 2):  # a set that was moved, or paths from the root of somebody's disk
-        tail = _tail(num)
-        yield f"matched by the last {num} parts of the path", pd.Index(map(tail, paths)), tail
-    yield "matched by image file name", pd.Index(map(_tail(1), paths)), _tail(1)
-    stems = list(map(_stem, paths))
-    yield "matched by image name", pd.Index(stems), _stem
+        kind = f"matched by the last {num} parts of the path"
+        yield kind, _tails(paths, num), _tails(theirs, num)
+    files, their_files = _tails(paths, 1), _tails(theirs, 1)
+    yield "matched by image file name", files, their_files
+    stems, their_stems = ([_SUFFIX.sub("", s) for s in said] for said in (files, their_files))
+    yield "matched by image name", stems, their_stems
     # nnU-Net's files end in the number of their channel, its names of cases do not.
-    yield "matched by case name", pd.Index([re.sub(r"_\d{4}$", "", s) for s in stems]), _stem
-    ids = {patient: canonical_id(patient) for patient in patients.unique()}
-    written = pd.Index([ids[patient] for patient in patients])
-    yield "matched by patient id, differently written", written, canonical_id
+    yield "matched by case name", [_CHANNEL.sub("", stem) for stem in stems], their_stems
+    canonical = {patient: canonical_id(patient) for patient in set(patients)}
+    yield (
+        "matched by patient id, differently written",
+        [canonical[p] for p in patients],
+        [canonical_id(name) for name in names],
+    )
 
 
-def _owners(manifest: Manifest, rows_say: "pd.Index[str]", names: list[str]) -> Numbers:
+def _owners(patient: Numbers, rows_say: Spellings, names: Spellings) -> Numbers:
     """(N,) number of the name that means each row; -1 for none and for ambiguous ones."""
     spelled = pd.Index(names, dtype=object)
     twice = spelled.duplicated(keep=False)  # two names that became one spelling
-    keys, unique = pd.factorize(rows_say.to_numpy(object))
-    patient = pd.factorize(manifest.table["patient_id"])[0]
+    keys, unique = numbered(rows_say)
     first = np.zeros(len(unique), np.int64)
     first[keys] = patient
     clear = np.ones(len(unique), bool)
@@ -103,10 +109,5 @@ def _path(name: str) -> str:
     return name.strip().replace("\\", "/").removeprefix("./")
 
 
-def _tail(num: int) -> Spelling:
-    return lambda name: "/".join(_path(name).rsplit("/", num)[-num:])
-
-
-def _stem(name: str) -> str:
-    """Without suffix; that starts with a letter, unlike the last number of a DICOM UID."""
-    return re.sub(r"\.(nii\.gz|[A-Za-z]\w{1,4})$", "", _tail(1)(name))
+def _tails(paths: Spellings, num: int) -> Spellings:
+    return ["/".join(path.rsplit("/", num)[-num:]) for path in paths]
