@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.foreign_split import Numbers, listed, numbered
+from pipeline.audit.foreign_split import Numbers, Rows, listed, numbered, rows_of_each
 from pipeline.config import UserError
 from pipeline.manifest import Manifest, canonical_id
 
@@ -27,6 +27,7 @@ class NameMatcher:
         self._manifest = manifest
         self.codes, unique = numbered(names)
         """(M,) number of each name given."""
+        self.num_names = len(unique)
         self.num_known = -1
         patient = numbered(manifest.table["patient_id"])[0]
         for kind, rows_say, names_say in _ways(manifest, unique):
@@ -53,6 +54,11 @@ class NameMatcher:
         index = np.repeat(np.arange(len(which)), counts)
         within = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
         return self._rows[self._start[which][index] + within], index
+
+    def rows_of_each(self, which: Numbers, codes: Numbers, num: int) -> list[Rows]:
+        """For each code 0 to num-1 the rows of the names `which` (M,) that have it (M,)."""
+        rows, index = self.rows(which)
+        return rows_of_each(rows, codes[index], num)
 
     def check(self, where: str, names: Sequence[str]) -> None:
         """Raise UserError when no name is known."""

@@ -342,7 +342,7 @@ def test_the_blocks_of_a_k_fold_are_counted_as_its_lists_are(tmp_path: Path, see
 
 
 def vars_of(part: PartCounts) -> dict[str, object]:
-    return {name: getattr(part, name) for name in PartCounts.__slots__}  # type: ignore[attr-defined]
+    return {name: getattr(part, name) for name in PartCounts.__slots__}
 
 
 # --- real manifests

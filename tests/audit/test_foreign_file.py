@@ -174,6 +174,13 @@ def test_the_better_of_two_columns_is_used(tmp_path: Path) -> None:
     assert split.source == "a.csv (matched by patient id)"
 
 
+def test_the_column_of_which_a_larger_share_is_known_is_used(tmp_path: Path) -> None:
+    rows = [f"{p}_{i:04d},{p},{part}" for p, part in CLEAN.items() for i in range(9)]
+    found, split = audited(tmp_path / "a.csv", "\n".join(["image,patient,part", *rows]))
+    assert found == {}
+    assert split.source == "a.csv (matched by patient id)"
+
+
 def test_unknown_names_are_errors_unless_their_rows_had_no_label(tmp_path: Path) -> None:
     text = csv_of(CLEAN | {f"Q{i}": "train" for i in range(7)})
     finding = audited(tmp_path / "a.csv", text)[0]["unknown_names"]
@@ -250,6 +257,7 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
         )
 
     assert audited(tmp_path / "p.csv", text(rows))[0] == {}
+    assert audited(tmp_path / "p.csv", text([[*row[:3], ""] for row in rows]))[0] == {}
     found, _ = audited(tmp_path / "p.csv", text(rows[1:]))
     assert found["lost_patients"].message == (
         "1 of 6 patients in no part of any fold of p.csv (matched by patient id): 'P0' (line 2)"
@@ -318,7 +326,7 @@ def test_numbers_in_a_json_are_names(tmp_path: Path) -> None:
     ("a.csv", "patient_id,part\nP0,red\nP1,blue\n",
      "unknown part 'blue', 'red'; allowed are words for train"),
     ("a.csv", "patient_id,part\nP0,train\nP1\nP2,test,3\n",
-     "line 3 has 1 cells, the header has 2; so have 1 more lines."),
+     "line 3 has 1 cells, the header has 2; 1 more line of a wrong length."),
     ("a.csv", 'patient_id,part\n"P\n0",train\nP1\n', "line 4 has 1 cells, the header has 2."),
     ("a.csv", 'patient_id,part\nP0,"train\n', "line 2: badly quoted"),
     ("a.csv", "patient_id,part\n", "has no rows below its header"),
@@ -328,7 +336,7 @@ def test_numbers_in_a_json_are_names(tmp_path: Path) -> None:
     ("a.csv", "patient_id,fold,part\nP0,1,3\n", "unknown part '3'; beside a fold column allowed"),
     ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,,test\n", "fold is blank for 1 of 2 rows."),
     ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,2,test\n", "names nobody in two folds"),
-    ("a.csv", "patient_id,fold,val_fold\nP0,one,1\n", "fold must hold fold numbers, got 'one'."),
+    ("a.csv", "patient_id,fold,val_fold\nP0,one,1\n", "a fold must be 0, 1, ..., got 'one'."),
     ("a.csv", "patient_id,fold,val_fold\nP0,,\n", "every row is blank"),
     ("a.csv", "", "its columns are none."),
 ])  # fmt: skip
