@@ -166,6 +166,26 @@ def test_a_file_is_read_only_where_a_group_lies_apart() -> None:
     assert audit_parts(manifest_of(CLEAN, {"P1": "P0"}), COLUMN)[0] == []
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_as_many_are_shared_as_a_look_at_every_two_images_finds(tmp_path: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.choice(["train", "val", "test", ""], 12)
+    groups = dict(zip(SIX, generator.choice(SIX[:4], 6), strict=True))
+    whole = files_of(manifest_of(CLEAN, groups), tmp_path)
+    table = whole.table.assign(part=values)
+    findings, _ = audit_parts(replace(whole, table=table), COLUMN)
+    rows = list(zip(table["patient_id"], table["group"], values, strict=True))
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        pairs = [(a, b) for a in rows for b in rows if (a[2], b[2]) == (one, other)]
+        expected = {
+            "shared_patients": {a[0] for a, b in pairs if a[0] == b[0]},
+            "shared_groups": {a[1] for a, b in pairs if a[1] == b[1] and a[0] != b[0]},
+        }
+        found = {f.rule: int(f.message.split()[0]) for f in findings
+                 if f"in both {one} and {other}:" in f.message}  # fmt: skip
+        assert found == {rule: len(shared) for rule, shared in expected.items() if shared}
+
+
 # --- lost, missing, empty
 
 

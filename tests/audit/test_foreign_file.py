@@ -136,7 +136,7 @@ def test_names_with_points_have_no_suffix(tmp_path: Path) -> None:
 def test_ids_that_lost_their_zeros(tmp_path: Path) -> None:
     """A program took them for numbers: 007 became 7."""
     manifest = manifest_of(["007", "010", "011", "123", "124", "125"])
-    parts = dict(zip(["7", "10", "11", "123", "124", "125"], CLEAN.values(), strict=True))
+    parts = dict(zip(["7", "10", "00011", "123", "124", "125"], CLEAN.values(), strict=True))
     found, split = audited(tmp_path / "a.csv", csv_of(parts), manifest)
     assert found == {}
     assert split.source == "a.csv (matched by patient id, differently written)"
@@ -200,7 +200,8 @@ def test_unknown_names_are_errors_unless_their_rows_had_no_label(tmp_path: Path)
 
 
 def test_one_patient_on_two_lines_of_a_csv(tmp_path: Path) -> None:
-    found, _ = audited(tmp_path / "a.csv", csv_of(CLEAN) + "\nP0,test\nP1,train")
+    found, split = audited(tmp_path / "a.csv", csv_of(CLEAN) + "\nP0,test\nP1,train")
+    assert sizes(split) == [("", "train", 4, 8), ("", "test", 3, 6)]
     (finding,) = found.values()
     assert finding.severity == "error"
     assert finding.message == (
@@ -279,7 +280,9 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
         "train and locked of fold 2: 'P0' (line 2) in train and 'P1' (line 4) in locked",
     ]
     purged = [[*row[:2], "purged", ""] if row[0] == "P1" else row for row in rows]
-    assert "lost_patients" not in audited(tmp_path / "p.csv", text(purged))[0]
+    found, split = audited(tmp_path / "p.csv", text(purged))
+    assert "lost_patients" not in found
+    assert sizes(split)[:3] == [("0", "train", 2, 4), ("0", "val", 2, 4), ("0", "test", 1, 2)]
 
 
 def test_nnunets_folds(tmp_path: Path) -> None:
@@ -300,10 +303,10 @@ def test_nnunets_folds(tmp_path: Path) -> None:
     )
 
 
-def test_numbers_in_a_json_are_names(tmp_path: Path) -> None:
+def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
     manifest = manifest_of([str(i) for i in range(6)])
     fold = {"train": [0, 1, 2, 3], "val": [4, 5]}
-    found, _ = audited(tmp_path / "a.json", json.dumps([fold]), manifest)
+    found, _ = audited(tmp_path / "a.json", "\ufeff" + json.dumps([fold]), manifest)
     assert set(found) == {"no_test_part"}
 
 
