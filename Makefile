@@ -57,8 +57,10 @@ test: $(INSTALLED) ## all tests, in two processes
 
 check: lint types test ## what must pass before a commit: lint, types, test
 
-bench: $(INSTALLED) ## measure what our training loop costs over a bare one
-	$(BIN)/python benchmarks/loop_overhead.py $(ARGS)
+bench: $(INSTALLED) ## measure plans, the search for copies, and what our loop costs (15 minutes)
+	$(BIN)/python benchmarks/plan_quality.py
+	$(BIN)/python benchmarks/duplicates.py
+	$(BIN)/python benchmarks/loop_overhead.py
 
 clean: ## remove caches and the demo images; runs/, mlflow.db and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist data_manifests/demo

@@ -18,6 +18,7 @@ from pipeline.manifest.rules import (
     class_findings,
     date_findings,
     label_column_findings,
+    label_path_findings,
     site_findings,
 )
 
@@ -68,6 +69,7 @@ def _findings(
         *image_ids_findings(table),
         *site_findings(table),
         *label_column_findings(table),
+        *label_path_findings(table),
         *duplicate_findings(table),
         *outside_findings(table, image_root),
         *file_findings(table, image_root),

@@ -2,14 +2,16 @@
 
 import datetime
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.manifest import Manifest
 
+FEW_OF_A_CLASS = 5
+"""Of fewer images of a class a column of numbers may tell the class by accident."""
 MAX_VALUES = 20
 """A column of more distinct values is no category that could stand for the label."""
 _NO_METADATA = {"patient_id", "image_path", "label", "line", "group", "study", "date"}
@@ -73,20 +75,39 @@ def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def label_column_findings(table: pd.DataFrame) -> Iterator[Finding]:
-    """Columns, and folders of the image path, from whose value the label follows."""
+    """Columns from whose value the label follows."""
     if table["label"].nunique() < 2:
         return
     for name in table.columns:
-        if name not in _NO_METADATA and _gives_label(table[name], table):
+        if name in _NO_METADATA:
+            continue
+        if _gives_label(table[name], table):
             text = f"column {name!r} determines the label; do not stratify by it or feed it"
             yield Finding("label_columns", "warning", text)
-    parents = table["image_path"].map(lambda path: PurePosixPath(path).parts[:-1])
-    for depth in range(int(parents.map(len).min())):
-        folder = parents.str[depth]
-        if _gives_label(folder, table):
-            example = "/".join(parents.iloc[0][: depth + 1])
-            text = f"folder {depth + 1} of the image path (as in {example!r}) determines the label"
-            yield Finding("label_columns", "note", text)
+        elif _orders_label(table[name], table["label"]):
+            text = f"the numbers in column {name!r} determine the label by a threshold; the label "
+            text += "may be made of them: do not feed it"
+            yield Finding("label_columns", "warning", text)
+
+
+def label_path_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """Folders, and words of file names, from which the label follows; a network sees no path.
+
+    They are counted from the end, because the folders above may be nested differently.
+    """
+    if table["label"].nunique() < 2:
+        return
+    parts = table["image_path"].str.strip().str.split("/")
+    words = parts.str[-1].str.rsplit(".", n=1).str[0].str.split(r"[_\-. ]+", regex=True)
+    for what, cells in (("folder", parts.str[:-1]), ("word", words)):
+        for place in range(1, int(cells.map(len).max()) + 1):
+            part = cells.str[-place].fillna("").astype(str)
+            if _gives_label(part, table):
+                values = sorted(set(part) - {""})[:3]
+                where = "from the end of the image path" if what == "folder" else "of the file name"
+                number = f"{what} {place} " + ("" if what == "folder" else "from the end ") + where
+                text = f"{number} ({_listed(values)}, ...) determines the label"
+                yield Finding("label_paths", "note", text)
 
 
 def contradictory_labels(manifest: Manifest) -> list[Finding]:
@@ -113,6 +134,17 @@ def _gives_label(cells: "pd.Series[str]", table: pd.DataFrame) -> bool:
         return False
     labels = table["label"][told].groupby(cells[told]).nunique()
     return bool((labels == 1).all()) and table["label"][told].nunique() > 1
+
+
+def _orders_label(cells: "pd.Series[str]", labels: "pd.Series[str]") -> bool:
+    """Is every class a range of a column's numbers, with nobody else's number within?"""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    told = numbers.notna() & np.isfinite(numbers)
+    counts = labels[told].value_counts()
+    if told.mean() < 0.5 or len(counts) < 2 or counts.min() < FEW_OF_A_CLASS:
+        return False
+    ranges = numbers[told].groupby(labels[told]).agg(["min", "max"]).sort_values("min")
+    return bool((ranges["max"].to_numpy()[:-1] < ranges["min"].to_numpy()[1:]).all())
 
 
 def _listed(classes: Sequence[str]) -> str:

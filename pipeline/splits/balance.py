@@ -138,7 +138,25 @@ def floor(quantities: Quantities, shares: Floats) -> float:
         p = whole[column] / whole[0]
         if x > 0:
             images = max(images, min(_forced(x, p, part * whole[0]) for part in fractions))
+    if len(fractions) == 1:
+        num = len(shares)
+        patients = max(patients, *(_indivisible(t, whole[1], num) for t in whole[middle:]), 0.0)
+        images = max(images, *(_indivisible(t, whole[0], num) for t in whole[2:middle]), 0.0)
     return images + patients
+
+
+def _indivisible(total: float, whole: float, num_blocks: int) -> float:
+    """What `total` of a kind forces, among `whole`, where it cannot be divided by `num_blocks`.
+
+    Some block is off its fair number by the larger part of the remainder; a block of another size
+    makes up for some of that and pays for its size.
+    """
+    remainder = total % num_blocks
+    off = max(remainder, num_blocks - remainder) / num_blocks if remainder else 0.0
+    fair = whole / num_blocks
+    sizes = np.arange(max(1, int(fair / 2)), int(fair * 2) + 2)
+    left = np.maximum(0.0, off - total / whole * np.abs(sizes - fair)) / sizes
+    return float((left + SIZE_WEIGHT * np.abs(sizes / fair - 1)).min())
 
 
 def _forced(x: float, p: float, fair: float) -> float:

@@ -29,7 +29,7 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
                 [
                     f"{plan.num_folds} folds of {manifest.path} cannot be trained:",
                     *(f"  {line}" for line in _class_by_class(fatal, manifest)),
-                    f"  {_advice(fatal, manifest)}",
+                    f"  {_advice(fatal, manifest, plan.scheme)}",
                 ]
             )
         )
@@ -52,7 +52,7 @@ def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
     return lines
 
 
-def _advice(missing: list[Missing], manifest: Manifest) -> str:
+def _advice(missing: list[Missing], manifest: Manifest, scheme: str) -> str:
     """How to get a plan that can be trained."""
     num_patients = _num_patients(manifest)
     fewest = min(num_patients[label] for _, _, label in missing)
@@ -61,6 +61,9 @@ def _advice(missing: list[Missing], manifest: Manifest) -> str:
             "a class needs 3 patients or more, one each to train, validate and test: leave its "
             "rows out, or merge it with another class"
         )
+    elif scheme != "kfold":
+        advice = f"split.scheme={scheme} parts the class from the others: leave out, cut or assign "
+        advice += "in another way (split.leave_out, test_from, fractions), or use kfold"
     else:
         advice = f"use at most {fewest} folds (split.num_folds)"
     if {part for _, part, _ in missing} == {"val"}:

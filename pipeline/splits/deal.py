@@ -13,7 +13,10 @@ MANY_GROUPS = 5000
 """Above this many groups: one greedy start, a short search, no start of scikit-learn's."""
 EVALUATIONS, EVALUATIONS_OF_MANY = 3_000_000, 400_000
 """How many moves the search may look at. A count, not a time: the same on every machine."""
-STARTS = 40
+STARTS, PATIENCE = 8, 24
+"""Greedy starts; then the best dealing is shaken until so many times in a row did not help."""
+SHAKEN = 8
+"""Groups that change places in one kick."""
 
 
 def deal(
@@ -35,18 +38,33 @@ def deal(
     chosen = np.zeros(len(quantities), np.int64)
     generator = np.random.Generator(np.random.PCG64(seed))
     equal = bool(np.allclose(shares, shares[0]))
-    for start in _starts(quantities, measure, shares, generator, fixed, equal, many):
+    starts = _starts(quantities, measure, shares, generator, fixed, equal, many)
+    patience = 0 if many else PATIENCE
+    while budget > 0:
+        start = next(starts, None)
+        if start is None:
+            patience -= 1
+            if patience < 0:
+                break
+            start = _shaken(chosen, free, generator)
         blocks, used = improve(measure, start, len(shares), free, generator, budget)
         for candidate in (start, blocks):  # the raw start too: the search eyes more than J
             loads = measure.loads(candidate, len(shares))
             worst = measure.deviations(loads, measure.fair).max(axis=0)
             score = (round(float(measure.objective(worst)), 12), round(measure.spread(loads), 9))
             if best is None or score < best:
-                best, chosen = score, candidate
+                best, chosen, patience = score, candidate, 0 if many else PATIENCE
         budget -= used
-        if budget <= 0:
-            break
     return _relabelled(chosen) if fixed is None and equal else chosen
+
+
+def _shaken(blocks: Ints, free: NDArray[np.bool_], generator: np.random.Generator) -> Ints:
+    """A few free groups change places among themselves (iterated local search)."""
+    shaken = blocks.copy()
+    movable = np.flatnonzero(free)
+    some = generator.choice(movable, min(SHAKEN, len(movable)), replace=False)
+    shaken[some] = blocks[generator.permutation(some)]
+    return shaken
 
 
 def _starts(

@@ -23,12 +23,15 @@ def improve(
     Returns the new blocks and how many moves were looked at (at most about `budget`).
     """
     blocks, used, failed = blocks.copy(), 0, 0
+    kinds = _kinds(measure.columns)
     counts = np.bincount(blocks, minlength=num_blocks)
     loads = measure.loads(blocks, num_blocks)
     while used < budget and failed < 2:
         worst = measure.deviations(loads, measure.fair)
         now = _score(measure, worst, _spreads(loads, measure.fair).sum())
-        one, other = _moves(blocks, np.unique(worst.argmax(axis=0)), free, generator)
+        one, other = _moves(
+            _distinct(blocks, kinds, free), blocks, np.unique(worst.argmax(axis=0)), generator
+        )
         if not len(one):
             break
         used += len(one)
@@ -64,13 +67,25 @@ def _moved(
     return loads
 
 
+def _kinds(columns: Floats) -> Ints:
+    """(G,) equal numbers for groups that bring the same, which are as good as each other."""
+    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _distinct(blocks: Ints, kinds: Ints, free: np.ndarray) -> Ints:
+    """One free group of each kind in each block."""
+    movable = np.flatnonzero(free)
+    places = blocks[movable] * (int(kinds.max()) + 1) + kinds[movable]
+    return movable[np.unique(places, return_index=True)[1]]
+
+
 def _moves(
-    blocks: Ints, worst_blocks: Ints, free: np.ndarray, generator: np.random.Generator
+    movable: Ints, blocks: Ints, worst_blocks: Ints, generator: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """(M,) groups that move, and (M,) where: a group to swap with, or G + the block to go to."""
     num_groups, num_blocks = len(blocks), int(blocks.max()) + 1
-    inside = np.flatnonzero(np.isin(blocks, worst_blocks) & free)
-    outside = np.flatnonzero(free)
+    inside = movable[np.isin(blocks[movable], worst_blocks)]
+    outside = movable
     targets = np.concatenate([outside, num_groups + np.arange(num_blocks)])
     num_moves = len(inside) * len(targets)
     if num_moves <= LOOKED_AT:

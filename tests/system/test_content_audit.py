@@ -141,6 +141,7 @@ def test_black_images_are_told_and_join_nobody(folder: Path) -> None:
     report, stopped = examine(config_of(folder), quiet())
     assert stopped is None
     assert "2 image(s) have no contrast" in found(report)["flat_images"].message
+    assert "copies_with_two_labels" not in found(report)  # one is well, the other ill
     assert report.manifest is not None
     assert report.manifest.grouping.num_groups == 12
 

@@ -1,0 +1,248 @@
+"""Every rule of the lint: a planted fault gives its one finding, a clean manifest none."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.command import load_config
+from pipeline.config import ColumnsConfig, ManifestConfig
+from pipeline.manifest import (
+    Finding,
+    ManifestError,
+    contradictory_labels,
+    lint,
+    read_manifest,
+)
+
+DATA = os.environ.get("PATIENTFOLD_DATA")
+Edit = Callable[[pd.DataFrame], None]
+
+
+def config_of(folder: Path, edit: Edit | None = None, **settings: object) -> ManifestConfig:
+    """Eight patients of two sites with two images each, odd ones ill; `edit` plants a fault."""
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(16):
+        patient = f"P{number // 2}"
+        path = f"{patient}-{'ab'[number % 2]}.png"
+        Image.fromarray(generator.integers(0, 255, (4, 4), np.uint8)).save(folder / path)
+        label = ("well", "ill")[number // 2 % 2]
+        rows.append((patient, path, label, f"site {number // 8}", "2024-01-05"))
+    table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "site", "day"])
+    if edit is not None:
+        edit(table)
+    table.to_csv(folder / "m.csv", index=False)
+    config = ManifestConfig(
+        name="m", path=str(folder / "m.csv"), columns=ColumnsConfig(site="site", date="day"),
+        task="binary", largest_group=1.0,
+    )  # fmt: skip
+    return replace(config, **settings)  # type: ignore[arg-type]
+
+
+def findings_of(config: ManifestConfig) -> list[Finding]:
+    return list(lint(config)[1])
+
+
+def set_cell(row: int, column: str, value: str) -> Edit:
+    def edit(table: pd.DataFrame) -> None:
+        table[column] = table[column].astype(object)
+        table.loc[row, column] = value
+
+    return edit
+
+
+def set_column(column: str, values: Callable[[pd.DataFrame], Any]) -> Edit:
+    def edit(table: pd.DataFrame) -> None:
+        table[column] = values(table)
+
+    return edit
+
+
+def slices(table: pd.DataFrame) -> None:
+    table["patient_id"] = [f"P{i // 4}_slice_{i % 4:03d}" for i in range(16)]
+    table["label"] = [("well", "ill")[i // 4 % 2] for i in range(16)]
+    table["site"] = "x"
+
+
+FAULTS: dict[str, tuple[Edit, str, str, int, str]] = {
+    # name: (fault, rule, severity, line, words of the message)
+    "blank patient": (set_cell(3, "patient_id", " "), "blank", "error", 5, "patient id is blank"),
+    "blank image": (set_cell(3, "image_path", ""), "blank", "error", 5, "image path is blank"),
+    "blank label": (set_cell(3, "label", ""), "blank", "error", 5,
+                    "or set manifest.blank_label=leave_out"),
+    "no image": (set_cell(3, "image_path", "x.png"), "image_file", "error", 5, "no such file"),
+    "same image": (set_cell(3, "image_path", "P0-a.png"), "duplicate_image", "error", 5,
+                   "already on line 2, there for patient 'P0'"),
+    "outside": (set_cell(3, "image_path", "../P1-b.png"), "outside_image_root", "error", 5,
+                "set manifest.image_root to a folder that holds all images"),
+    "spelling": (set_cell(3, "patient_id", "p1"), "spelling", "error", 5,
+                 "'p1' is also written 'P1' (line 4); write one patient one way"),
+    "date": (set_cell(3, "day", "5.1.2024"), "date", "error", 5, "allowed is YYYY-MM-DD"),
+    "two sites": (set_cell(3, "site", "site 1"), "two_sites", "warning", 5,
+                  "patient 'P1' is at 2 sites: 'site 0' (line 4), 'site 1' (line 5)"),
+    "slices": (slices, "slice_ids", "error", 2, "'P0_slice_000' seems to be patient 'P0'"),
+    "column": (set_column("grade", lambda t: t["label"].map({"well": "G0", "ill": "G2"})),
+               "label_columns", "warning", 0, "column 'grade' determines the label"),
+    "numbers": (set_column("volume", lambda t: [str(3.5 * i + 100 * (label == "ill"))
+                                                for i, label in enumerate(t["label"])]),
+                "label_columns", "warning", 0, "'volume' determine the label by a threshold"),
+}  # fmt: skip
+
+
+def test_a_clean_manifest_has_no_findings(tmp_path: Path) -> None:
+    assert findings_of(config_of(tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_found_alone(tmp_path: Path, name: str) -> None:
+    edit, rule, severity, line, words = FAULTS[name]
+    config = config_of(tmp_path, edit)
+    if severity == "error":
+        with pytest.raises(ManifestError) as caught:
+            read_manifest(config)
+        assert words in str(caught.value)
+    found = findings_of(config)
+    assert [(f.rule, f.severity, f.line) for f in found if f.rule == rule] == [
+        (rule, severity, line)]  # fmt: skip
+    assert words in next(f.message for f in found if f.rule == rule)
+    others = {f.rule for f in found} - {rule}
+    besides = {"outside": {"image_file"}, "slices": {"label_paths"}}  # they follow from it
+    assert others <= besides.get(name, set())
+
+
+def test_all_faults_come_at_once_sorted_by_line(tmp_path: Path) -> None:
+    def edit(table: pd.DataFrame) -> None:
+        set_cell(9, "day", "soon")(table)
+        set_cell(5, "image_path", "x.png")(table)
+        set_cell(2, "label", "perhaps")(table)
+
+    config = config_of(tmp_path, edit, classes=("well", "ill"))
+    assert [(f.rule, f.line) for f in findings_of(config)] == [
+        ("unknown_class", 4), ("image_file", 7), ("date", 11)]  # fmt: skip
+
+
+# --- labels that contradict each other, and labels in paths
+
+
+def test_contradictory_labels_name_patient_labels_and_lines(tmp_path: Path) -> None:
+    manifest = read_manifest(config_of(tmp_path, set_cell(3, "label", "well")))
+    (found,) = contradictory_labels(manifest)
+    assert (found.rule, found.severity, found.line) == ("contradictory_labels", "error", 5)
+    assert found.message == (
+        "patient 'P1' has contradictory labels 'ill' (line 4), 'well' (line 5); correct them, or "
+        "set evaluation.patient_label to worst, majority or none"
+    )
+    assert contradictory_labels(read_manifest(config_of(tmp_path))) == []
+
+
+def test_a_class_folder_and_a_class_word_are_noted(tmp_path: Path) -> None:
+    def edit(table: pd.DataFrame) -> None:
+        new = []
+        for i, (path, label) in enumerate(zip(table["image_path"], table["label"], strict=True)):
+            deeper = "more/" if i % 3 else ""  # not every row is nested alike
+            target = f"{deeper}{label}/{path[:-4]}_{i}_{label.upper()}.png"
+            (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).rename(tmp_path / target)
+            new.append(target)
+        table["image_path"] = new
+
+    found = findings_of(config_of(tmp_path, edit))
+    assert [(f.rule, f.severity) for f in found] == [("label_paths", "note")] * 2
+    assert found[0].message == (
+        "folder 1 from the end of the image path ('ill', 'well', ...) determines the label"
+    )
+    assert found[1].message == (
+        "word 1 from the end of the file name ('ILL', 'WELL', ...) determines the label"
+    )
+
+
+def test_numbers_that_overlap_or_are_few_determine_nothing(tmp_path: Path) -> None:
+    overlap = set_column("volume", lambda t: [str(i) for i in range(len(t))])
+    assert findings_of(config_of(tmp_path, overlap)) == []
+    few = set_column("volume", lambda t: [
+        str(i + 100 * (label == "ill")) if i < 9 else "" for i, label in enumerate(t["label"])
+    ])  # fmt: skip
+    assert findings_of(config_of(tmp_path, few)) == []
+
+
+# --- policies
+
+
+def test_an_accepted_rule_is_a_note(tmp_path: Path) -> None:
+    config = config_of(tmp_path, slices, accept=("slice_ids",))
+    manifest, told = lint(config)
+    assert manifest is not None
+    (found,) = [finding for finding in told if finding.rule == "slice_ids"]
+    assert found.severity == "note"
+    assert found.message.startswith("accepted: patient ids look like slices")
+
+
+def test_blank_labels_are_left_out_and_counted_on_request(tmp_path: Path) -> None:
+    config = config_of(tmp_path, set_cell(3, "label", ""), blank_label="leave_out")
+    manifest, found = lint(config)
+    assert manifest is not None
+    assert (len(manifest), manifest.num_left_out, found) == (15, 1, ())
+
+
+def test_group_columns_join_and_are_counted(tmp_path: Path) -> None:
+    family = set_column("family", lambda t: t["patient_id"].map({"P0": "F1", "P5": "F1"}))
+    manifest = read_manifest(config_of(tmp_path, family, group_columns=("family",)))
+    assert manifest.grouping.num_groups == 7
+    assert manifest.grouping.describe() == [
+        "7 leakage groups of 8 patients (joined by family 1)",
+        "the largest group 'P0' holds 2 patients: P0 = P5",
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "cp1252"])
+def test_another_encoding_is_read_when_it_is_named_and_refused_when_not(
+    tmp_path: Path, encoding: str
+) -> None:
+    config = config_of(tmp_path, set_column("remark", lambda t: ["Müller"] * len(t)))
+    path = Path(config.path)
+    path.write_bytes(path.read_text().encode(encoding))
+    manifest = read_manifest(replace(config, encoding=encoding))
+    assert set(manifest.table["remark"]) == {"Müller"}
+    with pytest.raises(ManifestError, match=r"manifest\.encoding"):
+        read_manifest(config)
+
+
+def test_an_encoding_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="utf-99"):
+        read_manifest(config_of(tmp_path, encoding="utf-99"))
+
+
+def test_renamed_columns_reach_every_rule(tmp_path: Path) -> None:
+    """date, fold and part under the names of the hospital."""
+    config = config_of(tmp_path)
+    path = Path(config.path)
+    head, *rows = path.read_text().splitlines()
+    rows = [f"{row},{i % 3},train" for i, row in enumerate(rows)]
+    path.write_text("\n".join([head.replace("day", "exam") + ",block,set", *rows]) + "\n")
+    columns = ColumnsConfig(site="site", date="exam", fold="block", part="set")
+    table = read_manifest(replace(config, columns=columns)).table
+    assert set(table["date"]) == {"2024-01-05"}
+    assert set(table["fold"]) == {"0", "1", "2"}
+    assert set(table["part"]) == {"train"}
+
+
+# --- real sets
+
+
+@pytest.mark.skipif(DATA is None, reason="needs PATIENTFOLD_DATA")
+@pytest.mark.parametrize(("name", "expected"), [
+    ("kermany", set()),
+    ("idc", {"label_columns", "label_paths"}),  # filename_class, folder_class; 0/ and class0
+    ("hippocampus3d", {"label_columns", "one_image_per_patient"}),  # volumes of the mask
+])  # fmt: skip
+def test_real_sets_are_read_and_what_is_odd_is_told(name: str, expected: set[str]) -> None:
+    manifest, found = lint(load_config([f"experiment={name}"]).manifest)
+    assert manifest is not None
+    assert {finding.rule for finding in found} == expected

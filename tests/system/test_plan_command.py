@@ -1,0 +1,134 @@
+"""`python -m pipeline.plan`: make, grow, repair, export; a refused command changes no file."""
+
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+from planted import texture
+
+from pipeline import plan as command
+from pipeline.command import load_config
+from pipeline.config import UserError
+from pipeline.splits import LeakageError, load_plan
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Textures of eighteen patients, two each."""
+    generator = np.random.default_rng(0)
+    for number in range(18):
+        for i in range(2):
+            Image.fromarray(texture(generator, 48)).save(tmp_path / f"P{number:02d}_{i}.png")
+    return tmp_path
+
+
+def run(folder: Path, num_patients: int, *overrides: str, study: Collection[str] = ()) -> None:
+    """The command on the first patients, of whom those of `study` share one."""
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["patient_id", "image_path", "label", "exam"])
+        for path in sorted(folder.glob("P*.png")):
+            number = int(path.name[1:3])
+            if number < num_patients:
+                exam = "shared" if path.name[:3] in study else f"own {number}"
+                writer.writerow([path.name[:3], path.name, ("no", "yes")[number % 3 == 0], exam])
+    config = load_config([
+        f"manifest.path={folder}/manifest.csv", "manifest.image_root=null", "manifest.name=plans",
+        "manifest.columns.site=null", "manifest.classes=[no,yes]", "manifest.largest_group=1.0",
+        f"manifest.columns.study={'exam' if study else 'null'}", "split.num_folds=3",
+        "images.transforms=[]", f"images.cache_dir={folder}/cache", "images.num_processes=1",
+        f"plan.out={folder}/plan.csv", *overrides,
+    ])  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.plan.to_config", lambda _: config)
+        command.plan(OmegaConf.create())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("plan*")}
+
+
+def grow(folder: Path) -> tuple[str, ...]:
+    return f"split.file={folder}/plan.csv", "plan.action=grow"
+
+
+def test_a_plan_is_made_once_and_never_overwritten_by_another(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, 12)
+    assert "every patient is tested exactly once" in capsys.readouterr().out
+    written = files(folder)
+    assert set(written) == {"plan.csv", "plan.json"}
+    run(folder, 12)  # the same again is fine
+    assert files(folder) == written
+    with pytest.raises(UserError, match=r"exists and is another plan; keep it \(split\.file="):
+        run(folder, 12, "split.num_folds=4")
+    assert files(folder) == written
+
+
+def test_a_plan_grows_in_place_and_is_exported(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, 12)
+    before = load_plan(folder / "plan.csv")
+    run(folder, 18, *grow(folder), f"plan.test_fold={folder}/test_fold.csv")
+    after = load_plan(folder / "plan.csv")
+    assert "version 2: 6 new patient(s), 0 moved" in capsys.readouterr().out
+    for old, new in zip(before.folds, after.folds, strict=True):
+        assert old.test <= new.test
+    test_fold = pd.read_csv(folder / "test_fold.csv").set_index("image_path")["test_fold"]
+    assert len(test_fold) == 36
+    assert all(f"P{n:02d}" in after.folds[test_fold[f"P{n:02d}_1.png"]].test for n in range(18))
+
+
+def test_a_new_link_is_refused_with_the_repair_that_then_works(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, 12)
+    written = files(folder)
+    first, second = (min(fold.test) for fold in load_plan(folder / "plan.csv").folds[:2])
+    with pytest.raises(LeakageError, match=r"belong together.*plan\.action=repair"):
+        run(folder, 12, *grow(folder), study={first, second})
+    assert files(folder) == written
+    run(folder, 12, f"split.file={folder}/plan.csv", "plan.action=repair", study={first, second})
+    assert "0 new patient(s), 1 moved" in capsys.readouterr().out
+    after = load_plan(folder / "plan.csv")
+    assert any({first, second} <= fold.test for fold in after.folds)
+    assert after.version == 2
+
+
+def test_copied_images_are_links_too(folder: Path) -> None:
+    run(folder, 12)
+    places = {p: fold.index for fold in load_plan(folder / "plan.csv").folds for p in fold.test}
+    other = next(p for p in sorted(places) if places[p] != places["P00"] and int(p[1:]) % 3 == 0)
+    with Image.open(folder / "P00_0.png") as image:
+        image.save(folder / f"{other}_1.png", compress_level=1)  # other bytes, equal pixels
+    with pytest.raises(LeakageError, match=f"'P00' .* and '{other}' .* belong together"):
+        run(folder, 12, *grow(folder))
+    run(folder, 12, *grow(folder), "audit.content=false")
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    (["plan.action=grow"], r"plan\.action=grow needs split\.file"),
+    (["plan.action=grow", "split.file=none.csv"], "plan none.* cannot be read"),
+])  # fmt: skip
+def test_a_missing_plan_is_told(folder: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(folder, 12, *overrides)
+
+
+def test_a_tampered_plan_is_refused(folder: Path) -> None:
+    run(folder, 12)
+    path = folder / "plan.csv"
+    lines = path.read_text().splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("P00,"))
+    cells = lines[row].split(",")
+    cells[2] = str((int(cells[2]) + 1) % 3)
+    path.write_text("\n".join([*lines[:row], ",".join(cells), *lines[row + 1 :]]) + "\n")
+    with pytest.raises(LeakageError):
+        run(folder, 12, *grow(folder))
