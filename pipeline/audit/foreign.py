@@ -87,7 +87,8 @@ class _Audit:
         lacking = np.zeros((num_rounds, len(self.manifest)), bool)
         for absent, fold in zip(lacking, self.split.everywhere, strict=True):
             absent[:] = wanted
-            absent[np.concatenate(list(fold.parts.values()))] = False
+            for rows in fold.parts.values():
+                absent[rows] = False
         always: Mask = np.logical_and.reduce(lacking)
         where = f"any fold of {self.split.source}" if num_rounds > 1 else self.split.source
         yield from self._lost_from(always, always, where)

@@ -30,6 +30,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "part": ("part", "split", "subset", "set", "partition", "phase"),
     "val_fold": ("valfold",),
 }  # fmt: skip
+MOST_DIGITS = 9
 Cells = Mapping[str, Sequence[str]]
 """The columns that we know, each (M,) cells."""
 
@@ -93,7 +94,7 @@ def _our_plan(where: str, source: str, matcher: NameMatcher, cells: Cells) -> Fo
     for part, column in enumerate((folds, cells["val_fold"])):
         for record, cell in enumerate(column):
             for number in cell.split():
-                if not number.isdecimal():
+                if not number.isdecimal() or len(number) > MOST_DIGITS:
                     raise UserError(f"{where}: a fold must be 0, 1, ..., got {cell!r}.")
                 records.append(record)
                 numbers.append(int(number))
@@ -138,7 +139,8 @@ def _long_form(where: str, source: str, matcher: NameMatcher, cells: Cells) -> F
     used = part >= 0
     codes = (len(PARTS) * fold + part)[used]
     rows = matcher.rows_of_each(matcher.codes[used], codes, len(PARTS) * len(folds))
-    present = set(codes.tolist())
+    # A fold of blanks keeps its train part, so that it is told as empty.
+    present = {*codes.tolist(), *range(0, len(PARTS) * len(folds), len(PARTS))}
     rounds = [
         Round(name, {p: rows[len(PARTS) * f + i] for p, i in order.items()
                      if len(PARTS) * f + i in present})

@@ -58,7 +58,7 @@ def read_part_file(manifest: Manifest, path: Path) -> ForeignSplit:
 def _read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> ForeignSplit:
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: is not JSON ({error}).") from None
     good = isinstance(entries, list) and all(
         isinstance(entry, dict)

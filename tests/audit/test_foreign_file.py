@@ -231,6 +231,13 @@ def test_a_long_csv_has_a_line_for_each_fold_and_patient(tmp_path: Path) -> None
     )
 
 
+def test_a_fold_of_blanks_is_told(tmp_path: Path) -> None:
+    lines = [f"{fold},{p},{part if fold else ''}" for fold in range(2) for p, part in CLEAN.items()]
+    found, _ = audited(tmp_path / "a.csv", "\n".join(["fold,patient,part", *lines]))
+    assert found["empty_parts"].message == "fold 0 has nobody in test, train"
+    assert found["lost_patients"].message.startswith("6 of 6 patients in no part of fold 0: ")
+
+
 def test_our_own_plans_are_clean(tmp_path: Path) -> None:
     """Repeats and a locked part included."""
     manifest = manifest_of([f"P{i:02d}" for i in range(40)])
@@ -315,6 +322,7 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
 
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("a.json", "{", "is not JSON (Expecting property name"),
+    ("a.json", "[" * 100_000, "is not JSON ("),
     ("a.json", "[]", "needs nnU-Net's form, a list of"),
     ("a.json", "3", "needs nnU-Net's form, a list of"),
     ("a.json", '{"train": []}', "needs nnU-Net's form"),
@@ -340,6 +348,7 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
     ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,,test\n", "fold is blank for 1 of 2 rows."),
     ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,2,test\n", "names nobody in two folds"),
     ("a.csv", "patient_id,fold,val_fold\nP0,one,1\n", "a fold must be 0, 1, ..., got 'one'."),
+    ("a.csv", f"patient_id,fold,val_fold\nP0,{10**30},1\n", "a fold must be 0, 1, ..., got '1000"),
     ("a.csv", "patient_id,fold,val_fold\nP0,,\n", "every row is blank"),
     ("a.csv", "", "its columns are none."),
 ])  # fmt: skip
