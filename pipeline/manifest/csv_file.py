@@ -78,6 +78,9 @@ def _other_encoding(raw: bytes, codec: str) -> Finding | None:
     if wide and not codec.startswith(("utf-16", "utf-32")):
         text = f"is not {codec.upper()} but looks like UTF-16; set manifest.encoding=utf-16"
         return Finding("encoding", "error", text, 1)
+    if codec.startswith(("utf-16", "utf-32")) and b"\0" not in raw[:200]:
+        text = f"is not {codec.upper()}, which has zero bytes; set manifest.encoding=utf-8"
+        return Finding("encoding", "error", text, 1)
     try:
         raw.decode(codec)
     except UnicodeError as error:
@@ -129,10 +132,13 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         for name in sorted(set(header))
         if header.count(name) > 1
     ]
-    reserved = {"line", "group", "study", "date", "fold", "part", *names.values()} - set(names)
+    reserved = {"line", "group", "study", "date", *names.values()}
+    if config.columns.fold or config.columns.part:  # else they mean nothing to a split
+        reserved |= {"fold", "part"}
+    reserved -= set(names)
     texts += [
-        f"column name {name!r} has a meaning of its own here; rename the column or map it "
-        "in manifest.columns"
+        f"column name {name!r} has a meaning of its own here; rename the column"
+        + (f" or map it (manifest.columns.{name}={name})" if name not in ("line", "group") else "")
         for name in sorted(reserved & set(header))
     ]
     if texts:

@@ -214,6 +214,26 @@ def test_another_encoding_is_read_when_it_is_named_and_refused_when_not(
         read_manifest(config)
 
 
+def test_plain_text_is_not_taken_for_utf_16(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(config_of(tmp_path, encoding="utf-16"))
+    assert str(caught.value).splitlines()[1:] == [
+        "  line 1: is not UTF-16, which has zero bytes; set manifest.encoding=utf-8"
+    ]
+
+
+def test_columns_called_fold_and_part_need_no_mapping(tmp_path: Path) -> None:
+    config = config_of(tmp_path, set_column("part", lambda t: ["train"] * len(t)))
+    assert set(read_manifest(config).table["part"]) == {"train"}
+    both = config_of(tmp_path, set_column("fold", lambda t: ["0"] * len(t)))
+    path = Path(both.path)
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head},bucket", *(f"{row},train" for row in rows)]) + "\n")
+    mapped = replace(both, columns=replace(both.columns, part="bucket"))
+    with pytest.raises(ManifestError, match=r"'fold' has a meaning.*manifest\.columns\.fold=fold"):
+        read_manifest(mapped)
+
+
 def test_an_encoding_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="utf-99"):
         read_manifest(config_of(tmp_path, encoding="utf-99"))
