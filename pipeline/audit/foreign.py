@@ -1,26 +1,33 @@
 """Anyone's folds: what leaks, is lost or is missing in a split that was made elsewhere."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from pipeline.audit.foreign_counts import part_counts
 from pipeline.audit.foreign_file import read_part_column, read_part_file
 from pipeline.audit.foreign_leaks import Leaks, Links
 from pipeline.audit.foreign_split import (
+    NEVER_TESTED,
     SHOWN,
     ForeignSplit,
+    Numbers,
     PartCounts,
-    Rows,
     Split,
     and_more,
     counted,
+    listed,
 )
 from pipeline.config import AuditConfig, UserError
 from pipeline.manifest import Finding, Manifest
 from pipeline.manifest.findings import Severity
+
+Mask = NDArray[np.bool_]
 
 
 def audit_parts(
@@ -28,30 +35,26 @@ def audit_parts(
 ) -> tuple[list[Finding], Split]:
     """Audit the split of `audit.part_column` or `audit.part_file` against the manifest.
 
-    `links` are pairs of rows found to show the same picture; rows of one group must not be apart
-    anyway. `column` is what the manifest's table calls `audit.part_column`, if not the same.
+    `links` are pairs of row numbers found to show the same picture; rows of one group must not be
+    apart anyway. `column` is what the manifest's table calls `audit.part_column`, if not the same.
+    Kaggle's paediatric pneumonia set, for one, has patient ids in both train and test.
 
     Raises:
         UserError: when the column or file cannot be read as a split, or both are given.
     """
     split = _read(manifest, config, column)
-    audit = _Audit(split, manifest)
+    audit, parts = _Audit(split, manifest), part_counts(split, manifest)
     findings = [
-        *Leaks(split, manifest).shared(links),
+        *Leaks(split, manifest, links).findings(),
         *audit.lost(),
         *audit.unknown(),
-        *audit.empty_parts(),
-        *audit.missing_classes(),
+        *audit.empty_parts(parts),
+        *audit.missing_classes(parts),
         *audit.validation_is_test(),
         *audit.tested_often(),
     ]
-    parts = [
-        _part_counts(fold.name, part, rows, manifest)
-        for fold in split.folds
-        for part, rows in fold.parts.items()
-    ]
     errors = sum(finding.severity == "error" for finding in findings)
-    verdict = f"{errors} error(s)" if errors else "nobody is in two parts, and nobody is lost"
+    verdict = counted(errors, "error") if errors else "nobody is in two parts, and nobody is lost"
     return findings, Split(split.source, (f"split of {split.source}: {verdict}",), tuple(parts))
 
 
@@ -69,110 +72,146 @@ class _Audit:
 
     def __init__(self, split: ForeignSplit, manifest: Manifest) -> None:
         self.split, self.manifest = split, manifest
-        table = manifest.table
-        self.patient, self.patients = pd.factorize(table["patient_id"].to_numpy(object))
+        ids = manifest.table["patient_id"].to_numpy(object)
+        self.patient, self.patients = pd.factorize(ids, sort=True)
 
     def lost(self) -> Iterator[Finding]:
-        """Patients in no part are an error, single images of a patient a warning."""
-        table = self.manifest.samples
-        for group in self.split.apart:
-            where = f"fold {group.name}" if group.name else self.split.source
-            used = np.logical_or.reduce(list(group.parts.values()))
-            if self.split.set_aside is not None:
-                used = used | self.split.set_aside
-            absent = table[~used[table.index]]
-            gone = ~np.isin(self.patient[absent.index], self.patient[used])
-            patients = absent[gone].sort_values("line").drop_duplicates("patient_id")
-            kinds: tuple[tuple[str, Severity, str, str, pd.DataFrame], ...] = (
-                ("lost_patients", "error", "patient", "patient_id", patients),
-                ("lost_images", "warning", "image", "image_path", absent[~gone]),
-            )
-            for rule, severity, noun, column, rows in kinds:
-                if len(rows):
-                    first = rows.sort_values("line").head(SHOWN)
-                    examples = [
-                        f"{name!r} (line {line})"
-                        for name, line in zip(first[column], first["line"], strict=True)
-                    ]
-                    text = f"{counted(len(rows), noun)} of the manifest in no part of {where}: "
-                    yield Finding(rule, severity, text + and_more(examples, len(rows)))
+        """Patients in no part are an error, single images of a patient a warning.
+
+        What every fold lacks is told once.
+        """
+        num_rounds = len(self.split.everywhere)
+        wanted = np.zeros(len(self.manifest), bool)
+        wanted[self.manifest.samples.index] = True
+        wanted[self.split.aside] = False
+        lacking = np.zeros((num_rounds, len(self.manifest)), bool)
+        for absent, fold in zip(lacking, self.split.everywhere, strict=True):
+            absent[:] = wanted
+            for rows in fold.parts.values():
+                absent[rows] = False
+        always: Mask = np.logical_and.reduce(lacking)
+        where = f"any fold of {self.split.source}" if num_rounds > 1 else self.split.source
+        yield from self._lost_from(always, always, where)
+        if num_rounds > 1:
+            for absent, fold in zip(lacking, self.split.everywhere, strict=True):
+                yield from self._lost_from(absent & ~always, absent, f"fold {fold.name}")
+
+    def _lost_from(self, told: Mask, absent: Mask, where: str) -> Iterator[Finding]:
+        """Findings on the rows of `told` (N,), in a fold that lacks the rows of `absent` (N,)."""
+        present = np.zeros(len(self.patients), bool)
+        present[self.patient[~absent]] = True
+        rows = self.manifest.table[told].sort_values("line")
+        kept = present[self.patient[rows.index]]
+        kinds: tuple[tuple[str, Severity, str, str, pd.DataFrame], ...] = (
+            ("lost_patients", "error", "patient", "patient_id",
+             rows[~kept].drop_duplicates("patient_id")),
+            ("lost_images", "warning", "image", "image_path", rows[kept]),
+        )  # fmt: skip
+        for rule, severity, noun, column, lost in kinds:
+            if len(lost):
+                total = len(self.patients) if noun == "patient" else len(self.manifest)
+                first = lost.head(SHOWN)
+                examples = [
+                    f"{name!r} (line {line})"
+                    for name, line in zip(first[column], first["line"], strict=True)
+                ]
+                text = f"{len(lost):,} of {counted(total, noun)} in no part of {where}: "
+                yield Finding(rule, severity, text + and_more(examples, len(lost)))
 
     def unknown(self) -> Iterator[Finding]:
-        names = self.split.unknown
+        """A name that the manifest lacks is an error, unless its row may have had no label."""
+        names, left_out = self.split.unknown, self.manifest.num_left_out
         if names:
-            text = f"{counted(len(names), 'name')} of {self.split.source} not in the manifest: "
-            text += and_more([repr(name) for name in names[:SHOWN]], len(names))
-            yield Finding("unknown_names", "error", text)
+            text = f"{counted(len(names), 'name')} of {self.split.source} not in the manifest, or "
+            text += f"of several of its patients: {listed(names)}"
+            if left_out:
+                text += f" ({counted(left_out, 'row')} of the manifest had no label)"
+            severity: Severity = "warning" if len(names) <= left_out else "error"
+            yield Finding("unknown_names", severity, text)
 
-    def empty_parts(self) -> Iterator[Finding]:
-        for fold in self.split.folds:
-            where = f"fold {fold.name}" if fold.name else "the split"
-            tested = "val" if "val" in fold.parts and "test" not in fold.parts else "test"
-            for part in sorted({*fold.parts, "train", tested}):
-                if part not in fold.parts or not fold.parts[part].any():
-                    yield Finding("empty_parts", "error", f"{where} has nobody in {part}")
-        numbers = [int(fold.name) for fold in self.split.folds if fold.name.isdecimal()]
-        for before, after in pairwise(numbers):
-            if after - before > 1:
-                text = f"fold {before} is followed by fold {after}: what is between is empty"
-                yield Finding("empty_parts", "error", text)
+    def empty_parts(self, parts: Sequence[PartCounts]) -> Iterator[Finding]:
+        """A fold needs a train part and one to test; a number between two others is missing."""
+        of_fold: dict[str, dict[str, int]] = defaultdict(dict)
+        for part in parts:
+            of_fold[part.fold][part.part] = part.num_images
+        for fold, sizes in of_fold.items():
+            where = f"fold {fold}" if fold else "the split"
+            tested = "val" if "val" in sizes and "test" not in sizes else "test"
+            empty = sorted(part for part in {*sizes, "train", tested} if not sizes.get(part))
+            if empty:
+                yield Finding("empty_parts", "error", f"{where} has nobody in {', '.join(empty)}")
+        numbers = sorted(int(fold) for fold in of_fold if fold.isdecimal())
+        gaps = [f"{a} is followed by {b}" for a, b in pairwise(numbers) if b > a + 1]
+        if gaps:
+            text = f"fold numbers are missing: {and_more(gaps[:SHOWN], len(gaps))}"
+            yield Finding("fold_numbers", "warning", text)
 
-    def missing_classes(self) -> Iterator[Finding]:
-        for fold in self.split.folds:
-            for part, rows in fold.parts.items():
-                counts = self.manifest.num_per_class(np.flatnonzero(rows))
-                absent = [c for c, n in zip(self.manifest.classes, counts, strict=True) if not n]
-                if rows.any() and absent:
-                    severity: Severity = "error" if part == "train" else "warning"
-                    text = f"{fold.place(part)} has no image of {', '.join(map(repr, absent))}"
-                    yield Finding("missing_classes", severity, text)
+    def missing_classes(self, parts: Sequence[PartCounts]) -> Iterator[Finding]:
+        """Told once for all folds: an error in train, which cannot learn it, else a warning."""
+        folds: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for part in parts:
+            for name, num in zip(self.manifest.classes, part.images_per_class, strict=True):
+                if part.num_images and not num:
+                    folds[part.part, name].append(part.fold)
+        num_folds = len({part.fold for part in parts})
+        for (where, name), lacking in folds.items():
+            text = f"{where} has no image of {name!r}"
+            if num_folds > 1:
+                text += f" in {len(lacking):,} of {num_folds:,} folds: "
+                text += and_more(lacking[:SHOWN], len(lacking))
+            yield Finding("missing_classes", "error" if where == "train" else "warning", text)
 
     def validation_is_test(self) -> Iterator[Finding]:
-        for fold in self.split.folds:
-            val, test = fold.parts.get("val"), fold.parts.get("test")
-            if val is None or test is None or not val.any():
-                continue
-            if np.array_equal(np.unique(self.patient[val]), np.unique(self.patient[test])):
+        """Who chooses on the test part has no test part; nor has one who names none."""
+        rounds = self.split.rounds
+        for fold in rounds:
+            val, test = (self._patients(fold.parts.get(part)) for part in ("val", "test"))
+            if len(val) and np.array_equal(val, test):
                 where = f"fold {fold.name}: " if fold.name else ""
-                text = f"{where}the validation part is the test part: what is chosen there "
-                text += "(epoch, threshold, settings) makes the test result too good"
-                yield Finding("validation_is_test", "error", text)
-        parts = [fold.parts for fold in self.split.folds]
-        if any("val" in named for named in parts) and not any("test" in named for named in parts):
+                text = (
+                    f"{where}the validation part is the test part ({counted(len(val), 'patient')}"
+                )
+                text += "): what is chosen there (epoch, threshold, settings) makes the test "
+                yield Finding("validation_is_test", "error", f"{text}result too good")
+        parts = {part for fold in rounds for part in fold.parts}
+        if "val" in parts and "test" not in parts:
             text = "train and val only: a result on val is too good if an epoch, a threshold or a "
             yield Finding("no_test_part", "warning", f"{text}setting was chosen there")
 
     def tested_often(self) -> Iterator[Finding]:
-        """In a cross-validation everyone should be tested once."""
-        if len(self.split.folds) < 2:
+        """In a cross-validation everyone who is in it should be tested equally often.
+
+        A patient in two blocks of a k-fold was told as shared, one in no part as lost.
+        """
+        if self.split.blocks is not None:
+            never = self._patients(self.split.blocks.get(NEVER_TESTED))
+            yield from self._tested("never_tested", never, "in no fold")
             return
-        times = np.zeros(len(self.patients), dtype=np.int64)
-        for fold in self.split.folds:
-            tested = fold.parts.get("test", fold.parts.get("val"))
-            if tested is not None:
-                times[np.unique(self.patient[tested])] += 1
-        if self.split.set_aside is not None:
-            times[np.unique(self.patient[self.split.set_aside])] += 1
-        for rule, who, what in (
-            ("tested_several_times", np.flatnonzero(times > 1), "tested in several folds"),
-            ("never_tested", np.flatnonzero(times == 0), "tested in no fold"),
-        ):
-            if len(who):
-                examples = [
-                    repr(self.patients[p]) + (f" ({times[p]} times)" if times[p] else "")
-                    for p in who[:SHOWN]
-                ]
-                text = f"{counted(len(who), 'patient')} {what}: {and_more(examples, len(who))}"
-                yield Finding(rule, "warning", text)
+        tested = [self._patients(fold.parts.get("test", fold.parts.get("val")))
+                  for fold in self.split.rounds]  # fmt: skip
+        if len(tested) < 2 or all(np.array_equal(tested[0], other) for other in tested):
+            return  # one split, or folds within train and val beside one test part for all
+        times = np.bincount(np.concatenate(tested), minlength=len(self.patients))
+        used = np.zeros(len(self.patients), bool)
+        for fold in self.split.rounds:
+            for part in ("train", "val", "test"):
+                used[self._patients(fold.parts.get(part))] = True
+        usual = max(1, int(np.bincount(times[used]).argmax()))  # more than 1 in repeated schemes
+        often, never = np.flatnonzero(times > usual), np.flatnonzero(used & (times == 0))
+        yield from self._tested("tested_several_times", often, "in several folds", times)
+        yield from self._tested("never_tested", never, "in no fold")
 
+    def _tested(
+        self, rule: str, who: Numbers, where: str, times: Numbers | None = None
+    ) -> Iterator[Finding]:
+        if len(who):
+            examples = [
+                repr(self.patients[p]) + ("" if times is None else f" ({times[p]} times)")
+                for p in who[:SHOWN]
+            ]
+            text = f"{len(who):,} of {counted(len(self.patients), 'patient')} tested {where}: "
+            yield Finding(rule, "warning", text + and_more(examples, len(who)))
 
-def _part_counts(fold: str, part: str, rows: Rows, manifest: Manifest) -> PartCounts:
-    numbers = np.flatnonzero(rows)
-    return PartCounts(
-        fold=fold,
-        part=part,
-        num_patients=int(manifest.table["patient_id"].iloc[numbers].nunique()),
-        num_images=len(numbers),
-        patients_per_class=tuple(manifest.num_patients_per_class(numbers).tolist()),
-        images_per_class=tuple(manifest.num_per_class(numbers).tolist()),
-    )
+    def _patients(self, rows: Numbers | None) -> Numbers:
+        """Numbers of the patients of these rows, ascending."""
+        return np.unique(self.patient[rows]) if rows is not None else np.empty(0, np.int64)

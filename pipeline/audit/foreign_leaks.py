@@ -1,103 +1,172 @@
-"""What lies on both sides of a split that was made elsewhere: patients, images, groups."""
+"""What lies on both sides of a split that was made elsewhere: patients, pictures, groups."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.audit.foreign_split import SHOWN, ForeignSplit, Rows, and_more, counted
+from pipeline.audit.foreign_split import SHOWN, ForeignSplit, Numbers, and_more, counted
 from pipeline.manifest import Finding, Manifest
+from pipeline.manifest.groups import components, identical_files
 
 Links = Sequence[tuple[int, int]]
 """Pairs of row numbers whose images show the same."""
-Side = tuple[str, Rows]
-"""A part's name and its rows."""
+MOST_PLACES = 3
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Parts that must share nobody, as one list of their rows."""
+
+    title: str
+    """ "both train and test" | "more than one fold"."""
+    places: tuple[str, ...]
+    rows: Numbers
+    """(M,) row numbers; a row of two parts occurs twice."""
+    place: Numbers
+    """(M,) which of `places` each row lies in."""
 
 
 class Leaks:
     """A split laid over a manifest; nothing that is shared is told twice."""
 
-    def __init__(self, split: ForeignSplit, manifest: Manifest) -> None:
-        self.split, self.manifest = split, manifest
+    def __init__(self, split: ForeignSplit, manifest: Manifest, links: Links = ()) -> None:
         table = manifest.table
-        self.patient, self.patients = pd.factorize(table["patient_id"].to_numpy(object))
-        self.group = pd.factorize(table["group"].to_numpy(object))[0]
-        self.line = table["line"].to_numpy()
+        self._manifest, self._links = manifest, np.asarray(links, np.int64).reshape(-1, 2)
+        self._line = table["line"].to_numpy(np.int64)
+        self._images, self._ids = table["image_path"].to_numpy(), table["patient_id"].to_numpy()
+        self._patient = _codes(table["patient_id"])
+        self._group = _codes(table["group"])
+        self._sides = list(_sides(split))
 
-    def shared(self, links: Links) -> Iterator[Finding]:
-        """Patients, then groups of patients, then images on two sides; nothing is told twice."""
-        ends = np.asarray(sorted({(min(p), max(p)) for p in links}), np.int64).reshape(-1, 2)
-        for one, other in self._pairs():
-            patients = np.intersect1d(self.patient[one[1]], self.patient[other[1]])
-            told = set(self.group[np.isin(self.patient, patients)].tolist())
-            if len(patients):
-                yield self._shared_patients(one, other, patients)
-            if finding := self._shared_images(one, other, ends, told):
-                yield finding
-            if finding := self._shared_groups(one, other, told):
-                yield finding
+    def findings(self) -> Iterator[Finding]:
+        """Patients, then pictures of two patients, then the groups that nothing above explains."""
+        groups = [self._of_several_patients(self._group, sides) for sides in self._sides]
+        picture = self._pictures(np.unique(np.concatenate([np.empty(0, np.int64), *groups])))
+        for sides, apart in zip(self._sides, groups, strict=True):
+            yield from self._patients(sides)
+            pictures = self._of_several_patients(picture, sides)
+            if len(pictures):
+                yield self._finding("shared_images", "picture", pictures, picture, sides)
+            told = self._group[np.isin(picture, pictures)]
+            if len(untold := np.setdiff1d(apart, told)):
+                yield self._finding("shared_groups", "group", untold, self._group, sides)
 
-    def _pairs(self) -> Iterator[tuple[Side, Side]]:
-        """Every two parts that must share nobody."""
-        for group in self.split.apart:
-            named = [(group.place(part), rows) for part, rows in group.parts.items()]
-            yield from combinations(named, 2)
-
-    def _shared_patients(self, one: Side, other: Side, patients: NDArray[np.int64]) -> Finding:
-        examples = [
-            f"{self.patients[p]!r} ("
-            + ", ".join(
-                f"line {self.line[rows & (self.patient == p)].min()} in {name}"
-                for name, rows in (one, other)
-            )
-            + ")"
-            for p in patients[:SHOWN]
-        ]
-        text = f"{counted(len(patients), 'patient')} in both {one[0]} and {other[0]}: "
-        return Finding("shared_patients", "error", text + and_more(examples, len(patients)))
-
-    def _shared_images(
-        self, one: Side, other: Side, ends: NDArray[np.int64], told: set[int]
-    ) -> Finding | None:
-        """The same picture on both sides, of two patients; adds their groups to `told`."""
-        if not len(ends):
-            return None
-        across = (one[1][ends[:, 0]] & other[1][ends[:, 1]]) | (
-            one[1][ends[:, 1]] & other[1][ends[:, 0]]
-        )
-        found = [(a, b) if one[1][a] else (b, a) for a, b in ends[across].tolist()]
-        found = [pair for pair in found if self.patient[pair[0]] != self.patient[pair[1]]]
-        if not found:
-            return None
-        told.update(self.group[row] for pair in found for row in pair)
-        images = self.manifest.table["image_path"].to_numpy()
-        examples = [
-            f"{images[a]!r} (line {self.line[a]}, {one[0]}) = {images[b]!r} "
-            f"(line {self.line[b]}, {other[0]})"
-            for a, b in found[:SHOWN]
-        ]
-        text = f"{counted(len(found), 'pair')} of images that show the same in {one[0]} and "
-        text += f"{other[0]}: {and_more(examples, len(found))}"
-        return Finding("shared_images", "error", text)
-
-    def _shared_groups(self, one: Side, other: Side, told: set[int]) -> Finding | None:
-        """Patients that belong together but lie apart."""
-        both = np.intersect1d(self.group[one[1]], self.group[other[1]]).tolist()
-        shared = [g for g in both if g not in told]
-        if not shared:
-            return None
+    def _patients(self, sides: Sides) -> Iterator[Finding]:
+        shared = _on_several(self._patient, sides)
+        if not len(shared):
+            return
+        num = len(np.unique(self._patient[sides.rows]))
         examples = []
-        for g in shared[:SHOWN]:
-            rows = [np.flatnonzero(side[1] & (self.group == g)) for side in (one, other)]
-            first = [part[self.line[part].argmin()] for part in rows]
-            examples.append(
-                " and ".join(
-                    f"{self.patients[self.patient[row]]!r} (line {self.line[row]}) in {side[0]}"
-                    for row, side in zip(first, (one, other), strict=True)
-                )
-            )
-        text = f"{counted(len(shared), 'group')} of patients that belong together (one study, "
-        text += f"family or image) in both {one[0]} and {other[0]}: "
-        return Finding("shared_groups", "error", text + and_more(examples, len(shared)))
+        for patient in shared[:SHOWN]:
+            seen = self._first_of_each(self._patient == patient, sides).drop_duplicates("place")
+            lines = [f"line {line} in {sides.places[place]}"
+                     for line, place in zip(seen["line"], seen["place"], strict=True)]  # fmt: skip
+            who = repr(self._ids[seen["row"].iloc[0]])
+            examples.append(f"{who} ({and_more(lines[:MOST_PLACES], len(lines))})")
+        text = f"{len(shared):,} of {counted(num, 'patient')} in {sides.title}: "
+        yield Finding("shared_patients", "error", text + and_more(examples, len(shared)))
+
+    def _finding(
+        self, rule: str, noun: str, shared: Numbers, keys: Numbers, sides: Sides
+    ) -> Finding:
+        """Keys whose rows are of different patients on two sides, with a pair of rows of each."""
+        examples = []
+        for key in shared[:SHOWN]:
+            one, other = self._apart(keys == key, sides)
+            named = [(self._line[row], sides.places[place], row) for row, place in (one, other)]
+            if noun == "picture":
+                said = [f"{self._images[row]!r} (line {line}, {at})" for line, at, row in named]
+                examples.append(" = ".join(said))
+            else:
+                said = [f"{self._ids[row]!r} (line {line}) in {at}" for line, at, row in named]
+                examples.append(" and ".join(said))
+        what = {
+            "picture": f"{counted(len(shared), 'picture')} of several patients",
+            "group": f"{counted(len(shared), 'group')} of patients that belong together (one "
+            "study, family or image)",
+        }[noun]
+        text = f"{what} in {sides.title}: {and_more(examples, len(shared))}"
+        return Finding(rule, "error", text)
+
+    def _of_several_patients(self, keys: Numbers, sides: Sides) -> Numbers:
+        """Keys on several sides that are of more than one patient, hence on two sides of two."""
+        shared = _on_several(keys, sides)
+        if not len(shared):
+            return shared
+        rows = sides.rows[np.isin(keys[sides.rows], shared)]
+        pairs = np.unique(np.stack([keys[rows], self._patient[rows]]), axis=1)
+        found, num = np.unique(pairs[0], return_counts=True)
+        return found[num > 1]
+
+    def _first_of_each(self, mask: NDArray[np.bool_], sides: Sides) -> pd.DataFrame:
+        """The first row of each place and patient among the rows of `mask` (N,), by line."""
+        at = np.flatnonzero(mask[sides.rows])
+        rows = sides.rows[at]
+        seen = pd.DataFrame({"row": rows, "place": sides.place[at], "line": self._line[rows],
+                             "patient": self._patient[rows]})  # fmt: skip
+        return seen.sort_values(["place", "line"]).drop_duplicates(["place", "patient"])
+
+    def _apart(
+        self, mask: NDArray[np.bool_], sides: Sides
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(row, place) of two patients on two sides."""
+        seen = self._first_of_each(mask, sides)
+        row, place, patient = (seen[name].to_numpy() for name in ("row", "place", "patient"))
+        for i in range(len(seen)):
+            others = np.flatnonzero((place != place[i]) & (patient != patient[i]))
+            if len(others):
+                return (row[i], place[i]), (row[others[0]], place[others[0]])
+        raise AssertionError("a key of two patients on two sides")
+
+    def _pictures(self, groups: Numbers) -> Numbers:
+        """(N,) number of the picture that a row shares with others, -1 for a picture of its own.
+
+        Copied files are looked for only in groups that lie apart: `read_manifest` has put the
+        patients of a file into one group, so no other can be on two sides.
+        """
+        rows = np.flatnonzero(np.isin(self._group, groups))
+        root = self._manifest.image_root
+        digest = pd.factorize(identical_files([root / self._images[row] for row in rows]))[0]
+        rows, digest = rows[digest >= 0], digest[digest >= 0]
+        first = np.zeros(int(digest.max(initial=-1)) + 1, np.int64)
+        first[digest] = rows
+        one = np.concatenate([self._links[:, 0], rows])
+        other = np.concatenate([self._links[:, 1], first[digest]])
+        num = len(self._manifest)
+        picture = components(one, other, num)
+        return np.where(np.isin(np.arange(num), np.concatenate([one, other])), picture, -1)
+
+
+def _sides(split: ForeignSplit) -> Iterator[Sides]:
+    """Every two parts of a fold; the blocks of a k-fold, of which there may be many, at once."""
+    if split.blocks is not None:
+        places, parts = zip(*split.everywhere[0].parts.items(), strict=True)
+        yield Sides("more than one fold", places, np.concatenate(parts), _place(parts))
+        return
+    for fold in split.rounds:
+        for one, other in combinations(fold.parts, 2):
+            parts = (fold.parts[one], fold.parts[other])
+            title = f"both {one} and {fold.place(other)}"
+            yield Sides(title, (one, other), np.concatenate(parts), _place(parts))
+
+
+def _place(parts: Sequence[Numbers]) -> Numbers:
+    return np.repeat(np.arange(len(parts)), [len(rows) for rows in parts])
+
+
+def _on_several(keys: Numbers, sides: Sides) -> Numbers:
+    """The keys (N,) that occur in several places, ascending; -1 is no key."""
+    found = keys[sides.rows]
+    home = np.zeros(int(keys.max(initial=-1)) + 2, np.int64)
+    home[found] = sides.place
+    away = found[sides.place != home[found]]
+    return np.unique(away[away >= 0])
+
+
+def _codes(cells: "pd.Series[str]") -> Numbers:
+    """(N,) number of each value in sorted order, so that examples are the first by name."""
+    return pd.factorize(cells.to_numpy(object), sort=True)[0].astype(np.int64)

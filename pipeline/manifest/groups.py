@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,8 @@ def leakage_groups(
     keys = {"study": "study"} if "study" in manifest.table else {}
     keys |= {name: name for name in group_columns}
     codes = {key: _codes(manifest.table[name].str.strip()) for key, name in keys.items()}
-    codes["identical files"] = pd.factorize(_identical_files(manifest))[0].astype(np.int64)
+    twins = pd.factorize(identical_files(manifest.image_files))[0]
+    codes["identical files"] = twins.astype(np.int64)
     patient, names = pd.factorize(manifest.table["patient_id"].to_numpy(object))
     return _grouped(patient.astype(np.int64), names, {}, codes, largest_share)
 
@@ -50,7 +52,7 @@ def join_groups(
     patient, names = pd.factorize(table["patient_id"].to_numpy(object))
     group = pd.factorize(table["group"].to_numpy(object))[0].astype(np.int64)
     ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
-    linked = _components(group[ends[:, 0]], group[ends[:, 1]], int(group.max()) + 1)[group]
+    linked = components(group[ends[:, 0]], group[ends[:, 1]], int(group.max()) + 1)[group]
     # Joins are counted in groups, of which the manifest may have fewer than patients already.
     before = {key: num for key, num in old.joins.items() if num}
     labels, grouping = _grouped(
@@ -60,6 +62,19 @@ def join_groups(
     grouping = replace(grouping, joins=before | {why: before.get(why, 0) + gained})
     stop_at_giant(manifest, grouping)
     return replace(manifest, table=table.assign(group=labels), grouping=grouping)
+
+
+def identical_files(paths: Sequence[Path]) -> NDArray[np.object_]:
+    """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for row, path in enumerate(paths):
+        by_size[file_size(path)].append(row)
+    digests = np.full(len(paths), None, dtype=object)
+    for twins in by_size.values():
+        if len(twins) > 1:
+            for row in twins:
+                digests[row] = file_digest(paths[row])
+    return digests
 
 
 def stop_at_giant(manifest: Manifest, grouping: Grouping) -> None:
@@ -83,9 +98,9 @@ def _grouped(
     """
     num = len(names)
     edges = {key: _edges(patient, codes) for key, codes in (known | keys).items()}  # type: ignore[operator]
-    joins = {key: num - int(_components(*edges[key], num).max()) - 1 for key in keys}
+    joins = {key: num - int(components(*edges[key], num).max()) - 1 for key in keys}
     one, other = (np.concatenate([pair[side] for pair in edges.values()]) for side in (0, 1))
-    component = _components(one, other, num)
+    component = components(one, other, num)
     first = np.empty(int(component.max()) + 1, dtype=np.int64)
     # The last assignment wins, so each component keeps its first, that is smallest, patient.
     first[component[::-1]] = np.arange(num)[::-1]
@@ -117,22 +132,9 @@ def _edges(patient: Codes, codes: Codes) -> tuple[Codes, Codes]:
     return patient[rows], first[codes[rows]]
 
 
-def _components(one: Codes, other: Codes, num: int) -> Codes:
+def components(one: Codes, other: Codes, num: int) -> Codes:
     """(num,) component of each node, where node one[i] is linked with other[i]."""
     apart = one != other
     one, other = one[apart], other[apart]
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(num, num))
     return connected_components(graph, directed=False)[1].astype(np.int64)  # type: ignore[no-any-return]
-
-
-def _identical_files(manifest: Manifest) -> NDArray[np.object_]:
-    """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only."""
-    by_size: dict[int, list[int]] = defaultdict(list)
-    for row, path in enumerate(manifest.image_files):
-        by_size[file_size(path)].append(row)
-    digests = np.full(len(manifest), None, dtype=object)
-    for twins in by_size.values():
-        if len(twins) > 1:
-            for row in twins:
-                digests[row] = file_digest(manifest.image_files[row])
-    return digests

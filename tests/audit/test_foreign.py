@@ -1,8 +1,8 @@
-"""Splits made elsewhere: every fault is told, a clean one is silent, a wrong file is refused."""
+"""Splits made elsewhere: every fault is told, and a clean split is silent."""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,305 +11,421 @@ import pandas as pd
 import pytest
 
 from pipeline.audit.foreign import audit_parts
-from pipeline.audit.foreign_split import Split, part_of
+from pipeline.audit.foreign_split import PartCounts, Split
 from pipeline.command import load_config
-from pipeline.config import AuditConfig, UserError
+from pipeline.config import AuditConfig, ColumnsConfig, ManifestConfig
 from pipeline.manifest import Finding, Manifest, read_manifest
-from pipeline.splits import plan_folds, save_plan
+from pipeline.manifest.csv_file import our_names
 
 DATA = os.environ.get("PATIENTFOLD_DATA")
 SIX = [f"P{i}" for i in range(6)]
 CLEAN = {"P0": "train", "P1": "train", "P2": "train", "P3": "train", "P4": "test", "P5": "test"}
+BLOCKS = {patient: str(i // 2) for i, patient in enumerate(SIX)}
+COLUMN = AuditConfig(part_column="part")
 
 
 def manifest_of(
-    parts: Mapping[str, Sequence[str]] | None = None, groups: dict[str, str] | None = None
+    parts: Mapping[str, str], groups: Mapping[str, str] | None = None, root: Path | None = None
 ) -> Manifest:
-    """Six patients with two images each, odd ones ill; `parts` of each patient's images."""
-    parts = parts or {}
+    """Six patients with two images each, odd ones ill; two words of a part are for two images."""
+    values = {p: (v.split() * 2)[:2] if v.strip() else ["", ""] for p, v in parts.items()}
     rows = [
-        (patient, f"img/{patient}_{i:04d}.nii.gz", ("well", "ill")[int(patient[1:]) % 2],
-         (groups or {}).get(patient, patient), 2 + 2 * number + i, parts.get(patient, "  ")[i])
+        (patient, f"{patient}_{i:04d}.png", ("well", "ill")[int(patient[1:]) % 2],
+         (groups or {}).get(patient, patient), 2 + 2 * number + i, values[patient][i])
         for number, patient in enumerate(SIX) for i in range(2)
     ]  # fmt: skip
     columns = ["patient_id", "image_path", "label", "group", "line", "part"]
-    return Manifest(Path("m.csv"), Path(), ("well", "ill"), pd.DataFrame(rows, columns=columns))
+    table = pd.DataFrame(rows, columns=columns)
+    return Manifest(Path("m.csv"), root or Path(), ("well", "ill"), table)
 
 
-def by_column(
-    parts: dict[str, str] | None = None, links: Sequence[tuple[int, int]] = (), **of: str
-) -> dict[str, Finding]:
-    """Findings on a column; `of` changes the part of patients, two words for two images."""
-    words = (parts or CLEAN) | of
-    values = {p: (v.split() * 2)[:2] if v.strip() else ["", ""] for p, v in words.items()}
-    return found(audit_parts(manifest_of(values), AuditConfig(part_column="part"), links))
-
-
-def by_file(path: Path, text: str, manifest: Manifest | None = None) -> dict[str, Finding]:
-    path.write_text(text)
-    config = AuditConfig(part_file=str(path))
-    return found(audit_parts(manifest or manifest_of(), config))
-
-
-def found(answer: tuple[list[Finding], Split]) -> dict[str, Finding]:
+def told(answer: tuple[list[Finding], Split]) -> dict[str, Finding]:
+    """Findings by their rule, of which none may have two."""
     rules = [finding.rule for finding in answer[0]]
     assert len(rules) == len(set(rules))
     return dict(zip(rules, answer[0], strict=True))
 
 
-# --- rules, on a column of the manifest
+def by_column(
+    parts: Mapping[str, str], links: Sequence[tuple[int, int]] = (), **of: str
+) -> dict[str, Finding]:
+    """Findings on a column; `of` changes the part of patients."""
+    return told(audit_parts(manifest_of({**parts, **of}), COLUMN, links))
 
 
-def test_a_clean_split_is_silent() -> None:
-    assert by_column() == {}
-    config = AuditConfig(part_column="part")
-    _, split = audit_parts(manifest_of({p: [v, v] for p, v in CLEAN.items()}), config)
-    assert [(p.part, p.num_patients, p.num_images, p.images_per_class) for p in split.parts] == [
-        ("train", 4, 8, (4, 4)), ("test", 2, 4, (2, 2))]  # fmt: skip
-    assert split.lines == (
-        "split of column 'part': nobody is in two parts, and nobody is lost",)  # fmt: skip
+def by_folds(tmp_path: Path, folds: Sequence[Mapping[str, Sequence[str]]]) -> list[Finding]:
+    """Findings on patients listed fold by fold."""
+    path = tmp_path / "folds.json"
+    path.write_text(json.dumps(folds))
+    return audit_parts(manifest_of(CLEAN), AuditConfig(part_file=str(path)))[0]
+
+
+def files_of(manifest: Manifest, root: Path, **same: str) -> Manifest:
+    """The manifest with files; `same` gives an image, here by its stem, the bytes of another."""
+    for path in manifest.table["image_path"]:
+        (root / path).write_text(same.get(Path(path).stem, path).ljust(20))
+    return replace(manifest, image_root=root)
+
+
+# --- patients, pictures and groups on two sides
+
+
+@pytest.mark.parametrize("parts", [CLEAN, BLOCKS, {**CLEAN, "P2": "val", "P3": "val"}])
+def test_a_clean_split_is_silent(parts: Mapping[str, str]) -> None:
+    findings, split = audit_parts(manifest_of(parts), COLUMN)
+    assert findings == []
+    assert split.source == "column 'part'"
+    assert split.lines == ("split of column 'part': nobody is in two parts, and nobody is lost",)
 
 
 def test_a_patient_on_both_sides_is_an_error_with_both_lines() -> None:
-    (finding,) = by_column(P1="train test").values()
+    (finding,) = by_column(CLEAN, P1="test train").values()
     assert (finding.rule, finding.severity) == ("shared_patients", "error")
     assert finding.message == (
-        "1 patient in both train and test: 'P1' (line 4 in train, line 5 in test)"
+        "1 of 6 patients in both train and test: 'P1' (line 5 in train, line 4 in test)"
     )
 
 
 def test_five_patients_are_named_and_the_rest_counted() -> None:
+    """Dealt by image, everybody is on both sides."""
     finding = by_column(dict.fromkeys(SIX, "train test"))["shared_patients"]
-    assert finding.message.startswith("6 patients in both train and test: 'P0' (line 2 in train")
-    assert finding.message.endswith("and 1 more")
+    assert finding.message.startswith("6 of 6 patients in both train and test: 'P0' (line 2 in")
+    assert "'P4' (line 10 in train, line 11 in test) and 1 more" in finding.message
+    assert "'P5'" not in finding.message
 
 
-def test_patients_that_belong_together_may_not_be_apart() -> None:
-    parts = {p: [v, v] for p, v in CLEAN.items()}
-    manifest = manifest_of(parts, groups={"P0": "P0", "P4": "P0"})
-    (finding,) = audit_parts(manifest, AuditConfig(part_column="part"))[0]
-    assert finding.rule == "shared_groups"
-    assert finding.severity == "error"
+@pytest.mark.parametrize(("words", "title"), [
+    ("train val", "both train and val"), ("train test", "both train and test"),
+    ("val test", "both val and test"),
+])  # fmt: skip
+def test_every_two_parts_are_compared(words: str, title: str) -> None:
+    finding = by_column(CLEAN, P2="val", P3="val", P0=words)["shared_patients"]
+    assert finding.message.startswith("1 of ")
+    assert f"patients in {title}: 'P0' (line 2 in {words.split()[0]}, line 3 in" in finding.message
+
+
+def test_blocks_that_share_patients_are_told_in_one_finding() -> None:
+    """Three blocks make three pairs, a hundred make 4,950; who was shared is no second fault."""
+    (finding,) = by_column(BLOCKS, P1="0 2", P4="0 2").values()
+    assert (finding.rule, finding.severity) == ("shared_patients", "error")
+    assert finding.message == (
+        "2 of 6 patients in more than one fold: 'P1' (line 4 in fold 0, line 5 in fold 2), "
+        "'P4' (line 10 in fold 0, line 11 in fold 2)"
+    )
+
+
+def test_patients_that_belong_together_may_not_be_apart(tmp_path: Path) -> None:
+    manifest = files_of(manifest_of(CLEAN, {"P4": "P0", "P1": "P1", "P3": "P1"}), tmp_path)
+    (finding,) = audit_parts(manifest, COLUMN)[0]  # P1 and P3 are on one side
+    assert (finding.rule, finding.severity) == ("shared_groups", "error")
     assert finding.message == (
         "1 group of patients that belong together (one study, family or image) in both train and "
         "test: 'P0' (line 2) in train and 'P4' (line 10) in test"
     )
 
 
-def test_a_copy_on_the_other_side_is_an_error_told_once() -> None:
-    links = [(9, 0), (0, 9), (2, 3), (0, 2)]  # rows: P4's second, P0's first; others on one side
-    (finding,) = by_column(links=links).values()
+def test_a_group_is_told_beside_a_shared_patient_only_for_its_other_patients(
+    tmp_path: Path,
+) -> None:
+    """To move P0 to one side does not mend a family with one more on the other."""
+    alone = files_of(manifest_of({**CLEAN, "P0": "train test"}), tmp_path)
+    assert set(told(audit_parts(alone, COLUMN))) == {"shared_patients"}
+    family = files_of(manifest_of({**CLEAN, "P0": "train test"}, {"P2": "P0"}), tmp_path)
+    found = told(audit_parts(family, COLUMN))
+    assert set(found) == {"shared_patients", "shared_groups"}
+    assert "'P2' (line 6) in train and 'P0' (line 3) in test" in found["shared_groups"].message
+
+
+def test_a_linked_picture_on_the_other_side_is_an_error_told_once() -> None:
+    links = [(9, 0), (0, 9), (2, 3), (0, 2)]  # P4's second, P0's first; others on one side
+    (finding,) = by_column(CLEAN, links).values()
     assert (finding.rule, finding.severity) == ("shared_images", "error")
     assert finding.message == (
-        "1 pair of images that show the same in train and test: 'img/P0_0000.nii.gz' "
-        "(line 2, train) = 'img/P4_0001.nii.gz' (line 11, test)"
+        "1 picture of several patients in both train and test: 'P0_0000.png' (line 2, train) = "
+        "'P4_0001.png' (line 11, test)"
     )
-    manifest = manifest_of({p: [v, v] for p, v in CLEAN.items()}, {"P0": "P0", "P4": "P0"})
-    told = found(audit_parts(manifest, AuditConfig(part_column="part"), links))
-    assert set(told) == {"shared_images"}  # it is why they are one group
+
+
+def test_a_picture_of_one_patient_on_both_sides_is_a_shared_patient() -> None:
+    assert set(by_column(CLEAN, [(2, 3)], P1="train test")) == {"shared_patients"}
+
+
+def test_a_copied_file_explains_its_group(tmp_path: Path) -> None:
+    """The fixture's reader puts patients with one file into one group; that is told once."""
+    manifest = files_of(manifest_of(CLEAN, {"P4": "P0"}), tmp_path, P4_0001="P0_0000.png")
+    (finding,) = audit_parts(manifest, COLUMN)[0]
+    assert finding.rule == "shared_images"
+    assert "'P0_0000.png' (line 2, train) = 'P4_0001.png' (line 11, test)" in finding.message
+    blocks = replace(manifest, table=manifest.table.assign(part=manifest_of(BLOCKS).table["part"]))
+    (finding,) = audit_parts(blocks, COLUMN)[0]
+    assert "in more than one fold: 'P0_0000.png' (line 2, fold 0) = " in finding.message
+
+
+def test_a_file_is_read_only_where_a_group_lies_apart() -> None:
+    """There are no images at all, and it is not noticed: a million files would take long."""
+    assert audit_parts(manifest_of(CLEAN, {"P1": "P0"}), COLUMN)[0] == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_as_many_are_shared_as_a_look_at_every_two_images_finds(tmp_path: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    values = generator.choice(["train", "val", "test", ""], 12)
+    groups = dict(zip(SIX, generator.choice(SIX[:4], 6), strict=True))
+    whole = files_of(manifest_of(CLEAN, groups), tmp_path)
+    table = whole.table.assign(part=values)
+    findings, _ = audit_parts(replace(whole, table=table), COLUMN)
+    rows = list(zip(table["patient_id"], table["group"], values, strict=True))
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        pairs = [(a, b) for a in rows for b in rows if (a[2], b[2]) == (one, other)]
+        expected = {
+            "shared_patients": {a[0] for a, b in pairs if a[0] == b[0]},
+            "shared_groups": {a[1] for a, b in pairs if a[1] == b[1] and a[0] != b[0]},
+        }
+        found = {f.rule: int(f.message.split()[0]) for f in findings
+                 if f"in both {one} and {other}:" in f.message}  # fmt: skip
+        assert found == {rule: len(shared) for rule, shared in expected.items() if shared}
+
+
+# --- lost, missing, empty
 
 
 def test_lost_patients_are_errors_and_lost_images_warnings() -> None:
-    lost = by_column(P0="", P1="train -")
+    lost = by_column(CLEAN, P0="", P1="train -")
+    assert set(lost) == {"lost_patients", "lost_images"}
     assert lost["lost_patients"].severity == "error"
     assert lost["lost_patients"].message == (
-        "1 patient of the manifest in no part of column 'part': 'P0' (line 2)"
+        "1 of 6 patients in no part of column 'part': 'P0' (line 2)"
     )
     assert lost["lost_images"].severity == "warning"
-    assert "1 image of the manifest in no part" in lost["lost_images"].message
-    assert "'img/P1_0001.nii.gz' (line 5)" in lost["lost_images"].message
+    assert lost["lost_images"].message == (
+        "1 of 12 images in no part of column 'part': 'P1_0001.png' (line 5)"
+    )
+
+
+def test_who_is_lost_in_every_fold_is_told_once(tmp_path: Path) -> None:
+    folds = [{"train": SIX[2:5], "val": ["P0"]}, {"train": ["P0", *SIX[3:5]], "val": ["P2"]},
+             {"train": ["P0", "P2"], "val": ["P3"]}]  # fmt: skip
+    lost = [f.message for f in by_folds(tmp_path, folds) if f.rule == "lost_patients"]
+    source = "folds.json (matched by patient id)"
+    assert lost == [
+        f"2 of 6 patients in no part of any fold of {source}: 'P1' (line 4), 'P5' (line 12)",
+        "1 of 6 patients in no part of fold 2: 'P4' (line 10)",
+    ]
+
+
+def test_purged_rows_need_no_part() -> None:
+    manifest = manifest_of({**CLEAN, "P0": "train -"})
+    assert told(audit_parts(manifest, COLUMN)).keys() == {"lost_images"}
+    assert audit_parts(replace(manifest, purged=frozenset({1})), COLUMN)[0] == []
 
 
 def test_a_missing_class_is_an_error_in_train_and_a_warning_elsewhere() -> None:
-    (finding,) = by_column(P5="train").values()
-    assert (finding.severity, finding.message) == ("warning", "test has no image of 'ill'")
-    (finding,) = by_column(P1="test", P3="test").values()
+    (finding,) = by_column(CLEAN, P5="train").values()
+    assert (finding.rule, finding.severity) == ("missing_classes", "warning")
+    assert finding.message == "test has no image of 'ill'"
+    (finding,) = by_column(CLEAN, P1="test", P3="test").values()
     assert (finding.severity, finding.message) == ("error", "train has no image of 'ill'")
 
 
-def test_an_empty_test_part_is_an_error() -> None:
-    told = by_column(P4="train", P5="train")
-    assert told["empty_parts"].message == "the split has nobody in test"
+def test_folds_that_miss_a_class_are_told_in_one_finding() -> None:
+    """Three blocks of one class each: test misses the other class in each, train never."""
+    found, _ = audit_parts(manifest_of({p: str(int(p[1:]) % 2 + 2) for p in SIX}), COLUMN)
+    assert [(f.severity, f.message) for f in found] == [
+        ("error", "train has no image of 'well' in 1 of 2 folds: 2"),
+        ("warning", "test has no image of 'ill' in 1 of 2 folds: 2"),
+        ("error", "train has no image of 'ill' in 1 of 2 folds: 3"),
+        ("warning", "test has no image of 'well' in 1 of 2 folds: 3"),
+    ]
+
+
+@pytest.mark.parametrize(("parts", "message"), [
+    (dict.fromkeys(SIX, "train"), "the split has nobody in test"),
+    (dict.fromkeys(SIX, "test"), "the split has nobody in train"),
+    (dict.fromkeys(SIX, "val"), "the split has nobody in train"),
+    (dict.fromkeys(SIX, "0"), "fold 0 has nobody in train"),
+])  # fmt: skip
+def test_an_empty_part_is_an_error(parts: dict[str, str], message: str) -> None:
+    finding = by_column(parts)["empty_parts"]
+    assert (finding.severity, finding.message) == ("error", message)
+
+
+def test_a_fold_without_anybody_is_told(tmp_path: Path) -> None:
+    folds = [{"train": SIX, "val": []}, {"train": SIX[:4], "val": SIX[4:]}]
+    empty = [f.message for f in by_folds(tmp_path, folds) if f.rule == "empty_parts"]
+    assert empty == ["fold 0 has nobody in val"]
+
+
+def test_a_missing_fold_number_is_a_warning() -> None:
+    (finding,) = by_column(BLOCKS, P4="5", P5="5").values()
+    assert (finding.rule, finding.severity) == ("fold_numbers", "warning")
+    assert finding.message == "fold numbers are missing: 1 is followed by 5"
+
+
+# --- validation and test
 
 
 def test_a_validation_part_that_is_the_test_part_is_an_error() -> None:
-    told = by_column(P4="val test", P5="val test")
-    assert told["validation_is_test"].severity == "error"
-    assert "the validation part is the test part" in told["validation_is_test"].message
-    assert "shared_patients" in told
+    finding = by_column(CLEAN, P4="val test", P5="test val")["validation_is_test"]
+    assert finding.severity == "error"
+    assert finding.message == (
+        "the validation part is the test part (2 patients): what is chosen there (epoch, "
+        "threshold, settings) makes the test result too good"
+    )
+    assert "validation_is_test" not in by_column(CLEAN, P4="val test", P5="test")
+
+
+def test_a_fold_that_validates_on_its_test_part_is_named(tmp_path: Path) -> None:
+    fine = {"train": SIX[:2], "val": SIX[2:4], "test": SIX[4:]}
+    wrong = {"train": SIX[2:], "val": SIX[:2], "test": SIX[:2]}
+    found = [f for f in by_folds(tmp_path, [fine, wrong]) if f.rule == "validation_is_test"]
+    assert [f.message[:40] for f in found] == ["fold 1: the validation part is the test "]
 
 
 def test_train_and_val_alone_are_warned_of() -> None:
-    (finding,) = by_column(P4="val", P5="val").values()
+    (finding,) = by_column(CLEAN, P4="val", P5="val").values()
     assert (finding.rule, finding.severity) == ("no_test_part", "warning")
+    assert finding.message.startswith("train and val only: a result on val is too good if")
 
 
-def test_numbers_are_blocks_of_a_cross_validation() -> None:
-    folds = {p: str(int(p[1:]) // 2) for p in SIX}
-    assert by_column(folds) == {}
-    told = by_column(folds, P1="0 2")
-    assert "1 patient in both fold 0 and fold 2" in told["shared_patients"].message
-    assert (
-        told["tested_several_times"].message == "1 patient tested in several folds: 'P1' (2 times)"
+def test_never_and_several_times_tested(tmp_path: Path) -> None:
+    """P0 is tested twice and P4 never; lost patients are told elsewhere."""
+    folds = [{"train": [p for p in SIX[:5] if p not in test], "test": test}
+             for test in (["P0", "P1"], ["P0", "P2"], ["P3"])]  # fmt: skip
+    found = {f.rule: f for f in by_folds(tmp_path, folds_with_val(folds))}
+    assert found["tested_several_times"].severity == "warning"
+    assert found["tested_several_times"].message == (
+        "1 of 6 patients tested in several folds: 'P0' (2 times)"
     )
-    told = by_column(folds, P4="5", P5="5")
-    assert told["empty_parts"].message == ("fold 1 is followed by fold 5: what is between is empty")
+    assert found["never_tested"].severity == "warning"
+    assert found["never_tested"].message == "1 of 6 patients tested in no fold: 'P4'"
 
 
-@pytest.mark.parametrize(("word", "part"), [
-    ("Train", "train"), ("TRAINING SET", "train"), ("tr", "train"), ("dev", "val"),
-    ("validation_set", "val"), ("Hold-out", "test"), ("test_split", "test"), ("fold_3", 3),
-    ("2.0", 2), ("7", 7), ("", None), (" - ", None),
+def folds_with_val(folds: Sequence[Mapping[str, list[str]]]) -> list[dict[str, list[str]]]:
+    """The form of the file asks for a val part."""
+    return [{**fold, "val": []} for fold in folds]
+
+
+@pytest.mark.parametrize("tests", [
+    ("P0 P1", "P2 P3", "P4 P5"), ("P0 P1", "P2 P3", "P4 P5", "P0 P2", "P1 P4", "P3 P5"),
+    ("P4 P5", "P4 P5"),
 ])  # fmt: skip
-def test_words_of_others_are_understood(word: str, part: str | int | None) -> None:
-    assert part_of(word) == part
-
-
-# --- files
-
-
-def test_a_csv_of_parts_names_patients_or_images(tmp_path: Path) -> None:
-    lines = [f"{p};{part}" for p, part in CLEAN.items()]
-    assert by_file(tmp_path / "a.csv", "\n".join(["PatientID;Split", *lines])) == {}
-    images = [f"{p}_{i:04d},{part}" for p, part in CLEAN.items() for i in range(2)]
-    assert by_file(tmp_path / "b.csv", "\n".join(["image,subset", *images])) == {}
-    told = by_file(tmp_path / "c.csv", "\n".join(["image,subset", *images[:-1], "x_1,test"]))
-    assert told["unknown_names"].severity == "error"
-    assert "1 name of c.csv (matched by image name) not in the manifest: 'x_1'" in (
-        told["unknown_names"].message
-    )
-    assert set(told) == {"unknown_names", "lost_images"}
-
-
-def test_a_long_csv_has_a_line_for_each_fold_and_patient(tmp_path: Path) -> None:
-    lines = [
-        f"{fold},{p},{'test' if int(p[1:]) // 2 == fold else 'train'}"
-        for fold in range(3) for p in SIX
-    ]  # fmt: skip
-    text = "\n".join(["fold,patient,part", *lines])
-    assert by_file(tmp_path / "a.csv", text) == {}
-    told = by_file(tmp_path / "b.csv", text + "\n1,P0,test")
-    assert "in both train of fold 1 and test of fold 1: 'P0'" in told["shared_patients"].message
-    assert "tested_several_times" in told
-
-
-def test_a_plan_of_ours_is_clean_and_one_that_was_changed_is_not(tmp_path: Path) -> None:
-    manifest = manifest_of()
-    plan = plan_folds(manifest, load_config(["split.num_folds=3"]).split)
-    save_plan(plan, tmp_path / "plan.csv")
-    text = (tmp_path / "plan.csv").read_text()
-    assert by_file(tmp_path / "plan.csv", text) == {}
-    rows = [line for line in text.splitlines() if not line.startswith(("P0,", "#"))]
-    (tmp_path / "less.csv").write_text("\n".join(rows))
-    findings, _ = audit_parts(manifest, AuditConfig(part_file=str(tmp_path / "less.csv")))
-    lost = [finding.message for finding in findings if finding.rule == "lost_patients"]
-    assert len(lost) == 3
-    assert lost[0] == "1 patient of the manifest in no part of fold 0: 'P0' (line 2)"
-
-
-def test_locked_patients_of_our_plan_are_not_lost_nor_trained_on(tmp_path: Path) -> None:
-    rows = ["patient_id,group,fold,val_fold", "P0,P0,locked,", "P1,P1,locked,"]
-    rows += [f"P{n},P{n},{(n - 2) % 2},{(n - 1) % 2}" for n in range(2, 6)]
-    (tmp_path / "plan.csv").write_text("\n".join(rows))
-    config = AuditConfig(part_file=str(tmp_path / "plan.csv"))
-    findings, split = audit_parts(manifest_of(), config)
-    assert {finding.rule for finding in findings} == {"empty_parts", "missing_classes"}
-    assert [part.num_patients for part in split.parts] == [0, 2, 2, 0, 2, 2]
-
-
-def test_a_file_name_of_two_images_means_neither(tmp_path: Path) -> None:
-    manifest = manifest_of()
-    paths = [f"{'ab'[i % 2]}/{'same' if i < 2 else i}.png" for i in range(12)]
-    manifest = replace(manifest, table=manifest.table.assign(image_path=paths))
-    lines = [f"{path.split('/')[1]},{'train' if i < 8 else 'test'}" for i, path in enumerate(paths)]
-    told = by_file(tmp_path / "a.csv", "\n".join(["file,part", *lines]), manifest)
-    assert "1 name of a.csv (matched by image file name) not in the manifest: 'same.png'" in (
-        told["unknown_names"].message
-    )
-    assert "'P0' (line 2)" in told["lost_patients"].message
-
-
-def test_nnunets_folds(tmp_path: Path) -> None:
-    """nnU-Net names cases, that is files without channel number and suffix."""
-    names = {p: [f"{p}_{i:04d}" for i in range(2)] for p in SIX}
-    folds = [
-        {"train": [n for p in SIX if int(p[1:]) // 2 != f for n in names[p]],
-         "val": [n for p in SIX if int(p[1:]) // 2 == f for n in names[p]]}
-        for f in range(3)
-    ]  # fmt: skip
-    told = by_file(tmp_path / "splits_final.json", json.dumps(folds))
-    assert set(told) == {"no_test_part"}
-    folds[1]["train"].append("P2_0001")
-    told = by_file(tmp_path / "splits_final.json", json.dumps(folds))
-    assert told["shared_patients"].message == (
-        "1 patient in both train of fold 1 and val of fold 1: 'P2' (line 7 in train of fold 1, "
-        "line 6 in val of fold 1)"
-    )
-
-
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.json", "{", "is not JSON"),
-    ("a.json", '{"train": []}', "needs nnU-Net's form"),
-    ("a.json", '[{"train": ["x"], "val": ["y"]}]', "none of its names is a patient id or an"),
-    ("a.csv", "patient_id,fold\nQ1,0\n", "it has 'Q1', the manifest e.g. patient 'P0'"),
-    ("a.csv", "patient_id,colour\nP0,red\n", "needs a column patient_id or image_path, and"),
-    ("a.csv", "patient_id,part\nP0,red\n", "unknown part 'red'; allowed are words for train"),
-    ("a.csv", "patient_id,part\nP0,train\nP1\n", "record 3 has 1 cells, the header 2"),
-    ("a.csv", "patient_id,part\n", "has no rows below its header"),
-    ("a.csv", "patient_id,part\nP0,\n", "every row is blank"),
-    ("a.csv", "patient_id,part\nP0,train\nP1,3\n", "both fold numbers ('3') and words ('train')"),
-    ("a.csv", "patient_id,fold,part\nP0,1,3\n", "unknown part '3'; beside a fold column"),
-    ("a.csv", "", "its columns are none"),
-])  # fmt: skip
-def test_a_wrong_file_is_told_in_one_message(
-    tmp_path: Path, name: str, text: str, message: str
+def test_equally_often_is_fine_and_so_is_one_test_part_for_all_folds(
+    tmp_path: Path, tests: Sequence[str]
 ) -> None:
-    with pytest.raises(UserError) as caught:
-        by_file(tmp_path / name, text)
-    assert message in str(caught.value)
-    assert str(caught.value).startswith(f"audit.part_file {tmp_path / name}: ")
+    folds = [{"train": [p for p in SIX if p not in test], "test": test.split()} for test in tests]
+    rules = {finding.rule for finding in by_folds(tmp_path, folds_with_val(folds))}
+    assert not rules & {"never_tested", "tested_several_times"}
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    config = AuditConfig(part_file=str(tmp_path / "none.csv"))
-    with pytest.raises(UserError, match=r"none.csv: No such file or directory\.$"):
-        audit_parts(manifest_of(), config)
-    (tmp_path / "latin.csv").write_bytes(b"patient_id,part\nJ\xf6rg,train\n")
-    with pytest.raises(UserError, match="is not UTF-8"):
-        audit_parts(manifest_of(), AuditConfig(part_file=str(tmp_path / "latin.csv")))
+def test_minus_one_is_trained_on_and_never_tested() -> None:
+    """As scikit-learn's PredefinedSplit has it; -1 is not fold 1."""
+    manifest = manifest_of({**BLOCKS, "P0": "-1", "P1": "-1"})
+    (finding,), split = audit_parts(manifest, COLUMN)
+    assert (finding.rule, finding.severity) == ("never_tested", "warning")
+    assert finding.message == "2 of 6 patients tested in no fold: 'P0', 'P1'"
+    assert [(p.fold, p.part, p.num_patients) for p in split.parts] == [
+        ("1", "train", 4), ("1", "test", 2), ("2", "train", 4), ("2", "test", 2)]  # fmt: skip
+    found = by_column(BLOCKS, P0="-1 0")
+    assert "'P0' (line 2 in fold -1, line 3 in fold 0)" in found["shared_patients"].message
 
 
-def test_an_unknown_column_or_two_sources_are_told() -> None:
-    with pytest.raises(UserError) as caught:
-        audit_parts(manifest_of(), AuditConfig(part_column="splt"))
-    assert str(caught.value) == (
-        "audit.part_column=splt: m.csv has no such column; its columns are 'patient_id', "
-        "'image_path', 'label', 'part'."
+# --- the table
+
+
+def test_the_parts_are_counted() -> None:
+    _, split = audit_parts(manifest_of({**CLEAN, "P1": "train test"}), COLUMN)
+    assert split.parts == (
+        PartCounts("", "train", 4, 7, (2, 2), (4, 3)), PartCounts("", "test", 3, 5, (1, 2), (2, 3)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_blocks_of_a_k_fold_are_counted_as_its_lists_are(tmp_path: Path, seed: int) -> None:
+    """Train is computed from the blocks and not listed; leaks, blanks and -1 included."""
+    generator = np.random.default_rng(seed)
+    values = generator.choice(["0", "1", "2", "-1", ""], 12)
+    manifest = manifest_of(dict.fromkeys(SIX, "0"))
+    images = manifest.table["image_path"].to_numpy()
+    blocks = replace(manifest, table=manifest.table.assign(part=values))
+    _, split = audit_parts(blocks, COLUMN)
+    lists = [
+        {"train": images[(values != k) & (values != "")].tolist(),
+         "test": images[values == k].tolist(), "val": []}
+        for k in sorted(set(values) & {"0", "1", "2"})
+    ]  # fmt: skip
+    (tmp_path / "folds.json").write_text(json.dumps(lists))
+    _, listed = audit_parts(manifest, AuditConfig(part_file=str(tmp_path / "folds.json")))
+    counts = [(p.part, *list(vars_of(p).values())[2:]) for p in split.parts]
+    assert counts == [
+        (p.part, *list(vars_of(p).values())[2:]) for p in listed.parts if p.part != "val"
+    ]
+
+
+def vars_of(part: PartCounts) -> dict[str, object]:
+    return {name: getattr(part, name) for name in PartCounts.__slots__}
+
+
+# --- real manifests
+
+
+def test_the_users_own_column_names(make_cohort: Callable[..., ManifestConfig]) -> None:
+    """A header that the settings map to our word, one of our words, and one they do not know."""
+    config = make_cohort({p: ["well", "ill"] for p in SIX})
+    path = Path(config.path)
+    header, *rows = path.read_text().splitlines()
+    lines = [f"{header},my_fold,who", *(f"{row},{row[1]},{row[1]}" for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    mapped = replace(config, columns=ColumnsConfig(fold="my_fold"))
+    manifest = read_manifest(mapped)
+    for asked in ("my_fold", "fold", "who"):
+        column = our_names(mapped).get(asked, "")
+        found, split = audit_parts(manifest, AuditConfig(part_column=asked), (), column)
+        assert found == []
+        assert split.source == f"column '{asked}'"
+
+
+def test_copies_that_the_reader_found(make_cohort: Callable[..., ManifestConfig]) -> None:
+    config = make_cohort({p: ["well", "ill"] for p in SIX})
+    path = Path(config.path)
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},part", *(f"{r},{CLEAN[r[:2]]}" for r in rows)]) + "\n")
+    images = path.parent / "images"
+    (images / "P5_01.png").write_bytes((images / "P3_00.png").read_bytes())
+    mapped = replace(config, columns=ColumnsConfig(part="part"), largest_group=1.0)
+    (finding,), _ = audit_parts(read_manifest(mapped), COLUMN)
+    assert finding.message == (
+        "1 picture of several patients in both train and test: 'images/P3_00.png' (line 8, train) "
+        "= 'images/P5_01.png' (line 13, test)"
     )
-    with pytest.raises(UserError, match="give one of them, not both"):
-        audit_parts(manifest_of(), AuditConfig(part_column="part", part_file="x.csv"))
 
 
 @pytest.mark.skipif(DATA is None, reason="needs PATIENTFOLD_DATA")
 def test_the_split_that_came_with_the_paediatric_radiographs_shares_170_ids() -> None:
     manifest = read_manifest(load_config(["experiment=kermany"]).manifest)
-    told = found(audit_parts(manifest, AuditConfig(part_column="original_split")))
-    assert told["shared_patients"].message.startswith("170 patients in both train and test: ")
+    found = told(audit_parts(manifest, AuditConfig(part_column="original_split")))
+    assert set(found) == {"shared_patients"}
+    assert found["shared_patients"].message.startswith(
+        "170 of 3,103 patients in both train and test: "
+    )
 
 
-def test_an_image_level_split_of_many_is_found_at_once() -> None:
-    """Ten thousand patients: as sets of rows this took minutes."""
+def test_a_set_with_a_fold_for_each_of_many_patients() -> None:
+    """Where every fold listed its train part, 5,000 folds of 50,000 images would take 2 GB."""
     num = 50_000
-    generator = np.random.default_rng(0)
-    patients = [f"P{i // 5:05d}" for i in range(num)]
+    patients = [f"P{i // 10:05d}" for i in range(num)]
     table = pd.DataFrame({
         "patient_id": patients, "group": patients, "line": np.arange(2, num + 2),
         "image_path": [f"{i}.png" for i in range(num)],
-        "label": np.where(generator.random(num) < 0.3, "ill", "well"),
-        "fold": generator.integers(0, 5, num).astype(str),
+        "label": ["well", "ill"] * (num // 2), "part": [str(i // 10) for i in range(num)],
     })  # fmt: skip
     manifest = Manifest(Path("m.csv"), Path(), ("well", "ill"), table)
-    findings, split = audit_parts(manifest, AuditConfig(part_column="fold"))
-    shared = [finding for finding in findings if finding.rule == "shared_patients"]
-    assert len(shared) == 10
-    assert len(split.parts) == 10
+    findings, split = audit_parts(manifest, COLUMN)
+    assert findings == []
+    assert len(split.parts) == 10_000
+    assert split.parts[0] == PartCounts("0", "train", 4999, 49_990, (4999, 4999), (24_995, 24_995))
+    leaky = replace(manifest, table=table.assign(part=[str(i % 5000) for i in range(num)]))
+    finding = audit_parts(leaky, COLUMN)[0][0]
+    assert finding.message.startswith(
+        "5,000 of 5,000 patients in more than one fold: 'P00000' (line 2 in fold 0, line 3 in "
+        "fold 1, line 4 in fold 2 and 7 more), "
+    )
