@@ -11,20 +11,18 @@ import itertools
 import multiprocessing
 import resource
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_folds
 from pipeline.splits.balance import Floats, Ints, Measure, Quantities, balance
-from pipeline.splits.deal import deal
+from pipeline.splits.deal import deal, scikit_learn_blocks
 
 NUM_BLOCKS = 5
 
@@ -103,22 +101,6 @@ def _of_patients(images: Floats, properties: Floats | None = None) -> Quantities
     return Quantities(images, columns, np.ones(len(images)))
 
 
-def stratified_group_k_fold(quantities: Quantities, num_blocks: int) -> Ints:
-    """(G,) scikit-learn's own dealing without shuffling, run on the single images."""
-    counts = quantities.images.astype(np.int64)
-    num_groups, num_classes = counts.shape
-    groups = np.repeat(np.repeat(np.arange(num_groups), num_classes), counts.ravel())
-    labels = np.repeat(np.tile(np.arange(num_classes), num_groups), counts.ravel())
-    blocks = np.zeros(num_groups, np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with fewer images than folds
-        for block, (_, test) in enumerate(
-            StratifiedGroupKFold(num_blocks).split(labels, labels, groups)
-        ):
-            blocks[groups[test]] = block
-    return blocks
-
-
 @dataclass(frozen=True)
 class Comparison:
     """(D,) J over the draws of a scenario, and the mean seconds of one dealing of ours."""
@@ -141,7 +123,7 @@ def compare(make: Callable[[int], Quantities], num_draws: int) -> Comparison:
     theirs, ours, seconds = [], [], 0.0
     for draw in range(num_draws):
         quantities = make(draw)
-        theirs.append(balance(quantities, stratified_group_k_fold(quantities, NUM_BLOCKS), shares))
+        theirs.append(balance(quantities, scikit_learn_blocks(quantities, NUM_BLOCKS), shares))
         began = time.perf_counter()
         blocks = deal(quantities, shares, seed=0)
         seconds += time.perf_counter() - began
@@ -234,7 +216,7 @@ def _print_growth(num_draws: int) -> None:
             frozen = deal(first, shares, seed=0)
             blocks = deal(grown, shares, 0, np.append(frozen, np.full(30, -1)))
             assert (blocks[:100] == frozen).all()
-            dealings = blocks, deal(grown, shares, 0), stratified_group_k_fold(grown, NUM_BLOCKS)
+            dealings = blocks, deal(grown, shares, 0), scikit_learn_blocks(grown, NUM_BLOCKS)
             found.append([balance(grown, b, shares).objective for b in dealings])
         ours, anew, theirs = np.transpose(found)
         print(
@@ -258,7 +240,7 @@ def _print_speed() -> None:
         line += f", J {balance(quantities, blocks, shares).objective:.5f}"
         if num_patients == 20_000:
             began = time.perf_counter()
-            theirs = stratified_group_k_fold(quantities, NUM_BLOCKS)
+            theirs = scikit_learn_blocks(quantities, NUM_BLOCKS)
             seconds = time.perf_counter() - began
             objective = balance(quantities, theirs, shares).objective
             line += f"; StratifiedGroupKFold {seconds:.1f} s, J {objective:.5f}"

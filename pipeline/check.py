@@ -29,6 +29,7 @@ from pipeline.prepared import (
     decoded,
     describe_manifest,
     plan_and_check,
+    plan_early,
     say,
 )
 from pipeline.processes import start_forkserver
@@ -84,8 +85,11 @@ def _read(report: Report, config: Config, _: Console) -> Report:
 
 def _rehearse(report: Report, config: Config, console: Console) -> Report:
     """What makes a plan or a given split impossible is told before images are decoded."""
-    if config.audit.content:
+    assert report.manifest is not None
+    if config.audit.part_column or config.audit.part_file:
         _divide(report, config, console)
+    elif config.audit.content:
+        plan_early(config, report.manifest)
     return report
 
 

@@ -15,6 +15,7 @@ from pipeline.manifest import (
     Manifest,
     ManifestError,
     contradictory_labels,
+    join_groups,
     read_manifest,
 )
 from pipeline.processes import start_forkserver
@@ -29,8 +30,7 @@ def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]
     Raises:
         UserError: with all that is wrong.
     """
-    manifest = read_manifest(config.manifest)
-    manifest, plan, warnings = plan_and_check(config, manifest)
+    manifest, plan, warnings = plan_early(config, read_manifest(config.manifest))
     say([*describe_manifest(manifest), *describe_plan(plan, manifest)], console)
     warn([*(str(f) for f in manifest.findings if f.severity == "warning"), *warnings], console)
     return manifest, plan
@@ -55,11 +55,15 @@ def with_content(
     content = content_of(config, manifest, images)
     warn([str(f) for f in content.findings if f.severity == "warning"], console)
     content.stop_at_errors()
-    if content.manifest.grouping.num_groups == manifest.grouping.num_groups:
+    joined = content.manifest.grouping.num_groups < manifest.grouping.num_groups
+    if not joined and not config.split.file:
         return manifest, plan
-    say(["copied images join groups, so that the plan is made anew:"], console)
-    manifest, plan, _ = plan_and_check(config, content.manifest)
-    say([*describe_groups(manifest), *describe_plan(plan, manifest)], console)
+    manifest, plan, warnings = plan_and_check(config, content.manifest)
+    if joined:
+        made = "" if config.split.file else ", so that the plan is made anew"
+        say([f"copied images join groups{made}:", *describe_groups(manifest)], console)
+        say(describe_plan(plan, manifest), console)
+        warn(warnings, console)
     return manifest, plan
 
 
@@ -82,6 +86,24 @@ def audited_manifest(config: Config, console: Console) -> Manifest:
     warn([str(f) for f in content.findings if f.severity == "warning"], console)
     content.stop_at_errors()
     return content.manifest
+
+
+def plan_early(config: Config, manifest: Manifest) -> tuple[Manifest, Plan, list[str]]:
+    """`plan_and_check` before copied images are known; a frozen plan may know of them already.
+
+    Its own links are taken for granted here, and proved by `plan_and_check` afterwards.
+
+    Raises:
+        UserError: see `check_plan`.
+    """
+    if not (config.split.file and config.audit.content):
+        return plan_and_check(config, manifest)
+    groups = load_plan(Path(config.split.file)).groups
+    planned = manifest.table["patient_id"].map(lambda patient: groups.get(patient, patient))
+    first = planned.map({group: row for row, group in reversed(list(planned.items()))})
+    links = list(zip(first.tolist(), range(len(first)), strict=True))
+    _, plan, warnings = plan_and_check(config, join_groups(manifest, links, "the plan"))
+    return without_purged(manifest, plan), plan, warnings
 
 
 def plan_and_check(config: Config, manifest: Manifest) -> tuple[Manifest, Plan, list[str]]:

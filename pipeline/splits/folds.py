@@ -186,7 +186,8 @@ class Plan:
         if self.manifest_hash != manifest.hash:
             raise LeakageError(
                 f"the plan was made for another manifest (hash {self.manifest_hash[:12]}, this one "
-                f"is {manifest.hash[:12]}): images, labels or groups differ. If that is right, "
+                f"is {manifest.hash[:12]}): images, labels or groups differ. A plan that knows of "
+                "copied images needs audit.content=true. If the difference is right, "
                 "`python -m pipeline.plan plan.action=grow` adopts the new one and moves nobody."
             )
 

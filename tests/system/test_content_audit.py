@@ -23,7 +23,7 @@ from pipeline.command import load_config
 from pipeline.config import Config
 from pipeline.manifest import Finding, read_manifest
 from pipeline.prepared import audited_manifest, decoded, manifest_and_plan, with_content
-from pipeline.splits import LeakageError, load_plan, save_plan
+from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
 
 PATIENTS = [f"P{i:02d}" for i in range(12)]
 
@@ -199,6 +199,47 @@ def test_a_frozen_plan_that_parts_two_copies_is_refused_naming_both(folder: Path
     with pytest.raises(LeakageError, match=f"patients '{one}' .* and '{other}' .* belong together"):
         with_content(frozen, manifest, old, images, quiet())
     assert load_plan(folder / "plan.csv").hash == plan.hash
+
+
+def test_a_frozen_plan_that_knows_of_copies_is_used_again(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.tif", "exact")
+    manifest = audited_manifest(config_of(folder), quiet())
+    plan = plan_folds(manifest, config_of(folder).split)
+    save_plan(plan, folder / "plan.csv")
+    frozen = config_of(folder, overrides=[f"split.file={folder}/plan.csv"])
+    early, first = manifest_and_plan(frozen, quiet())
+    again, used = with_content(frozen, early, first, decoded(frozen, early, quiet()), quiet())
+    assert used == plan
+    assert again.hash == manifest.hash
+    report, stopped = examine(frozen, quiet())
+    assert stopped is None
+    assert report.split is not None
+    assert report.split.source == f"plan {plan.hash[:12]}"
+
+
+def test_a_frozen_plan_of_other_labels_is_refused_though_the_images_are_the_same(
+    folder: Path,
+) -> None:
+    config = config_of(folder)
+    _, plan = manifest_and_plan(config, quiet())
+    save_plan(plan, folder / "plan.csv")
+    labels = {"P00_0.png": "ill", "P00_1.png": "ill"}
+    frozen = config_of(folder, labels, [f"split.file={folder}/plan.csv"])
+    with pytest.raises(LeakageError, match="the plan was made for another manifest"):
+        manifest_and_plan(frozen, quiet())
+
+
+def test_a_link_that_only_a_frozen_plan_has_is_refused(folder: Path) -> None:
+    """It was made for images that were copies; now they are not, so it is another manifest."""
+    plant(folder, "P00_0.png", "P04_1.png", "exact")
+    plan = plan_folds(audited_manifest(config_of(folder), quiet()), config_of(folder).split)
+    save_plan(plan, folder / "plan.csv")
+    Image.fromarray(texture(np.random.default_rng(7), 64)).save(folder / "P04_1.png")
+    frozen = config_of(folder, overrides=[f"split.file={folder}/plan.csv"])
+    manifest, early = manifest_and_plan(frozen, quiet())
+    images = decoded(frozen, manifest, quiet())
+    with pytest.raises(LeakageError, match="the plan was made for another manifest"):
+        with_content(frozen, manifest, early, images, quiet())
 
 
 def test_the_copies_are_looked_for_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
