@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from least_objective import least_objective
 
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
@@ -159,6 +160,28 @@ def gap_to_optimum(quantities: Quantities, dealings: Ints, num_blocks: int) -> f
     return float(ours - best)
 
 
+def _print_bound(num_draws: int) -> None:
+    """Is a ratio near 1 the search's fault or the data's?"""
+    theirs, ours, least = [], [], []
+    shares = np.full(NUM_BLOCKS, 1 / NUM_BLOCKS)
+    for draw in range(num_draws):
+        quantities = like_ham(draw)
+        dealings = scikit_learn_blocks(quantities, NUM_BLOCKS), deal(quantities, shares, seed=0)
+        their, our = (balance(quantities, blocks, shares).objective for blocks in dealings)
+        theirs.append(their)
+        ours.append(our)
+        least.append(least_objective(quantities, NUM_BLOCKS))
+        assert least[-1] <= our + 1e-9, "no dealing can beat a bound"
+    ratios, bounds = (np.divide(j, theirs) for j in (ours, least))
+    print(
+        f"\nHAM-like, ratio of each draw: ours {' '.join(f'{r:.2f}' for r in ratios)}, "
+        f"median {np.median(ratios):.3f}"
+        f"\n   proved to be out of reach below {' '.join(f'{r:.2f}' for r in bounds)}, "
+        f"median {np.median(bounds):.3f}",
+        flush=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=10)
@@ -166,6 +189,7 @@ def main() -> None:
     parser.add_argument("--no-speed", action="store_true", help="leave out the large cohorts")
     options = parser.parse_args()
     _print_quality(options.draws)
+    _print_bound(options.draws)
     _print_optima(options.exhaustive)
     _print_growth(2 * options.draws)
     if not options.no_speed:

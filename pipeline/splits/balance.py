@@ -68,20 +68,24 @@ class Measure:
         np.add.at(loads, blocks, self.columns)
         return loads
 
-    def deviations(self, loads: Floats, fair: Floats) -> Floats:
-        """(..., 4) of loads (..., K): image prevalence, patient prevalence, and both sizes."""
+    def parts(self, loads: Floats, fair: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Signed deviations of loads (..., K): (..., C) image and (..., P) patient prevalences,
+        then (..., 1) both sizes.
+        """
         sizes = np.maximum(loads[..., :2], 1e-9)
         middle = 2 + self.num_classes
-        images = np.abs(loads[..., 2:middle] / sizes[..., :1] - self.image_share)
-        patients = np.abs(loads[..., middle:] / sizes[..., 1:] - self.patient_share)
-        return np.concatenate(
-            [
-                images.max(axis=-1, keepdims=True),
-                patients.max(axis=-1, keepdims=True, initial=0.0),
-                np.abs(loads[..., :2] / fair[..., :2] - 1),
-            ],
-            axis=-1,
+        relative = loads[..., :2] / fair[..., :2] - 1
+        return (
+            loads[..., 2:middle] / sizes[..., :1] - self.image_share,
+            loads[..., middle:] / sizes[..., 1:] - self.patient_share,
+            relative[..., :1],
+            relative[..., 1:],
         )
+
+    def deviations(self, loads: Floats, fair: Floats) -> Floats:
+        """(..., 4) largest deviation of loads (..., K) in each of the `parts`."""
+        parts = self.parts(loads, fair)
+        return np.stack([np.abs(part).max(axis=-1, initial=0.0) for part in parts], axis=-1)
 
     def objective(self, worst: Floats) -> Floats:
         """(...) J of the blocks' largest deviations (..., 4)."""
