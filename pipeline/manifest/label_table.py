@@ -1,6 +1,7 @@
 """Tables of labels: read, joined, and turned into one label a row."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ NEGATIVE = ("0", "0.0", "false", "no", "")
 def read_rows(path: Path, setting: str) -> list[Row]:
     """Rows of a CSV, or of a JSON list of records; every cell is text.
 
+    Columns without a name are left out; a row may lack the ones that end the header.
+
     Raises:
         UserError: when the file cannot be read, or a row has more or fewer cells than the header.
     """
@@ -24,20 +27,22 @@ def read_rows(path: Path, setting: str) -> list[Row]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
             return [{str(k): _text(v) for k, v in record.items()} for record in json.loads(text)]
-        lines = list(csv.reader(text.splitlines(), strict=True))
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, ValueError, AttributeError, TypeError, csv.Error) as error:
         why = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise UserError(f"{setting}: {path}: {why}") from None
     header, *records = lines or [[]]
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    named = {place: name for place, name in enumerate(header) if name.strip()}
+    if twice := sorted({name for name in named.values() if header.count(name) > 1}):
         raise UserError(f"{setting}: {path}: column {twice[0]!r} occurs twice")
+    shortest = max(named, default=-1) + 1
     for number, cells in enumerate(records, start=2):
-        if cells and len(cells) != len(header):
+        if cells and not shortest <= len(cells) <= len(header):
             raise UserError(
                 f"{setting}: {path}: record {number} has {len(cells)} cells, the header has "
                 f"{len(header)}"
             )
-    rows = [dict(zip(header, cells, strict=True)) for cells in records if cells]
+    rows = [{name: cells[place] for place, name in named.items()} for cells in records if cells]
     if not rows:
         raise UserError(f"{setting}: {path}: has no rows")
     return rows
