@@ -49,8 +49,8 @@ def _planned(config: Config, manifest: Manifest) -> tuple[Plan | None, Plan, lis
         raise UserError(f"plan.action={config.plan.action} needs split.file, the plan to work on.")
     before = load_plan(Path(config.split.file))
     if config.plan.action == "grow":
-        return before, grow_plan(before, manifest), []
-    after, moved = repair_plan(before, manifest)
+        return before, grow_plan(before, manifest, config.split), []
+    after, moved = repair_plan(before, manifest, config.split)
     return before, after, moved
 
 

@@ -6,28 +6,31 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import UserError
+from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.counts import count_groups, group_names
 from pipeline.splits.deal import deal
 from pipeline.splits.folds import Fold, Plan
 
 
-def grow_plan(plan: Plan, manifest: Manifest) -> Plan:
+def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
     """Place the patients that `plan` does not know; nobody who has a block moves.
 
-    New patients that are linked to a locked one are locked too.
+    New patients that are linked to a locked one are locked too. `split` names the columns that are
+    balanced beside the classes; its scheme, folds and seed are those of `plan`.
 
     Raises:
         LeakageError: for a newly found link between blocks. UserError: when a patient of the plan
             is gone, or the plan does not rotate.
     """
     plan.check_links(manifest)
-    return _dealt(plan, manifest, _blocks(plan))
+    return _dealt(plan, manifest, _blocks(plan), split)
 
 
-def repair_plan(plan: Plan, manifest: Manifest) -> tuple[Plan, list[str]]:
+def repair_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> tuple[Plan, list[str]]:
     """Mend newly found links: the smaller side moves to the larger; also who moved, in words.
+
+    Patients that `plan` does not know are placed as `grow_plan` does.
 
     Raises:
         UserError: when a patient of the plan is gone, or the plan does not rotate.
@@ -46,7 +49,7 @@ def repair_plan(plan: Plan, manifest: Manifest) -> tuple[Plan, list[str]]:
                 was = "locked" if blocks[patient] < 0 else f"fold {blocks[patient]}"
                 moved.append(f"{patient!r} from {was} to fold {home} (group {group!r})")
                 blocks[patient] = home
-    return _dealt(plan, manifest, blocks), moved
+    return _dealt(plan, manifest, blocks, split), moved
 
 
 def predefined_split(plan: Plan, manifest: Manifest) -> NDArray[np.int64]:
@@ -74,7 +77,7 @@ def _blocks(plan: Plan) -> dict[str, int]:
     return blocks | dict.fromkeys(plan.locked, -1)
 
 
-def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int]) -> Plan:
+def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int], split: SplitConfig) -> Plan:
     if gone := blocks.keys() - set(manifest.patients):
         raise UserError(
             f"{len(gone)} patient(s) of the plan are not in the manifest, e.g. {min(gone)!r}; "
@@ -86,7 +89,8 @@ def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int]) -> Plan:
     names = [name for name in group_names(manifest) if placed.get(name) != -1]
     fixed = np.array([placed.get(name, -1) for name in names])
     k = plan.num_folds
-    dealt = deal(count_groups(manifest, names), np.full(k, 1 / k), plan.seed, fixed)
+    quantities = count_groups(manifest, names, split.stratify, split.num_bins)
+    dealt = deal(quantities, np.full(k, 1 / k), plan.seed, fixed)
     block_of = dict(zip(names, dealt.tolist(), strict=True))
     locked = frozenset(p for p, group in groups.items() if placed.get(group) == -1)
     everyone = frozenset(groups) - locked

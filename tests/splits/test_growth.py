@@ -34,7 +34,7 @@ def places(plan):
 def test_growing_moves_nobody_and_places_everybody(locked, tmp_path):
     old = plan_folds(cohort(40), SplitConfig(num_folds=5, locked_fraction=locked))
     bigger = cohort(55)
-    new = grow_plan(old, bigger)
+    new = grow_plan(old, bigger, SplitConfig())
     assert places(new).items() >= places(old).items()
     assert new.locked == old.locked
     assert len(places(new)) + len(new.locked) == 55
@@ -43,14 +43,28 @@ def test_growing_moves_nobody_and_places_everybody(locked, tmp_path):
     assert load_plan(tmp_path / "plan.csv", bigger) == new
 
 
+def test_growth_balances_the_columns_that_the_plan_is_stratified_by():
+    """Thirty new patients of two hospitals, of whom each of three blocks gets half and half."""
+    table = pd.DataFrame(
+        [[f"P{i:03}", f"{i}.png", "ab"[i % 2], f"P{i:03}", "ns"[i // 2 % 2]] for i in range(60)],
+        columns=["patient_id", "image_path", "label", "group", "site"],
+    )
+    everybody = Manifest(Path("x.csv"), Path(), ("a", "b"), table)
+    first = Manifest(Path("x.csv"), Path(), ("a", "b"), table[:12])
+    split = SplitConfig(num_folds=3, stratify=("site",))
+    new = grow_plan(plan_folds(first, split), everybody, split)
+    site = dict(zip(table["patient_id"], table["site"], strict=True))
+    assert [sum(site[p] == "n" for p in fold.test) for fold in new.folds] == [10, 10, 10]
+
+
 def test_a_new_link_stops_growth_and_is_mended_on_request():
     old = plan_folds(cohort(20), SplitConfig(num_folds=4))
     place = places(old)
     other = next(i for i in range(1, 20) if place[f"P{i:03}"] != place["P000"])
     linked = cohort(20, joined=[(0, other)])
     with pytest.raises(LeakageError, match=f"'P000' .* and 'P{other:03}' .*plan.action=repair"):
-        grow_plan(old, linked)
-    new, moved = repair_plan(old, linked)
+        grow_plan(old, linked, SplitConfig())
+    new, moved = repair_plan(old, linked, SplitConfig())
     assert len(moved) == 1
     assert places(new)["P000"] == places(new)[f"P{other:03}"]
     assert sum(places(new)[p] != block for p, block in place.items()) == 1
@@ -60,10 +74,10 @@ def test_a_new_link_stops_growth_and_is_mended_on_request():
 def test_a_plan_cannot_shrink_and_only_kfold_grows():
     old = plan_folds(cohort(20), SplitConfig(num_folds=4))
     with pytest.raises(UserError, match="2 patient"):
-        grow_plan(old, cohort(18))
+        grow_plan(old, cohort(18), SplitConfig())
     holdout = plan_folds(cohort(20), SplitConfig(scheme="holdout"))
     with pytest.raises(UserError, match="scheme holdout"):
-        grow_plan(holdout, cohort(25))
+        grow_plan(holdout, cohort(25), SplitConfig())
 
 
 def test_scikit_learns_predefined_split_tests_the_same_patients():
