@@ -65,7 +65,7 @@ def nothing(patients: pd.DataFrame, _: np.random.Generator) -> pd.DataFrame:
     return patients
 
 
-SILENT = {
+SILENT: dict[str, tuple[int, tuple[float, ...]]] = {
     "60 patients, 50 %": (60, (0.5, 0.5)),
     "200 patients, 50 %": (200, (0.5, 0.5)),
     "200 patients, 10 %": (200, (0.9, 0.1)),
@@ -89,7 +89,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=300, help="of each cohort")
     num_runs = parser.parse_args().runs
-    rows = [(name, size, prevalence, nothing) for name, (size, prevalence) in SILENT.items()]
+    rows: list[tuple[str, int, tuple[float, ...], Plant]] = []
+    rows += [(name, size, prevalence, nothing) for name, (size, prevalence) in SILENT.items()]
     rows += [(name, size, (0.7, 0.3), plant) for name, (plant, size) in PLANTED.items()]
     with ProcessPoolExecutor() as pool:
         for name, size, prevalence, plant in rows:

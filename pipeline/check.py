@@ -135,7 +135,7 @@ def _divide(report: Report, config: Config, _: Console) -> Report:
         return replace(report, split=split, findings=(*report.findings, *findings))
     manifest, plan, warnings = plan_and_check(config, report.manifest)
     findings = [Finding("plan", "warning", warning) for warning in warnings]
-    split = split_of(plan, manifest)
+    split = split_of(plan, manifest, config.split)
     return replace(report, manifest=manifest, split=split, findings=(*report.findings, *findings))
 
 

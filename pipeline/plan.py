@@ -26,7 +26,10 @@ def plan(cfg: DictConfig) -> None:
             "(plan.action=grow), or write elsewhere with plan.out=."
         )
     save_plan(after, path)
-    lines = [*describe_plan(after, manifest), f"no patient is in two parts; {promise(after)}"]
+    lines = [
+        *describe_plan(after, manifest, config.split),
+        f"no patient is in two parts; {promise(after)}",
+    ]
     if before is not None:
         num_new = len(after.groups.keys() - before.groups.keys())
         lines.append(f"version {after.version}: {num_new} new patient(s), {len(moved)} moved")

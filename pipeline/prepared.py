@@ -31,7 +31,7 @@ def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]
         UserError: with all that is wrong.
     """
     manifest, plan, warnings = plan_early(config, read_manifest(config.manifest))
-    say([*describe_manifest(manifest), *describe_plan(plan, manifest)], console)
+    say([*describe_manifest(manifest), *describe_plan(plan, manifest, config.split)], console)
     warn([*(str(f) for f in manifest.findings if f.severity == "warning"), *warnings], console)
     return manifest, plan
 
@@ -62,7 +62,7 @@ def with_content(
     if joined:
         made = "" if config.split.file else ", so that the plan is made anew"
         say([f"copied images join groups{made}:", *describe_groups(manifest)], console)
-        say(describe_plan(plan, manifest), console)
+        say(describe_plan(plan, manifest, config.split), console)
         warn(warnings, console)
     return manifest, plan
 

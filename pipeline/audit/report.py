@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.audit.copies import Copies
 from pipeline.audit.foreign_split import PartCounts, Split
 from pipeline.audit.shortcuts import ALARM, Shortcut
+from pipeline.config import SplitConfig
 from pipeline.evaluation.atomic_file import replace_file
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest
@@ -69,7 +70,7 @@ class Report:
         }
 
 
-def split_of(plan: Plan, manifest: Manifest) -> Split:
+def split_of(plan: Plan, manifest: Manifest, split: SplitConfig) -> Split:
     """A proved plan, for the report."""
     parts = [
         PartCounts(
@@ -82,7 +83,7 @@ def split_of(plan: Plan, manifest: Manifest) -> Split:
         )
         for counts in count_parts(plan, manifest)
     ]
-    lines = [line.strip() for line in describe_plan(plan, manifest)]
+    lines = [line.strip() for line in describe_plan(plan, manifest, split)]
     lines.append(f"no patient is in two parts; {promise(plan)}")
     return Split(f"plan {plan.hash[:12]}", tuple(lines), tuple(parts))
 

@@ -1,6 +1,7 @@
 """How evenly groups are dealt to blocks: one number for the search, and the parts it is made of."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,11 @@ class Measure:
         whole = self.columns.sum(axis=0)
         self.image_share = whole[2 : 2 + self.num_classes] / max(whole[0], 1)
         self.patient_share = whole[2 + self.num_classes :] / max(whole[1], 1)
+
+    @cached_property
+    def kinds(self) -> Ints:
+        """(G,) equal numbers for groups that bring the same: they can stand in for each other."""
+        return np.unique(self.columns, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
     def loads(self, blocks: Ints, num_blocks: int) -> Floats:
         """(B, K) what each block holds."""

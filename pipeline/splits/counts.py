@@ -62,16 +62,21 @@ def _values(
         raise UserError(
             f"split.stratify: {manifest.path} has no column {column!r}; it has {', '.join(known)}."
         )
-    text = samples[column].astype(str).str.strip().reset_index(drop=True)
-    cells = text[text != ""].str.split("|").explode()
+    text, texts = pd.factorize(samples[column].astype(str))  # each text is taken apart once
+    cells = pd.Series(texts, dtype=str).str.split("|").explode().str.strip()
+    cells = cells[cells != ""]
+    rows = pd.DataFrame({"row": np.arange(len(text)), "text": text})
+    found = rows.merge(pd.DataFrame({"text": cells.index, "cell": np.arange(len(cells))}))
+    cell = found["cell"].to_numpy()
     numbers = pd.to_numeric(cells, errors="coerce")
     if cells.nunique() > num_bins and numbers.notna().all():
-        codes = pd.qcut(numbers, num_bins, labels=False, duplicates="drop").astype(int).to_numpy()
+        of_rows = numbers.to_numpy()[cell]
+        codes = np.asarray(pd.qcut(of_rows, num_bins, labels=False, duplicates="drop"), np.int64)
     else:
-        codes = np.asarray(pd.factorize(cells.str.strip(), sort=True)[0])
+        codes = pd.factorize(cells, sort=True)[0].astype(np.int64)[cell]
     num_values = int(codes.max()) + 1 if len(codes) else 0
     if num_values > 50:
         raise UserError(
             f"split.stratify: column {column!r} has {num_values} values; at most 50 are allowed."
         )
-    return cells.index.to_numpy(), codes, num_values
+    return found["row"].to_numpy(), codes, num_values

@@ -30,16 +30,17 @@ def deal(
     scikit-learn's StratifiedGroupKFold (its dealing is one of the starts).
     """
     assert len(quantities) >= len(shares), "more blocks than groups"
+    fixed = np.full(len(quantities), -1) if fixed is None else fixed
+    free = fixed < 0
+    if not free.any():
+        return fixed.astype(np.int64)
     measure = Measure(quantities, shares)
     many = len(quantities) > MANY_GROUPS
-    free = np.ones(len(quantities), bool) if fixed is None else fixed < 0
-    budget = EVALUATIONS_OF_MANY if many else EVALUATIONS
+    budget, most_patience = (EVALUATIONS_OF_MANY, 0) if many else (EVALUATIONS, PATIENCE)
     best: tuple[float, float] | None = None
-    chosen = np.zeros(len(quantities), np.int64)
+    chosen, patience = fixed, most_patience
     generator = np.random.Generator(np.random.PCG64(seed))
-    equal = bool(np.allclose(shares, shares[0]))
-    starts = _starts(quantities, measure, shares, generator, fixed, equal, many)
-    patience = 0 if many else PATIENCE
+    starts = _starts(quantities, measure, shares, generator, fixed)
     while budget > 0:
         start = next(starts, None)
         if start is None:
@@ -48,14 +49,32 @@ def deal(
                 break
             start = _shaken(chosen, free, generator)
         blocks, used = improve(measure, start, len(shares), free, generator, budget)
-        for candidate in (start, blocks):  # the raw start too: the search eyes more than J
+        for candidate in (start, blocks):  # the raw start too: the search minimises not quite J
             loads = measure.loads(candidate, len(shares))
             worst = measure.deviations(loads, measure.fair).max(axis=0)
             score = (round(float(measure.objective(worst)), 12), round(measure.spread(loads), 9))
             if best is None or score < best:
-                best, chosen, patience = score, candidate, 0 if many else PATIENCE
+                best, chosen, patience = score, candidate, most_patience
         budget -= used
-    return _relabelled(chosen) if fixed is None and equal else chosen
+    chosen = _exchanged(chosen, measure.kinds, free, generator)
+    return _relabelled(chosen) if free.all() and _are_equal(shares) else chosen
+
+
+def _exchanged(
+    blocks: Ints, kinds: Ints, free: NDArray[np.bool_], generator: np.random.Generator
+) -> Ints:
+    """Free groups that bring the same change places by chance.
+
+    Nothing gets less even, who sits with whom does not follow the order of ids, and another seed
+    is another plan wherever that is possible.
+    """
+    movable = generator.permutation(np.flatnonzero(free))
+    by_chance = movable[np.argsort(kinds[movable], kind="stable")]
+    in_order = np.sort(movable)
+    in_order = in_order[np.argsort(kinds[in_order], kind="stable")]
+    exchanged = blocks.copy()
+    exchanged[by_chance] = blocks[in_order]
+    return exchanged
 
 
 def _shaken(blocks: Ints, free: NDArray[np.bool_], generator: np.random.Generator) -> Ints:
@@ -72,16 +91,20 @@ def _starts(
     measure: Measure,
     shares: Floats,
     generator: np.random.Generator,
-    fixed: Ints | None,
-    equal: bool,
-    many: bool,
+    fixed: Ints,
 ) -> Iterator[Ints]:
+    num_blocks, free = len(shares), fixed < 0
+    many = len(fixed) > MANY_GROUPS
+    if free.all() and _are_equal(shares) and not many and quantities.images.shape[1] > 1:
+        yield _filled(scikit_learn_blocks(quantities, num_blocks), num_blocks, free)
     columns = measure.columns / np.maximum(measure.columns.sum(axis=0), 1e-9)
-    if fixed is None and equal and not many and quantities.images.shape[1] > 1:
-        yield _filled(scikit_learn_blocks(quantities, len(shares)), len(shares))
     for number in range(1 if many else STARTS):
         jitter = 0.0 if number == 0 else 0.3
-        yield _filled(greedy(columns, shares, generator, jitter, fixed), len(shares))
+        yield _filled(greedy(columns, shares, generator, jitter, fixed), num_blocks, free)
+
+
+def _are_equal(shares: Floats) -> bool:
+    return bool(np.allclose(shares, shares[0]))
 
 
 def greedy(
@@ -133,13 +156,14 @@ def scikit_learn_blocks(quantities: Quantities, num_blocks: int) -> Ints:
     return blocks
 
 
-def _filled(blocks: Ints, num_blocks: int) -> Ints:
-    """No block stays empty: it gets a group of the block that has most of them."""
-    counts = np.bincount(blocks, minlength=num_blocks)
-    for empty in np.flatnonzero(counts == 0):
-        blocks = blocks.copy()
-        fullest = int(np.bincount(blocks, minlength=num_blocks).argmax())
-        blocks[np.flatnonzero(blocks == fullest)[-1]] = empty
+def _filled(blocks: Ints, num_blocks: int, free: NDArray[np.bool_]) -> Ints:
+    """No block stays empty: it gets a free group of the fullest block that has one."""
+    blocks = blocks.copy()
+    for block in range(num_blocks):
+        counts = np.bincount(blocks, minlength=num_blocks)
+        if not counts[block]:
+            movable = np.flatnonzero(free)
+            blocks[movable[::-1][counts[blocks[movable[::-1]]].argmax()]] = block
     return blocks
 
 

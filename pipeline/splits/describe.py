@@ -1,11 +1,14 @@
 """A plan in words: what it does, whom it leaves out, how sure its result can be."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import balance, rand_index
+from pipeline.splits.balance import Floats, Ints, Measure, Quantities, balance, rand_index
 from pipeline.splits.counts import count_groups, group_names
-from pipeline.splits.folds import Plan
+from pipeline.splits.folds import PARTS, Plan
 from pipeline.splits.precision import accuracy_half_width, auroc_half_width
 
 WORDS = {
@@ -28,8 +31,11 @@ def promise(plan: Plan) -> str:
     return f"{num_tested} of {len(plan.groups)} patients are tested, none twice"
 
 
-def describe_plan(plan: Plan, manifest: Manifest) -> list[str]:
-    """Lines: scheme and hash, locked and purged patients, balance and its floor, precision."""
+def describe_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> list[str]:
+    """Lines: scheme and hash, locked and purged patients, balance and its floor, precision.
+
+    `split` names the columns (`stratify`) whose balance is told beside that of the classes.
+    """
     words = WORDS.get(plan.scheme, "UNSAFE: every image is dealt as if it were a patient")
     lines = [f"plan: {plan.scheme}, {plan.num_folds} fold(s), hash {plan.hash[:12]}; {words}"]
     if plan.locked:
@@ -39,34 +45,69 @@ def describe_plan(plan: Plan, manifest: Manifest) -> list[str]:
             f"  purged: {len(plan.purged_images)} image(s) earlier than their patient's period, "
             f"{len(plan.purged_patients)} patient(s) wholly"
         )
-    if plan.scheme.startswith("kfold"):
-        lines += _rotation(plan, manifest)
+    if dealings := _dealings(plan):
+        lines += _evenness(dealings[0], manifest, split)
+    if len(dealings) > 1:
+        lines.append(_likeness(dealings))
     return [*lines, *_precision(plan, manifest)]
 
 
-def _rotation(plan: Plan, manifest: Manifest) -> list[str]:
-    """Balance of the blocks, and how different the repeats are."""
-    group_of = plan.groups
+def _dealings(plan: Plan) -> list[dict[str, str]]:
+    """Group -> its block or part; one a repeat, none where each fold deals anew."""
     k = plan.num_folds // plan.repeats
-    dealings = []
-    for repeat in range(plan.repeats):
-        block = {group_of[p]: f.index % k for f in plan.folds[repeat * k :][:k] for p in f.test}
-        dealings.append(block)
-    names = [name for name in group_names(manifest) if name in dealings[0]]
-    blocks = [np.array([block[name] for name in names]) for block in dealings]
-    found = balance(count_groups(manifest, names), blocks[0], np.full(k, 1 / k))
+    if all(f.val == plan.folds[i // k * k + (i + 1) % k].test for i, f in enumerate(plan.folds)):
+        return [
+            {plan.groups[p]: f"block {f.index % k}" for f in plan.folds[start : start + k]
+             for p in f.test}
+            for start in range(0, plan.num_folds, k)
+        ]  # fmt: skip
+    if plan.num_folds > 1:
+        return []
+    return [{plan.groups[p]: part for part in PARTS for p in plan.folds[0].of(part)}]
+
+
+def _evenness(place: dict[str, str], manifest: Manifest, split: SplitConfig) -> list[str]:
+    """How far blocks or parts are from the whole, and how near whole patients let them come."""
+    names = [name for name in group_names(manifest) if name in place]
+    places, blocks = np.unique([place[name] for name in names], return_inverse=True)
+    what = "block" if places[0].startswith("block") else "part"
+    quantities = count_groups(manifest, names, split.stratify, split.num_bins)
+    sizes = np.bincount(blocks, weights=quantities.num_patients)
+    # What a part should hold is its share of the patients; blocks should be alike.
+    shares = np.full(len(places), 1 / len(places)) if what == "block" else sizes / sizes.sum()
+    found = balance(quantities, blocks, shares)
+    classes, others = np.split(quantities.patients, [len(manifest.classes)], axis=1)
     lines = [
-        f"  class shares of a block are off by at most {found.image_prevalence:.3f} (images) and "
-        f"{found.patient_prevalence:.3f} (patients), its size by {found.image_size:.1%} and "
-        f"{found.patient_size:.1%}; together {found.objective:.3f}, where whole patients force "
-        f"{found.floor:.3f} or more"
+        f"  class shares of a {what} are off by at most {found.image_prevalence:.3f} (images) and "
+        f"{_largest_deviation(classes, quantities, blocks, shares):.3f} (patients), its size by "
+        f"{found.image_size:.1%} and {found.patient_size:.1%}"
     ]
-    if plan.repeats > 1:
-        pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[:i]]
-        rand = float(np.mean([rand_index(a, b) for a, b in pairs]))
-        same = "; the repeats are nearly the same plan and add little" if rand > 0.95 else ""
-        lines.append(f"  {plan.repeats} repeats, mean Rand index between them {rand:.2f}{same}")
-    return lines
+    if split.stratify:
+        off = _largest_deviation(others, quantities, blocks, shares)
+        lines.append(
+            f"  shares of patients by {', '.join(split.stratify)} are off by at most {off:.3f}"
+        )
+    forced = f"together J = {found.objective:.3f}, where whole patients force {found.floor:.3f}"
+    return [*lines[:-1], f"{lines[-1]}; {forced} or more"]
+
+
+def _largest_deviation(
+    patients: Floats, quantities: Quantities, blocks: Ints, shares: Floats
+) -> float:
+    """Of the shares of patients in the columns `patients` (G, P) of any block."""
+    measure = Measure(replace(quantities, patients=patients), shares)
+    loads = measure.loads(blocks, len(shares))
+    return float(measure.deviations(loads, measure.fair)[:, 1].max())
+
+
+def _likeness(dealings: list[dict[str, str]]) -> str:
+    """How different the repeats are."""
+    names = sorted(dealings[0])
+    blocks = [np.unique([d[name] for name in names], return_inverse=True)[1] for d in dealings]
+    pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[:i]]
+    rand = float(np.mean([rand_index(a, b) for a, b in pairs]))
+    same = "; the repeats are nearly the same plan and add little" if rand > 0.95 else ""
+    return f"  {len(dealings)} repeats, mean Rand index between them {rand:.2f}{same}"
 
 
 def _precision(plan: Plan, manifest: Manifest) -> list[str]:

@@ -24,11 +24,10 @@ def improve(
     Returns the new blocks and how many moves were looked at (at most about `budget`).
     """
     blocks, used, failed = blocks.copy(), 0, 0
-    kinds = np.unique(measure.columns, axis=0, return_inverse=True)[1].reshape(-1)
     loads = measure.loads(blocks, num_blocks)
     counts = np.bincount(blocks, minlength=num_blocks)
-    while used < budget and failed < 2 and free.any():
-        movable = _distinct(blocks, kinds, free)
+    while used < budget and failed < 2:
+        movable = _distinct(blocks, measure.kinds, free)
         one, other, is_sample = _moves(movable, len(blocks), num_blocks, generator)
         used += len(one)
         powers = _powers(measure, loads, measure.fair)
@@ -50,7 +49,7 @@ def improve(
 
 
 def _distinct(blocks: Ints, kinds: Ints, free: np.ndarray) -> Ints:
-    """One free group of each kind in each block: groups that bring the same are alike."""
+    """One free group of each kind in each block."""
     movable = np.flatnonzero(free)
     places = blocks[movable] * (int(kinds.max()) + 1) + kinds[movable]
     return movable[np.unique(places, return_index=True)[1]]
@@ -101,6 +100,8 @@ def _powers(measure: Measure, loads: Floats, fair: Floats) -> Floats:
 
 def _score(powers: Floats) -> Floats:
     """(...) J with 16-norms, of sums over all blocks (..., 4)."""
-    norms = np.maximum(powers, 0.0) ** (0.5**DOUBLINGS)
+    norms = np.maximum(powers, 0.0)
+    for _ in range(DOUBLINGS):  # unlike a power, a root is rounded alike on all processors
+        norms = np.sqrt(norms)
     total: Floats = norms[..., 0] + norms[..., 1] + SIZE_WEIGHT * (norms[..., 2] + norms[..., 3])
     return total

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.splits.balance import Measure, Quantities, balance, rand_index
@@ -77,6 +77,7 @@ def test_the_floor_tells_of_a_patient_who_fills_half_a_class():
     num_groups=st.integers(3, 25),
     weights=st.lists(st.integers(1, 9), min_size=2, max_size=3),
 )
+@example(seed=587, num_groups=7, weights=[3, 6, 1])  # greedy alone leaves a block empty
 def test_no_block_is_empty_and_fixed_groups_stay(seed, num_groups, weights):
     quantities = cohort(seed, num_groups)
     shares = np.array(weights) / sum(weights)
@@ -102,6 +103,29 @@ def test_never_worse_than_its_greedy_start(seed):
     start = greedy(columns, shares, np.random.Generator(np.random.PCG64(seed)))
     ours = balance(quantities, deal(quantities, shares, seed), shares)
     assert ours.objective <= balance(quantities, start, shares).objective
+
+
+def test_patients_who_are_alike_are_dealt_by_chance():
+    """Thirty of each class with one image: every even dealing is as good as any other."""
+    images = np.repeat(np.eye(2), 30, axis=0)
+    quantities, shares = Quantities(images, images, np.ones(60)), equal(5)
+    dealings = [deal(quantities, shares, seed) for seed in range(6)]
+    assert all(balance(quantities, blocks, shares).objective < 1e-12 for blocks in dealings)
+    likeness = [rand_index(a, b) for a, b in itertools.combinations(dealings, 2)]
+    assert max(likeness) < 0.8
+    # Not one after the other in the order of their ids, as cards are dealt.
+    neighbours = [np.mean(np.diff(blocks[:30]) % 5 == 1) for blocks in dealings]
+    assert np.mean(neighbours) < 0.5
+
+
+def test_patients_who_are_alike_change_places_only_if_they_are_free():
+    images = np.repeat(np.eye(2), 12, axis=0)
+    quantities = Quantities(images, images, np.ones(24))
+    fixed = np.where(np.arange(24) % 2, np.arange(24) % 3, -1)
+    for seed in range(5):
+        blocks = deal(quantities, equal(3), seed, fixed)
+        assert (blocks[fixed >= 0] == fixed[fixed >= 0]).all()
+        assert balance(quantities, blocks, equal(3)).objective < 1e-12
 
 
 def test_scikit_learn_is_the_oracle_of_its_own_start():

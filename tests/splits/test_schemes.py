@@ -102,7 +102,7 @@ def test_every_scheme_keeps_its_promises(rows, split, shuffle):
         for fold in plan.folds:
             sites = [{site_of[patient] for patient in part} for part in (fold.train, fold.test)]
             assert not sites[0] & sites[1]
-    assert describe_plan(plan, manifest)[0].startswith("plan: ")
+    assert describe_plan(plan, manifest, split)[0].startswith("plan: ")
 
 
 @pytest.mark.parametrize("split", SPLITS, ids=str)
@@ -216,10 +216,11 @@ def test_further_columns_are_counted_by_patient():
 
 def test_an_image_level_plan_says_that_it_is_unsafe():
     manifest = image_level(cohort())
-    plan = plan_folds(manifest, SplitConfig(num_folds=3, unit="image", allow_leakage=True))
+    split = SplitConfig(num_folds=3, unit="image", allow_leakage=True)
+    plan = plan_folds(manifest, split)
     assert plan.unsafe
     assert plan.scheme == "kfold-image-level-UNSAFE"
-    assert "UNSAFE" in describe_plan(plan, manifest)[0]
+    assert "UNSAFE" in describe_plan(plan, manifest, split)[0]
 
 
 def test_twenty_test_patients_know_an_accuracy_to_18_points():
