@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from planted import CHANGES, texture
+from planted import CHANGES, VOLUME_CHANGES, texture
 
 from pipeline import demo
 from pipeline.audit import copies as search
@@ -126,22 +126,11 @@ def volume(seed: int) -> NDArray[np.float32]:
     return found[None, :36, :32]
 
 
-VOLUME_CHANGES = {
-    "exact": lambda v: v,
-    "flipped": lambda v: v[:, ::-1],
-    "turned in plane": lambda v: np.rot90(v, axes=(2, 3)),
-    "turned out of plane": lambda v: np.rot90(v, axes=(1, 2)),
-    "other axes": lambda v: np.transpose(v, (0, 3, 1, 2)),
-    "cropped": lambda v: v[:, 1:, :, 1:],
-    "brighter": lambda v: v * 1.1,
-    "noise": lambda v: v + np.random.default_rng(0).normal(0, 2, v.shape).astype("f4"),
-}
-
-
 @pytest.mark.parametrize("name", VOLUME_CHANGES)
 def test_copies_of_volumes_are_found_in_their_projections(name: str) -> None:
     volumes = [volume(seed) for seed in range(12)]
-    changed = [np.ascontiguousarray(VOLUME_CHANGES[name](v)) for v in volumes[:6]]
+    change, generator = VOLUME_CHANGES[name], np.random.default_rng(0)
+    changed = [np.ascontiguousarray(change(v, generator)) for v in volumes[:6]]
     pairs = copies_of(volumes + changed).pairs
     assert [(pair.one, pair.other) for pair in pairs] == [(i, 12 + i) for i in range(6)]
     assert {pair.exact for pair in pairs} == {name == "exact"}

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
+from scipy.ndimage import zoom
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
+Volume = NDArray[np.float32]
 
 
 def _jpeg(image: Image.Image, _: np.random.Generator) -> Image.Image:
@@ -44,6 +46,43 @@ CHANGES: dict[str, Change] = {
     "10 % darker": lambda image, _: ImageEnhance.Brightness(image).enhance(0.9),
 }
 """What is done to an image, by name."""
+
+
+def _volume_rescaled(volume: Volume, _: np.random.Generator) -> Volume:
+    scale = [1.0, *(round(0.9 * size) / size for size in volume.shape[1:])]
+    # grid_mode: the whole volume is shown, not only what lies between the outer voxels' centres.
+    return np.asarray(
+        zoom(volume, scale, order=1, grid_mode=True, mode="nearest"), dtype=np.float32
+    )
+
+
+def _volume_cropped(volume: Volume, generator: np.random.Generator) -> Volume:
+    """Two percent less of each axis (a voxel at least), cut off anywhere."""
+    for axis, size in enumerate(volume.shape[1:], start=1):
+        off = max(1, round(size * 0.02))
+        start = int(generator.integers(0, off + 1))
+        volume = np.take(volume, range(start, size - off + start), axis=axis)
+    return volume
+
+
+def _with_noise(volume: Volume, generator: np.random.Generator) -> Volume:
+    sigma = 0.01 * (volume.max() - volume.min())
+    return volume + generator.normal(0, sigma, volume.shape).astype(np.float32)
+
+
+VOLUME_CHANGES: dict[str, Callable[[Volume, np.random.Generator], Volume]] = {
+    "exact": lambda volume, _: volume,
+    "flipped along the first axis": lambda volume, _: volume[:, ::-1],
+    "flipped along the last axis": lambda volume, _: volume[..., ::-1],
+    "turned by 90 degrees in plane": lambda volume, _: np.rot90(volume, axes=(2, 3)),
+    "turned by 90 degrees out of plane": lambda volume, _: np.rot90(volume, axes=(1, 2)),
+    "axes in another order": lambda volume, _: np.transpose(volume, (0, 3, 1, 2)),
+    "rescaled by 0.9": _volume_rescaled,
+    "cropped by 2 %": _volume_cropped,
+    "10 % brighter": lambda volume, _: volume * np.float32(1.1),
+    "noise of 1 % of the range": _with_noise,
+}
+"""What is done to a volume (C, D, H, W), by name."""
 
 
 def texture(generator: np.random.Generator, size: int = 96) -> NDArray[np.uint8]:
