@@ -10,9 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.audit.foreign_counts import part_counts
-from pipeline.audit.foreign_file import read_part_column, read_part_file
 from pipeline.audit.foreign_leaks import Leaks, Links
-from pipeline.audit.foreign_split import (
+from pipeline.config import AuditConfig, UserError
+from pipeline.manifest import Finding, Manifest
+from pipeline.manifest.findings import Severity
+from pipeline.splits.given.given_split import (
     NEVER_TESTED,
     SHOWN,
     ForeignSplit,
@@ -23,9 +25,7 @@ from pipeline.audit.foreign_split import (
     counted,
     listed,
 )
-from pipeline.config import AuditConfig, UserError
-from pipeline.manifest import Finding, Manifest
-from pipeline.manifest.findings import Severity
+from pipeline.splits.given.reading import read_part_column, read_part_file
 
 Mask = NDArray[np.bool_]
 

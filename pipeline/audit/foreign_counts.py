@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.foreign_split import NEVER_TESTED, ForeignSplit, Numbers, PartCounts, Rows
 from pipeline.manifest import Manifest
+from pipeline.splits.given.given_split import NEVER_TESTED, ForeignSplit, Numbers, PartCounts, Rows
 
 
 def part_counts(split: ForeignSplit, manifest: Manifest) -> list[PartCounts]:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.audit.foreign_split import SHOWN, ForeignSplit, Numbers, and_more, counted
 from pipeline.manifest import Finding, Manifest
 from pipeline.manifest.groups import components, identical_files
+from pipeline.splits.given.given_split import SHOWN, ForeignSplit, Numbers, and_more, counted
 
 Links = Sequence[tuple[int, int]]
 """Pairs of row numbers whose images show the same."""

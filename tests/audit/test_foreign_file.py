@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from pipeline.audit.foreign import audit_parts
-from pipeline.audit.foreign_split import Split, part_of
 from pipeline.command import load_config
 from pipeline.config import AuditConfig, UserError
 from pipeline.manifest import Finding, Manifest
 from pipeline.splits import plan_folds, save_plan
+from pipeline.splits.given.given_split import Split, part_of
 
 SIX = [f"P{i}" for i in range(6)]
 CLEAN = {"P0": "train", "P1": "train", "P2": "train", "P3": "train", "P4": "test", "P5": "test"}

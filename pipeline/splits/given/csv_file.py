@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.audit.foreign_names import NameMatcher
-from pipeline.audit.foreign_split import (
+from pipeline.config import UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.given.given_split import (
     ALLOWED,
     PARTS,
     ForeignSplit,
@@ -19,8 +20,7 @@ from pipeline.audit.foreign_split import (
     numbered,
     split_by_value,
 )
-from pipeline.config import UserError
-from pipeline.manifest import Manifest
+from pipeline.splits.given.names import NameMatcher
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("imagepath", "image", "path", "filepath", "filename", "file", "imageid", "img"),

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.audit.foreign_split import Numbers, Rows, listed, numbered, rows_of_each
 from pipeline.config import UserError
 from pipeline.manifest import Manifest, canonical_id
+from pipeline.splits.given.given_split import Numbers, Rows, listed, numbered, rows_of_each
 
 Spellings = list[str]
 _SUFFIX = re.compile(r"\.(nii\.gz|[A-Za-z]\w{1,4})$")

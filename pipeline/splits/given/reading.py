@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.audit.foreign_csv import read_csv
-from pipeline.audit.foreign_names import NameMatcher
-from pipeline.audit.foreign_split import (
+from pipeline.config import UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.given.csv_file import read_csv
+from pipeline.splits.given.given_split import (
     PARTS,
     ForeignSplit,
     Round,
@@ -15,8 +16,7 @@ from pipeline.audit.foreign_split import (
     numbered,
     split_by_value,
 )
-from pipeline.config import UserError
-from pipeline.manifest import Manifest
+from pipeline.splits.given.names import NameMatcher
 
 
 def read_part_column(manifest: Manifest, column: str, known_as: str) -> ForeignSplit:
