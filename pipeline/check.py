@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.audit.foreign import audit_parts
+from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_findings
@@ -32,7 +33,6 @@ from pipeline.prepared import (
     say,
 )
 from pipeline.processes import start_forkserver
-from pipeline.splits.given.given_split import Split
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,23 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.audit.foreign_counts import part_counts
+from pipeline.audit.foreign_counts import PartCounts, Split, part_counts
 from pipeline.audit.foreign_leaks import Leaks, Links
 from pipeline.config import AuditConfig, UserError
 from pipeline.manifest import Finding, Manifest
 from pipeline.manifest.findings import Severity
-from pipeline.splits.given.given_split import (
+from pipeline.splits.given import (
     NEVER_TESTED,
-    SHOWN,
-    ForeignSplit,
+    GivenSplit,
     Numbers,
-    PartCounts,
-    Split,
-    and_more,
-    counted,
-    listed,
+    Round,
+    fold_number,
+    read_column,
+    read_file,
 )
-from pipeline.splits.given.reading import read_part_column, read_part_file
+from pipeline.splits.given.examples import SHOWN, and_more, counted
 
 Mask = NDArray[np.bool_]
 
@@ -48,6 +47,7 @@ def audit_parts(
         *Leaks(split, manifest, links).findings(),
         *audit.lost(),
         *audit.unknown(),
+        *audit.doubt(),
         *audit.empty_parts(parts),
         *audit.missing_classes(parts),
         *audit.validation_is_test(),
@@ -58,19 +58,20 @@ def audit_parts(
     return findings, Split(split.source, (f"split of {split.source}: {verdict}",), tuple(parts))
 
 
-def _read(manifest: Manifest, config: AuditConfig, column: str) -> ForeignSplit:
+def _read(manifest: Manifest, config: AuditConfig, column: str) -> GivenSplit:
     if config.part_column and config.part_file:
         raise UserError("audit.part_column and audit.part_file: give one of them, not both.")
     if config.part_file:
-        return read_part_file(manifest, Path(config.part_file))
-    assert config.part_column is not None, "asked only when there is a split to audit"
-    return read_part_column(manifest, column or config.part_column, config.part_column)
+        return read_file(manifest, Path(config.part_file), f"audit.part_file {config.part_file}")
+    asked = config.part_column
+    assert asked is not None, "asked only when there is a split to audit"
+    return read_column(manifest, column or asked, f"audit.part_column={asked}", asked)
 
 
 class _Audit:
     """A split laid over a manifest; each method yields the findings of one rule."""
 
-    def __init__(self, split: ForeignSplit, manifest: Manifest) -> None:
+    def __init__(self, split: GivenSplit, manifest: Manifest) -> None:
         self.split, self.manifest = split, manifest
         ids = manifest.table["patient_id"].to_numpy(object)
         self.patient, self.patients = pd.factorize(ids, sort=True)
@@ -80,21 +81,23 @@ class _Audit:
 
         What every fold lacks is told once.
         """
-        num_rounds = len(self.split.everywhere)
-        wanted = np.zeros(len(self.manifest), bool)
-        wanted[self.manifest.samples.index] = True
-        wanted[self.split.aside] = False
-        lacking = np.zeros((num_rounds, len(self.manifest)), bool)
-        for absent, fold in zip(lacking, self.split.everywhere, strict=True):
-            absent[:] = wanted
-            for rows in fold.parts.values():
-                absent[rows] = False
-        always: Mask = np.logical_and.reduce(lacking)
-        where = f"any fold of {self.split.source}" if num_rounds > 1 else self.split.source
+        folds = self.split.everywhere
+        always: Mask = reduce(np.logical_and, map(self._absent, folds))
+        where = f"any fold of {self.split.source}" if len(folds) > 1 else self.split.source
         yield from self._lost_from(always, always, where)
-        if num_rounds > 1:
-            for absent, fold in zip(lacking, self.split.everywhere, strict=True):
+        if len(folds) > 1:
+            for fold in folds:
+                absent = self._absent(fold)
                 yield from self._lost_from(absent & ~always, absent, f"fold {fold.name}")
+
+    def _absent(self, fold: Round) -> Mask:
+        """(N,) rows that should be in a part of the fold and are not."""
+        absent = np.zeros(len(self.manifest), bool)
+        absent[self.manifest.samples.index] = True
+        absent[self.split.aside] = False
+        for rows in fold.parts.values():
+            absent[rows] = False
+        return absent
 
     def _lost_from(self, told: Mask, absent: Mask, where: str) -> Iterator[Finding]:
         """Findings on the rows of `told` (N,), in a fold that lacks the rows of `absent` (N,)."""
@@ -120,14 +123,14 @@ class _Audit:
 
     def unknown(self) -> Iterator[Finding]:
         """A name that the manifest lacks is an error, unless its row may have had no label."""
-        names, left_out = self.split.unknown, self.manifest.num_left_out
-        if names:
-            text = f"{counted(len(names), 'name')} of {self.split.source} not in the manifest, or "
-            text += f"of several of its patients: {listed(names)}"
-            if left_out:
-                text += f" ({counted(left_out, 'row')} of the manifest had no label)"
-            severity: Severity = "warning" if len(names) <= left_out else "error"
-            yield Finding("unknown_names", severity, text)
+        text, excused = self.split.unknown_names(self.manifest)
+        if text:
+            yield Finding("unknown_names", "warning" if excused else "error", text)
+
+    def doubt(self) -> Iterator[Finding]:
+        """A plan.csv without the plan.json that fits it."""
+        if self.split.doubt:
+            yield Finding("plan_json", "warning", self.split.doubt)
 
     def empty_parts(self, parts: Sequence[PartCounts]) -> Iterator[Finding]:
         """A fold needs a train part and one to test; a number between two others is missing."""
@@ -140,7 +143,7 @@ class _Audit:
             empty = sorted(part for part in {*sizes, "train", tested} if not sizes.get(part))
             if empty:
                 yield Finding("empty_parts", "error", f"{where} has nobody in {', '.join(empty)}")
-        numbers = sorted(int(fold) for fold in of_fold if fold.isdecimal())
+        numbers = sorted(n for n in map(fold_number, of_fold) if n is not None)
         gaps = [f"{a} is followed by {b}" for a, b in pairwise(numbers) if b > a + 1]
         if gaps:
             text = f"fold numbers are missing: {and_more(gaps[:SHOWN], len(gaps))}"

@@ -1,15 +1,38 @@
 """How many patients and images of each class the parts of somebody's split hold."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pipeline.manifest import Manifest
-from pipeline.splits.given.given_split import NEVER_TESTED, ForeignSplit, Numbers, PartCounts, Rows
+from pipeline.splits.given import NEVER_TESTED, GivenSplit, Numbers, Rows
 
 
-def part_counts(split: ForeignSplit, manifest: Manifest) -> list[PartCounts]:
+@dataclass(frozen=True, slots=True)
+class PartCounts:
+    """What one part of one fold holds; the tuples have one entry a class."""
+
+    fold: str
+    part: str
+    num_patients: int
+    num_images: int
+    patients_per_class: tuple[int, ...]
+    images_per_class: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Folds in numbers, for a report: our plan, or a split made elsewhere."""
+
+    source: str
+    lines: tuple[str, ...]
+    """What is to be said of it."""
+    parts: tuple[PartCounts, ...]
+
+
+def part_counts(split: GivenSplit, manifest: Manifest) -> list[PartCounts]:
     """Every part of every fold, in order; of a k-fold, train is everything but the test block."""
     patient, names = pd.factorize(manifest.table["patient_id"].to_numpy(object))
     num = len(manifest.classes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.manifest import Finding, Manifest
 from pipeline.manifest.groups import components, identical_files
-from pipeline.splits.given.given_split import SHOWN, ForeignSplit, Numbers, and_more, counted
+from pipeline.splits.given import GivenSplit, Numbers
+from pipeline.splits.given.examples import SHOWN, and_more, counted
 
 Links = Sequence[tuple[int, int]]
 """Pairs of row numbers whose images show the same."""
@@ -33,20 +35,21 @@ class Sides:
 class Leaks:
     """A split laid over a manifest; nothing that is shared is told twice."""
 
-    def __init__(self, split: ForeignSplit, manifest: Manifest, links: Links = ()) -> None:
+    def __init__(self, split: GivenSplit, manifest: Manifest, links: Links = ()) -> None:
         table = manifest.table
         self._manifest, self._links = manifest, np.asarray(links, np.int64).reshape(-1, 2)
         self._line = table["line"].to_numpy(np.int64)
         self._images, self._ids = table["image_path"].to_numpy(), table["patient_id"].to_numpy()
         self._patient = _codes(table["patient_id"])
         self._group = _codes(table["group"])
-        self._sides = list(_sides(split))
+        self._split = split
 
     def findings(self) -> Iterator[Finding]:
         """Patients, then pictures of two patients, then the groups that nothing above explains."""
-        groups = [self._of_several_patients(self._group, sides) for sides in self._sides]
+        sides_of = partial(_sides, self._split)  # made anew each time: all at once are large
+        groups = [self._of_several_patients(self._group, sides) for sides in sides_of()]
         picture = self._pictures(np.unique(np.concatenate([np.empty(0, np.int64), *groups])))
-        for sides, apart in zip(self._sides, groups, strict=True):
+        for sides, apart in zip(sides_of(), groups, strict=True):
             yield from self._patients(sides)
             pictures = self._of_several_patients(picture, sides)
             if len(pictures):
@@ -141,7 +144,7 @@ class Leaks:
         return np.where(np.isin(np.arange(num), np.concatenate([one, other])), picture, -1)
 
 
-def _sides(split: ForeignSplit) -> Iterator[Sides]:
+def _sides(split: GivenSplit) -> Iterator[Sides]:
     """Every two parts of a fold; the blocks of a k-fold, of which there may be many, at once."""
     if split.blocks is not None:
         places, parts = zip(*split.everywhere[0].parts.items(), strict=True)

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from pipeline.audit.copies import Copies
+from pipeline.audit.foreign_counts import PartCounts, Split
 from pipeline.audit.shortcuts import ALARM, Shortcut
 from pipeline.config import SplitConfig
 from pipeline.evaluation.atomic_file import replace_file
@@ -20,7 +21,6 @@ from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
-from pipeline.splits.given.given_split import PartCounts, Split
 from pipeline.splits.quality import count_parts
 
 SCHEMA = 1

@@ -25,9 +25,9 @@ class ColumnsConfig:
     date: str | None = None
     """Day of the image, as YYYY-MM-DD (longer ISO times are cut); for split.scheme=temporal."""
     fold: str | None = None
-    """Block 0 to k-1 of each patient, for split.scheme=predefined."""
+    """Block 0 to k-1 of each patient (-1: only trained on), for split.scheme=predefined."""
     part: str | None = None
-    """train, val or test of each patient, for split.scheme=predefined."""
+    """train, val or test of each patient, or what others call them, for split.scheme=predefined."""
 
 
 AcceptedRule = Literal[
@@ -82,8 +82,9 @@ class SplitConfig:
     test_from: str | None = None
     """temporal: first day of the test part, YYYY-MM-DD."""
     assignments: str | None = None
-    """predefined: a CSV with a patient or image column and a fold or part column, or nnU-Net's
-    splits_final.json; default: manifest.columns.fold or .part."""
+    """predefined: a CSV with a patient or image column and a fold or part column (with both, one
+    line for each fold and patient), or nnU-Net's splits_final.json, whose val is tested; default:
+    manifest.columns.fold or .part. A plan.csv belongs into `file`."""
     locked_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of all patients that is locked away first, beside any scheme, and is in no fold."""
     stratify: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ class AuditConfig:
     part_column: str | None = None
     """Audit a split made elsewhere: a column that names each row's fold or part."""
     part_file: str | None = None
-    """The same from a file: a CSV of fold assignments, or nnU-Net's splits_final.json."""
+    """The same from a file: what split.assignments reads, or a plan.csv."""
     shortcuts: bool = True
     """Measure how well site, file metadata and image counts alone predict the label."""
     out_dir: str | None = None

@@ -1,6 +1,6 @@
 """`Fold` and `Plan`: they check themselves when made, so that a leaking one cannot exist."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -11,6 +11,8 @@ from pipeline.manifest import Manifest
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
+UNSAFE = "UNSAFE"
+"""Ending of a scheme that leaks."""
 
 
 class LeakageError(UserError):
@@ -129,7 +131,7 @@ class Plan:
     @property
     def unsafe(self) -> bool:
         """Are single images dealt, so that patients are on two sides? Never for results."""
-        return self.scheme.endswith("UNSAFE")
+        return self.scheme.endswith(UNSAFE)
 
     @cached_property
     def times_tested(self) -> dict[str, int]:
@@ -161,8 +163,7 @@ class Plan:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of who is tested and validated when; equal for equal folds, however found."""
-        who = [[row[0], *row[2:]] for row in self.rows]
-        return fingerprint([self.num_folds, self.unsafe, who, sorted(self.purged_images)])
+        return plan_hash(self.num_folds, self.unsafe, self.rows, self.purged_images)
 
     def check_covers(self, manifest: Manifest) -> None:
         """Prove that this plan was made for `manifest`.
@@ -211,3 +212,11 @@ class Plan:
                     "`python -m pipeline.plan plan.action=repair` and the same settings moves the "
                     "smaller side and writes a new version of the plan."
                 )
+
+
+def plan_hash(
+    num_folds: int, unsafe: bool, rows: Sequence[Sequence[str]], purged_images: Iterable[str]
+) -> str:
+    """`Plan.hash` of these `Plan.rows`, which also those of an unproved file may be."""
+    who = [[row[0], *row[2:]] for row in rows]
+    return fingerprint([num_folds, unsafe, who, sorted(purged_images)])

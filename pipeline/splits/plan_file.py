@@ -2,15 +2,21 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import fingerprint
 from pipeline.manifest import Manifest
-from pipeline.splits.folds import Fold, LeakageError, Plan
+from pipeline.splits.folds import UNSAFE, Fold, LeakageError, Plan, plan_hash
 
 SCHEMA = 2
 HEADER = ["patient_id", "group", "fold", "val_fold"]
+EDITED = "was changed after it was made (its hash does not match)."
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
+          csv.Error)  # fmt: skip
+"""What text that is no plan of ours, though JSON and CSV, can raise."""
 
 
 def save_plan(plan: Plan, path: Path) -> None:
@@ -44,30 +50,63 @@ def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
     Raises:
         LeakageError: when the files are missing, were edited, or belong to another manifest.
     """
-    try:
-        header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        with path.open(encoding="utf-8", newline="") as file:
-            first, *rows = csv.reader(file)
-        if header["schema"] != SCHEMA:
-            raise LeakageError(f"schema {SCHEMA} expected, got {header['schema']}.")
-        if first != HEADER or any(len(row) != len(HEADER) for row in rows):
-            raise LeakageError(f"the columns must be {', '.join(HEADER)}.")
-        edited = fingerprint(rows) != header["rows_hash"]
+    with _named(path):
+        header, rows = _read(path)
         plan = _plan(header, rows)
-    except LeakageError as error:
-        raise LeakageError(f"plan {path}: {error}") from None
-    except OSError as error:
-        raise LeakageError(f"plan {error.filename}: cannot be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise LeakageError(f"plan {path}: is damaged ({error!r}).") from None
-    if edited or len(plan.groups) != len(rows) or plan.hash != header["plan_hash"]:
-        raise LeakageError(f"plan {path}: was changed after it was made (its hash does not match).")
+        _check_unedited(header, rows, plan.hash)
+        if len(plan.groups) != len(rows):
+            raise LeakageError(EDITED)
     if manifest is not None:
         try:
             plan.check_covers(manifest)
         except LeakageError as error:
             raise LeakageError(f"plan {path}: {error}") from None
     return plan
+
+
+def purged_images(path: Path) -> frozenset[str]:
+    """Images that a saved plan has in no part; whether it leaks otherwise is not asked.
+
+    Raises:
+        LeakageError: when its files are missing or were edited.
+    """
+    with _named(path):
+        header, rows = _read(path)
+        purged = frozenset(header["purged_images"])
+        unsafe = header["scheme"].endswith(UNSAFE)
+        _check_unedited(header, rows, plan_hash(header["num_folds"], unsafe, rows, purged))
+    return purged
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the plan in `path` becomes a LeakageError that names it."""
+    try:
+        yield
+    except LeakageError as error:
+        raise LeakageError(f"plan {path}: {error}") from None
+    except OSError as error:
+        raise LeakageError(f"plan {error.filename}: cannot be read: {error.strerror}.") from None
+    except DAMAGE as error:
+        raise LeakageError(f"plan {path}: is damaged ({error!r}).") from None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[list[str]]]:
+    """The header of plan.json and the rows of plan.csv."""
+    header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    with path.open(encoding="utf-8", newline="") as file:
+        first, *rows = csv.reader(file)
+    if header["schema"] != SCHEMA:
+        raise LeakageError(f"schema {SCHEMA} expected, got {header['schema']}.")
+    if first != HEADER or any(len(row) != len(HEADER) for row in rows):
+        raise LeakageError(f"the columns must be {', '.join(HEADER)}.")
+    return header, rows
+
+
+def _check_unedited(header: dict[str, Any], rows: list[list[str]], found: str) -> None:
+    """Raise LeakageError unless the rows, and the plan's hash as found now, are those written."""
+    if fingerprint(rows) != header["rows_hash"] or found != header["plan_hash"]:
+        raise LeakageError(EDITED)
 
 
 def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:

@@ -1,136 +1,159 @@
-"""Splits that somebody else made: a manifest's column, a CSV, or nnU-Net's splits_final.json."""
+"""Folds that somebody else made, as rounds to train on: no group is cut, and nobody is lost."""
 
-import csv
-import json
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
+from pipeline.splits.balance import Ints
 from pipeline.splits.folds import LeakageError
-
-PART_WORDS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "tune": "val", "tuning": "val", "test": "test", "testing": "test",
-}  # fmt: skip
-
-
-def predefined_blocks(manifest: Manifest, names: list[str], split: SplitConfig) -> dict[str, int]:
-    """Group -> block 0 to k-1; empty when parts are given and no blocks.
-
-    Raises:
-        UserError: for a value that is no block, a gap, or fewer than 3 blocks.
-        LeakageError: when a group lies in two blocks.
-    """
-    values = _values(manifest, split, "fold")
-    if values is None:
-        return {}
-    wrong = sorted({v for v in values if not v.isdigit()})
-    if wrong:
-        raise UserError(f"split.scheme=predefined: fold must be 0, 1, 2, ..., got {wrong[:3]}.")
-    of_group = _of_groups(manifest, values)
-    blocks = {name: int(of_group[name]) for name in names}
-    found = sorted(set(blocks.values()))
-    if found != list(range(len(found))) or len(found) < 3:
-        raise UserError(
-            "split.scheme=predefined: folds must be numbered from 0 without a gap, 3 or more, got "
-            f"{found[:10]}."
-        )
-    return blocks
+from pipeline.splits.given import (
+    NEVER_TESTED,
+    GivenSplit,
+    Round,
+    fold_number,
+    read_column,
+    read_file,
+)
+from pipeline.splits.given.examples import counted, listed
 
 
-def predefined_parts(
+def predefined_rounds(
     manifest: Manifest, names: list[str], split: SplitConfig
-) -> list[dict[str, str]]:
-    """For each fold: group -> train, val or test. nnU-Net's "val" is the part that we call test.
+) -> list[tuple[Ints, Ints]]:
+    """Each fold's (test, val): positions in the groups `names`; the others are trained on.
+
+    Numbered blocks rotate as those of kfold do; -1 is trained on in every fold. Where parts are
+    given, val may be empty; nnU-Net's "val" is the part that we call test.
 
     Raises:
-        UserError: for an unknown word, or a patient without a part.
+        UserError: for a split that cannot be read or trained on, or a patient in no part.
         LeakageError: when a group lies in two parts.
     """
-    if split.assignments and split.assignments.endswith(".json"):
-        rounds = _nnunet(manifest, Path(split.assignments))
-    else:
-        values = _values(manifest, split, "part")
-        assert values is not None, "the settings name a fold or a part"
-        rounds = [values]
-    parts = []
-    for values in rounds:
-        unknown = sorted({v for v in values if v.lower() not in PART_WORDS})
-        if unknown:
-            raise UserError(
-                f"split.scheme=predefined: part must be train, val or test, got {unknown[:3]}."
-            )
-        of_group = _of_groups(manifest, [PART_WORDS[v.lower()] for v in values])
-        parts.append({name: of_group[name] for name in names})
-    return parts
-
-
-def _of_groups(manifest: Manifest, values: list[str]) -> dict[str, str]:
-    """Group -> its value, proved to be one."""
-    found: dict[str, tuple[str, str]] = {}
-    table = manifest.table
-    for patient, group, value in zip(table["patient_id"], table["group"], values, strict=True):
-        other_value, other = found.setdefault(group, (value, patient))
-        if other_value != value:
-            who = f"patient {patient!r} is" if other == patient else (
-                f"patients {other!r} and {patient!r} belong together but are")  # fmt: skip
-            raise LeakageError(f"split.scheme=predefined: {who} in {other_value} and in {value}.")
-    return {group: value for group, (value, _) in found.items()}
-
-
-def _values(manifest: Manifest, split: SplitConfig, what: str) -> list[str] | None:
-    """(N,) the value of each row, None when the source gives the other kind."""
-    if split.assignments is None:
-        return manifest.table[what].str.strip().tolist() if what in manifest.table else None
-    if split.assignments.endswith(".json"):
-        return None
-    rows = _csv(Path(split.assignments))
-    key = "image_path" if "image_path" in rows[0] else "patient_id"
-    if what not in rows[0]:
-        return None
-    value_of = {row[key]: row[what].strip() for row in rows}
-    keys = manifest.table[key].tolist()
-    if missing := [k for k in keys if k not in value_of]:
-        raise UserError(f"split.assignments {split.assignments}: {missing[0]!r} is not in it.")
-    return [value_of[k] for k in keys]
-
-
-def _csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise UserError(f"split.assignments {path}: {error.strerror}.") from None
-    names = list(rows[0]) if rows else []
-    if not {"patient_id", "image_path"} & set(names) or not {"fold", "part"} & set(names):
+    assert not manifest.purged, "only temporal plans purge"
+    where, audit, given = _read(manifest, split)
+    if given.form == "plan":
         raise UserError(
-            f"split.assignments {path}: needs a column patient_id or image_path, and fold or part; "
-            f"it has {', '.join(names) or 'no rows'}."
+            f"{where}: is a plan of ours, which proves itself: use split.file={split.assignments} "
+            "instead (split.scheme then means nothing)."
         )
-    return rows
+    unknown, excused = given.unknown_names(manifest)
+    if not excused:
+        raise UserError(f"{where}: {unknown}.")
+    proof = _Proof(manifest, names, where, audit)
+    if given.blocks is not None:
+        return proof.rotation(given.everywhere[0], list(given.blocks))
+    numbers = [fold_number(fold.name) for fold in given.rounds]
+    proof.check_numbers([number for number in numbers if number is not None])
+    rounds = [proof.parts(fold, given.form) for fold in given.rounds]
+    proof.check_times([test for test, _ in rounds])
+    return rounds
 
 
-def _nnunet(manifest: Manifest, path: Path) -> list[list[str]]:
-    """A list of rounds, each a value per row; cases are patient ids or images' file stems."""
-    try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
-        rounds = [(set(map(str, s["train"])), set(map(str, s["val"]))) for s in splits]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+def _read(manifest: Manifest, split: SplitConfig) -> tuple[str, str, GivenSplit]:
+    """The setting that names the split, the one that audits it, and the split."""
+    if split.assignments is not None:
+        where = f"split.assignments {split.assignments}"
+        given = read_file(manifest, Path(split.assignments), where)
+        return where, f"audit.part_file={split.assignments}", given
+    column = "fold" if "fold" in manifest.table else "part"
+    where = f"manifest.columns.{column}"
+    return where, f"audit.part_column={column}", read_column(manifest, column, where, column)
+
+
+class _Proof:
+    """A given split laid over the leakage groups; what cannot be trained on raises."""
+
+    def __init__(self, manifest: Manifest, names: Sequence[str], where: str, audit: str) -> None:
+        self._where, self._audit = where, audit
+        self._num_groups = len(names)
+        self._ids = manifest.table["patient_id"].to_numpy(object)
+        self._images = manifest.table["image_path"].to_numpy(object)
+        self._group = pd.Index(names).get_indexer(pd.Index(manifest.table["group"]))
+
+    def rotation(self, blocks: Round, numbers: list[int]) -> list[tuple[Ints, Ints]]:
+        """Fold i tests block i and validates on the next."""
+        folds = [number for number in numbers if number != NEVER_TESTED]
+        self.check_numbers(folds, least=3)
+        block = np.array(numbers)[self._home(blocks)]
+        k = len(folds)
+        return [(np.flatnonzero(block == i), np.flatnonzero(block == (i + 1) % k)) for i in folds]
+
+    def parts(self, fold: Round, form: str) -> tuple[Ints, Ints]:
+        """The groups to test and to validate on."""
+        parts = list(fold.parts)
+        tested = "val" if form == "nnunet" and "test" not in parts else "test"
+        empty = [p for p in ("train", tested) if p not in parts or not len(fold.parts[p])]
+        if empty:
+            whose = f"fold {fold.name}" if fold.name else "the split"
+            hint = ", and what is to be tested must be called test" if "test" in empty else ""
+            raise UserError(
+                f"{self._where}: {whose} has nobody in {', '.join(empty)}; it has "
+                f"{listed(parts)}{hint}."
+            )
+        place = np.array(parts)[self._home(fold)]
+        val = "val" if tested == "test" else ""
+        return np.flatnonzero(place == tested), np.flatnonzero(place == val)
+
+    def check_numbers(self, folds: list[int], least: int = 0) -> None:
+        """A fold keeps its number: a gap, or a start at 1, would give it another."""
+        if sorted(folds) != list(range(len(folds))) or len(folds) < least:
+            enough = f", {least} or more" if least else ""
+            raise UserError(
+                f"{self._where}: folds must be numbered from 0 without a gap{enough}, got "
+                f"{listed(list(map(str, sorted(folds)))) or 'none'}."
+            )
+
+    def check_times(self, tests: Sequence[Ints]) -> None:
+        times = np.bincount(np.concatenate(tests), minlength=self._num_groups)
+        if times.max() > 1:
+            who = self._ids[self._group == times.argmax()].min()
+            raise UserError(
+                f"{self._where}: patient {who!r} is tested in {times.max()} folds; allowed is once "
+                "(train the repeats, or the folds beside one common test part, one by one)."
+            )
+
+    def _home(self, fold: Round) -> Ints:
+        """(G,) which of the fold's parts each group lies in."""
+        parts = list(fold.parts.values())
+        rows = np.concatenate(parts)
+        place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        group = self._group[rows]
+        home = np.full(self._num_groups, -1, np.int64)
+        home[group] = place
+        if len(cut := np.unique(group[place != home[group]])):
+            of_first = group == cut[0]
+            raise LeakageError(self._in_words(fold, rows[of_first], place[of_first], len(cut)))
+        self._check_complete(fold, rows)
+        return home
+
+    def _in_words(self, fold: Round, rows: Ints, place: Ints, num_cut: int) -> str:
+        """Who of a group is where, from its rows (M,) in several parts and their place (M,)."""
+        parts = list(fold.parts)
+        seen = sorted(set(zip(self._ids[rows].tolist(), place.tolist(), strict=True)))
+        pairs = [(a, b) for a in seen for b in seen if a[1] < b[1]]
+        one, other = min(pairs, key=lambda pair: pair[0][0] != pair[1][0])
+        both = f"{parts[one[1]]} and {fold.place(parts[other[1]])}"
+        who = f"patient {one[0]!r} is in both {both}"
+        if one[0] != other[0]:
+            who = f"patients {one[0]!r} and {other[0]!r} belong together but are in {both}"
+        more = f", and {counted(num_cut - 1, 'more group')} cut" if num_cut > 1 else ""
+        return f"{self._where}: {who}{more}; pipeline.check with {self._audit} names all."
+
+    def _check_complete(self, fold: Round, rows: Ints) -> None:
+        lost = np.ones(len(self._group), bool)
+        lost[rows] = False
+        if not lost.any():
+            return
+        patients = sorted(set(self._ids[lost]) - set(self._ids[~lost]))
+        found = [(patients, len(set(self._ids)), "patient"),
+                 (self._images[lost].tolist(), len(lost), "image")]  # fmt: skip
+        named, total, noun = found[0] if patients else found[1]
         raise UserError(
-            f'split.assignments {path}: must be a list of {{"train": [...], "val": [...]}} '
-            f"({error!r})."
-        ) from None
-    stems = [Path(image).name.split(".")[0] for image in manifest.table["image_path"]]
-    ids = manifest.table["patient_id"].tolist()
-    return [
-        [_side(path, patient, stem, train, test) for patient, stem in zip(ids, stems, strict=True)]
-        for train, test in rounds
-    ]
-
-
-def _side(path: Path, patient: str, stem: str, train: set[str], test: set[str]) -> str:
-    names = {patient, stem}
-    if bool(names & train) == bool(names & test):
-        problem = "both train and val" if names & train else "neither train nor val"
-        raise UserError(f"split.assignments {path}: patient {patient!r} is in {problem}.")
-    return "train" if names & train else "test"
+            f"{self._where}: {len(named):,} of {counted(total, noun)} in no part"
+            f"{f' of fold {fold.name}' if fold.name else ''}: {listed(named)}; give each a part, "
+            "or take the rows out of the manifest."
+        )

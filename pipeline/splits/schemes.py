@@ -14,7 +14,7 @@ from pipeline.splits.balance import Ints, Quantities
 from pipeline.splits.counts import count_groups, group_names
 from pipeline.splits.deal import deal
 from pipeline.splits.folds import Fold, Plan
-from pipeline.splits.predefined import predefined_blocks, predefined_parts
+from pipeline.splits.predefined import predefined_rounds
 
 MOST_FOLDS = 1000
 DEALT_ONCE_A_FOLD = 20
@@ -210,16 +210,9 @@ def purged_manifest(manifest: Manifest, split: SplitConfig) -> Manifest:
 def _predefined(
     manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
 ) -> Rounds:
-    if blocks := predefined_blocks(manifest, names, split):
-        codes = np.array([blocks[names[i]] for i in free.tolist()])
-        k = int(codes.max()) + 1
-        for i in range(k):
-            yield free[codes == i], free[codes == (i + 1) % k]
-        return
-    for parts in predefined_parts(manifest, names, split):
-        where = np.array([parts[names[i]] for i in free.tolist()])
-        test, val = free[where == "test"], free[where == "val"]
-        rest = free[where == "train"]
+    for given in predefined_rounds(manifest, names, split):
+        test, val = (np.intersect1d(part, free) for part in given)
+        rest = np.setdiff1d(free, np.concatenate([test, val]))
         if not len(val) and len(rest) >= 2:
             val = _carve(quantities, rest, split)
         yield test, val

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from pipeline.audit.foreign import audit_parts
+from pipeline.audit.foreign_counts import Split
+from pipeline.audit.report import split_of
 from pipeline.command import load_config
 from pipeline.config import AuditConfig, UserError
 from pipeline.manifest import Finding, Manifest
-from pipeline.splits import plan_folds, save_plan
-from pipeline.splits.given.given_split import Split, part_of
+from pipeline.splits import load_plan, plan_folds, save_plan
 
 SIX = [f"P{i}" for i in range(6)]
 CLEAN = {"P0": "train", "P1": "train", "P2": "train", "P3": "train", "P4": "test", "P5": "test"}
@@ -51,22 +52,6 @@ def csv_of(parts: Mapping[str, str], header: str = "patient_id,part") -> str:
 
 
 # --- words and columns
-
-
-@pytest.mark.parametrize(("word", "part"), [
-    ("Train", "train"), ("TRAINING SET", "train"), ("tr", "train"), ("dev", "val"),
-    ("validation_set", "val"), ("Hold-out", "test"), ("test_split", "test"), ("fold_3", 3),
-    ("Fold 12", 12), ("2.0", 2), ("7", 7), ("-1", -1), ("-1.0", -1), ("", None), (" - ", None),
-    ("NaN", None), ("unused", None),
-])  # fmt: skip
-def test_words_of_others_are_understood(word: str, part: str | int | None) -> None:
-    assert part_of(word) == part
-
-
-@pytest.mark.parametrize("word", ["red", "-2", "1.5", "_3", "trains", "test2x"])
-def test_other_words_are_not_guessed(word: str) -> None:
-    with pytest.raises(KeyError):
-        part_of(word)
 
 
 @pytest.mark.parametrize(
@@ -264,8 +249,8 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
             ",".join(r) for r in [["patient_id", "group", "fold", "val_fold"], *changed]
         )
 
-    assert audited(tmp_path / "p.csv", text(rows))[0] == {}
-    assert audited(tmp_path / "p.csv", text([[*row[:3], ""] for row in rows]))[0] == {}
+    for fine in (rows, [[*row[:3], ""] for row in rows]):
+        assert set(audited(tmp_path / "p.csv", text(fine))[0]) == {"plan_json"}
     found, _ = audited(tmp_path / "p.csv", text(rows[1:]))
     assert found["lost_patients"].message == (
         "1 of 6 patients in no part of any fold of p.csv (matched by patient id): 'P0' (line 2)"
@@ -290,6 +275,89 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
     found, split = audited(tmp_path / "p.csv", text(purged))
     assert "lost_patients" not in found
     assert sizes(split)[:3] == [("0", "train", 2, 4), ("0", "val", 2, 4), ("0", "test", 1, 2)]
+
+
+DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
+TEMPORAL = ["split=temporal", "manifest.columns.date=date", f"split.test_from={DAYS[4]}",
+            "split.val_fraction=0.4"]  # fmt: skip
+
+
+def saved_temporal_plan(path: Path) -> Manifest:
+    """The early images of late patients are purged; P00 is early, and P04 of its family late."""
+    manifest = manifest_of([f"P{i:02d}" for i in range(20)])
+    days = [DAYS[(i // 2 + i % 2 * (i // 2 % 3)) % 6] for i in range(40)]
+    family = manifest.table["group"].replace("P04", "P00")
+    manifest = replace(manifest, table=manifest.table.assign(date=days, group=family))
+    plan = plan_folds(manifest, load_config(TEMPORAL).split)
+    assert plan.purged_patients == {"P00"}
+    assert len(plan.purged_images) >= 4
+    save_plan(plan, path)
+    return manifest
+
+
+def test_images_that_our_plan_purged_are_in_no_part(tmp_path: Path) -> None:
+    """They are counted nowhere and not lost, as in the report of the plan itself."""
+    manifest = saved_temporal_plan(tmp_path / "plan.csv")
+    plan = load_plan(tmp_path / "plan.csv", manifest)
+    found, split = audited(tmp_path / "plan.csv", (tmp_path / "plan.csv").read_text(), manifest)
+    assert found == {}
+    rows = manifest.table["image_path"].isin(plan.purged_images)
+    in_use = replace(manifest, purged=frozenset(rows.index[rows]))
+    ours = split_of(plan, in_use, load_config(TEMPORAL).split).parts
+    assert set(split.parts) == set(ours)
+    assert sum(p.num_images for p in split.parts) == len(manifest) - len(plan.purged_images)
+
+
+@pytest.mark.parametrize(("json_text", "why"), [
+    (None, "plan.json: cannot be read: No such file or directory."),
+    ("", "plan.csv: is damaged (JSONDecodeError("),
+    ("[" * 100_000, "plan.csv: is damaged (RecursionError("),
+    ("null", "plan.csv: is damaged (TypeError("), ("[]", "plan.csv: is damaged (TypeError("),
+    ("{}", "plan.csv: is damaged (KeyError('schema'))."), (b"\xff", "plan.csv: is damaged ("),
+    ({"purged_images": []}, "plan.csv: was changed after it was made (its hash does not match)."),
+    ({"purged_images": ["img/P00_0000.nii.gz"]}, "plan.csv: was changed after it was made"),
+    ({"purged_images": 3}, "plan.csv: is damaged (TypeError("),
+    ({"purged_images": [[]]}, "plan.csv: is damaged (TypeError("),
+    ({"purged_images": "img"}, "plan.csv: was changed after it was made"),
+    ({"scheme": 3}, "plan.csv: is damaged (AttributeError("),
+    ({"num_folds": "x"}, "plan.csv: was changed after it was made"),
+    ({"schema": 1}, "plan.csv: schema 2 expected, got 1."),
+    ({"rows_hash": ""}, "plan.csv: was changed after it was made"),
+    ({"plan_hash": ""}, "plan.csv: was changed after it was made"),
+])  # fmt: skip
+def test_a_plan_json_that_does_not_fit_is_told_and_not_believed(
+    tmp_path: Path, json_text: object, why: str
+) -> None:
+    """Else an edited list could hide images from the audit."""
+    path = tmp_path / "plan.csv"
+    manifest = saved_temporal_plan(path)
+    header = path.with_suffix(".json")
+    if isinstance(json_text, dict):
+        header.write_text(json.dumps(json.loads(header.read_text()) | json_text))
+    elif json_text is None:
+        header.unlink()
+    else:
+        header.write_bytes(json_text if isinstance(json_text, bytes) else str(json_text).encode())
+    found, split = audited(path, path.read_text(), manifest)
+    finding = found.pop("plan_json")
+    assert found == {}
+    assert finding.severity == "warning"
+    assert why in finding.message
+    assert finding.message.startswith(f"plan {tmp_path}/plan.")
+    assert finding.message.endswith(
+        " So images that it purged, if any, are counted in their patient's part."
+    )
+    assert sum(p.num_images for p in split.parts) == len(manifest) - 2  # P00's: plan.csv says that
+
+
+def test_an_edited_plan_csv_is_audited_without_its_json(tmp_path: Path) -> None:
+    path = tmp_path / "plan.csv"
+    manifest = saved_temporal_plan(path)
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("P09")]
+    found, _ = audited(path, "\n".join(kept), manifest)
+    assert set(found) == {"plan_json", "lost_patients"}
+    assert "plan.csv: was changed after it was made" in found["plan_json"].message
+    assert "1 of 20 patients in no part" in found["lost_patients"].message
 
 
 def test_nnunets_folds(tmp_path: Path) -> None:
@@ -327,6 +395,7 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
     ("a.json", "3", "needs nnU-Net's form, a list of"),
     ("a.json", '{"train": []}', "needs nnU-Net's form"),
     ("a.json", '[{"train": ["P0"]}]', "needs nnU-Net's form"),
+    ("a.json", '[{"train": ["P0"], "val": ["P1"], "dev": ["P2"]}]', "needs nnU-Net's form"),
     ("a.json", '[{"train": "P0", "val": "P1"}]', "needs nnU-Net's form"),
     ("a.json", '[{"train": [], "val": []}]', "it has none, the manifest e.g. patient 'P0'"),
     ("a.json", '[{"train": ["x"], "val": ["y"]}]', "none of its names is a patient id or an"),
@@ -346,6 +415,8 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
      "holds both fold numbers ('3') and words ('train'); use one kind."),
     ("a.csv", "patient_id,fold,part\nP0,1,3\n", "unknown part '3'; beside a fold column allowed"),
     ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,,test\n", "fold is blank for 1 of 2 rows."),
+    ("a.csv", "patient_id,part\nP0,34.5\nP1,61.25\n", "'34.5', '61.25' cannot be a fold number;"),
+    ("a.csv", "patient_id,fold\nP0,34\nP1,61\n", "2 different numbers from 34 to 61 cannot be"),
     ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,2,test\n", "names nobody in two folds"),
     ("a.csv", "patient_id,fold,val_fold\nP0,one,1\n", "a fold must be 0, 1, ..., got 'one'."),
     ("a.csv", f"patient_id,fold,val_fold\nP0,{10**30},1\n", "a fold must be 0, 1, ..., got '1000"),

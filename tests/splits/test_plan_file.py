@@ -131,6 +131,8 @@ def test_a_patient_doubled_under_a_recomputed_row_hash_is_refused(path: Path, pl
     ("schema", 1, "schema 2 expected, got 1"),
     ("num_folds", "3", "is damaged"),
     ("num_folds", None, "is damaged"),
+    ("repeats", 0, "is damaged"),
+    ("scheme", 3, "is damaged"),
 ])  # fmt: skip
 def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: str) -> None:
     edit_json(path, **{key: value})
@@ -193,7 +195,7 @@ def test_a_missing_file_is_named(path: Path, suffix: str) -> None:
     assert refused(path) == f"plan {missing}: cannot be read: No such file or directory."
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 99_999])
 def test_a_damaged_header_is_refused(path: Path, content: bytes) -> None:
     path.with_suffix(".json").write_bytes(content)
     assert "is damaged" in refused(path)

@@ -1,6 +1,5 @@
 """Every scheme, on random cohorts: disjoint, complete, tested as often as it says, repeatable."""
 
-import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
+from pipeline.splits import load_plan, plan_folds, save_plan
 from pipeline.splits.counts import count_groups
 from pipeline.splits.describe import describe_plan
 from pipeline.splits.precision import accuracy_half_width
@@ -146,47 +145,6 @@ def test_holdout_fractions_are_met():
     split = SplitConfig(scheme="holdout", test_fraction=0.25, val_fraction=0.25)
     (fold,) = plan_folds(cohort(), split).folds
     assert (len(fold.test), len(fold.val), len(fold.train)) == (6, 6, 12)
-
-
-@pytest.mark.parametrize("source", ["column", "csv"])
-def test_predefined_folds_are_taken_as_they_are(source, tmp_path):
-    folds = {f"P{i:02}": str(i % 4) for i in range(24)}
-    split = SplitConfig(scheme="predefined")
-    manifest = cohort(fold=folds) if source == "column" else cohort()
-    if source == "csv":
-        lines = ["patient_id,fold", *(f"{p},{fold}" for p, fold in folds.items())]
-        (tmp_path / "folds.csv").write_text("\n".join(lines))
-        split = SplitConfig(scheme="predefined", assignments=str(tmp_path / "folds.csv"))
-    plan = plan_folds(manifest, split)
-    assert plan.num_folds == 4
-    for i, fold in enumerate(plan.folds):
-        assert fold.test == {p for p, f in folds.items() if int(f) == i}
-        assert fold.val == {p for p, f in folds.items() if int(f) == (i + 1) % 4}
-
-
-def test_nnunets_validation_part_is_tested(tmp_path):
-    ids = [f"P{i:02}" for i in range(24)]
-    splits = [
-        {"train": [p for j, p in enumerate(ids) if j % 5 != i], "val": ids[i::5]} for i in range(5)
-    ]
-    path = tmp_path / "splits_final.json"
-    path.write_text(json.dumps(splits))
-    plan = plan_folds(cohort(), SplitConfig(scheme="predefined", assignments=str(path)))
-    assert [sorted(fold.test) for fold in plan.folds] == [ids[i::5] for i in range(5)]
-    assert all(fold.val for fold in plan.folds)
-    splits[2]["train"].append(splits[2]["val"][0])
-    path.write_text(json.dumps(splits))
-    with pytest.raises(UserError, match="'P02' is in both train and val"):
-        plan_folds(cohort(), SplitConfig(scheme="predefined", assignments=str(path)))
-
-
-def test_predefined_parts_that_cut_a_group_are_refused():
-    parts = {f"P{i:02}": ["train", "validation", "test"][i % 3] for i in range(24)}
-    (fold,) = plan_folds(cohort(part=parts), SplitConfig(scheme="predefined")).folds
-    assert (len(fold.train), len(fold.val), len(fold.test)) == (8, 8, 8)
-    groups = {f"P{i:02}": f"P{max(i, 1):02}" for i in range(24)}
-    with pytest.raises(LeakageError, match="'P00' and 'P01' belong together but are in train"):
-        plan_folds(cohort(part=parts, group=groups), SplitConfig(scheme="predefined"))
 
 
 @pytest.mark.parametrize(("split", "why"), [

@@ -1,35 +1,42 @@
-"""A split that was made elsewhere, and the words for it; unlike a `Plan` it may leak."""
+"""A split that was made elsewhere: which rows lie in which part of which fold."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import UserError
+from pipeline.manifest import Manifest
+from pipeline.splits.given.examples import counted, listed
+from pipeline.splits.given.words import PARTS, meanings
 
 Numbers = NDArray[np.int64]
 Rows = NDArray[np.int64]
 """Row numbers of `Manifest.table`, ascending, each once."""
 
-SHOWN = 5
-PARTS: dict[str, tuple[str, ...]] = {
-    "train": ("train", "training", "trn", "tr", "fit", "development"),
-    "val": ("val", "valid", "validation", "validate", "tune", "tuning", "dev"),
-    "test": ("test", "testing", "tst", "te", "ts", "holdout", "heldout", "eval", "evaluation"),
-}
-"""Our names of the parts, and what others call them."""
-_PART_OF_WORD = {word: part for part, words in PARTS.items() for word in words}
-_BLANK = ("", "none", "nan", "na", "null", "unused", "excluded")
-_NUMBER = re.compile(r"(?:(?:fold|block|split|cv|part|f)[\s_-]*)?(\d+)(?:\.0+)?")
-NEVER_TESTED = -1
-"""scikit-learn's PredefinedSplit writes -1 for rows that every fold trains on."""
-ALLOWED = (
-    "allowed are words for train, val and test (also training, validation, dev, holdout, ...) or "
-    "fold numbers (0, 1, ... or fold_1, ..., -1 for never tested), and blank for a row in no part"
-)
+
+class PartRows(Mapping[str, Rows]):
+    """The rows of each part, in one bit a row: the folds of a file may list all rows each."""
+
+    def __init__(self, num_rows: int, parts: Mapping[str, Numbers]) -> None:
+        """`parts` has row numbers below `num_rows` (M,) in any order, also repeated."""
+        self._num_rows, self._bits = num_rows, {}
+        for part, rows in parts.items():
+            mask = np.zeros(num_rows, bool)
+            mask[rows] = True
+            self._bits[part] = np.packbits(mask)
+
+    def __getitem__(self, part: str) -> Rows:
+        return np.flatnonzero(np.unpackbits(self._bits[part], count=self._num_rows))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bits)
+
+    def __len__(self) -> int:
+        return len(self._bits)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class ForeignSplit:
+class GivenSplit:
     """A split made elsewhere."""
 
     source: str
@@ -54,10 +61,14 @@ class ForeignSplit:
     """The folds, each with its parts; empty when there are `blocks`."""
     blocks: Mapping[int, Rows] | None = None
     """Of a k-fold: each block is tested once, after training on all others; -1 is never tested."""
+    form: Literal["table", "nnunet", "plan"] = "table"
+    """A column or CSV | nnU-Net's splits_final.json, whose folds test their val part | our plan."""
     aside: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     """Rows that the file itself leaves out of every part."""
     unknown: tuple[str, ...] = ()
     """Names in the file that mean no row of the manifest."""
+    doubt: str = ""
+    """What could not be known of a plan without its plan.json."""
 
     @property
     def everywhere(self) -> tuple[Round, ...]:
@@ -66,65 +77,15 @@ class ForeignSplit:
             return self.rounds
         return (Round("", {f"fold {number}": rows for number, rows in self.blocks.items()}),)
 
-
-@dataclass(frozen=True, slots=True)
-class PartCounts:
-    """What one part of one fold holds; the tuples have one entry a class."""
-
-    fold: str
-    part: str
-    num_patients: int
-    num_images: int
-    patients_per_class: tuple[int, ...]
-    images_per_class: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Folds in numbers, for a report: our plan, or a split made elsewhere."""
-
-    source: str
-    lines: tuple[str, ...]
-    """What is to be said of it."""
-    parts: tuple[PartCounts, ...]
-
-
-def part_of(value: str) -> str | int | None:
-    """train, val or test, a fold number, or None for a blank; KeyError for anything else."""
-    text = value.strip().casefold()
-    if re.fullmatch(r"-1(\.0+)?", text):
-        return NEVER_TESTED
-    word = re.sub(r"[\W_]+", "", text)
-    if word in _BLANK:
-        return None
-    for ending in ("", "set", "split", "part", "data", "images", "cohort"):
-        part = _PART_OF_WORD.get(word.removesuffix(ending))
-        if part:
-            return part
-    number = _NUMBER.fullmatch(text)
-    if number is None:
-        raise KeyError(value)
-    return int(number[1])
-
-
-def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
-    """What each value means.
-
-    Raises:
-        UserError: with every value that is neither a part, a number nor blank; or if all are blank.
-    """
-    found: dict[str, str | int | None] = {}
-    odd = []
-    for value in values:
-        try:
-            found[value] = part_of(value)
-        except KeyError:
-            odd.append(value)
-    if odd:
-        raise UserError(f"{where}: unknown part {listed(sorted(odd))}; {ALLOWED}.")
-    if all(part is None for part in found.values()):
-        raise UserError(f"{where}: every row is blank; {ALLOWED}.")
-    return found
+    def unknown_names(self, manifest: Manifest) -> tuple[str, bool]:
+        """The unknown names in words ("" for none); may they all be rows that had no label?"""
+        if not self.unknown:
+            return "", True
+        text = f"{counted(len(self.unknown), 'name')} of {self.source} not in the manifest, or "
+        text += f"of several of its patients: {listed(self.unknown)}"
+        if manifest.num_left_out:
+            text += f" ({counted(manifest.num_left_out, 'row')} of the manifest had no label)"
+        return text, len(self.unknown) <= manifest.num_left_out
 
 
 def split_by_value(
@@ -134,11 +95,11 @@ def split_by_value(
     codes: Numbers,
     values: Sequence[str],
     unknown: tuple[str, ...] = (),
-) -> ForeignSplit:
+) -> GivenSplit:
     """One split with parts, or a k-fold, as the values say.
 
     Args:
-        source: What is audited, for the messages.
+        source: What was read, for the messages.
         where: The setting that named it, for errors.
         rows: (M,) row numbers, in any order; a row may occur several times.
         codes: (M,) which of `values` each has.
@@ -146,7 +107,8 @@ def split_by_value(
         unknown: Names that mean no row.
 
     Raises:
-        UserError: for unknown values, or words and numbers in one column.
+        UserError: for unknown values, numbers that cannot be folds, or words and numbers in one
+            column.
     """
     meaning = meanings(where, values)
     found = {part for part in meaning.values() if part is not None}
@@ -163,8 +125,8 @@ def split_by_value(
     parts = rows_of_each(rows[used], part_codes[used], len(place))
     if numbers:
         blocks = dict(zip(numbers, parts, strict=True))
-        return ForeignSplit(source, blocks=blocks, unknown=unknown)
-    return ForeignSplit(source, (Round("", dict(zip(words, parts, strict=True))),), unknown=unknown)
+        return GivenSplit(source, blocks=blocks, unknown=unknown)
+    return GivenSplit(source, (Round("", dict(zip(words, parts, strict=True))),), unknown=unknown)
 
 
 def numbered(values: Iterable[str]) -> tuple[Numbers, list[str]]:
@@ -178,19 +140,3 @@ def rows_of_each(rows: Numbers, codes: Numbers, num: int) -> list[Rows]:
     width = int(rows.max(initial=0)) + 1
     pairs = np.unique(codes * width + rows)
     return np.split(pairs % width, np.searchsorted(pairs // width, np.arange(1, num)))
-
-
-def listed(values: Sequence[str], most: int = SHOWN) -> str:
-    """The first values, quoted, and how many more there are."""
-    return and_more([repr(value) for value in values[:most]], len(values))
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def and_more(examples: list[str], number: int) -> str:
-    """Examples, and how many there are besides."""
-    more = f" and {number - len(examples):,} more" if number > len(examples) else ""
-    return ", ".join(examples) + more

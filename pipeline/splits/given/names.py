@@ -8,7 +8,8 @@ import pandas as pd
 
 from pipeline.config import UserError
 from pipeline.manifest import Manifest, canonical_id
-from pipeline.splits.given.given_split import Numbers, Rows, listed, numbered, rows_of_each
+from pipeline.splits.given.examples import listed
+from pipeline.splits.given.given_split import Numbers, numbered
 
 Spellings = list[str]
 _SUFFIX = re.compile(r"\.(nii\.gz|[A-Za-z]\w{1,4})$")
@@ -24,24 +25,22 @@ class NameMatcher:
     """
 
     def __init__(self, manifest: Manifest, names: Sequence[str]) -> None:
-        self._manifest = manifest
-        self.codes, unique = numbered(names)
-        """(M,) number of each name given."""
-        self.num_names = len(unique)
+        """`names`: each once; in what follows, a name is known by its number in them."""
+        self._manifest, self._names = manifest, list(names)
         self.num_known = -1
         patient = numbered(manifest.table["patient_id"])[0]
-        for kind, rows_say, names_say in _ways(manifest, unique):
+        for kind, rows_say, names_say in _ways(manifest, self._names):
             owner = _owners(patient, rows_say, names_say)
             known = np.unique(owner[owner >= 0])
             if len(known) > self.num_known:
                 self.kind, self.num_known, self._owner = kind, len(known), owner
-            if self.num_known == len(unique):
+            if self.num_known == len(names):
                 break
-        self._count = np.bincount(self._owner[self._owner >= 0], minlength=len(unique))
+        self._count = np.bincount(self._owner[self._owner >= 0], minlength=len(names))
         self._start = np.cumsum(self._count) - self._count
         order = np.argsort(self._owner, kind="stable")
         self._rows = order[len(order) - int(self._count.sum()) :]
-        self.unknown = tuple(sorted(unique[i] for i in np.flatnonzero(self._count == 0)))
+        self.unknown = tuple(sorted(names[i] for i in np.flatnonzero(self._count == 0).tolist()))
         """Names that mean no row, or rows of several patients."""
 
     def rows(self, which: Numbers) -> tuple[Numbers, Numbers]:
@@ -55,19 +54,19 @@ class NameMatcher:
         within = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
         return self._rows[self._start[which][index] + within], index
 
-    def rows_of_each(self, which: Numbers, codes: Numbers, num: int) -> list[Rows]:
-        """For each code 0 to num-1 the rows of the names `which` (M,) that have it (M,)."""
-        rows, index = self.rows(which)
-        return rows_of_each(rows, codes[index], num)
+    @property
+    def share_known(self) -> float:
+        return self.num_known / max(1, len(self._names))
 
-    def check(self, where: str, names: Sequence[str]) -> None:
+    def check(self, where: str) -> None:
         """Raise UserError when no name is known."""
         if not self.num_known:
             first = self._manifest.table.iloc[0]
+            names = listed(self._names, 3) or "none"
             raise UserError(
                 f"{where}: none of its names is a patient id or an image of the manifest: it has "
-                f"{listed(names, 3) or 'none'}, the manifest e.g. patient {first['patient_id']!r} "
-                f"and image {first['image_path']!r}."
+                f"{names}, the manifest e.g. patient {first['patient_id']!r} and image "
+                f"{first['image_path']!r}."
             )
 
 

@@ -1,0 +1,105 @@
+"""The words and numbers that others write for parts and folds, and those that cannot be any."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from pipeline.config import UserError
+from pipeline.splits.given.examples import counted, listed
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training", "trn", "tr", "fit", "development"),
+    "val": ("val", "valid", "validation", "validate", "tune", "tuning", "dev"),
+    "test": ("test", "testing", "tst", "te", "ts", "holdout", "heldout", "eval", "evaluation"),
+}
+"""Our names of the parts, and what others call them."""
+_PART_OF_WORD = {word: part for part, words in PARTS.items() for word in words}
+_BLANK = ("", "none", "nan", "na", "null", "unused", "excluded")
+_NUMBER = re.compile(r"(?:(?:fold|block|split|cv|part|f)[\s_-]*)?(\d{1,9})(?:\.0+)?")
+NEVER_TESTED = -1
+"""scikit-learn's PredefinedSplit writes -1 for rows that every fold trains on."""
+MOST_FOLDS = 10_000
+MISSING_AT_MOST, MISSING_SHARE = 3, 0.1
+"""Fold numbers that may be missing: so many, or this share of those that are there.
+
+A column of folds lacks a few when patients were left out; ages from 18 to 95 lack the 17 below.
+"""
+ALLOWED = (
+    "allowed are words for train, val and test (also training, validation, dev, holdout, ...) or "
+    "fold numbers (0, 1, ... or fold_1, ..., -1 for never tested), and blank for a row in no part"
+)
+
+
+def part_of(value: str) -> str | int | None:
+    """train, val or test, a fold number, or None for a blank; KeyError for anything else."""
+    text = value.strip().casefold()
+    if re.fullmatch(r"-1(\.0+)?", text):
+        return NEVER_TESTED
+    word = re.sub(r"[\W_]+", "", text)
+    if word in _BLANK:
+        return None
+    for ending in ("", "set", "split", "part", "data", "images", "cohort"):
+        part = _PART_OF_WORD.get(word.removesuffix(ending))
+        if part:
+            return part
+    number = _NUMBER.fullmatch(text)
+    if number is None:
+        raise KeyError(value)
+    return int(number[1])
+
+
+def fold_number(name: str) -> int | None:
+    """The number that a fold is called by, None for another name."""
+    return int(name) if re.fullmatch(r"\d{1,9}", name) else None
+
+
+def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
+    """What each value means.
+
+    Raises:
+        UserError: with every value that is neither a part, a number nor blank; for numbers that
+            cannot be folds; or if all are blank.
+    """
+    found: dict[str, str | int | None] = {}
+    odd = []
+    for value in values:
+        try:
+            found[value] = part_of(value)
+        except KeyError:
+            odd.append(value)
+    if odd and all(map(_is_number, odd)):
+        raise UserError(
+            f"{where}: {listed(sorted(odd))} cannot be a fold number; is this a measurement, such "
+            f"as an age? {ALLOWED}."
+        )
+    if odd:
+        raise UserError(f"{where}: unknown part {listed(sorted(odd))}; {ALLOWED}.")
+    if all(part is None for part in found.values()):
+        raise UserError(f"{where}: every row is blank; {ALLOWED}.")
+    _check_numbers(where, found)
+    return found
+
+
+def _check_numbers(where: str, meaning: Mapping[str, str | int | None]) -> None:
+    """Raise UserError unless the bare numbers count up from 0 or 1 with few missing."""
+    bare = [value for value in meaning if value.strip()[:1].isdigit()]
+    numbers = sorted({part for part in meaning.values() if isinstance(part, int)} - {NEVER_TESTED})
+    if not bare or not numbers:
+        return
+    first, last = numbers[0], numbers[-1]
+    num_missing = last - min(first, 1) + 1 - len(numbers)
+    most = max(MISSING_AT_MOST, int(MISSING_SHARE * len(numbers)))
+    if num_missing > most or len(numbers) > MOST_FOLDS:
+        raise UserError(
+            f"{where}: {counted(len(numbers), 'different number')} from {first} to {last} cannot "
+            f"be fold numbers: those count up from 0 or 1, {MOST_FOLDS:,} of them at most, and few "
+            f"are missing (here {num_missing:,}, at most {most:,} may be); is this a measurement, "
+            f"such as an age? {ALLOWED}."
+        )
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value.replace(",", "."))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,155 @@
+"""What others write for folds and parts is understood, and what cannot be meant so is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.config import SplitConfig, UserError
+from pipeline.manifest import Manifest
+from pipeline.splits import plan_folds
+from pipeline.splits.given import GivenSplit, fold_number, read_column, read_file
+from pipeline.splits.given.given_split import PartRows
+from pipeline.splits.given.words import MOST_FOLDS, part_of
+
+
+@pytest.mark.parametrize(("word", "part"), [
+    ("Train", "train"), ("TRAINING SET", "train"), ("tr", "train"), ("dev", "val"),
+    ("validation_set", "val"), ("Hold-out", "test"), ("test_split", "test"), ("fold_3", 3),
+    ("Fold 12", 12), ("2.0", 2), ("7", 7), ("-1", -1), ("-1.0", -1), ("", None), (" - ", None),
+    ("NaN", None), ("unused", None),
+])  # fmt: skip
+def test_words_of_others_are_understood(word: str, part: str | int | None) -> None:
+    assert part_of(word) == part
+
+
+@pytest.mark.parametrize("word", ["red", "-2", "1.5", "_3", "trains", "test2x", "9" * 5000])
+def test_other_words_are_not_guessed(word: str) -> None:
+    with pytest.raises(KeyError):
+        part_of(word)
+
+
+@pytest.mark.parametrize(("name", "number"), [
+    ("0", 0), ("007", 7), ("a", None), ("", None), ("-1", None), ("9" * 5000, None),
+])  # fmt: skip
+def test_a_fold_is_called_by_a_number_or_by_a_name(name: str, number: int | None) -> None:
+    assert fold_number(name) == number
+
+
+def of_values(values: list[str]) -> Manifest:
+    """A patient for each value of the column `fold`."""
+    ids = [f"P{i:05d}" for i in range(len(values))]
+    table = pd.DataFrame({
+        "patient_id": ids, "group": ids, "image_path": [f"{p}.png" for p in ids], "fold": values,
+        "label": [("well", "ill")[i % 2] for i in range(len(ids))], "line": range(2, len(ids) + 2),
+    })  # fmt: skip
+    return Manifest(Path("m.csv"), Path(), ("well", "ill"), table)
+
+
+def read(values: list[str]) -> GivenSplit:
+    return read_column(of_values(values), "fold", "audit.part_column=age", "age")
+
+
+# --- numbers that are no folds
+
+
+AGES = [23, 31, 34, 35, 38, 41, 42, 47, 50, 53, 56, 58, 60, 61, 64, 67, 70, 71, 75, 78, 82, 91]
+
+
+@pytest.mark.parametrize("numbers", [
+    range(1000), range(1, 1001), [n for n in range(1000) if n % 11], [0, 1, 5], [1, 2, 6], [2, 3],
+    [0, 0, 1, 1, 2, 2], range(-1, 5), [-1, 3], range(MOST_FOLDS),
+], ids=str)  # fmt: skip
+def test_numbers_that_count_up_are_folds(numbers: list[int]) -> None:
+    """A fold a patient included, and a few that are missing."""
+    split = read([str(number) for number in numbers])
+    assert split.blocks is not None
+    assert list(split.blocks) == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("numbers", [
+    AGES, range(18, 96), range(20, 91), range(5, 26), range(2010, 2024), [0, 1, 6],
+    [n for n in range(1000) if n % 10], range(MOST_FOLDS + 1), [20200105, 20210317],
+], ids=str)  # fmt: skip
+def test_numbers_of_something_else_are_refused(numbers: list[int]) -> None:
+    for ending in ("", ".0"):
+        with pytest.raises(UserError, match="cannot be fold numbers: ") as caught:
+            read([f"{number}{ending}" for number in numbers])
+        assert "is this a measurement, such as an age? allowed are words for" in str(caught.value)
+
+
+def test_the_message_says_what_was_found_and_what_is_allowed() -> None:
+    with pytest.raises(UserError) as caught:
+        read([str(age) for age in AGES])
+    assert str(caught.value).startswith(
+        "audit.part_column=age: 22 different numbers from 23 to 91 cannot be fold numbers: those "
+        "count up from 0 or 1, 10,000 of them at most, and few are missing (here 69, at most 3 may "
+        "be); is this a measurement, such as an age? allowed are words for train, val and test"
+    )
+
+
+def test_folds_that_are_called_so_are_no_measurement() -> None:
+    """Somebody's second repeat, say."""
+    split = read([f"fold_{number}" for number in range(10, 15)])
+    assert split.blocks is not None
+    assert list(split.blocks) == list(range(10, 15))
+
+
+@pytest.mark.parametrize(("values", "named"), [
+    (["1.5", "2", "3"], "'1.5'"), (["61.25", "34.5", "8"], "'34.5', '61.25'"), (["-2"], "'-2'"),
+    (["61,5", "2"], "'61,5'"), (["1e3", "2"], "'1e3'"), (["1234567890"], "'1234567890'"),
+    ([f"{i}.5" for i in range(7)], "'0.5', '1.5', '2.5', '3.5', '4.5' and 2 more"),
+])  # fmt: skip
+def test_what_is_no_whole_number_is_no_fold(values: list[str], named: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read(values)
+    assert str(caught.value).startswith(
+        f"audit.part_column=age: {named} cannot be a fold number; is this a measurement, such as "
+        "an age? allowed are "
+    )
+
+
+def test_a_word_among_numbers_is_told_as_a_word() -> None:
+    with pytest.raises(UserError, match=r"unknown part '1.5', 'red'; allowed are"):
+        read(["1.5", "red"])
+
+
+def test_ages_are_no_folds_to_train_on_either(tmp_path: Path) -> None:
+    manifest = of_values([str(age) for age in AGES])
+    with pytest.raises(UserError, match=r"^manifest\.columns\.fold: 22 different numbers from 23"):
+        plan_folds(manifest, SplitConfig(scheme="predefined"))
+    manifest.table[["patient_id", "fold"]].to_csv(tmp_path / "a.csv", index=False)
+    split = SplitConfig(scheme="predefined", assignments=str(tmp_path / "a.csv"))
+    with pytest.raises(UserError, match=r"^split\.assignments .*a\.csv: 22 different numbers from"):
+        plan_folds(manifest, split)
+
+
+# --- many folds of many rows
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_come_back_as_they_were(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    rows = {part: generator.integers(0, 50, size) for part, size in (("train", 40), ("test", 0))}
+    parts = PartRows(50, rows)
+    assert list(parts) == ["train", "test"]
+    assert len(parts) == 2
+    for part, those in rows.items():
+        assert parts[part].tolist() == sorted(set(those.tolist()))
+    with pytest.raises(KeyError):
+        parts["val"]
+
+
+def test_many_folds_that_list_all_rows_take_little_memory(tmp_path: Path) -> None:
+    """A fold is kept in a bit a row and part, where row numbers would take 64."""
+    manifest = of_values(["0"] * 4000)
+    ids = manifest.table["patient_id"]
+    lines = [f"{fold},{p},{'test' if i % 50 == fold else 'train'}"
+             for fold in range(50) for i, p in enumerate(ids)]  # fmt: skip
+    (tmp_path / "a.csv").write_text("\n".join(["fold,patient,part", *lines]))
+    split = read_file(manifest, tmp_path / "a.csv", "audit.part_file a.csv")
+    assert [len(fold.parts["train"]) for fold in split.rounds] == [3920] * 50
+    for fold in split.rounds:
+        assert isinstance(fold.parts, PartRows)
+        assert sum(bits.nbytes for bits in fold.parts._bits.values()) == 1000
