@@ -22,7 +22,6 @@ from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_fin
 from pipeline.command import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.manifest import Finding, ManifestError, read_manifest
-from pipeline.manifest.csv_file import our_names
 from pipeline.manifest.files import file_size
 from pipeline.prepared import (
     content_of,
@@ -129,9 +128,9 @@ def _divide(report: Report, config: Config, _: Console) -> Report:
     assert report.manifest is not None
     if config.audit.part_column or config.audit.part_file:
         pairs = report.copies.pairs if report.copies else ()
-        links = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
-        column = our_names(config.manifest).get(config.audit.part_column or "", "")
-        findings, split = audit_parts(report.manifest, config.audit, links, column)
+        sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
+        near = sorted({(p.one, p.other) for p in pairs} - set(sure))
+        findings, split = audit_parts(report.manifest, config.audit, sure, near)
         return replace(report, split=split, findings=(*report.findings, *findings))
     manifest, plan, warnings = plan_and_check(config, report.manifest)
     findings = [Finding("plan", "warning", warning) for warning in warnings]

@@ -15,7 +15,7 @@ def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Fin
         yield Finding(
             "exact_copies",
             "warning",
-            f"{_pairs(exact)} of two patients with the same pixels, who stay together: "
+            f"{_pairs(exact)} of two patients with the same pixels; a plan keeps them together: "
             f"{_listed(manifest, exact)}",
         )
     if alike := [pair for pair in copies.pairs if not pair.exact]:

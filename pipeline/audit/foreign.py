@@ -30,21 +30,22 @@ Mask = NDArray[np.bool_]
 
 
 def audit_parts(
-    manifest: Manifest, config: AuditConfig, links: Links = (), column: str = ""
+    manifest: Manifest, config: AuditConfig, links: Links = (), near: Links = ()
 ) -> tuple[list[Finding], Split]:
     """Audit the split of `audit.part_column` or `audit.part_file` against the manifest.
 
-    `links` are pairs of row numbers found to show the same picture; rows of one group must not be
-    apart anyway. `column` is what the manifest's table calls `audit.part_column`, if not the same.
-    Kaggle's paediatric pneumonia set, for one, has patient ids in both train and test.
+    `links` are pairs of row numbers found to show the same picture, `near` those that may be; rows
+    of one group must not be apart anyway. Kaggle's paediatric pneumonia set, for one, has patient
+    ids in both train and test.
 
     Raises:
         UserError: when the column or file cannot be read as a split, or both are given.
     """
-    split = _read(manifest, config, column)
+    split = _read(manifest, config)
     audit, parts = _Audit(split, manifest), part_counts(split, manifest)
     findings = [
         *Leaks(split, manifest, links).findings(),
+        *Leaks(split, manifest, near).near_copies(),
         *audit.lost(),
         *audit.unknown(),
         *audit.doubt(),
@@ -58,14 +59,15 @@ def audit_parts(
     return findings, Split(split.source, (f"split of {split.source}: {verdict}",), tuple(parts))
 
 
-def _read(manifest: Manifest, config: AuditConfig, column: str) -> GivenSplit:
+def _read(manifest: Manifest, config: AuditConfig) -> GivenSplit:
     if config.part_column and config.part_file:
         raise UserError("audit.part_column and audit.part_file: give one of them, not both.")
     if config.part_file:
         return read_file(manifest, Path(config.part_file), f"audit.part_file {config.part_file}")
     asked = config.part_column
     assert asked is not None, "asked only when there is a split to audit"
-    return read_column(manifest, column or asked, f"audit.part_column={asked}", asked)
+    column = manifest.column(asked) or asked
+    return read_column(manifest, column, f"audit.part_column={asked}", asked)
 
 
 class _Audit:
@@ -122,10 +124,9 @@ class _Audit:
                 yield Finding(rule, severity, text + and_more(examples, len(lost)))
 
     def unknown(self) -> Iterator[Finding]:
-        """A name that the manifest lacks is an error, unless its row may have had no label."""
-        text, excused = self.split.unknown_names(self.manifest)
-        if text:
-            yield Finding("unknown_names", "warning" if excused else "error", text)
+        """Names that the manifest lacks; rows that it leaves out are known."""
+        if text := self.split.unknown_names():
+            yield Finding("unknown_names", "error", text)
 
     def doubt(self) -> Iterator[Finding]:
         """A plan.csv without the plan.json that fits it."""

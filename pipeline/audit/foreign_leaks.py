@@ -1,7 +1,7 @@
 """What lies on both sides of a split that was made elsewhere: patients, pictures, groups."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 
@@ -57,6 +57,17 @@ class Leaks:
             told = self._group[np.isin(picture, pictures)]
             if len(untold := np.setdiff1d(apart, told)):
                 yield self._finding("shared_groups", "group", untold, self._group, sides)
+
+    def near_copies(self) -> Iterator[Finding]:
+        """The links taken for what only may be the same picture: for an eye to judge."""
+        picture = self._linked(self._links[:, 0], self._links[:, 1])
+        for sides in _sides(self._split):
+            pictures = self._of_several_patients(picture, sides)
+            if len(pictures):
+                found = self._finding("near_images", "picture", pictures, picture, sides)
+                text = f"nearly the same: {found.message}; look at them (copies.png), and make "
+                text += "such pairs an error with audit.near=error"
+                yield replace(found, severity="warning", message=text)
 
     def _patients(self, sides: Sides) -> Iterator[Finding]:
         shared = _on_several(self._patient, sides)
@@ -139,6 +150,10 @@ class Leaks:
         first[digest] = rows
         one = np.concatenate([self._links[:, 0], rows])
         other = np.concatenate([self._links[:, 1], first[digest]])
+        return self._linked(one, other)
+
+    def _linked(self, one: Numbers, other: Numbers) -> Numbers:
+        """(N,) the same number for rows that are linked, -1 for a row that is not."""
         num = len(self._manifest)
         picture = components(one, other, num)
         return np.where(np.isin(np.arange(num), np.concatenate([one, other])), picture, -1)

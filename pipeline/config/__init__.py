@@ -4,7 +4,7 @@ from pipeline.config.config import Config
 from pipeline.config.door import defaults, suggestion, to_config, to_settings
 from pipeline.config.errors import ConfigError, UserError
 from pipeline.config.identity import flat, identity
-from pipeline.config.plain import fingerprint
+from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.sections import (
     AcceptedRule,
     AuditConfig,
@@ -48,6 +48,7 @@ __all__ = [
     "fingerprint",
     "flat",
     "identity",
+    "is_day",
     "suggestion",
     "to_config",
     "to_settings",

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config.errors import ConfigError
-from pipeline.config.plain import flatten
+from pipeline.config.plain import flatten, is_day
 from pipeline.config.sections import (
     SETTINGS,
     AuditConfig,
@@ -116,6 +116,9 @@ def _split_problems(config: Config) -> Iterator[str]:
         yield f"split.unit={split.unit} works with split.scheme=kfold and no split.file only"
     if split.scheme == "temporal" and (columns.date is None or split.test_from is None):
         yield "split.scheme=temporal needs manifest.columns.date and split.test_from=YYYY-MM-DD"
+    for name in ("val_from", "test_from"):
+        if (day := getattr(split, name)) is not None and not is_day(day):
+            yield f"split.{name}: must be a day, YYYY-MM-DD, got {day!r}"
     if split.scheme == "predefined":
         sources = [columns.fold, columns.part, split.assignments]
         if (num_named := sum(source is not None for source in sources)) != 1:
@@ -123,10 +126,12 @@ def _split_problems(config: Config) -> Iterator[str]:
                 "split.scheme=predefined needs exactly one of manifest.columns.fold, "
                 f"manifest.columns.part and split.assignments, got {num_named}"
             )
-    if split.scheme == "holdout" and split.test_fraction + split.val_fraction >= 1:
+    given_away = split.test_fraction + split.val_fraction + split.locked_fraction
+    if split.scheme == "holdout" and given_away >= 1:
+        locked = f" (and {split.locked_fraction} locked)" if split.locked_fraction else ""
         yield (
             "split.test_fraction and split.val_fraction must leave patients to train, got "
-            f"{split.test_fraction} + {split.val_fraction}"
+            f"{split.test_fraction} + {split.val_fraction}{locked}"
         )
     if split.repeats > 1 and split.scheme != "kfold":
         yield f"split.repeats={split.repeats} works with split.scheme=kfold only"

@@ -3,13 +3,20 @@
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 Target = dict[str, Any]
 """A leaf we do not own: `_target_` and its arguments; "@num_classes" and the like are filled in."""
 
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
+"""Characters that a shell or Hydra would take for its own, by name."""
+
 SETTINGS = ConfigDict(extra="forbid", strict=False, validate_default=True)
+
+
+def _separator(value: Any) -> Any:
+    return SEPARATORS.get(value, value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -41,7 +48,8 @@ class ManifestConfig:
     path: str
     image_root: str | None = None
     """Folder that image paths are relative to; default: the manifest's own folder."""
-    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    separator: Annotated[str, Field(min_length=1, max_length=1), BeforeValidator(_separator)] = ","
+    """One character, or its name: comma, semicolon, tab, pipe."""
     encoding: str = "utf-8"
     """Of the CSV; a byte order mark is allowed."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)

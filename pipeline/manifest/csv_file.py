@@ -4,7 +4,7 @@ import codecs
 import csv
 import difflib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +13,12 @@ from pipeline.config import ManifestConfig
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.manifest import ManifestError
 
-_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_OURS = ("patient_id", "image_path", "label", "study", "date", "fold", "part", "line", "group")
 
 
-def read_table(config: ManifestConfig) -> pd.DataFrame:
-    """All cells as text, with the CSV's line numbers; columns renamed to our words.
+def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
+    """All cells as text, with the CSV's line numbers, under our names; and those names.
 
     Raises:
         ManifestError: when the file cannot be read as a table at all.
@@ -38,12 +39,22 @@ def read_table(config: ManifestConfig) -> pd.DataFrame:
         problems = [Finding("no_rows", "error", "has no rows")]
     if problems:
         raise ManifestError.of(path, problems)
-    table = pd.DataFrame(rows, columns=header, dtype=str).assign(line=lines)
-    return table.rename(columns=our_names(config))
+    names = our_names(config, header)
+    table = pd.DataFrame(rows, columns=[names.get(name, name) for name in header], dtype=str)
+    return table.assign(line=lines), names
 
 
-def our_names(config: ManifestConfig) -> dict[str, str]:
-    """The CSV's name of each column that has a meaning -> our name of it."""
+def our_names(config: ManifestConfig, header: Sequence[str]) -> dict[str, str]:
+    """The CSV's name of a column -> ours, for columns that have a meaning or are set aside.
+
+    A column that is only called like one of ours, and is not named in the settings, means nothing.
+    """
+    names = _meanings(config)
+    aside = {name: f"csv {name}" for name in header if name in _OURS and name not in names}
+    return names | aside
+
+
+def _meanings(config: ManifestConfig) -> dict[str, str]:
     columns = config.columns
     names = {columns.patient: "patient_id", columns.image: "image_path", columns.label: "label"}
     for ours in ("site", "study", "date", "fold", "part"):
@@ -115,8 +126,11 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
 
 
 def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None:
-    names = our_names(config)
-    columns = ", ".join(map(repr, header)) or "none"
+    if not any(name.strip() for name in header):
+        text = "the file is empty" if not header else "the header has no names"
+        raise ManifestError.of(path, [Finding("header", "error", text, 1)], config.hint)
+    names = _meanings(config)
+    columns = ", ".join(map(repr, header))
     wanted = {theirs: f"columns.{ours.split('_')[0]}" for theirs, ours in names.items()}
     wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
     texts = [
@@ -126,20 +140,14 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         if theirs not in header
     ]
     others = [s for s in _SEPARATORS if len(header) == 1 and s in header[0]]
-    hint = f"the separator seems to be {others[0]!r}; set manifest.separator" if others else ""
+    hint = ""
+    if others:
+        hint = f"the separator seems to be {others[0]!r}; set manifest.separator="
+        hint += _SEPARATORS[others[0]]
     texts += [
         f"column {name!r} occurs {header.count(name)} times"
         for name in sorted(set(header))
         if header.count(name) > 1
-    ]
-    reserved = {"line", "group", "study", "date", *names.values()}
-    if config.columns.fold or config.columns.part:  # else they mean nothing to a split
-        reserved |= {"fold", "part"}
-    reserved -= set(names)
-    texts += [
-        f"column name {name!r} has a meaning of its own here; rename the column"
-        + (f" or map it (manifest.columns.{name}={name})" if name not in ("line", "group") else "")
-        for name in sorted(reserved & set(header))
     ]
     if texts:
         raise ManifestError.of(path, [Finding("header", "error", t, 1) for t in texts], hint)

@@ -26,16 +26,30 @@ def leakage_groups(
     """(N,) name of each row's group, its smallest patient id; and what made the groups.
 
     Rows are joined that share a patient, a study (`manifest.columns.study`), a value of a group
-    column or a byte-identical image file. A group is a connected component of these links.
-    `manifest` is in canonical order; two spellings of one patient id were refused before.
+    column or a byte-identical image file. A group is a connected component of these links. Rows
+    that are left out have no group, but link patients: one who is known by an unlabelled image is
+    known. `manifest` is in canonical order; two spellings of one patient id were refused before.
     """
     keys = {"study": "study"} if "study" in manifest.table else {}
     keys |= {name: name for name in group_columns}
-    codes = {key: _codes(manifest.table[name].str.strip()) for key, name in keys.items()}
-    twins = pd.factorize(identical_files(manifest.image_files))[0]
+    rows = pd.concat([manifest.table, _with_patient(manifest.left_out)], ignore_index=True)
+    codes = {key: _codes(rows[name].str.strip()) for key, name in keys.items()}
+    files: list[Path | None] = [manifest.image_root / path for path in rows["image_path"]]
+    for row in range(len(manifest), len(rows)):  # nobody looked whether these are there
+        path = files[row]
+        files[row] = path if path and path.exists() and rows["image_path"][row].strip() else None
+    twins = pd.factorize(identical_files(files))[0]
     codes["identical files"] = twins.astype(np.int64)
-    patient, names = pd.factorize(manifest.table["patient_id"].to_numpy(object))
-    return _grouped(patient.astype(np.int64), names, {}, codes, largest_share)
+    patient, names = pd.factorize(rows["patient_id"].to_numpy(object))
+    num_used = int(patient[: len(manifest)].max()) + 1
+    groups, grouping = _grouped(
+        patient.astype(np.int64), names[:num_used], {}, codes, largest_share
+    )
+    return groups[: len(manifest)], grouping
+
+
+def _with_patient(left_out: pd.DataFrame) -> pd.DataFrame:
+    return left_out[left_out["patient_id"].str.strip() != ""] if len(left_out) else left_out
 
 
 def join_groups(
@@ -64,16 +78,17 @@ def join_groups(
     return replace(manifest, table=table.assign(group=labels), grouping=grouping)
 
 
-def identical_files(paths: Sequence[Path]) -> NDArray[np.object_]:
+def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
     """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only."""
-    by_size: dict[int, list[int]] = defaultdict(list)
+    by_size: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for row, path in enumerate(paths):
-        by_size[file_size(path)].append(row)
+        if path is not None:
+            by_size[file_size(path)].append((row, path))
     digests = np.full(len(paths), None, dtype=object)
     for twins in by_size.values():
         if len(twins) > 1:
-            for row in twins:
-                digests[row] = file_digest(paths[row])
+            for row, path in twins:
+                digests[row] = file_digest(path)
     return digests
 
 
@@ -94,29 +109,32 @@ def _grouped(
 ) -> tuple[NDArray[np.str_], Grouping]:
     """Join patients over each key: codes (N,), -1 where the cell is blank.
 
-    `known` joins too, but is not counted.
+    `names` are those of the first patients, who are in use; the others only join them. `known`
+    joins too, but is not counted.
     """
-    num = len(names)
+    num, num_used = int(patient.max()) + 1, len(names)
     edges = {key: _edges(patient, codes) for key, codes in (known | keys).items()}  # type: ignore[operator]
-    joins = {key: num - int(components(*edges[key], num).max()) - 1 for key in keys}
+    joins = {
+        key: num_used - len(np.unique(components(*edges[key], num)[:num_used])) for key in keys
+    }
     one, other = (np.concatenate([pair[side] for pair in edges.values()]) for side in (0, 1))
-    component = components(one, other, num)
-    first = np.empty(int(component.max()) + 1, dtype=np.int64)
-    # The last assignment wins, so each component keeps its first, that is smallest, patient.
-    first[component[::-1]] = np.arange(num)[::-1]
-    sizes = np.bincount(component)
+    everywhere = components(one, other, num)
+    _, first, component, sizes = np.unique(
+        everywhere[:num_used], return_index=True, return_inverse=True, return_counts=True
+    )
     largest = int(sizes.argmax())
     members = np.flatnonzero(component == largest)[:NUM_SAMPLE]
     grouping = Grouping(
         num_groups=len(first),
-        num_patients=num,
+        num_patients=num_used,
         joins=joins,
         largest_name=str(names[first[largest]]),
         largest_num_patients=int(sizes[largest]),
         largest_sample=tuple(str(names[member]) for member in members),
         largest_share=largest_share,
     )
-    return np.asarray(names[first[component]], dtype=str)[patient], grouping
+    group_of = np.append(names[first[component]], "")  # "" of patients who are not in use
+    return np.asarray(group_of[np.minimum(patient, num_used)], dtype=str), grouping
 
 
 def _codes(cells: "pd.Series[str]") -> Codes:

@@ -15,6 +15,7 @@ FEW_ROWS = 20
 SHARED = 0.3
 """Share of ids that share a prefix with another id from which ids look like slices."""
 
+_SEPARATED = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=\d)")
 _WORD = re.compile(
     r"^(?P<patient>.+?)[\s_.-]+(?:slice|slc|frame|tile|patch|crop|img|image)[\s_.-]*\d+$", re.I
 )
@@ -22,10 +23,11 @@ _COUNTER = re.compile(r"^(?P<patient>.*\d.*?)[\s_.-]+\d+$")
 
 
 def canonical_id(raw: str) -> str:
-    """One spelling for ids that differ by case, space, Unicode form or zero padding only."""
+    """One spelling for ids that differ by case, space, Unicode form, zero padding or .0 only."""
     visible = "".join(c for c in raw if unicodedata.category(c) != "Cf")  # e.g. zero-width space
     folded = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", folded)
+    whole = re.sub(r"^(\d+)\.0+$", r"\1", folded)  # 7.0: a table program took ids for numbers
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", whole)
 
 
 def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
@@ -43,6 +45,14 @@ def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
                 "write one patient one way (or rename one if they are two people)"
             )
             yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
+    joined: dict[str, list[str]] = {}
+    for canonical, raws in spellings.items():
+        joined.setdefault(_SEPARATED.sub("", canonical), []).append(raws[0])
+    for raws in joined.values():
+        if len(raws) > 1:
+            alike = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws)
+            text = f"patient ids {alike} differ by a separator only; are they one person?"
+            yield Finding("spelling", "warning", text, int(first_line[raws[-1]]))
 
 
 def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:

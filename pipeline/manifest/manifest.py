@@ -1,6 +1,6 @@
 """The table of samples that everything else is built on."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,8 +49,10 @@ class Manifest:
     image_root: Path
     classes: tuple[str, ...]
     table: pd.DataFrame
-    num_left_out: int = 0
-    """Rows without a label that were left out on request."""
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Rows without a label that were left out on request; they still link patients."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The CSV's names of columns -> what `table` calls them, where that differs."""
     findings: tuple[Finding, ...] = ()
     """Warnings and notes of the lint; an error would have stopped it."""
     grouping: Grouping = field(default_factory=Grouping)
@@ -61,6 +63,25 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def num_left_out(self) -> int:
+        return len(self.left_out)
+
+    def column(self, name: str) -> str | None:
+        """What `table` calls the CSV's column `name`; None when there is none."""
+        ours = self.names.get(name, name)
+        return ours if ours in self.table and ours not in ("line", "group") else None
+
+    def name_of(self, column: str) -> str:
+        """What the CSV calls a column of `table`."""
+        theirs = {ours: name for name, ours in self.names.items()}
+        return theirs.get(column, column)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns as the CSV calls them."""
+        return [self.name_of(str(c)) for c in self.table if c not in ("line", "group")]
 
     @cached_property
     def patients(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from pipeline.manifest.findings import Finding
 
 def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """No image is listed twice."""
-    normalised = table["image_path"].map(lambda path: str(PurePosixPath(path.strip())))
+    normalised = table["image_path"].map(lambda path: posixpath.normpath(path.strip()))
     seen: dict[str, tuple[int, str]] = {}
     for line, image, patient in zip(table["line"], normalised, table["patient_id"], strict=True):
         first_line, first_patient = seen.setdefault(image, (line, patient))
@@ -43,6 +43,8 @@ def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
     columns = (table["line"], table["patient_id"], table["image_path"])
     for line, patient, image in zip(*columns, strict=True):
         problem = file_problem(image_root / image) if image.strip() else None
+        if problem == "no such file" and "\\" in image:
+            problem += "; write the path with / instead of \\"
         if problem:
             text = f"patient {patient!r}: image {image_root / image}: {problem}"
             yield Finding("image_file", "error", text, line)

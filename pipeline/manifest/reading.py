@@ -1,13 +1,13 @@
 """Read and check a manifest: all findings at once, each with its line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import ManifestConfig
-from pipeline.manifest.csv_file import our_names, read_table
+from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.groups import leakage_groups, stop_at_giant
 from pipeline.manifest.ids import image_ids_findings, spelling_findings
@@ -31,17 +31,17 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     """
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
-    table, num_left_out = _leave_out_blank_labels(read_table(config), config)
+    table, names = read_table(config)
+    table, left_out = _without_blank_labels(table, config)
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
-    findings = _findings(table, classes, image_root, config)
+    findings = _findings(table, classes, image_root, config, names)
     if any(finding.severity == "error" for finding in findings):
         missing = any(finding.message.endswith("no such file") for finding in findings)
         raise _refused(path, findings, config.hint if missing else "")
     ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
-    manifest = Manifest(path, image_root, tuple(classes), ordered, num_left_out, tuple(findings))
-    names = our_names(config)
+    manifest = Manifest(path, image_root, tuple(classes), ordered, left_out, names, tuple(findings))
     group_columns = [names.get(name, name) for name in config.group_columns]
     groups, grouping = leakage_groups(manifest, group_columns, config.largest_group)
     stop_at_giant(manifest, grouping)
@@ -58,7 +58,11 @@ def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
 
 
 def _findings(
-    table: pd.DataFrame, classes: Iterable[str], image_root: Path, config: ManifestConfig
+    table: pd.DataFrame,
+    classes: Iterable[str],
+    image_root: Path,
+    config: ManifestConfig,
+    names: Mapping[str, str],
 ) -> list[Finding]:
     classes = tuple(classes)
     findings = [
@@ -68,7 +72,7 @@ def _findings(
         *spelling_findings(table),
         *image_ids_findings(table),
         *site_findings(table),
-        *label_column_findings(table),
+        *label_column_findings(table, names),
         *label_path_findings(table),
         *duplicate_findings(table),
         *outside_findings(table, image_root),
@@ -90,10 +94,11 @@ def _refused(path: Path, findings: list[Finding], hint: str) -> ManifestError:
     return error
 
 
-def _leave_out_blank_labels(
+def _without_blank_labels(
     table: pd.DataFrame, config: ManifestConfig
-) -> tuple[pd.DataFrame, int]:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows in use, and those that are left out on request."""
     if config.blank_label == "error":
-        return table, 0
+        return table, table[:0]
     blank = table["label"].str.strip() == ""
-    return table[~blank].reset_index(drop=True), int(blank.sum())
+    return table[~blank].reset_index(drop=True), table[blank].reset_index(drop=True)

@@ -1,12 +1,12 @@
 """Rules for the rows of a manifest: cells, labels, sites, dates."""
 
-import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from pipeline.config import ManifestConfig
+from pipeline.config import ManifestConfig, is_day
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.manifest import Manifest
 
@@ -23,6 +23,13 @@ def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterat
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         text = f"task {task} needs {expected}, got {len(classes)}: {_listed(classes)}"
         yield Finding("classes", "error", text)
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            text = f"classes {_listed(names)} differ by case or space only; write one class one way"
+            yield Finding("classes", "error", text)
     if absent := [name for name in classes if name not in found]:
         text = f"no row has the label {_listed(absent)} of manifest.classes"
         yield Finding("classes", "error", text)
@@ -53,11 +60,7 @@ def date_findings(table: pd.DataFrame, config: ManifestConfig) -> Iterator[Findi
     if "date" not in table:
         return
     for line, cell in zip(table["line"], table["date"], strict=True):
-        try:
-            if len(cell) != 10:  # fromisoformat takes 20240131 too, whose text sorts elsewhere
-                raise ValueError(cell)
-            datetime.date.fromisoformat(cell)
-        except ValueError:
+        if not is_day(cell):
             what = f"date {cell!r} is not a day" if cell else "the date is blank"
             text = f"{what}; allowed is YYYY-MM-DD in column {config.columns.date!r}"
             yield Finding("date", "error", text, line)
@@ -74,17 +77,21 @@ def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("two_sites", "warning", text, int(rows["line"].iloc[-1]))
 
 
-def label_column_findings(table: pd.DataFrame) -> Iterator[Finding]:
-    """Columns from whose value the label follows."""
+def label_column_findings(
+    table: pd.DataFrame, names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Finding]:
+    """Columns from whose value the label follows; `names` are the CSV's -> the table's."""
     if table["label"].nunique() < 2:
         return
-    for name in table.columns:
-        if name in _NO_METADATA:
+    theirs = {ours: name for name, ours in names.items()}
+    for column in table.columns:
+        if column in _NO_METADATA:
             continue
-        if _gives_label(table[name], table):
+        name = theirs.get(column, column)
+        if _gives_label(table[column], table):
             text = f"column {name!r} determines the label; do not stratify by it or feed it"
             yield Finding("label_columns", "warning", text)
-        elif _orders_label(table[name], table["label"]):
+        elif _orders_label(table[column], table["label"]):
             text = f"the numbers in column {name!r} determine the label by a threshold; the label "
             text += "may be made of them: do not feed it"
             yield Finding("label_columns", "warning", text)

@@ -40,8 +40,7 @@ def predefined_rounds(
             f"{where}: is a plan of ours, which proves itself: use split.file={split.assignments} "
             "instead (split.scheme then means nothing)."
         )
-    unknown, excused = given.unknown_names(manifest)
-    if not excused:
+    if unknown := given.unknown_names():
         raise UserError(f"{where}: {unknown}.")
     proof = _Proof(manifest, names, where, audit)
     if given.blocks is not None:
@@ -60,8 +59,8 @@ def _read(manifest: Manifest, split: SplitConfig) -> tuple[str, str, GivenSplit]
         given = read_file(manifest, Path(split.assignments), where)
         return where, f"audit.part_file={split.assignments}", given
     column = "fold" if "fold" in manifest.table else "part"
-    where = f"manifest.columns.{column}"
-    return where, f"audit.part_column={column}", read_column(manifest, column, where, column)
+    where, theirs = f"manifest.columns.{column}", manifest.name_of(column)
+    return where, f"audit.part_column={theirs}", read_column(manifest, column, where, theirs)
 
 
 class _Proof:

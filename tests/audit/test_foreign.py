@@ -15,7 +15,6 @@ from pipeline.audit.foreign_counts import PartCounts, Split
 from pipeline.command import load_config
 from pipeline.config import AuditConfig, ColumnsConfig, ManifestConfig
 from pipeline.manifest import Finding, Manifest, read_manifest
-from pipeline.manifest.csv_file import our_names
 
 DATA = os.environ.get("PATIENTFOLD_DATA")
 SIX = [f"P{i}" for i in range(6)]
@@ -378,10 +377,23 @@ def test_the_users_own_column_names(make_cohort: Callable[..., ManifestConfig]) 
     mapped = replace(config, columns=ColumnsConfig(fold="my_fold"))
     manifest = read_manifest(mapped)
     for asked in ("my_fold", "fold", "who"):
-        column = our_names(mapped).get(asked, "")
-        found, split = audit_parts(manifest, AuditConfig(part_column=asked), (), column)
+        found, split = audit_parts(manifest, AuditConfig(part_column=asked))
         assert found == []
         assert split.source == f"column '{asked}'"
+
+
+def test_near_copies_on_two_sides_are_told_but_no_error() -> None:
+    manifest = manifest_of(CLEAN)
+    row = manifest.table.reset_index().groupby("patient_id")["index"].first()
+    apart, together = (row["P0"], row["P5"]), (row["P0"], row["P1"])
+    assert (CLEAN["P0"], CLEAN["P5"], CLEAN["P1"]) == ("train", "test", "train")
+    (finding,), _ = audit_parts(manifest, COLUMN, near=[apart, together])
+    assert (finding.rule, finding.severity) == ("near_images", "warning")
+    assert finding.message.startswith(
+        "nearly the same: 1 picture of several patients in both train and test: "
+    )
+    assert "audit.near=error" in finding.message
+    assert audit_parts(manifest, COLUMN, near=[together])[0] == []
 
 
 def test_copies_that_the_reader_found(make_cohort: Callable[..., ManifestConfig]) -> None:

@@ -166,7 +166,7 @@ def test_the_column_of_which_a_larger_share_is_known_is_used(tmp_path: Path) -> 
     assert split.source == "a.csv (matched by patient id)"
 
 
-def test_unknown_names_are_errors_unless_their_rows_had_no_label(tmp_path: Path) -> None:
+def test_unknown_names_are_errors(tmp_path: Path) -> None:
     text = csv_of(CLEAN | {f"Q{i}": "train" for i in range(7)})
     finding = audited(tmp_path / "a.csv", text)[0]["unknown_names"]
     assert finding.severity == "error"
@@ -174,11 +174,32 @@ def test_unknown_names_are_errors_unless_their_rows_had_no_label(tmp_path: Path)
         "7 names of a.csv (matched by patient id) not in the manifest, or of several of its "
         "patients: 'Q0', 'Q1', 'Q2', 'Q3', 'Q4' and 2 more"
     )
-    for left_out, severity in ((6, "error"), (7, "warning")):
-        manifest = replace(manifest_of(), num_left_out=left_out)
-        finding = audited(tmp_path / "a.csv", text, manifest)[0]["unknown_names"]
-        assert finding.severity == severity
-        assert finding.message.endswith(f"({left_out} rows of the manifest had no label)")
+
+
+def test_rows_that_are_left_out_are_known_and_excuse_nobody_else(tmp_path: Path) -> None:
+    gone = pd.DataFrame({"patient_id": ["Q0", "Q1"], "image_path": ["Q0.png", "Q1.png"]})
+    manifest = replace(manifest_of(), left_out=gone)
+    text = csv_of(CLEAN | {"Q0": "train", "Q1": "test"})
+    found, split = audited(tmp_path / "a.csv", text, manifest)
+    assert found == {}
+    assert sum(num for _, _, num, _ in sizes(split)) == len(CLEAN)
+    finding = audited(tmp_path / "a.csv", text + "\nQ2,train", manifest)[0]["unknown_names"]
+    assert finding.severity == "error"
+    assert finding.message.startswith("1 name of a.csv")
+
+
+def test_numbers_in_an_image_column_are_images(tmp_path: Path) -> None:
+    """Patients 0 to 5 with the images 0 to 11: each number but the last six may be either."""
+    table = manifest_of().table
+    ids = table["patient_id"].str[1:]
+    table = table.assign(patient_id=ids, group=ids, image_path=[f"{i}.png" for i in range(12)])
+    manifest = replace(manifest_of(), table=table)
+    text = "\n".join(["image_id,part", *(f"{i},{('train', 'test')[i % 2]}" for i in range(6))])
+    found, split = audited(tmp_path / "a.csv", text, manifest)
+    assert split.source == "a.csv (matched by image name)"
+    assert found["shared_patients"].message.startswith("3 of 3 patients in both train and test")
+    _, split = audited(tmp_path / "a.csv", text.replace("image_id", "patient_id"), manifest)
+    assert split.source == "a.csv (matched by patient id)"
 
 
 # --- forms

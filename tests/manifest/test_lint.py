@@ -222,16 +222,36 @@ def test_plain_text_is_not_taken_for_utf_16(tmp_path: Path) -> None:
     ]
 
 
-def test_columns_called_fold_and_part_need_no_mapping(tmp_path: Path) -> None:
-    config = config_of(tmp_path, set_column("part", lambda t: ["train"] * len(t)))
-    assert set(read_manifest(config).table["part"]) == {"train"}
-    both = config_of(tmp_path, set_column("fold", lambda t: ["0"] * len(t)))
-    path = Path(both.path)
-    head, *rows = path.read_text().splitlines()
-    path.write_text("\n".join([f"{head},bucket", *(f"{row},train" for row in rows)]) + "\n")
-    mapped = replace(both, columns=replace(both.columns, part="bucket"))
-    with pytest.raises(ManifestError, match=r"'fold' has a meaning.*manifest\.columns\.fold=fold"):
-        read_manifest(mapped)
+def test_ids_that_are_nearly_alike_are_told(tmp_path: Path) -> None:
+    (one,) = findings_of(config_of(tmp_path, set_cell(15, "patient_id", "P-3")))
+    assert (one.rule, one.severity, one.line) == ("spelling", "warning", 17)
+    assert "'P3' (line 8), 'P-3' (line 17) differ by a separator only" in one.message
+    dashed = config_of(tmp_path, set_column("patient_id", lambda _: ["1-11", "11-1"] * 8))
+    assert "spelling" not in {f.rule for f in findings_of(dashed)}
+
+
+def test_classes_that_differ_by_case_or_space_are_one_class(tmp_path: Path) -> None:
+    found = findings_of(config_of(tmp_path, set_cell(0, "label", "Well "), task="multiclass"))
+    (one,) = [f for f in found if f.severity == "error"]
+    assert one.message.startswith("classes 'Well ', 'well' differ by case or space only")
+
+
+def test_a_path_that_goes_up_and_down_again_is_the_same_image(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    found = findings_of(config_of(tmp_path, set_cell(1, "image_path", "img/../P0-a.png")))
+    assert [(f.rule, f.line) for f in found] == [("duplicate_image", 3)]
+
+
+def test_backslashes_are_told(tmp_path: Path) -> None:
+    found = findings_of(config_of(tmp_path, set_cell(1, "image_path", "img\\P0-a.png")))
+    assert found[-1].message.endswith("no such file; write the path with / instead of \\")
+
+
+@pytest.mark.parametrize("day", ["2024-W01-1", "2024-02-30", "20240101", "2024-1-01", "01.02.2024"])
+def test_a_date_is_a_day_of_the_calendar(tmp_path: Path, day: str) -> None:
+    (one,) = findings_of(config_of(tmp_path, set_cell(3, "day", day)))
+    assert (one.rule, one.line) == ("date", 5)
+    assert f"{day!r} is not a day; allowed is YYYY-MM-DD" in one.message
 
 
 def test_an_encoding_that_does_not_exist_is_told(tmp_path: Path) -> None:

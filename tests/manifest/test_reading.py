@@ -95,15 +95,15 @@ def test_every_missing_column_is_told(write: Write) -> None:
     ]
 
 
-@pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_another_separator_is_recognised(write: Write, separator: str) -> None:
+@pytest.mark.parametrize(("separator", "word"), [(";", "semicolon"), ("\t", "tab"), ("|", "pipe")])
+def test_another_separator_is_recognised(write: Write, separator: str, word: str) -> None:
     lines = [line.replace(",", separator) for line in (HEADER, *GOOD)]
     error = refused(write(*lines[1:], header=lines[0]))
     assert len(error.problems) == 3  # the hint is not counted as a problem
-    assert str(error).endswith(
-        f"hint: the separator seems to be {separator!r}; set manifest.separator"
-    )
-    assert len(read_manifest(write(*lines[1:], header=lines[0], separator=separator))) == 3
+    hint = f"hint: the separator seems to be {separator!r}; set manifest.separator={word}"
+    assert str(error).endswith(hint)
+    for given in (separator, word):
+        assert len(read_manifest(write(*lines[1:], header=lines[0], separator=given))) == 3
 
 
 def test_a_column_that_occurs_twice_is_refused(write: Write) -> None:
@@ -111,18 +111,39 @@ def test_a_column_that_occurs_twice_is_refused(write: Write) -> None:
     assert found == ["line 1: column 'label' occurs 2 times"]
 
 
-@pytest.mark.parametrize("name", ["line", "group", "study"])
-def test_a_column_with_one_of_our_names_is_refused(write: Write, name: str) -> None:
-    (found,) = problems(write("P1,a.png,no,1", header=f"{HEADER},{name}"))
-    assert found.startswith(f"line 1: column name {name!r} has a meaning of its own here")
+@pytest.mark.parametrize("name", ["line", "group", "study", "date", "fold", "part"])
+def test_a_column_that_is_only_called_like_ours_means_nothing(write: Write, name: str) -> None:
+    """Equal cells in all rows: as a study or group they would join everybody."""
+    lines = [f"{line},same" for line in GOOD]
+    manifest = read_manifest(write(*lines, header=f"{HEADER},{name}"))
+    assert manifest.table["group"].nunique() == 3
+    assert manifest.table["line"].tolist() == [2, 3, 4]
+    assert manifest.column_names == ["patient_id", "image_path", "label", name]
+    assert manifest.table[manifest.column(name)].tolist() == ["same"] * 3
+    linked = write(*lines, header=f"{HEADER},{name}", group_columns=(name,), largest_group=1.0)
+    assert read_manifest(linked).table["group"].nunique() == 1
+
+
+def test_another_column_may_name_the_patients(write: Write) -> None:
+    """A set with two kinds of ids: the other one keeps its name."""
+    lines = ("x,a.png,no,P1", "y,b.png,yes,P2", "x,c.png,no,P2")
+    columns = ColumnsConfig(patient="person")
+    manifest = read_manifest(write(*lines, header=f"{HEADER},person", columns=columns))
+    assert manifest.patients == ("P1", "P2")
+    ours = manifest.column("patient_id")
+    assert ours != "patient_id"
+    assert manifest.table[ours].tolist() == ["x", "y", "x"]
+    assert sorted(manifest.column_names) == ["image_path", "label", "patient_id", "person"]
+    assert manifest.column("nobody") is None
 
 
 def test_an_empty_file_and_a_lone_header_are_refused(write: Write, tmp_path: Path) -> None:
     assert problems(write()) == ["has no rows"]
     (tmp_path / "manifest.csv").write_text("")
-    found = problems(ManifestConfig(name="x", path=str(tmp_path / "manifest.csv")))
-    assert len(found) == 3
-    assert all(text.endswith("the columns are none") for text in found)
+    config = ManifestConfig(name="x", path=str(tmp_path / "manifest.csv"))
+    assert problems(config) == ["line 1: the file is empty"]
+    (tmp_path / "manifest.csv").write_text(",,\n1,2,3\n")
+    assert problems(config) == ["line 1: the header has no names"]
 
 
 def test_text_that_is_not_utf_8_is_refused_with_its_line(write: Write) -> None:
@@ -193,6 +214,26 @@ def test_rows_without_a_label_are_left_out_and_counted_on_request(write: Write) 
     assert manifest.num_left_out == 2
     assert manifest.patients == ("P1", "P2", "P3")
     assert read_manifest(write(*GOOD, blank_label="leave_out")).num_left_out == 0
+
+
+def test_a_row_that_is_left_out_still_links_its_patients(write: Write) -> None:
+    """P1 and P4 have one study, P2 and P3 one picture, and P5, of whom nothing is used, two."""
+    lines = ("P1,a.png,no,s1", "P2,b.png,yes,s2", "P3,c.png,no,s3", "P4,d.png,yes,s4",
+             "P4,e.png,,s1", "P3,twin.png,,s5", "P5,gone.png,,s3", "P5,f.png,,s4",
+             " ,g.png,,s2", " ,h.png,,s3")  # fmt: skip
+    config = write(
+        *lines, header=f"{HEADER},visit", columns=ColumnsConfig(study="visit"),
+        blank_label="leave_out", largest_group=1.0,
+    )  # fmt: skip
+    folder = Path(config.path).parent
+    (folder / "twin.png").write_bytes((folder / "b.png").read_bytes())
+    manifest = read_manifest(config)
+    assert manifest.table["group"].tolist() == ["P1"] * 4
+    assert manifest.patients == ("P1", "P2", "P3", "P4")
+    grouping = manifest.grouping
+    assert (grouping.num_groups, grouping.num_patients) == (1, 4)
+    assert (grouping.largest_name, grouping.largest_num_patients) == ("P1", 4)
+    assert grouping.joins == {"study": 2, "identical files": 1}
 
 
 def test_an_unknown_class_is_refused(write: Write) -> None:

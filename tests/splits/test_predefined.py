@@ -171,12 +171,13 @@ def test_patients_of_one_group_stay_together(tmp_path: Path) -> None:
 
 
 def test_rows_that_had_no_label_may_be_named(tmp_path: Path) -> None:
-    manifest, text = cohort(), csv_of({**FOLDS, "Q1": 0, "Q2": 1})
-    assert blocks_of(planned(tmp_path / "a.csv", text, replace(manifest, num_left_out=2))) == BLOCKS
-    told = refused(tmp_path / "a.csv", text, replace(manifest, num_left_out=1))
-    assert told == (
-        "2 names of a.csv (matched by patient id) not in the manifest, or of several of its "
-        "patients: 'Q1', 'Q2' (1 row of the manifest had no label)."
+    text = csv_of({**FOLDS, "Q1": 0, "Q2": 1})
+    gone = pd.DataFrame({"patient_id": ["Q1", "Q2"], "image_path": ["Q1.png", "Q2.png"]})
+    plan = planned(tmp_path / "a.csv", text, replace(cohort(), left_out=gone))
+    assert blocks_of(plan) == BLOCKS
+    assert refused(tmp_path / "a.csv", text, replace(cohort(), left_out=gone[:1])) == (
+        "1 name of a.csv (matched by patient id) not in the manifest, or of several of its "
+        "patients: 'Q2'."
     )
 
 

@@ -30,7 +30,7 @@ def read_csv(manifest: Manifest, path: Path, where: str, text: str) -> GivenSpli
     """
     cells = read_cells(where, text)
     keys = [what for what in ("image", "patient") if what in cells]
-    matchers = {key: NameMatcher(manifest, cells[key].values) for key in keys}
+    matchers = {key: NameMatcher(manifest, cells[key].values, key == "image") for key in keys}
     key = max(keys, key=lambda key: matchers[key].share_known)
     matcher, names = matchers[key], cells[key].codes
     matcher.check(where)

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import UserError
-from pipeline.manifest import Manifest
 from pipeline.splits.given.examples import counted, listed
 from pipeline.splits.given.words import PARTS, meanings
 
@@ -77,15 +76,14 @@ class GivenSplit:
             return self.rounds
         return (Round("", {f"fold {number}": rows for number, rows in self.blocks.items()}),)
 
-    def unknown_names(self, manifest: Manifest) -> tuple[str, bool]:
-        """The unknown names in words ("" for none); may they all be rows that had no label?"""
+    def unknown_names(self) -> str:
+        """The unknown names in words, "" for none."""
         if not self.unknown:
-            return "", True
-        text = f"{counted(len(self.unknown), 'name')} of {self.source} not in the manifest, or "
-        text += f"of several of its patients: {listed(self.unknown)}"
-        if manifest.num_left_out:
-            text += f" ({counted(manifest.num_left_out, 'row')} of the manifest had no label)"
-        return text, len(self.unknown) <= manifest.num_left_out
+            return ""
+        return (
+            f"{counted(len(self.unknown), 'name')} of {self.source} not in the manifest, or of "
+            f"several of its patients: {listed(self.unknown)}"
+        )
 
 
 def split_by_value(

@@ -1,7 +1,9 @@
 """Which rows of the manifest the names in somebody's split file mean."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ from pipeline.splits.given.examples import listed
 from pipeline.splits.given.given_split import Numbers, numbered
 
 Spellings = list[str]
+SAID = ("patient_id", "image_path")
+"""What names rows."""
 _SUFFIX = re.compile(r"\.(nii\.gz|[A-Za-z]\w{1,4})$")
 """Starts with a letter, unlike the last number of a DICOM UID."""
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -21,27 +25,37 @@ class NameMatcher:
     """Names as patient ids, image paths, file names, ...: the way that explains most of them.
 
     A name is known if all rows it may mean are of one patient, so that a file name that occurs in
-    the folders of two patients is not.
+    the folders of two patients is not. Rows that the manifest leaves out are known too, but no
+    part holds them.
     """
 
-    def __init__(self, manifest: Manifest, names: Sequence[str]) -> None:
-        """`names`: each once; in what follows, a name is known by its number in them."""
+    def __init__(self, manifest: Manifest, names: Sequence[str], of_images: bool = False) -> None:
+        """`names`: each once; in what follows, a name is known by its number in them.
+
+        With `of_images` the ways to name an image come first: a number may be a patient's too.
+        """
         self._manifest, self._names = manifest, list(names)
         self.num_known = -1
-        patient = numbered(manifest.table["patient_id"])[0]
-        for kind, rows_say, names_say in _ways(manifest, self._names):
-            owner = _owners(patient, rows_say, names_say)
+        said = manifest.table[list(SAID)]
+        if manifest.num_left_out:
+            said = pd.concat([said, manifest.left_out[list(SAID)]], ignore_index=True)
+        patient = numbered(said["patient_id"])[0]
+        ways = list(_ways(said, self._names))
+        for way in sorted(ways, key=lambda way: of_images and not way.of_images):
+            owner = _owners(patient, *way.spellings())
             known = np.unique(owner[owner >= 0])
             if len(known) > self.num_known:
-                self.kind, self.num_known, self._owner = kind, len(known), owner
+                self.kind, self.num_known, self._owner = way.kind, len(known), owner
             if self.num_known == len(names):
                 break
-        self._count = np.bincount(self._owner[self._owner >= 0], minlength=len(names))
-        self._start = np.cumsum(self._count) - self._count
-        order = np.argsort(self._owner, kind="stable")
-        self._rows = order[len(order) - int(self._count.sum()) :]
-        self.unknown = tuple(sorted(names[i] for i in np.flatnonzero(self._count == 0).tolist()))
+        unknown = np.setdiff1d(np.arange(len(names)), self._owner)
+        self.unknown = tuple(sorted(names[i] for i in unknown.tolist()))
         """Names that mean no row, or rows of several patients."""
+        owner = self._owner[: len(manifest)]
+        self._count = np.bincount(owner[owner >= 0], minlength=len(names))
+        self._start = np.cumsum(self._count) - self._count
+        order = np.argsort(owner, kind="stable")
+        self._rows = order[len(order) - int(self._count.sum()) :]
 
     def rows(self, which: Numbers) -> tuple[Numbers, Numbers]:
         """The rows that the names of numbers `which` (M,) mean.
@@ -70,27 +84,47 @@ class NameMatcher:
             )
 
 
-def _ways(manifest: Manifest, names: list[str]) -> Iterator[tuple[str, Spellings, Spellings]]:
-    """For each way to name rows: in words, how it spells each row (N,), and the names (M,)."""
-    patients = manifest.table["patient_id"].tolist()
-    yield "matched by patient id", patients, names
-    paths, theirs = ([_path(s) for s in said] for said in (manifest.table["image_path"], names))
-    yield "matched by image path", paths, theirs
+@dataclass(frozen=True)
+class _Way:
+    """A way to name rows: in words, and how it spells each row (N,) and the names (M,)."""
+
+    kind: str
+    of_images: bool
+    spellings: Callable[[], tuple[Spellings, Spellings]]
+
+
+def _ways(said: pd.DataFrame, names: list[str]) -> Iterator[_Way]:
+    """From the strictest to the most forgiving."""
+    patients = said["patient_id"].tolist()
+    yield _Way("matched by patient id", False, lambda: (patients, names))
+
+    def canonical() -> tuple[Spellings, Spellings]:
+        known = {patient: canonical_id(patient) for patient in set(patients)}
+        return [known[p] for p in patients], [canonical_id(name) for name in names]
+
+    def paths() -> tuple[Spellings, Spellings]:
+        return [_path(path) for path in said["image_path"]], [_path(name) for name in names]
+
+    def tails(num: int) -> tuple[Spellings, Spellings]:
+        one, other = paths()
+        return _tails(one, num), _tails(other, num)
+
+    def stems() -> tuple[Spellings, Spellings]:
+        one, other = tails(1)
+        return [_SUFFIX.sub("", file) for file in one], [_SUFFIX.sub("", file) for file in other]
+
+    def cases() -> tuple[Spellings, Spellings]:
+        one, other = stems()
+        return [_CHANNEL.sub("", stem) for stem in one], other
+
+    yield _Way("matched by image path", True, paths)
     for num in (3, 2):  # a set that was moved, or paths from the root of somebody's disk
-        kind = f"matched by the last {num} parts of the path"
-        yield kind, _tails(paths, num), _tails(theirs, num)
-    files, their_files = _tails(paths, 1), _tails(theirs, 1)
-    yield "matched by image file name", files, their_files
-    stems, their_stems = ([_SUFFIX.sub("", s) for s in said] for said in (files, their_files))
-    yield "matched by image name", stems, their_stems
+        yield _Way(f"matched by the last {num} parts of the path", True, partial(tails, num))
+    yield _Way("matched by image file name", True, partial(tails, 1))
+    yield _Way("matched by image name", True, stems)
     # nnU-Net's files end in the number of their channel, its names of cases do not.
-    yield "matched by case name", [_CHANNEL.sub("", stem) for stem in stems], their_stems
-    canonical = {patient: canonical_id(patient) for patient in set(patients)}
-    yield (
-        "matched by patient id, differently written",
-        [canonical[p] for p in patients],
-        [canonical_id(name) for name in names],
-    )
+    yield _Way("matched by case name", True, cases)
+    yield _Way("matched by patient id, differently written", False, canonical)
 
 
 def _owners(patient: Numbers, rows_say: Spellings, names: Spellings) -> Numbers:

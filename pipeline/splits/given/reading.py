@@ -20,8 +20,8 @@ def read_column(manifest: Manifest, column: str, where: str, known_as: str) -> G
     Raises:
         UserError: for an unknown column or unknown values.
     """
-    known = [str(name) for name in manifest.table if name not in ("line", "group")]
-    if column not in known:
+    if column not in manifest.table or column in ("line", "group"):
+        known = manifest.column_names
         raise UserError(
             f"{where}: {manifest.path} has no such column; its columns are "
             f"{listed(known, len(known))}."
