@@ -4,6 +4,7 @@ With `audit.content=false` no image is decoded and neither torch nor monai is im
 comes within seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.prepared import (
     describe_manifest,
     plan_and_check,
     plan_early,
+    refuse_leaking,
     say,
 )
 from pipeline.processes import start_forkserver
@@ -47,6 +49,7 @@ def check(cfg: DictConfig) -> None:
         UserError: with all errors, after the report was written.
     """
     config, console = to_config(cfg), Console()
+    refuse_leaking(config.split, "a plan that is looked at")
     report, stopped = examine(config, console)
     if stopped is not None and not Path(config.manifest.path).is_file():
         raise stopped  # a slip of the pen needs no report
@@ -54,11 +57,16 @@ def check(cfg: DictConfig) -> None:
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
     say([f"report: {page}"], console)
-    if stopped is not None:
-        raise stopped
+    told = stopped.findings if isinstance(stopped, ManifestError) else ()
+    if stopped is not None and report.num_errors <= max(1, _num_errors(told)):
+        raise stopped  # there is nothing but what it says
     if errors := [f"  {f}" for f in report.findings if f.severity == "error"]:
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
+
+
+def _num_errors(findings: Sequence[Finding]) -> int:
+    return sum(finding.severity == "error" for finding in findings)
 
 
 def examine(config: Config, console: Console) -> tuple[Report, UserError | None]:

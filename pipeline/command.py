@@ -1,6 +1,7 @@
 """The door of every command: Hydra in front, one clear message instead of a traceback."""
 
 import functools
+import io
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pipeline.config import Config, UserError, defaults, suggestion, to_config
 
@@ -40,6 +42,9 @@ def run_command(
     ConfigStore.instance().store("settings", defaults(schema))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows ids all the same
+            stream.reconfigure(errors="backslashreplace")
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
         main(_shown_in_a_single_run(story))()
@@ -51,6 +56,12 @@ def run_command(
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _fail(_hydra_message(error, schema))
+    except YAMLError as error:
+        _fail(f"the YAML of a config cannot be read: {' '.join(str(error).split())}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -8,24 +8,26 @@ from rich.console import Console
 from pipeline.command import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.manifest import Manifest
-from pipeline.prepared import audited_manifest
+from pipeline.prepared import audited_manifest, refuse_leaking, with_links_of
 from pipeline.splits import Plan, load_plan, plan_folds, save_plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
+
+TEST_FOLD = b"image_path,test_fold"
 
 
 def plan(cfg: DictConfig) -> None:
     """The command: make, grow or repair, prove, write, say what was done."""
     config, console = to_config(cfg), Console()
+    refuse_leaking(config.split, "a plan to keep")
     manifest = audited_manifest(config, console)
     before, after, moved = _planned(config, manifest)
     path = _out(config)
     if before is None and path.exists() and load_plan(path).hash != after.hash:
         raise UserError(
             f"plan {path} exists and is another plan; keep it (split.file={path}), let it grow "
-            "(plan.action=grow), or write elsewhere with plan.out=."
+            f"(split.file={path} plan.action=grow), or write elsewhere with plan.out=."
         )
-    save_plan(after, path)
     lines = [
         *describe_plan(after, manifest, config.split),
         f"no patient is in two parts; {promise(after)}",
@@ -35,13 +37,22 @@ def plan(cfg: DictConfig) -> None:
         lines.append(f"version {after.version}: {num_new} new patient(s), {len(moved)} moved")
     lines += [f"  moved {who}" for who in moved]
     if config.plan.test_fold:
-        test_fold = Path(config.plan.test_fold)
-        manifest.table[["image_path"]].assign(
-            test_fold=predefined_split(after, manifest)
-        ).to_csv(test_fold, index=False)  # fmt: skip
-        lines.append(f"PredefinedSplit's test_fold: {test_fold}")
+        lines.append(_export(after, manifest, Path(config.plan.test_fold)))
+    save_plan(after, path)
     lines.append(f"written: {path} and {path.with_suffix('.json').name}")
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
+
+
+def _export(plan: Plan, manifest: Manifest, path: Path) -> str:
+    """Write PredefinedSplit's test_fold; what was written."""
+    if path.is_file() and path.read_bytes()[: len(TEST_FOLD)] != TEST_FOLD:
+        raise UserError(f"plan.test_fold: {path} exists and is something else; name another file.")
+    table = predefined_split(plan, manifest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    left_out = len(manifest) - len(table)
+    without = f", without {left_out} locked or purged image(s)" if left_out else ""
+    return f"PredefinedSplit's test_fold: {path}{without}"
 
 
 def _planned(config: Config, manifest: Manifest) -> tuple[Plan | None, Plan, list[str]]:
@@ -51,6 +62,8 @@ def _planned(config: Config, manifest: Manifest) -> tuple[Plan | None, Plan, lis
     if config.split.file is None:
         raise UserError(f"plan.action={config.plan.action} needs split.file, the plan to work on.")
     before = load_plan(Path(config.split.file))
+    if not config.audit.content:  # nobody looked whether the copies that it knows are gone
+        manifest = with_links_of(before, manifest)
     if config.plan.action == "grow":
         return before, grow_plan(before, manifest, config.split), []
     after, moved = repair_plan(before, manifest, config.split)
@@ -58,8 +71,10 @@ def _planned(config: Config, manifest: Manifest) -> tuple[Plan | None, Plan, lis
 
 
 def _out(config: Config) -> Path:
-    given = config.plan.out or config.split.file
-    return Path(given) if given else Path("plans") / f"{config.manifest.name}.csv"
+    given = config.plan.out or config.split.file or f"plans/{config.manifest.name}.csv"
+    if not given.endswith(".csv"):
+        raise UserError(f"plan.out: must end in .csv, a .json is written beside it; got {given!r}.")
+    return Path(given)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.audit.content import Content, audit_content
-from pipeline.config import Config, SplitConfig
+from pipeline.config import Config, SplitConfig, UserError
 from pipeline.engine.progress import decoding_progress
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
@@ -98,12 +98,27 @@ def plan_early(config: Config, manifest: Manifest) -> tuple[Manifest, Plan, list
     """
     if not (config.split.file and config.audit.content):
         return plan_and_check(config, manifest)
-    groups = load_plan(Path(config.split.file)).groups
-    planned = manifest.table["patient_id"].map(lambda patient: groups.get(patient, patient))
+    linked = with_links_of(load_plan(Path(config.split.file)), manifest)
+    _, plan, warnings = plan_and_check(config, linked)
+    return without_purged(manifest, plan), plan, warnings
+
+
+def with_links_of(plan: Plan, manifest: Manifest) -> Manifest:
+    """The manifest with its groups joined where `plan` knows of a link."""
+    ids = manifest.table["patient_id"]
+    planned = ids.map(lambda patient: plan.groups.get(patient, patient))
     first = planned.map({group: row for row, group in reversed(list(planned.items()))})
     links = list(zip(first.tolist(), range(len(first)), strict=True))
-    _, plan, warnings = plan_and_check(config, join_groups(manifest, links, "the plan"))
-    return without_purged(manifest, plan), plan, warnings
+    return join_groups(manifest, links, "the plan")
+
+
+def refuse_leaking(split: SplitConfig, what: str) -> None:
+    """Raise UserError for a unit that leaks, which only a cross-validation may show."""
+    if split.unit != "patient":
+        raise UserError(
+            f"split.unit={split.unit} works with pipeline.cv only, to show what a leak costs; "
+            f"{what} deals patients"
+        )
 
 
 def plan_and_check(config: Config, manifest: Manifest) -> tuple[Manifest, Plan, list[str]]:
@@ -153,9 +168,14 @@ def describe_manifest(manifest: Manifest) -> list[str]:
         )
     )
     lines = [
-        f"manifest {manifest.path}: {len(manifest)} images of {len(manifest.patients)} patients",
+        f"manifest {manifest.path}: {len(everybody):,} images of {len(manifest.patients):,} "
+        "patients",
         f"  {per_class}",
     ]
+    if len(manifest.classes) == 2:
+        lines.append(f"  positive class: {manifest.classes[1]!r} (manifest.classes)")
+    if manifest.purged:
+        lines.append(f"  {len(manifest.purged)} more image(s) are purged")
     if manifest.num_left_out:
         lines.append(f"  {manifest.num_left_out} row(s) without a label were left out")
     return [*lines, *describe_groups(manifest)]
@@ -182,7 +202,7 @@ def warn(lines: Iterable[str], console: Console) -> None:
 def _plan(config: SplitConfig, manifest: Manifest) -> Plan:
     if config.file:
         return load_plan(Path(config.file), manifest)
-    return plan_folds(manifest, config)
+    return plan_folds(manifest, replace(config, unit="patient", allow_leakage=False))
 
 
 def _ignored(config: SplitConfig, plan: Plan) -> list[str]:
@@ -192,6 +212,12 @@ def _ignored(config: SplitConfig, plan: Plan) -> list[str]:
     pairs: list[tuple[str, object, object]] = [("seed", config.seed, plan.seed)]
     if plan.scheme == "kfold":
         pairs.append(("num_folds", config.num_folds, plan.num_folds // plan.repeats))
+    if config.scheme != "kfold":  # the default asks for nothing
+        pairs.append(("scheme", config.scheme, plan.scheme))
+    if config.repeats > 1:
+        pairs.append(("repeats", config.repeats, plan.repeats))
+    if config.locked_fraction and not plan.locked:
+        pairs.append(("locked_fraction", config.locked_fraction, "nobody locked"))
     return [
         f"split.{name}={asked} is ignored: split.file {config.file} has {found}"
         for name, asked, found in pairs

@@ -73,8 +73,8 @@ def test_a_wrong_setting_is_told_in_one_message(
 def test_more_folds_than_patients_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     assert told(tmp_path, *of(config, "split.num_folds=9")) == (
-        f"split.num_folds is 9, but {config.path} has only 8 independent patient(s); "
-        "use 3 to 8 folds."
+        f"split.num_folds is 9, but {config.path} has only 8 independent patient(s), and "
+        "class 'no' only 4; use 3 to 4 folds."
     )
 
 

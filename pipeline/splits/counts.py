@@ -21,7 +21,7 @@ def count_groups(
     """Images per class, and patients per class and per value of each column in `stratify`.
 
     A patient may have several classes or values; a numeric column with more than `num_bins` values
-    is cut into bins of equal counts.
+    is cut into bins of equal counts, beside which a text (such as "unknown") is a value of its own.
 
     Raises:
         UserError: for a column that the manifest does not have, or one with too many values.
@@ -57,10 +57,11 @@ def _values(
     manifest: Manifest, samples: pd.DataFrame, column: str, num_bins: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """(M,) row positions and (M,) value codes of the cells of `column`; blank ones are left out."""
-    if column not in samples:
-        known = [str(c) for c in samples if c not in ("patient_id", "image_path", "group", "line")]
+    asked, column = column, manifest.column(column) or ""
+    if not column:
         raise UserError(
-            f"split.stratify: {manifest.path} has no column {column!r}; it has {', '.join(known)}."
+            f"split.stratify: {manifest.path} has no column {asked!r}; it has "
+            f"{', '.join(manifest.column_names)}."
         )
     text, texts = pd.factorize(samples[column].astype(str))  # each text is taken apart once
     cells = pd.Series(texts, dtype=str).str.split("|").explode().str.strip()
@@ -69,14 +70,15 @@ def _values(
     found = rows.merge(pd.DataFrame({"text": cells.index, "cell": np.arange(len(cells))}))
     cell = found["cell"].to_numpy()
     numbers = pd.to_numeric(cells, errors="coerce")
-    if cells.nunique() > num_bins and numbers.notna().all():
-        of_rows = numbers.to_numpy()[cell]
-        codes = np.asarray(pd.qcut(of_rows, num_bins, labels=False, duplicates="drop"), np.int64)
+    if numbers.nunique() > num_bins and numbers.notna().mean() > 0.5:
+        bins = pd.qcut(numbers.to_numpy()[cell], num_bins, labels=False, duplicates="drop")
+        texts = pd.factorize(cells.where(numbers.isna()), sort=True)[0][cell]  # e.g. "unknown"
+        codes = np.where(texts < 0, np.nan_to_num(bins), num_bins + texts)
     else:
-        codes = pd.factorize(cells, sort=True)[0].astype(np.int64)[cell]
+        codes = pd.factorize(cells, sort=True)[0][cell]
     num_values = int(codes.max()) + 1 if len(codes) else 0
     if num_values > 50:
         raise UserError(
-            f"split.stratify: column {column!r} has {num_values} values; at most 50 are allowed."
+            f"split.stratify: column {asked!r} has {num_values} values; at most 50 are allowed."
         )
-    return found["row"].to_numpy(), codes, num_values
+    return found["row"].to_numpy(), codes.astype(np.int64), num_values

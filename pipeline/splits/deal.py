@@ -1,7 +1,7 @@
 """Deal leakage groups to blocks: greedy and scikit-learn's starts, then a bounded local search."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,22 @@ def deal(
         budget -= used
     chosen = _exchanged(chosen, measure.kinds, free, generator)
     return _relabelled(chosen) if free.all() and _are_equal(shares) else chosen
+
+
+def deal_some(
+    quantities: Quantities, groups: Ints, shares: Iterable[float], seed: int
+) -> NDArray[np.int64]:
+    """(M,) the block of each of some `groups` (M,), dealt by themselves."""
+    some = Quantities(
+        quantities.images[groups], quantities.patients[groups], quantities.num_patients[groups]
+    )
+    return deal(some, np.array(list(shares)), seed)
+
+
+def carved(quantities: Quantities, groups: Ints, fraction: float, seed: int) -> Ints:
+    """About `fraction` of some groups that would be trained on, to validate on."""
+    val: Ints = groups[deal_some(quantities, groups, [fraction, 1 - fraction], seed) == 0]
+    return val
 
 
 def _exchanged(

@@ -11,6 +11,7 @@ from pipeline.splits.counts import count_groups, group_names
 from pipeline.splits.folds import PARTS, Plan
 from pipeline.splits.precision import accuracy_half_width, auroc_half_width
 
+SHOWN = 12
 WORDS = {
     "kfold": "fold i tests block i, validates on block i + 1, trains on the rest",
     "leave_one_out": "each fold tests one unit and validates on a part of the rest",
@@ -45,11 +46,28 @@ def describe_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> list[st
             f"  purged: {len(plan.purged_images)} image(s) earlier than their patient's period, "
             f"{len(plan.purged_patients)} patient(s) wholly"
         )
+    if plan.scheme == "leave_one_out" and (column := manifest.column(split.leave_out)):
+        lines += _left_out(plan, manifest, split.leave_out, column)
     if dealings := _dealings(plan):
         lines += _evenness(dealings[0], manifest, split)
     if len(dealings) > 1:
         lines.append(_likeness(dealings))
     return [*lines, *_precision(plan, manifest)]
+
+
+def _left_out(plan: Plan, manifest: Manifest, name: str, column: str) -> list[str]:
+    """Which values each fold tests; several where a patient or a link has them all."""
+    values = manifest.samples.assign(value=manifest.samples[column].astype(str).str.strip())
+    tested_in = {p: fold.index for fold in plan.folds for p in fold.test}
+    found = values.groupby(values["patient_id"].map(tested_in))["value"].unique()
+    told = [
+        f"{fold:.0f} {' with '.join(map(repr, sorted(of_fold)))}" for fold, of_fold in found.items()
+    ]
+    more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    line = f"  fold tests {name}: {', '.join(told[:SHOWN])}{more}"
+    joined = any(len(of_fold) > 1 for of_fold in found)
+    why = ["  (values in one fold share a patient or a leakage group)"] if joined else []
+    return [line, *why]
 
 
 def _dealings(plan: Plan) -> list[dict[str, str]]:

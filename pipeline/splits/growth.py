@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.counts import count_groups, group_names
 from pipeline.splits.deal import deal
+from pipeline.splits.fitting import check_links
 from pipeline.splits.folds import Fold, Plan
 
 
@@ -23,7 +24,7 @@ def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
         LeakageError: for a newly found link between blocks. UserError: when a patient of the plan
             is gone, or the plan does not rotate.
     """
-    plan.check_links(manifest)
+    check_links(plan, manifest)
     return _dealt(plan, manifest, _blocks(plan), split)
 
 
@@ -52,18 +53,24 @@ def repair_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> tuple[Pla
     return _dealt(plan, manifest, blocks, split), moved
 
 
-def predefined_split(plan: Plan, manifest: Manifest) -> NDArray[np.int64]:
-    """(N,) test_fold for scikit-learn's PredefinedSplit, one entry an image; -1 is never tested.
+def predefined_split(plan: Plan, manifest: Manifest) -> pd.DataFrame:
+    """image_path and test_fold for scikit-learn's PredefinedSplit, one row an image.
 
-    PredefinedSplit trains on everything else, the validation part too.
+    PredefinedSplit trains on every row that it does not test, so that locked patients and purged
+    images have no row; -1 stands for patients of the plan that no fold tests. It knows no
+    validation part and trains on it too.
 
     Raises:
         UserError: when a patient is tested more than once.
     """
     if plan.repeats > 1:
         raise UserError("plan.test_fold: PredefinedSplit cannot hold repeats (split.repeats=1).")
-    fold_of = {patient: fold.index for fold in plan.folds for patient in fold.test}
-    return np.array([fold_of.get(p, -1) for p in manifest.table["patient_id"]], dtype=np.int64)
+    fold_of = dict.fromkeys(plan.times_tested, -1)
+    fold_of |= {patient: fold.index for fold in plan.folds for patient in fold.test}
+    test_fold = manifest.table["patient_id"].map(fold_of)
+    there = test_fold.notna() & ~manifest.table["image_path"].isin(plan.purged_images)
+    rows = manifest.table.loc[there, ["image_path"]]
+    return rows.assign(test_fold=test_fold[there].astype(int))
 
 
 def _blocks(plan: Plan) -> dict[str, int]:

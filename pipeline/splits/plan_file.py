@@ -9,9 +9,10 @@ from typing import Any
 
 from pipeline.config import fingerprint
 from pipeline.manifest import Manifest
-from pipeline.splits.folds import UNSAFE, Fold, LeakageError, Plan, plan_hash
+from pipeline.splits.fitting import check_fits
+from pipeline.splits.folds import Fold, LeakageError, Plan
 
-SCHEMA = 2
+SCHEMA = 3
 HEADER = ["patient_id", "group", "fold", "val_fold"]
 EDITED = "was changed after it was made (its hash does not match)."
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
@@ -38,9 +39,9 @@ def save_plan(plan: Plan, path: Path) -> None:
         "parent_plan_hash": plan.parent_hash,
         "plan_hash": plan.hash,
         "manifest_hash": plan.manifest_hash,
-        "rows_hash": fingerprint(plan.rows),
         "purged_images": sorted(plan.purged_images),
     }
+    header["content_hash"] = _content_hash(header, plan.rows)
     path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
 
 
@@ -53,12 +54,11 @@ def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
     with _named(path):
         header, rows = _read(path)
         plan = _plan(header, rows)
-        _check_unedited(header, rows, plan.hash)
-        if len(plan.groups) != len(rows):
+        if len(plan.groups) != len(rows) or plan.hash != header["plan_hash"]:
             raise LeakageError(EDITED)
     if manifest is not None:
         try:
-            plan.check_covers(manifest)
+            check_fits(plan, manifest)
         except LeakageError as error:
             raise LeakageError(f"plan {path}: {error}") from None
     return plan
@@ -71,11 +71,8 @@ def purged_images(path: Path) -> frozenset[str]:
         LeakageError: when its files are missing or were edited.
     """
     with _named(path):
-        header, rows = _read(path)
-        purged = frozenset(header["purged_images"])
-        unsafe = header["scheme"].endswith(UNSAFE)
-        _check_unedited(header, rows, plan_hash(header["num_folds"], unsafe, rows, purged))
-    return purged
+        header, _ = _read(path)
+        return frozenset(header["purged_images"])
 
 
 @contextmanager
@@ -92,7 +89,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[list[str]]]:
-    """The header of plan.json and the rows of plan.csv."""
+    """The header of plan.json and the rows of plan.csv, as they were written."""
     header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     with path.open(encoding="utf-8", newline="") as file:
         first, *rows = csv.reader(file)
@@ -100,13 +97,15 @@ def _read(path: Path) -> tuple[dict[str, Any], list[list[str]]]:
         raise LeakageError(f"schema {SCHEMA} expected, got {header['schema']}.")
     if first != HEADER or any(len(row) != len(HEADER) for row in rows):
         raise LeakageError(f"the columns must be {', '.join(HEADER)}.")
+    if _content_hash(header, rows) != header["content_hash"]:
+        raise LeakageError(EDITED)
     return header, rows
 
 
-def _check_unedited(header: dict[str, Any], rows: list[list[str]], found: str) -> None:
-    """Raise LeakageError unless the rows, and the plan's hash as found now, are those written."""
-    if fingerprint(rows) != header["rows_hash"] or found != header["plan_hash"]:
-        raise LeakageError(EDITED)
+def _content_hash(header: dict[str, Any], rows: list[list[str]]) -> str:
+    """SHA-256 of both files, without this hash itself."""
+    rest = {name: value for name, value in header.items() if name != "content_hash"}
+    return fingerprint([rest, rows])
 
 
 def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:

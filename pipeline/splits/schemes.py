@@ -5,20 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.balance import Ints, Quantities
 from pipeline.splits.counts import count_groups, group_names
-from pipeline.splits.deal import deal
+from pipeline.splits.deal import carved, deal, deal_some
 from pipeline.splits.folds import Fold, Plan
+from pipeline.splits.leave_one_out import leave_one_out
 from pipeline.splits.predefined import predefined_rounds
-
-MOST_FOLDS = 1000
-DEALT_ONCE_A_FOLD = 20
-"""Up to so many folds, leave_one_out deals each fold's validation part anew."""
 
 Rounds = Iterable[tuple[Ints, Ints]]
 """A fold's (test, val): positions of groups; the others are trained on."""
@@ -78,90 +73,44 @@ def _locked(quantities: Quantities, split: SplitConfig) -> Ints:
     return np.flatnonzero(deal(quantities, shares, split.seed) == 0)
 
 
-def _deal(quantities: Quantities, free: Ints, shares: Iterable[float], seed: int) -> Ints:
-    part = Quantities(
-        quantities.images[free], quantities.patients[free], quantities.num_patients[free]
-    )
-    return deal(part, np.array(list(shares)), seed)
-
-
 def _kfold(
     manifest: Manifest, _: list[str], quantities: Quantities, free: Ints, split: SplitConfig
 ) -> Rounds:
     k = split.num_folds
     if len(free) < k:
-        enough = f"use 3 to {len(free)} folds." if len(free) >= 3 else "at least 3 are needed."
-        raise UserError(
-            f"split.num_folds is {k}, but {manifest.path} has only {len(free)} "
-            f"independent patient(s); {enough}"
-        )
+        raise UserError(_too_few(manifest, quantities, free, k))
     for repeat in range(split.repeats):
-        blocks = _deal(quantities, free, [1 / k] * k, split.seed + repeat)
+        blocks = deal_some(quantities, free, [1 / k] * k, split.seed + repeat)
         for i in range(k):
             yield free[blocks == i], free[blocks == (i + 1) % k]
+
+
+def _too_few(manifest: Manifest, quantities: Quantities, free: Ints, num_folds: int) -> str:
+    """How many folds there can be, at most one a group and one a group of the rarest class."""
+    text = (
+        f"split.num_folds is {num_folds}, but {manifest.path} has only {len(free)} independent "
+        "patient(s)"
+    )
+    if len(free) < 3:
+        return f"{text}; at least 3 are needed."
+    of_class = (quantities.images[free] > 0).sum(axis=0)
+    rarest = int(of_class.argmin())
+    most = int(of_class[rarest])
+    if most < len(free):
+        text += f", and class {manifest.classes[rarest]!r} only {most}"
+    if most < 3:
+        return f"{text}; 3 of each class are needed: leave its rows out, or merge it with another."
+    return f"{text}; use {'3' if most == 3 else f'3 to {most}'} folds."
 
 
 def _holdout(
     _: Manifest, __: list[str], quantities: Quantities, free: Ints, split: SplitConfig
 ) -> Rounds:
     _need(len(free), 3, "split.scheme=holdout")
-    test, val = split.test_fraction, split.val_fraction
-    blocks = _deal(quantities, free, [test, val, 1 - test - val], split.seed)
+    of_the_free = 1 / (1 - split.locked_fraction)  # the fractions are of all patients
+    test, val = split.test_fraction * of_the_free, split.val_fraction * of_the_free
+    blocks = deal_some(quantities, free, [test, val, 1 - test - val], split.seed)
     yield free[blocks == 0], free[blocks == 1]
-
-
-def _leave_one_out(
-    manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
-) -> Rounds:
-    units = _units(manifest, names, split.leave_out)[free]
-    num_units = len(np.unique(units))
-    _need(len(free), 3, "split.scheme=leave_one_out")
-    if not 2 <= num_units <= MOST_FOLDS:
-        raise UserError(
-            f"split.scheme=leave_one_out: split.leave_out={split.leave_out} gives {num_units} "
-            f"fold(s); 2 to {MOST_FOLDS} are allowed (patients that are linked count once)."
-        )
-    num_blocks = min(max(2, round(1 / split.val_fraction)), len(free))
-    partition = _deal(quantities, free, [1 / num_blocks] * num_blocks, split.seed)
-    for number, unit in enumerate(np.unique(units)):
-        test, rest = free[units == unit], free[units != unit]
-        if len(rest) < 2:
-            raise UserError(
-                f"split.scheme=leave_one_out: without one value of {split.leave_out!r} only "
-                f"{len(rest)} independent patient(s) are left; 2 are needed to train and validate."
-            )
-        if num_units <= DEALT_ONCE_A_FOLD:
-            yield test, _carve(quantities, rest, split)
-            continue
-        turned = (np.arange(num_blocks) + number) % num_blocks
-        blocks = (free[(partition == block) & (units != unit)] for block in turned)
-        yield test, next(val for val in blocks if 0 < len(val) < len(rest))
-
-
-def _units(manifest: Manifest, names: list[str], column: str) -> Ints:
-    """(G,) number of what is left out together: groups that share a value, in order of names."""
-    if column == "patient":
-        return np.arange(len(names))
-    samples = manifest.samples
-    if column not in samples:
-        ours = ("patient_id", "image_path", "label", "group", "line")
-        known = [str(column) for column in samples if column not in ours]
-        raise UserError(
-            f"split.leave_out: {manifest.path} has no column {column!r}; use patient, or one of "
-            f"{', '.join(known) or 'no other column'}."
-        )
-    blank = samples[column].astype(str).str.strip() == ""
-    if blank.any():
-        lines = samples.loc[blank, "line"].head(3).tolist() if "line" in samples else []
-        raise UserError(f"split.leave_out: column {column!r} is blank, e.g. on line(s) {lines}.")
-    code = pd.Index(names).get_indexer(pd.Index(samples["group"]))
-    values, found = pd.factorize(samples[column].astype(str).str.strip(), sort=True)
-    size = len(names) + len(found)
-    links = coo_array((np.ones(len(code)), (code, len(names) + values)), shape=(size, size))
-    component = connected_components(links, directed=False)[1]
-    order = component[len(names) :]  # numbered in the order of the sorted values
-    rank = {number: i for i, number in enumerate(dict.fromkeys(order.tolist()))}
-    return np.array([rank[number] for number in component[: len(names)].tolist()])
 
 
 def _temporal(
@@ -178,7 +127,7 @@ def _temporal(
             f"it and {len(test)} from it on; the dates run from {days.min()} to {days.max()}."
         )
     if split.val_from is None:
-        yield test, _carve(quantities, before, split)
+        yield test, carved(quantities, before, split.val_fraction, split.seed)
         return
     val = free[(latest >= split.val_from) & (latest < split.test_from)]
     if not 0 < len(val) < len(before):
@@ -214,15 +163,8 @@ def _predefined(
         test, val = (np.intersect1d(part, free) for part in given)
         rest = np.setdiff1d(free, np.concatenate([test, val]))
         if not len(val) and len(rest) >= 2:
-            val = _carve(quantities, rest, split)
+            val = carved(quantities, rest, split.val_fraction, split.seed)
         yield test, val
-
-
-def _carve(quantities: Quantities, rest: Ints, split: SplitConfig) -> Ints:
-    """A validation part out of groups that would be trained on."""
-    fraction = split.val_fraction
-    val: Ints = rest[_deal(quantities, rest, [fraction, 1 - fraction], split.seed) == 0]
-    return val
 
 
 def _need(found: int, least: int, what: str) -> None:
@@ -233,7 +175,7 @@ def _need(found: int, least: int, what: str) -> None:
 _SCHEMES: dict[str, Callable[[Manifest, list[str], Quantities, Ints, SplitConfig], Rounds]] = {
     "kfold": _kfold,
     "holdout": _holdout,
-    "leave_one_out": _leave_one_out,
+    "leave_one_out": leave_one_out,
     "temporal": _temporal,
     "predefined": _predefined,
 }

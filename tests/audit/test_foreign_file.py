@@ -337,14 +337,9 @@ def test_images_that_our_plan_purged_are_in_no_part(tmp_path: Path) -> None:
     ("{}", "plan.csv: is damaged (KeyError('schema'))."), (b"\xff", "plan.csv: is damaged ("),
     ({"purged_images": []}, "plan.csv: was changed after it was made (its hash does not match)."),
     ({"purged_images": ["img/P00_0000.nii.gz"]}, "plan.csv: was changed after it was made"),
-    ({"purged_images": 3}, "plan.csv: is damaged (TypeError("),
-    ({"purged_images": [[]]}, "plan.csv: is damaged (TypeError("),
-    ({"purged_images": "img"}, "plan.csv: was changed after it was made"),
-    ({"scheme": 3}, "plan.csv: is damaged (AttributeError("),
-    ({"num_folds": "x"}, "plan.csv: was changed after it was made"),
-    ({"schema": 1}, "plan.csv: schema 2 expected, got 1."),
-    ({"rows_hash": ""}, "plan.csv: was changed after it was made"),
-    ({"plan_hash": ""}, "plan.csv: was changed after it was made"),
+    ({"scheme": 3}, "plan.csv: was changed after it was made"),
+    ({"schema": 1}, "plan.csv: schema 3 expected, got 1."),
+    ({"content_hash": ""}, "plan.csv: was changed after it was made"),
 ])  # fmt: skip
 def test_a_plan_json_that_does_not_fit_is_told_and_not_believed(
     tmp_path: Path, json_text: object, why: str

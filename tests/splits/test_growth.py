@@ -10,6 +10,7 @@ from sklearn.model_selection import PredefinedSplit
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
+from pipeline.splits.fitting import check_fits
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
 
 
@@ -68,7 +69,7 @@ def test_a_new_link_stops_growth_and_is_mended_on_request():
     assert len(moved) == 1
     assert places(new)["P000"] == places(new)[f"P{other:03}"]
     assert sum(places(new)[p] != block for p, block in place.items()) == 1
-    new.check_covers(linked)
+    check_fits(new, linked)
 
 
 def test_a_plan_cannot_shrink_and_only_kfold_grows():
@@ -83,7 +84,21 @@ def test_a_plan_cannot_shrink_and_only_kfold_grows():
 def test_scikit_learns_predefined_split_tests_the_same_patients():
     manifest = cohort(20)
     plan = plan_folds(manifest, SplitConfig(num_folds=4, locked_fraction=0.2))
-    test_fold = predefined_split(plan, manifest)
-    for fold, (_, rows) in zip(plan.folds, PredefinedSplit(test_fold).split(), strict=True):
-        assert set(manifest.table["patient_id"].iloc[rows]) == fold.test
-    assert set(manifest.table["patient_id"][test_fold == -1]) == plan.locked
+    table = predefined_split(plan, manifest)
+    owner = table["image_path"].map(manifest.table.set_index("image_path")["patient_id"])
+    for fold, (train, test) in zip(
+        plan.folds, PredefinedSplit(table["test_fold"]).split(), strict=True
+    ):
+        assert set(owner.iloc[test]) == fold.test
+        assert set(owner.iloc[train]) == fold.train | fold.val  # and nobody who is locked
+
+
+def test_a_purged_image_is_not_exported():
+    table = cohort(20).table
+    table["date"] = [f"2020-01-{1 + row % 28:02}" for row in range(len(table))]
+    manifest = Manifest(Path("x.csv"), Path(), ("a", "b"), table)
+    plan = plan_folds(manifest, SplitConfig(scheme="temporal", test_from="2020-01-25"))
+    assert plan.purged_images
+    exported = predefined_split(plan, manifest)
+    assert set(exported["image_path"]) == set(table["image_path"]) - plan.purged_images
+    assert set(exported["test_fold"]) == {-1, 0}

@@ -22,6 +22,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import Fold, LeakageError, Plan, missing_classes, plan_folds
+from pipeline.splits.fitting import check_fits
 from pipeline.splits.quality import count_parts, worst_deviation
 
 Cohort = Callable[..., ManifestConfig]
@@ -76,7 +77,7 @@ def test_every_promise_of_a_plan_on_random_cohorts(cohort: tuple[Manifest, int, 
             plan_folds(manifest, kfold(num_folds, seed))
         return
     plan = plan_folds(manifest, kfold(num_folds, seed))
-    plan.check_covers(manifest)
+    check_fits(plan, manifest)
     everyone = set(manifest.patients)
     seen = {part: Counter[str]() for part in ("train", "val", "test")}
     group_of = dict(zip(manifest.table["patient_id"], manifest.table["group"], strict=True))
@@ -177,8 +178,7 @@ def test_more_folds_than_groups_is_an_error(num_folds: int) -> None:
     with pytest.raises(UserError) as caught:
         plan_folds(manifest, kfold(num_folds, 0))
     assert str(caught.value) == (
-        f"split.num_folds is {num_folds}, but x.csv has only 3 independent patient(s); "
-        "use 3 to 3 folds."
+        f"split.num_folds is {num_folds}, but x.csv has only 3 independent patient(s); use 3 folds."
     )
     assert len(plan_folds(manifest, kfold(3, 0)).folds) == 3
 

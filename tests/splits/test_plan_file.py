@@ -4,15 +4,17 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import ManifestConfig, SplitConfig, fingerprint
+from pipeline.config import ColumnsConfig, ManifestConfig, SplitConfig, fingerprint
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import LeakageError, Plan, load_plan, plan_folds, save_plan
 
 Cohort = Callable[..., ManifestConfig]
+EDITED = "was changed after it was made"
 PATIENTS = {f"P{i}": ["no", "yes"] if i % 2 else ["no", "no", "yes"] for i in range(9)}
 
 
@@ -52,6 +54,15 @@ def edit_json(path: Path, **changed: object) -> None:
     values = json.loads(header.read_text())
     assert changed.keys() <= values.keys()
     header.write_text(json.dumps(values | changed))
+
+
+def seal(path: Path) -> None:
+    """Make the hash of the contents fit, as one would who forges a plan: the proofs must hold."""
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    header = json.loads(path.with_suffix(".json").read_text())
+    rest = {name: value for name, value in header.items() if name != "content_hash"}
+    edit_json(path, content_hash=fingerprint([rest, rows]))
 
 
 def refused(path: Path, manifest: Manifest | None = None) -> str:
@@ -96,39 +107,36 @@ def test_a_moved_patient_is_refused(path: Path, plan: Plan, patient: str) -> Non
     block = next(fold.index for fold in plan.folds if patient in fold.test)
     moved = (block + 1) % 3
     edit(path, f"{row}{block},{(block - 1) % 3}", f"{row}{moved},{(moved - 1) % 3}")
-    if patient == "P4":
-        assert "patients 'P3' and 'P4' belong together" in refused(path)
-    else:
-        assert "was changed after it was made" in refused(path)
+    assert EDITED in refused(path)
+    seal(path)
+    proof = "patients 'P3' and 'P4' belong together" if patient == "P4" else EDITED
+    assert proof in refused(path)
 
 
 def test_a_removed_a_doubled_and_a_swapped_row_are_refused(path: Path) -> None:
     *before, one, two = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for lines in ([*before, one], [*before, one, two, two], [*before, two, one]):
         path.write_text("".join(lines), encoding="utf-8")
-        assert "was changed after it was made" in refused(path)
+        assert EDITED in refused(path)
 
 
 def test_a_group_cut_in_the_file_is_refused(path: Path) -> None:
     edit(path, "P4,P3,", "P4,P4,")
-    assert "was changed after it was made" in refused(path)
+    assert EDITED in refused(path)
 
 
-def test_a_patient_doubled_under_a_recomputed_row_hash_is_refused(path: Path, plan: Plan) -> None:
+def test_a_patient_doubled_under_a_recomputed_hash_is_refused(path: Path, plan: Plan) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.write(",".join(plan.rows[-1]) + "\n")
-    with path.open(encoding="utf-8", newline="") as file:
-        edit_json(path, rows_hash=fingerprint(list(csv.reader(file))[1:]))
-    assert "was changed after it was made" in refused(path)
+    seal(path)
+    assert EDITED in refused(path)
 
 
 @pytest.mark.parametrize(("key", "value", "why"), [
     ("num_folds", 4, "fold 3: the val part has no patient"),
     ("num_folds", 2, "fold 2 is outside 0 to 1"),
     ("repeats", 3, "a plan needs at least 3 folds a repeat"),
-    ("plan_hash", "0" * 64, "was changed after it was made"),
-    ("rows_hash", "0" * 64, "was changed after it was made"),
-    ("schema", 1, "schema 2 expected, got 1"),
+    ("plan_hash", "0" * 64, EDITED),
     ("num_folds", "3", "is damaged"),
     ("num_folds", None, "is damaged"),
     ("repeats", 0, "is damaged"),
@@ -136,7 +144,23 @@ def test_a_patient_doubled_under_a_recomputed_row_hash_is_refused(path: Path, pl
 ])  # fmt: skip
 def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: str) -> None:
     edit_json(path, **{key: value})
+    assert EDITED in refused(path)
+    seal(path)
     assert why in refused(path)
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("seed", 6), ("version", 2), ("scheme", "holdout"), ("parent_plan_hash", "1"),
+    ("manifest_hash", "0" * 64), ("purged_images", ["P1_00.png"]), ("content_hash", "0" * 64),
+])  # fmt: skip
+def test_every_word_of_the_header_is_under_the_hash(path: Path, key: str, value: object) -> None:
+    edit_json(path, **{key: value})
+    assert EDITED in refused(path)
+
+
+def test_a_plan_of_another_schema_is_refused_as_such(path: Path) -> None:
+    edit_json(path, schema=1)
+    assert "schema 3 expected, got 1" in refused(path)
 
 
 # --- of another manifest
@@ -144,6 +168,7 @@ def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: s
 
 def test_an_edited_manifest_hash_is_refused(path: Path, manifest: Manifest) -> None:
     edit_json(path, manifest_hash="0" * 64)
+    seal(path)
     assert "the plan was made for another manifest (hash 000000000000" in refused(path, manifest)
 
 
@@ -204,11 +229,40 @@ def test_a_damaged_header_is_refused(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(("content", "why"), [
     (b"", "is damaged"),
     (b"\xff\xfe\n", "is damaged"),
-    (b"patient_id,group,fold,val_fold\nP1,P1,one,\n", "is damaged"),
+    (b"patient_id,group,fold,val_fold\nP1,P1,one,\n", EDITED),
     (b"patient_id,group,fold\nP1,P1\n", "the columns must be patient_id, group, fold, val_fold"),
     (b"patient,group,fold\nP1,P1,0\n", "the columns must be patient_id, group, fold, val_fold"),
-    (b"patient_id,group,fold,val_fold\n", "has no patient"),
+    (b"patient_id,group,fold,val_fold\n", EDITED),
 ])  # fmt: skip
 def test_a_damaged_table_is_refused(path: Path, content: bytes, why: str) -> None:
     path.write_bytes(content)
     assert why in refused(path)
+
+
+def test_a_damaged_table_under_a_recomputed_hash_is_refused(path: Path) -> None:
+    for rows, why in (("P1,P1,one,\n", "is damaged"), ("", "has no patient")):
+        path.write_text(f"patient_id,group,fold,val_fold\n{rows}")
+        seal(path)
+        assert why in refused(path)
+
+
+def test_a_plan_of_strangers_is_told_as_such(path: Path, make_cohort: Cohort) -> None:
+    other = read_manifest(make_cohort({f"Q{i}": ["no", "yes"] for i in range(9)}, name="other"))
+    assert "none of its 10 patients, e.g. " in refused(path, other)
+
+
+def test_dates_that_changed_sides_are_told(make_cohort: Cohort, tmp_path: Path) -> None:
+    config = make_cohort({f"P{i}": ["no", "yes"] for i in range(6)})
+    csv_file = Path(config.path)
+    header, *rows = csv_file.read_text().splitlines()
+    lines = [f"{header},day", *(f"{row},2020-0{int(row[1]) + 1}-01" for row in rows)]
+    csv_file.write_text("\n".join(lines) + "\n")
+    config = replace(config, columns=ColumnsConfig(date="day"))
+    split = SplitConfig(scheme="temporal", test_from="2020-05-01")
+    manifest = read_manifest(config)
+    save_plan(plan_folds(manifest, split), tmp_path / "t.csv")
+    assert load_plan(tmp_path / "t.csv", manifest).folds[0].test == {"P4", "P5"}
+    edit(csv_file, "2020-02-01", "2020-05-01")  # P1, line 4
+    found = refused(tmp_path / "t.csv", read_manifest(config))
+    assert "line 4 (patient 'P1', 2020-05-01), which is trained or validated on, is not" in found
+    assert "earlier than line 10 (patient 'P4', 2020-05-01), which is tested" in found

@@ -24,6 +24,7 @@ from pipeline.config import Config
 from pipeline.manifest import Finding, read_manifest
 from pipeline.prepared import audited_manifest, decoded, manifest_and_plan, with_content
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
+from pipeline.splits.fitting import check_fits
 
 PATIENTS = [f"P{i:02d}" for i in range(12)]
 
@@ -178,7 +179,7 @@ def test_a_cross_validation_plans_anew_around_copies(folder: Path) -> None:
     images = decoded(config, before, quiet())
     manifest, plan = with_content(config, before, plan, images, quiet())
     assert manifest.grouping.num_groups == 11
-    plan.check_covers(manifest)
+    check_fits(plan, manifest)
     assert all(len({"P00", "P04"} & fold.test) in (0, 2) for fold in plan.folds)
     off = config_of(folder, overrides=["audit.content=false"])
     unseen, untouched = with_content(off, before, plan, images, quiet())

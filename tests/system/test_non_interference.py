@@ -16,6 +16,7 @@ from pipeline.command import load_config
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.splits import Plan, plan_folds
+from pipeline.splits.fitting import check_fits
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
@@ -30,7 +31,7 @@ def _job(cohort: Cohort, work_dir: Path, plan: Plan | None = None) -> FoldJob:
     if plan is None:
         plan = plan_folds(manifest, config.split)
     plan = replace(plan, manifest_hash=manifest.hash)
-    plan.check_covers(manifest)
+    check_fits(plan, manifest)
     images = pack_images(manifest, config.images, lambda _done, _total: None)
     fold_dir = work_dir / "fold_00"
     fold_dir.mkdir(parents=True)
