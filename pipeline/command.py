@@ -59,9 +59,7 @@ def run_command(
     except YAMLError as error:
         _fail(f"the YAML of a config cannot be read: {' '.join(str(error).split())}")
     except OSError as error:
-        if error.filename is None:
-            raise
-        _fail(f"{error.filename}: {error.strerror}")
+        _fail(_file_message(error))
 
 
 def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -71,9 +69,9 @@ def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[Dict
     def shown(cfg: DictConfig) -> Any:
         try:
             return story(cfg)
-        except UserError as error:
+        except (UserError, OSError) as error:
             if HydraConfig.get().mode == RunMode.RUN:
-                _fail(str(error))
+                _fail(str(error) if isinstance(error, UserError) else _file_message(error))
             raise
 
     return shown
@@ -93,6 +91,13 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(1)
+
+
+def _file_message(error: OSError) -> str:
+    """A file that cannot be read or written; anything else is our own mistake."""
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}"
 
 
 def _hydra_message(error: Exception, schema: type) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline import demo
 from pipeline.command import load_config
@@ -20,11 +21,19 @@ PATIENTS = {f"P{i}": ["no", "no"] if i % 2 else ["yes"] for i in range(8)}
 
 
 def check(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in `folder`, in a wide terminal without colours."""
+    """Run the command in `folder`."""
+    return run(folder, "check", *overrides)
+
+
+def run(
+    folder: Path, command: str, *overrides: str, encoding: str = "utf-8"
+) -> subprocess.CompletedProcess[str]:
+    """A command in `folder`, in a wide terminal without colours."""
+    terminal = {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONIOENCODING": encoding}
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.check", *overrides],
+        [sys.executable, "-m", f"pipeline.{command}", *overrides],
         cwd=folder,
-        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"},
+        env=os.environ | terminal,
         capture_output=True,
         text=True,
         check=False,
@@ -61,6 +70,11 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
     ("split.num_folds=2", "greater than or equal to 3, got 2 (a fold needs a block to test"),
     ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
     ("experiment=dmeo", "dmeo"),
+    ("manifest.classes=[no,yes,1]", "manifest.classes.2: input should be a valid string, got 1 "
+     "(YAML takes it for a number or for yes/no: put it in quotes)"),
+    ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
+    ("split.val_from=2018-W01-1", "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'"),
+    ("split.unit=image", "needs split.allow_leakage=true"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_told_in_one_message(
     tmp_path: Path, override: str, message: str
@@ -76,6 +90,49 @@ def test_more_folds_than_patients_is_told(tmp_path: Path, make_cohort: Cohort) -
         f"split.num_folds is 9, but {config.path} has only 8 independent patient(s), and "
         "class 'no' only 4; use 3 to 4 folds."
     )
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_a_split_by_image_is_for_cv_only(tmp_path: Path, make_cohort: Cohort, command: str) -> None:
+    config = make_cohort(PATIENTS)
+    unsafe = ("split.unit=image", "split.allow_leakage=true", "audit.content=false")
+    done = run(tmp_path, command, *of(config, *unsafe))
+    assert done.returncode == 1
+    assert "error: split.unit=image works with pipeline.cv only" in done.stderr
+    assert not list(tmp_path.rglob("plan*"))
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
+    (tmp_path / "taken").write_text("mine")
+    message = told(tmp_path, *of(make_cohort(PATIENTS), "split.num_folds=3", "audit.out_dir=taken"))
+    assert message == "taken: File exists"
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_ascii_terminal_shows_every_id(tmp_path: Path, make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS | {"J\u00f6rg 1": ["yes"], "J\u00f6rg1": ["no"]})
+    overrides = of(config, "split.num_folds=3", "audit.content=false")
+    done = run(tmp_path, "check", *overrides, encoding="ascii")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert r"patient ids 'J\xf6rg 1' (line 14), 'J\xf6rg1' (line 15)" in done.stdout
+
+
+def test_errors_found_before_a_step_stops_are_shown_with_it(
+    tmp_path: Path, make_cohort: Cohort
+) -> None:
+    """P1's picture, under P2 with another label, and a plan that cannot be: both are told."""
+    config = make_cohort(PATIENTS)
+    images = Path(config.path).parent / "images"
+    with Image.open(images / "P1_00.png") as image:
+        image.save(images / "P2_00.png", compress_level=1)
+    shortcuts = ("audit.shortcuts=false", "images=grey64", f"images.cache_dir={tmp_path}/cache")
+    save_plan(plan_folds(read_manifest(config), SplitConfig(num_folds=3)), tmp_path / "p.csv")
+    done = check(tmp_path, *of(config, "split.file=p.csv", *shortcuts))
+    assert done.returncode == 1
+    assert "error: manifest " in done.stderr
+    assert "1 image(s) occur with different labels" in done.stderr
+    assert "plan p.csv: " in done.stderr
 
 
 def test_a_class_of_one_patient_is_told(tmp_path: Path, make_cohort: Cohort) -> None:

@@ -1,6 +1,7 @@
 """A Hydra config becomes a `Config` once, here; behind the door nothing reads YAML."""
 
 import difflib
+import re
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -69,6 +70,8 @@ def _problem(error: dict[str, Any], values: Any, schema: Any) -> str:
         return f"{path}: missing; it needs a value"
     message = error["msg"][0].lower() + error["msg"][1:]
     why = _description(location, schema)
+    if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
+        why = "YAML takes it for a number or for yes/no: put it in quotes"
     return f"{path}: {message}, got {error['input']!r}{f' ({why})' if why else ''}"
 
 
@@ -105,6 +108,8 @@ def _description(location: list[str], schema: Any) -> str:
 def _interpolation_problem(error: OmegaConfBaseException) -> str:
     first_line = str(error).splitlines()[0].split("resolving interpolation: ")[-1].strip('"')
     key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+    if missing := re.match(r"Interpolation key '([\w.]+)' not found", first_line):
+        return f"{missing[1]}: missing; it needs a value"
     if "Environment variable" in first_line:
         return f"{key}{first_line}; set it, e.g. PATIENTFOLD_DATA=/folder/that/holds/the/data/sets"
     return f"{key}{first_line}"

@@ -104,11 +104,14 @@ def name_rule(text: str) -> Pattern:
 def _unmatched(paths: list[str], unmatched: list[str], pattern: Pattern) -> str:
     if not paths:
         return "root: holds no files"
-    advice = (
-        "skip_unmatched=true leaves them out"
-        if len(unmatched) < len(paths)
-        else "the pattern starts at root: begin it with **/ to allow any folders"
-    )
+    if len(unmatched) < len(paths):
+        advice = "skip_unmatched=true leaves them out"
+    elif not pattern.text.endswith(tuple({image_suffix(Path(path)) for path in paths})):
+        advice = "the pattern must end as the files do"
+    elif pattern.text.count("/") < max(path.count("/") for path in paths):
+        advice = "the pattern starts at root: begin it with **/ to allow any folders"
+    else:
+        advice = "a part {name} holds no slash; the text around the parts must be the same"
     return (
         f"pattern {pattern.text!r}: {len(unmatched)} of {len(paths)} file(s) do not fit "
         f"({_by_suffix(unmatched)}): {_examples(unmatched)}; {advice}"

@@ -21,6 +21,8 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        if "(?P<" not in text and text.count("{") != text.count("}"):
+            raise UserError(f"pattern {text!r} has a brace that is not closed, or not opened")
         try:
             if "(?P<" in text:
                 self._shortest = self._longest = re.compile(text)

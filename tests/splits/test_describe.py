@@ -75,6 +75,17 @@ def test_folds_that_deal_anew_have_no_common_blocks():
     assert "off by" not in text
 
 
+def test_a_fold_names_the_sites_that_it_tests():
+    manifest = cohort(12)
+    split = SplitConfig(scheme="leave_one_out", leave_out="site")
+    assert "fold tests site: 0 'n', 1 's'" in said(manifest, split)
+    manifest.table["site"] = [f"w{i // 8}" for i in range(24)]
+    manifest.table.loc[0, "site"] = "w1"  # P000 is at w0 and w1
+    text = said(manifest, split)
+    assert "fold tests site: 0 'w0' with 'w1', 1 'w2'" in text
+    assert "(values in one fold share a patient or a leakage group)" in text
+
+
 def test_repeats_say_how_alike_they_are():
     text = said(cohort(30), SplitConfig(num_folds=3, repeats=2))
     assert re.search(r"2 repeats, mean Rand index between them 0\.[4-9]\d$", text, re.MULTILINE)

@@ -2,8 +2,10 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -27,11 +29,12 @@ SPLITS = [
     SplitConfig(scheme="holdout", test_fraction=0.2, val_fraction=0.2),
     SplitConfig(scheme="temporal", test_from=DAYS[4]),
     SplitConfig(scheme="temporal", val_from=DAYS[2], test_from=DAYS[4], locked_fraction=0.2),
+    SplitConfig(scheme="predefined"),
 ]
 
 
 def manifest_of(rows):
-    columns = ["patient_id", "image_path", "label", "site", "date", "group"]
+    columns = ["patient_id", "image_path", "label", "site", "date", "group", "fold"]
     table = pd.DataFrame(rows, columns=columns, dtype=str)
     table = table.sort_values(["patient_id", "image_path"], ignore_index=True)
     return Manifest(Path("x.csv"), Path(), ("a", "b"), table.assign(line=range(2, len(table) + 2)))
@@ -43,15 +46,20 @@ def cohorts(draw):
     generator = random.Random(draw(st.integers(0, 10_000)))
     rows: list[list[str]] = []
     groups: list[str] = []
+    fold_of: dict[str, str] = {}
     for i in range(num_patients):
         patient = f"P{i:02}"
         joins = bool(groups) and generator.random() < 0.2
         groups.append(generator.choice(groups) if joins else patient)
         site = generator.choice("xyz")
+        fold = fold_of.setdefault(groups[-1], generator.choice("012"))
+        if generator.random() < 0.02:  # whoever made these folds was not always careful
+            fold = generator.choice("012")
         for image in range(generator.randint(1, 4)):
             day = generator.choice(DAYS)
             label = generator.choice("ab")
-            rows.append([patient, f"{patient}/{image}.png", label, site, day, groups[-1]])
+            name = f"{patient}/{image}.png"
+            rows.append([patient, name, label, site, day, groups[-1], fold])
     return rows
 
 
@@ -69,9 +77,16 @@ def test_every_scheme_keeps_its_promises(rows, split, shuffle):
     shuffled = list(rows)
     shuffle.shuffle(shuffled)
     plan = plan_or_reason(manifest, split)
+    homes = manifest.table.groupby("group")["fold"].unique()
+    whole = all(len(folds) == 1 for folds in homes) and manifest.table["fold"].nunique() == 3
     if isinstance(plan, str):
-        assert "independent patient" in plan or "fold(s)" in plan
+        if split.scheme == "predefined":
+            assert plan.startswith("manifest.columns.fold: ")
+            assert not whole
+        else:
+            assert "independent patient" in plan or "fold(s)" in plan
         return
+    assert whole or split.scheme != "predefined"
     assert plan_folds(manifest_of(shuffled), split).hash == plan.hash
     group_of = dict(zip(manifest.table["patient_id"], manifest.table["group"], strict=True))
     tested: Counter[str] = Counter()
@@ -84,7 +99,10 @@ def test_every_scheme_keeps_its_promises(rows, split, shuffle):
         tested.update(fold.test)
     expected = {"kfold": {split.repeats}, "leave_one_out": {1}}.get(split.scheme, {1})
     assert set(tested.values()) == expected
-    if split.scheme in ("kfold", "leave_one_out"):
+    if split.scheme == "predefined":
+        given_fold = dict(zip(manifest.table["patient_id"], manifest.table["fold"], strict=True))
+        assert all(given_fold[p] == str(fold.index) for fold in plan.folds for p in fold.test)
+    if split.scheme in ("kfold", "leave_one_out", "predefined"):
         assert tested.keys() == group_of.keys() - plan.locked
     if split.scheme == "temporal":
         purged = manifest.table["image_path"].isin(plan.purged_images)
@@ -115,7 +133,15 @@ def test_a_plan_of_every_scheme_comes_back_from_its_file(split, tmp_path):
 def cohort(**changed):
     """24 patients at 3 sites, 2 images each, half of them positive."""
     rows = [
-        [f"P{i:02}", f"P{i:02}/{j}.png", "ab"[i % 2], "xyz"[i % 3], DAYS[(i + j) % 6], f"P{i:02}"]
+        [
+            f"P{i:02}",
+            f"P{i:02}/{j}.png",
+            "ab"[i % 2],
+            "xyz"[i % 3],
+            DAYS[(i + j) % 6],
+            f"P{i:02}",
+            str(i % 4),
+        ]
         for i in range(24)
         for j in range(2)
     ]
@@ -133,7 +159,9 @@ def test_leave_one_site_out_tests_whole_sites():
 
 
 def test_leaving_each_of_many_patients_out_is_fast_and_bounded():
-    rows = [[f"P{i:04}", f"{i}.png", "ab"[i % 2], "x", DAYS[0], f"P{i:04}"] for i in range(1001)]
+    rows = [
+        [f"P{i:04}", f"{i}.png", "ab"[i % 2], "x", DAYS[0], f"P{i:04}", "0"] for i in range(1001)
+    ]
     plan = plan_folds(manifest_of(rows[:60]), SplitConfig(scheme="leave_one_out"))
     assert {len(fold.test) for fold in plan.folds} == {1}
     assert {len(fold.val) for fold in plan.folds} <= {5, 6}
@@ -170,6 +198,55 @@ def test_further_columns_are_counted_by_patient():
     site_of = dict(zip(manifest.table["patient_id"], manifest.table["site"], strict=True))
     for fold in plan.folds:
         assert Counter(site_of[p] for p in fold.test) == {"x": 2, "y": 2, "z": 2}
+
+
+def test_a_column_goes_by_the_name_that_the_csv_gives_it():
+    manifest = replace(cohort(), names={"hospital": "site", "site": "csv site"})
+    manifest.table["csv site"] = "same"
+    names = sorted(manifest.table["group"].unique())
+    assert count_groups(manifest, names, ("hospital",)).patients.shape[1] == 2 + 3
+    assert count_groups(manifest, names, ("site",)).patients.shape[1] == 2 + 1
+    split = SplitConfig(scheme="leave_one_out", leave_out="hospital")
+    assert plan_folds(manifest, split).num_folds == 3
+    for setting, split in (
+        ("stratify", SplitConfig(num_folds=3, stratify=("age",))),
+        ("leave_out", SplitConfig(scheme="leave_one_out", leave_out="age")),
+    ):
+        with pytest.raises(
+            UserError, match=rf"split.{setting}: .*no column 'age'.*hospital, .*site"
+        ):
+            plan_folds(manifest, split)
+
+
+def test_a_text_among_numbers_is_a_value_beside_the_bins():
+    ages = {f"P{i:02}": "unknown" if i % 8 == 0 else str(20 + i) for i in range(24)}
+    manifest = cohort(age=ages)
+    names = sorted(manifest.table["group"].unique())
+    counts = count_groups(manifest, names, ("age",), num_bins=3)
+    assert counts.patients.sum(axis=0).tolist() == [12, 12, 7, 7, 7, 3]
+
+
+def test_fractions_are_of_all_patients_also_beside_locked_ones():
+    manifest = cohort()
+    split = SplitConfig(
+        scheme="holdout", test_fraction=0.25, val_fraction=0.25, locked_fraction=0.25
+    )
+    plan = plan_folds(manifest, split)
+    (fold,) = plan.folds
+    sizes = [len(part) for part in (fold.test, fold.val, fold.train, plan.locked)]
+    assert sizes == [6, 6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"), [(0.1, 2.4), (0.4, 9.6), (0.9, 21.6), (0.05, 1.2), (0.001, 1)]
+)
+def test_many_folds_validate_on_the_share_that_is_asked_for(fraction, expected):
+    plan = plan_folds(cohort(), SplitConfig(scheme="leave_one_out", val_fraction=fraction))
+    assert plan.num_folds == 24
+    sizes = [len(fold.val) for fold in plan.folds]
+    assert np.mean(sizes) == pytest.approx(expected, abs=1)
+    assert min(sizes) >= 1
+    assert len({fold.val for fold in plan.folds}) > 5  # not always the same patients
 
 
 def test_an_image_level_plan_says_that_it_is_unsafe():

@@ -113,6 +113,38 @@ def test_copied_images_are_links_too(folder: Path) -> None:
     run(folder, 12, *grow(folder), "audit.content=false")
 
 
+def test_a_link_that_only_pixels_show_outlives_growth_without_a_look_at_them(folder: Path) -> None:
+    with Image.open(folder / "P00_0.png") as image:
+        image.save(folder / "P03_1.png", compress_level=1)
+    run(folder, 12)
+    assert load_plan(folder / "plan.csv").groups["P03"] == "P00"
+    run(folder, 18, *grow(folder), "audit.content=false")
+    after = load_plan(folder / "plan.csv")
+    assert (after.version, after.groups["P03"]) == (2, "P00")
+
+
+def test_nothing_is_overwritten_by_an_export(folder: Path) -> None:
+    run(folder, 12)
+    manifest = (folder / "manifest.csv").read_bytes()
+    for name in ("manifest.csv", "plan.csv"):
+        with pytest.raises(UserError, match=rf"plan\.test_fold: .*{name} exists and is something"):
+            run(folder, 12, f"plan.test_fold={folder}/{name}")
+    assert (folder / "manifest.csv").read_bytes() == manifest
+    for _ in range(2):  # an older export is replaced
+        run(folder, 12, f"plan.test_fold={folder}/new/test_fold.csv")
+    with pytest.raises(UserError, match=r"plan\.out: must end in \.csv"):
+        run(folder, 12, f"plan.out={folder}/plan.json")
+
+
+def test_locked_patients_are_in_no_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(folder, 18, "split.locked_fraction=0.2", f"plan.test_fold={folder}/test_fold.csv")
+    locked = load_plan(folder / "plan.csv").locked
+    exported = pd.read_csv(folder / "test_fold.csv")["image_path"].str[:3]
+    assert locked
+    assert set(exported) == {f"P{n:02d}" for n in range(18)} - locked
+    assert f"without {2 * len(locked)} locked or purged image(s)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("overrides", "message"), [
     (["plan.action=grow"], r"plan\.action=grow needs split\.file"),
     (["plan.action=grow", "split.file=none.csv"], "plan none.* cannot be read"),
