@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 from PIL import Image
@@ -35,6 +36,8 @@ from pipeline.prepared import (
 )
 from pipeline.processes import start_forkserver
 
+MOST_CLASSES = 5
+"""Columns of the printed table; a terminal has about 80 characters."""
 COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
 
 
@@ -165,25 +168,27 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _parts_table(split: Split, classes: tuple[str, ...]) -> Table:
-    """Patients and images of each class in every part of every fold."""
-    table = Table(title="patients / images")
+    """Patients and images of each class in every part of every fold; of many, of the rarest."""
+    shown = list(range(len(classes)))
+    title = "patients / images"
+    if len(shown) > MOST_CLASSES:
+        images = np.array([part.images_per_class for part in split.parts]).sum(axis=0)
+        shown = sorted(np.argsort(images, kind="stable")[:MOST_CLASSES].tolist())
+        title += f" of the {MOST_CLASSES} rarest of {len(classes)} classes; all are in the report"
+    table = Table(title=title)
     table.add_column("fold", justify="right")
-    table.add_column("part")
-    for name in ("all", *classes):
+    table.add_column("part", no_wrap=True)
+    for name in ("all", *(classes[c] for c in shown)):
         table.add_column(name, justify="right")
     for fold, parts in groupby(split.parts, key=lambda part: part.fold):
         rows = list(parts)
         for row in rows:
+            per_class = [f"{row.patients_per_class[c]} / {row.images_per_class[c]}" for c in shown]
             table.add_row(
                 fold if row is rows[0] else "",
                 row.part,
                 f"{row.num_patients} / {row.num_images}",
-                *(
-                    f"{patients} / {images}"
-                    for patients, images in zip(
-                        row.patients_per_class, row.images_per_class, strict=True
-                    )
-                ),
+                *per_class,
                 end_section=row is rows[-1],
             )
     return table

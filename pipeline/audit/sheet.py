@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -28,7 +29,7 @@ def copy_sheet(
     rows = -(-len(shown) // columns)
     width, height = 2 * SIDE + 2 + GAP, SIDE + 3 * LINE + GAP
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    draw, font = ImageDraw.Draw(sheet), _font()
     for number, pair in enumerate(shown):
         x, y = GAP + number % columns * width, GAP + number // columns * height
         how = "same pixels" if pair.exact else f"near copy, correlation {pair.correlation:.2f}"
@@ -43,6 +44,12 @@ def copy_sheet(
             picture = _picture(manifest.image_files[row], spatial_dims, num_channels)
             sheet.paste(picture, (left, y + 3 * LINE))
     return sheet
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib: ids may be in Greek or Cyrillic letters."""
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), 11)
 
 
 def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
@@ -62,7 +69,7 @@ def _eight_bits(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
     return eight
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
     """The text, its beginning cut off where it is wider than a picture."""
     if font.getlength(text) <= SIDE:
         return text

@@ -30,7 +30,7 @@ class Grouping:
 
     def describe(self) -> list[str]:
         """Lines for the console: how many groups, what made them, and the largest."""
-        lines = [f"{self.num_groups} leakage groups of {self.num_patients} patients"]
+        lines = [f"{self.num_groups:,} leakage groups of {self.num_patients:,} patients"]
         if self.num_groups == self.num_patients:
             return lines
         lines[0] += f" (joined by {self.made_by()})"

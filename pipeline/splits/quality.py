@@ -44,21 +44,3 @@ def missing_classes(plan: Plan, manifest: Manifest) -> list[tuple[int, Part, str
         for counts in count_parts(plan, manifest)
         for c in np.flatnonzero(counts.images_per_class == 0)
     ]
-
-
-def worst_deviation(plan: Plan, manifest: Manifest) -> dict[str, float]:
-    """Largest distance of a block's class share from the whole set's, for images and patients."""
-    tests = [counts for counts in count_parts(plan, manifest) if counts.part == "test"]
-    images = np.array([counts.images_per_class for counts in tests], dtype=float)
-    patients = np.array([counts.patients_per_class for counts in tests], dtype=float)
-    num_patients = np.array([[counts.num_patients] for counts in tests], dtype=float)
-    image_share = images / images.sum(axis=1, keepdims=True)
-    patient_share = patients / num_patients
-    return {
-        "image_share": _largest(image_share, images.sum(axis=0) / images.sum()),
-        "patient_share": _largest(patient_share, patients.sum(axis=0) / num_patients.sum()),
-    }
-
-
-def _largest(shares: NDArray[np.float64], whole: NDArray[np.float64]) -> float:
-    return float(np.abs(shares - whole).max())
