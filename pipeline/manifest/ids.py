@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ SHARED = 0.3
 """Share of ids that share a prefix with another id from which ids look like slices."""
 
 _SEPARATED = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=\d)")
+_PERSON = re.compile(r"patient|subject|person|participant|case|mrn", re.I)
 _WORD = re.compile(
     r"^(?P<patient>.+?)[\s_.-]+(?:slice|slc|frame|tile|patch|crop|img|image)[\s_.-]*\d+$", re.I
 )
@@ -78,6 +79,26 @@ def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
         )
         severity = "error" if len(table) >= MANY_ROWS else "warning"
         yield Finding("one_image_per_patient", severity, text)  # type: ignore[arg-type]
+
+
+def coarser_ids_findings(table: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Finding]:
+    """Another column of ids by which patients belong together: perhaps the true patients."""
+    theirs = {ours: name for name, ours in names.items()}
+    num_patients = table["patient_id"].nunique()
+    for column in table.columns:
+        name = theirs.get(column, column)
+        if column == "patient_id" or not _PERSON.search(name):
+            continue
+        told = table[table[column].str.strip() != ""]
+        whole = told.groupby("patient_id")[column].nunique().eq(1).all()
+        num_values = told[column].nunique()
+        if len(told) == len(table) and whole and 1 < num_values < num_patients:
+            text = (
+                f"column {name!r} joins the {num_patients} patients of column "
+                f"{theirs['patient_id']!r} into {num_values}: are those the patients? Then set "
+                f"manifest.columns.patient={name} (or manifest.group_columns=[{name}])"
+            )
+            yield Finding("coarser_ids", "warning", text)
 
 
 def _proposed_patients(patients: pd.DataFrame, num_rows: int) -> "pd.Series[str] | None":

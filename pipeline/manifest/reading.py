@@ -10,7 +10,11 @@ from pipeline.config import ManifestConfig
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.groups import leakage_groups, stop_at_giant
-from pipeline.manifest.ids import image_ids_findings, spelling_findings
+from pipeline.manifest.ids import (
+    coarser_ids_findings,
+    image_ids_findings,
+    spelling_findings,
+)
 from pipeline.manifest.manifest import Manifest, ManifestError
 from pipeline.manifest.paths import duplicate_findings, file_findings, outside_findings
 from pipeline.manifest.rules import (
@@ -65,12 +69,14 @@ def _findings(
     names: Mapping[str, str],
 ) -> list[Finding]:
     classes = tuple(classes)
+    grouped = {names.get(name, name) for name in config.group_columns}
     findings = [
         *class_findings(classes, set(table["label"]), config.task),
         *cell_findings(table, classes),
         *date_findings(table, config),
         *spelling_findings(table),
         *image_ids_findings(table),
+        *coarser_ids_findings(table.drop(columns=["line", *grouped]), names),
         *site_findings(table),
         *label_column_findings(table, names),
         *label_path_findings(table),

@@ -230,6 +230,19 @@ def test_ids_that_are_nearly_alike_are_told(tmp_path: Path) -> None:
     assert "spelling" not in {f.rule for f in findings_of(dashed)}
 
 
+def test_a_column_of_coarser_ids_is_told(tmp_path: Path) -> None:
+    """Slides taken for patients, beside the column that says whose they are."""
+    config = config_of(
+        tmp_path, set_column("case", lambda t: t["patient_id"].map(lambda p: int(p[1]) // 2))
+    )
+    (one,) = findings_of(config)
+    assert (one.rule, one.severity) == ("coarser_ids", "warning")
+    assert "column 'case' joins the 8 patients of column 'patient_id' into 4" in one.message
+    assert findings_of(replace(config, group_columns=("case",))) == []
+    for values in (lambda t: range(len(t)), lambda t: ["x"] * len(t), lambda t: t["patient_id"]):
+        assert findings_of(config_of(tmp_path, set_column("case", values))) == []
+
+
 def test_classes_that_differ_by_case_or_space_are_one_class(tmp_path: Path) -> None:
     found = findings_of(config_of(tmp_path, set_cell(0, "label", "Well "), task="multiclass"))
     (one,) = [f for f in found if f.severity == "error"]
