@@ -8,9 +8,12 @@ detection of cohorts where one thing depends on the label, weakly or strongly.
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before the libraries: one thread in each of the processes
 
 import numpy as np
 import pandas as pd

@@ -64,7 +64,7 @@ def contradictions(
 
 
 def in_words(manifest: Manifest, pair: Copy) -> str:
-    """Both patients, lines and image paths, and how alike the images are."""
+    """Both patients, lines and image paths, how alike the images are, and two labels."""
     table = manifest.table
     one, other = (
         f"{table['patient_id'][row]!r} (line {table['line'][row]}, {table['image_path'][row]})"
@@ -72,6 +72,9 @@ def in_words(manifest: Manifest, pair: Copy) -> str:
     )
     how = [] if pair.exact else [f"correlation {pair.correlation:.2f}"]
     how += [pair.orientation] if pair.orientation else []
+    labels = [str(table["label"][row]) for row in (pair.one, pair.other)]
+    if len(set(labels)) > 1:
+        how.append(f"labelled {labels[0]!r} and {labels[1]!r}")
     return f"{one} = {other}" + (f", {', '.join(how)}" if how else "")
 
 

@@ -124,6 +124,14 @@ def test_near_copies_follow_the_policy(
         assert audited_manifest(config, quiet()).grouping.num_groups == num_groups
 
 
+def test_a_near_copy_with_another_label_says_so(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P01_9.png", "flipped top to bottom")
+    report, _ = examine(config_of(folder), quiet())
+    message = found(report)["near_copies"].message
+    assert "flipped top to bottom, labelled " in message
+    assert sorted(message.split("labelled ")[1].split(" and ")) == ["'ill'", "'well'"]
+
+
 def test_a_copy_with_another_label_is_an_error_unless_accepted(folder: Path) -> None:
     plant(folder, "P00_0.png", "P01_9.tif", "exact")
     report, _ = examine(config_of(folder), quiet())
