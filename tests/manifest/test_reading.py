@@ -273,6 +273,7 @@ def test_cells_stay_text(write: Write) -> None:
     ("p1", "P1"),
     ("P1", "P001"),
     ("7", "007"),
+    ("7", "7.0"),
     ("A-7-x", "A-07-x"),
     ("P1", " P1"),
     ("P1", "P1 "),
@@ -292,7 +293,8 @@ def test_ids_that_look_alike_are_refused(write: Write, one: str, other: str) -> 
 
 
 @pytest.mark.parametrize(("one", "other"), [
-    ("P1", "P10"), ("P10", "P100"), ("1.5", "1.05"), ("P1", "Q1"), ("0", "1"), ("A 1", "A1"),
+    ("P1", "P10"), ("P10", "P100"), ("1.5", "1.05"), ("1.50", "1.5"),
+    ("P1", "Q1"), ("0", "1"), ("A 1", "A1"),
 ])  # fmt: skip
 def test_ids_of_different_people_stay_different(one: str, other: str) -> None:
     assert canonical_id(one) != canonical_id(other)

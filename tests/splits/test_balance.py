@@ -39,6 +39,19 @@ def test_never_worse_than_scikit_learn(seed, num_groups):
     assert ours.objective <= theirs.objective + 1e-12
 
 
+def test_never_worse_than_scikit_learn_where_every_search_ends_worse():
+    """The search minimises norms that are not quite J; what it started from counts as well."""
+    images = np.array([
+        (0, 5), (0, 5), (1, 0), (5, 0), (3, 0), (1, 4), (3, 1), (5, 0), (4, 2), (3, 0), (5, 0),
+        (5, 1), (1, 1),
+    ], float)  # fmt: skip
+    quantities, shares = Quantities(images, (images > 0).astype(float), np.ones(13)), equal(3)
+    theirs = balance(quantities, scikit_learn_blocks(quantities, 3), shares).objective
+    for seed in range(3):
+        ours = balance(quantities, deal(quantities, shares, seed), shares).objective
+        assert ours <= theirs + 1e-12
+
+
 def test_much_better_than_scikit_learn_where_patients_weigh():
     ratios = []
     for seed in range(5):

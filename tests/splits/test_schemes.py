@@ -249,6 +249,12 @@ def test_many_folds_validate_on_the_share_that_is_asked_for(fraction, expected):
     assert len({fold.val for fold in plan.folds}) > 5  # not always the same patients
 
 
+def test_somebody_is_left_to_train_on_however_large_the_validation_part():
+    """21 of 24 patients in 20 blocks: one of them holds nobody but the one who is tested."""
+    plan = plan_folds(cohort(), SplitConfig(scheme="leave_one_out", val_fraction=0.97))
+    assert min(len(fold.train) for fold in plan.folds) == 1
+
+
 def test_an_image_level_plan_says_that_it_is_unsafe():
     manifest = image_level(cohort())
     split = SplitConfig(num_folds=3, unit="image", allow_leakage=True)

@@ -13,7 +13,9 @@ from planted import texture
 
 from pipeline import plan as command
 from pipeline.command import load_config
-from pipeline.config import UserError
+from pipeline.config import Config, UserError
+from pipeline.manifest import read_manifest
+from pipeline.prepared import plan_and_check
 from pipeline.splits import LeakageError, load_plan
 
 
@@ -29,6 +31,16 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, num_patients: int, *overrides: str, study: Collection[str] = ()) -> None:
     """The command on the first patients, of whom those of `study` share one."""
+    config = config_of(folder, num_patients, *overrides, study=study)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.plan.to_config", lambda _: config)
+        command.plan(OmegaConf.create())
+
+
+def config_of(
+    folder: Path, num_patients: int, *overrides: str, study: Collection[str] = ()
+) -> Config:
+    """Writes the manifest too."""
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["patient_id", "image_path", "label", "exam"])
@@ -37,16 +49,13 @@ def run(folder: Path, num_patients: int, *overrides: str, study: Collection[str]
             if number < num_patients:
                 exam = "shared" if path.name[:3] in study else f"own {number}"
                 writer.writerow([path.name[:3], path.name, ("no", "yes")[number % 3 == 0], exam])
-    config = load_config([
+    return load_config([
         f"manifest.path={folder}/manifest.csv", "manifest.image_root=null", "manifest.name=plans",
         "manifest.columns.site=null", "manifest.classes=[no,yes]", "manifest.largest_group=1.0",
         f"manifest.columns.study={'exam' if study else 'null'}", "split.num_folds=3",
         "images.transforms=[]", f"images.cache_dir={folder}/cache", "images.num_processes=1",
         f"plan.out={folder}/plan.csv", *overrides,
     ])  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.plan.to_config", lambda _: config)
-        command.plan(OmegaConf.create())
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -69,6 +78,22 @@ def test_a_plan_is_made_once_and_never_overwritten_by_another(
     with pytest.raises(UserError, match=r"exists and is another plan; keep it \(split\.file="):
         run(folder, 12, "split.num_folds=4")
     assert files(folder) == written
+
+
+def test_what_a_frozen_plan_overrides_is_told(folder: Path) -> None:
+    run(folder, 12)
+    file = f"split.file={folder}/plan.csv"
+    for asked in (
+        {},
+        {"seed=5": "0", "num_folds=4": "3", "repeats=2": "1"},
+        {"scheme=holdout": "kfold", "locked_fraction=0.2": "nobody locked"},
+    ):
+        config = config_of(folder, 12, file, *(f"split.{setting}" for setting in asked))
+        warnings = plan_and_check(config, read_manifest(config.manifest))[2]
+        assert [line for line in warnings if "is ignored" in line] == [
+            f"split.{setting} is ignored: split.file {folder}/plan.csv has {found}"
+            for setting, found in asked.items()
+        ]
 
 
 def test_a_plan_grows_in_place_and_is_exported(
