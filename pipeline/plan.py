@@ -8,7 +8,15 @@ from rich.console import Console
 from pipeline.command import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.manifest import Manifest
-from pipeline.prepared import audited_manifest, refuse_leaking, with_links_of
+from pipeline.prepared import (
+    audited_manifest,
+    check_plan,
+    ignored,
+    refuse_leaking,
+    warn,
+    with_links_of,
+    without_purged,
+)
 from pipeline.splits import Plan, load_plan, plan_folds, save_plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
@@ -28,23 +36,29 @@ def plan(cfg: DictConfig) -> None:
             f"plan {path} exists and is another plan; keep it (split.file={path}), let it grow "
             f"(split.file={path} plan.action=grow), or write elsewhere with plan.out=."
         )
+    in_use = without_purged(manifest, after)
+    warn([*ignored(config.split, after), *check_plan(config, in_use, after)], console)
     lines = [
-        *describe_plan(after, manifest, config.split),
+        *describe_plan(after, in_use, config.split),
         f"no patient is in two parts; {promise(after)}",
     ]
     if before is not None:
         num_new = len(after.groups.keys() - before.groups.keys())
         lines.append(f"version {after.version}: {num_new} new patient(s), {len(moved)} moved")
+        if before.locked and not after.locked:
+            lines.append("  nobody is locked away any more")
     lines += [f"  moved {who}" for who in moved]
     if config.plan.test_fold:
-        lines.append(_export(after, manifest, Path(config.plan.test_fold)))
+        lines.append(_export(after, manifest, Path(config.plan.test_fold), path))
     save_plan(after, path)
     lines.append(f"written: {path} and {path.with_suffix('.json').name}")
     console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
 
 
-def _export(plan: Plan, manifest: Manifest, path: Path) -> str:
+def _export(plan: Plan, manifest: Manifest, path: Path, plan_path: Path) -> str:
     """Write PredefinedSplit's test_fold; what was written."""
+    if path.resolve() in (plan_path.resolve(), plan_path.with_suffix(".json").resolve()):
+        raise UserError(f"plan.test_fold: {path} is the plan's own file; name another.")
     if path.is_file() and path.read_bytes()[: len(TEST_FOLD)] != TEST_FOLD:
         raise UserError(f"plan.test_fold: {path} exists and is something else; name another file.")
     table = predefined_split(plan, manifest)

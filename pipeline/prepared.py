@@ -12,6 +12,7 @@ from pipeline.engine.progress import decoding_progress
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import (
+    Finding,
     Manifest,
     ManifestError,
     contradictory_labels,
@@ -32,7 +33,7 @@ def manifest_and_plan(config: Config, console: Console) -> tuple[Manifest, Plan]
     """
     manifest, plan, warnings = plan_early(config, read_manifest(config.manifest))
     say([*describe_manifest(manifest), *describe_plan(plan, manifest, config.split)], console)
-    warn([*(str(f) for f in manifest.findings if f.severity == "warning"), *warnings], console)
+    warn([*_warnings(manifest.findings), *warnings], console)
     return manifest, plan
 
 
@@ -53,7 +54,7 @@ def with_content(
     if not config.audit.content:
         return manifest, plan
     content = content_of(config, manifest, images)
-    warn([str(f) for f in content.findings if f.severity == "warning"], console)
+    warn(_warnings(content.findings), console)
     content.stop_at_errors()
     joined = content.manifest.grouping.num_groups < manifest.grouping.num_groups
     if not joined and not config.split.file:
@@ -79,11 +80,12 @@ def audited_manifest(config: Config, console: Console) -> Manifest:
         UserError: with all that is wrong.
     """
     manifest = read_manifest(config.manifest)
+    warn(_warnings(manifest.findings), console)
     if not config.audit.content:
         return manifest
     start_forkserver()
     content = content_of(config, manifest, decoded(config, manifest, console))
-    warn([str(f) for f in content.findings if f.severity == "warning"], console)
+    warn(_warnings(content.findings), console)
     content.stop_at_errors()
     return content.manifest
 
@@ -129,7 +131,7 @@ def plan_and_check(config: Config, manifest: Manifest) -> tuple[Manifest, Plan, 
     """
     plan = _plan(config.split, replace(manifest, purged=frozenset()))
     manifest = without_purged(manifest, plan)
-    return manifest, plan, [*_ignored(config.split, plan), *check_plan(config, manifest, plan)]
+    return manifest, plan, [*ignored(config.split, plan), *check_plan(config, manifest, plan)]
 
 
 def check_plan(config: Config, manifest: Manifest, plan: Plan) -> list[str]:
@@ -199,14 +201,18 @@ def warn(lines: Iterable[str], console: Console) -> None:
         console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
+def _warnings(findings: Iterable[Finding]) -> list[str]:
+    return [str(finding) for finding in findings if finding.severity == "warning"]
+
+
 def _plan(config: SplitConfig, manifest: Manifest) -> Plan:
     if config.file:
         return load_plan(Path(config.file), manifest)
     return plan_folds(manifest, replace(config, unit="patient", allow_leakage=False))
 
 
-def _ignored(config: SplitConfig, plan: Plan) -> list[str]:
-    """What a frozen plan overrides."""
+def ignored(config: SplitConfig, plan: Plan) -> list[str]:
+    """The settings that the frozen plan in `split.file` overrides, in words."""
     if not config.file:
         return []
     pairs: list[tuple[str, object, object]] = [("seed", config.seed, plan.seed)]

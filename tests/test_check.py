@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,16 @@ def test_a_class_of_one_patient_is_told(tmp_path: Path, make_cohort: Cohort) -> 
     assert "train of fold" in second
 
 
+def test_a_plan_that_cannot_be_is_told_before_images_are_decoded(
+    tmp_path: Path, make_cohort: Cohort
+) -> None:
+    config = make_cohort({f"P{i}": ["no"] for i in range(8)} | {"Q": ["yes", "yes"]})
+    done = check(tmp_path, *of(config, f"images.cache_dir={tmp_path}/cache"))
+    assert "cannot be trained" in done.stderr
+    assert "decoding" not in done.stdout
+    assert not (tmp_path / "cache").exists()
+
+
 def test_all_problems_of_a_manifest_are_told(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     path = Path(config.path)
@@ -217,7 +228,7 @@ def test_a_validation_part_without_a_class_matters_unless_the_loss_selects(
     config = make_cohort({f"P{i}": ["no"] for i in range(9)} | {"Q": ["yes"], "R": ["yes"]})
     with pytest.raises(UserError) as caught:
         check_of(config, 3)
-    assert "a class needs 3 patients or more" in str(caught.value)
+    assert "a class needs 3 independent patients or more" in str(caught.value)
     assert "val of fold" in str(caught.value)
     with pytest.raises(UserError) as caught:
         check_of(config, 3, "training.select_by=val/loss")
@@ -239,6 +250,17 @@ def test_a_test_part_without_a_class_is_a_warning(make_cohort: Cohort) -> None:
     assert warning.startswith("class 'yes' has 3 patient(s), none in ")
     assert "test of fold" in warning
     assert warning.endswith("; metrics there that need it will be reported as missing")
+
+
+def test_the_advice_counts_independent_patients(make_cohort: Cohort) -> None:
+    """Four ill patients of whom two share a picture; or four that the locked part thins out."""
+    config = make_cohort(
+        {f"P{i}": ["no"] for i in range(12)} | {f"Q{i}": ["yes"] for i in range(4)}
+    )
+    images = Path(config.path).parent / "images"
+    (images / "Q1_00.png").write_bytes((images / "Q0_00.png").read_bytes())
+    with pytest.raises(UserError, match=r"(?s)has 4 patient.*use at most 3 folds"):
+        check_of(replace(config, largest_group=1.0), 4)
 
 
 def test_a_patient_with_two_labels_is_told_before_training(make_cohort: Cohort) -> None:

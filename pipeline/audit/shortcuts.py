@@ -68,7 +68,7 @@ def patient_table(manifest: Manifest, metadata: pd.DataFrame | None = None) -> p
         metadata = pd.DataFrame({"file_size": sizes})
     if len(metadata) != len(manifest):
         raise RuntimeError(f"Expected {len(manifest)} rows of metadata, got {len(metadata)}.")
-    numbers = _numbers(metadata.reset_index(drop=True)).loc[manifest.samples.index]
+    numbers = _numbers(metadata.reset_index(drop=True))  # the rows of `samples` are used
     samples = manifest.samples.assign(class_index=manifest.labels[manifest.samples.index])
     patients = samples.groupby("patient_id", sort=True)
     table = patients.agg(label=("class_index", "max"), group=("group", "first"))

@@ -71,7 +71,8 @@ def _problem(error: dict[str, Any], values: Any, schema: Any) -> str:
     message = error["msg"][0].lower() + error["msg"][1:]
     why = _description(location, schema)
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
-        why = "YAML takes it for a number or for yes/no: put it in quotes"
+        quotes = "YAML takes it for a number or for yes/no: put it in quotes"
+        why = f"{quotes}; {why}" if why else quotes
     return f"{path}: {message}, got {error['input']!r}{f' ({why})' if why else ''}"
 
 

@@ -38,7 +38,12 @@ class ColumnsConfig:
 
 
 AcceptedRule = Literal[
-    "slice_ids", "one_image_per_patient", "outside_image_root", "copies_with_two_labels"
+    "slice_ids",
+    "one_image_per_patient",
+    "placeholder",
+    "key_spelling",
+    "outside_image_root",
+    "copies_with_two_labels",
 ]
 
 

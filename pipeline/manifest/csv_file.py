@@ -14,7 +14,8 @@ from pipeline.manifest.findings import Finding
 from pipeline.manifest.manifest import ManifestError
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_OURS = ("patient_id", "image_path", "label", "study", "date", "fold", "part", "line", "group")
+_OPTIONAL = ("site", "study", "date", "fold", "part")
+_OURS = ("patient_id", "image_path", "label", *_OPTIONAL, "line", "group")
 
 
 def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -50,14 +51,19 @@ def our_names(config: ManifestConfig, header: Sequence[str]) -> dict[str, str]:
     A column that is only called like one of ours, and is not named in the settings, means nothing.
     """
     names = _meanings(config)
-    aside = {name: f"csv {name}" for name in header if name in _OURS and name not in names}
+    aside: dict[str, str] = {}
+    for name in header:
+        if name in _OURS and name not in names:
+            aside[name] = f"csv {name}"
+            while aside[name] in header:
+                aside[name] = f"csv {aside[name]}"
     return names | aside
 
 
 def _meanings(config: ManifestConfig) -> dict[str, str]:
     columns = config.columns
     names = {columns.patient: "patient_id", columns.image: "image_path", columns.label: "label"}
-    for ours in ("site", "study", "date", "fold", "part"):
+    for ours in _OPTIONAL:
         if theirs := getattr(columns, ours):
             names[theirs] = ours
     return names

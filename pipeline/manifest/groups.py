@@ -1,5 +1,6 @@
 """Leakage groups: the rows that must stay on one side of every split."""
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,8 +37,8 @@ def leakage_groups(
     codes = {key: _codes(rows[name].str.strip()) for key, name in keys.items()}
     files: list[Path | None] = [manifest.image_root / path for path in rows["image_path"]]
     for row in range(len(manifest), len(rows)):  # nobody looked whether these are there
-        path = files[row]
-        files[row] = path if path and path.exists() and rows["image_path"][row].strip() else None
+        if not (rows["image_path"][row].strip() and os.path.exists(files[row] or "")):  # noqa: PTH110
+            files[row] = None
     twins = pd.factorize(identical_files(files))[0]
     codes["identical files"] = twins.astype(np.int64)
     patient, names = pd.factorize(rows["patient_id"].to_numpy(object))
@@ -79,14 +80,17 @@ def join_groups(
 
 
 def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
-    """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only."""
+    """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only.
+
+    Files without a byte are no twins: they show nothing.
+    """
     by_size: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for row, path in enumerate(paths):
         if path is not None:
             by_size[file_size(path)].append((row, path))
     digests = np.full(len(paths), None, dtype=object)
-    for twins in by_size.values():
-        if len(twins) > 1:
+    for size, twins in by_size.items():
+        if size and len(twins) > 1:
             for row, path in twins:
                 digests[row] = file_digest(path)
     return digests

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
@@ -16,7 +16,6 @@ SHARED = 0.3
 """Share of ids that share a prefix with another id from which ids look like slices."""
 
 _SEPARATED = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=\d)")
-_PERSON = re.compile(r"patient|subject|person|participant|case|mrn", re.I)
 _WORD = re.compile(
     r"^(?P<patient>.+?)[\s_.-]+(?:slice|slc|frame|tile|patch|crop|img|image)[\s_.-]*\d+$", re.I
 )
@@ -31,24 +30,29 @@ def canonical_id(raw: str) -> str:
     return re.sub(r"(?<![\d.])0+(?=\d)", "", whole)
 
 
+def spelled_alike(values: Iterable[str]) -> Iterator[list[str]]:
+    """The spellings of each value that is written in several ways, in order of occurrence."""
+    spellings: dict[str, list[str]] = {}
+    for raw in map(str, values):
+        if raw.strip():
+            spellings.setdefault(canonical_id(raw), []).append(raw)
+    yield from (raws for raws in spellings.values() if len(raws) > 1)
+
+
 def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """One patient written two ways would be two patients, perhaps on both sides of a split."""
     first_line = table.drop_duplicates("patient_id").set_index("patient_id")["line"]
-    spellings: dict[str, list[str]] = {}
-    for raw in map(str, first_line.index):
-        if raw.strip():
-            spellings.setdefault(canonical_id(raw), []).append(raw)
-    for raws in spellings.values():
-        if len(raws) > 1:
-            others = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws[:-1])
-            text = (
-                f"patient id {raws[-1]!r} is also written {others}; "
-                "write one patient one way (or rename one if they are two people)"
-            )
-            yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
+    for raws in spelled_alike(first_line.index):
+        others = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws[:-1])
+        text = (
+            f"patient id {raws[-1]!r} is also written {others}; "
+            "write one patient one way (or rename one if they are two people)"
+        )
+        yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
+    first_of = {canonical_id(raw): raw for raw in reversed(first_line.index) if raw.strip()}
     joined: dict[str, list[str]] = {}
-    for canonical, raws in spellings.items():
-        joined.setdefault(_SEPARATED.sub("", canonical), []).append(raws[0])
+    for canonical, raw in reversed(first_of.items()):
+        joined.setdefault(_SEPARATED.sub("", canonical), []).append(raw)
     for raws in joined.values():
         if len(raws) > 1:
             alike = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws)
@@ -79,26 +83,6 @@ def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
         )
         severity = "error" if len(table) >= MANY_ROWS else "warning"
         yield Finding("one_image_per_patient", severity, text)  # type: ignore[arg-type]
-
-
-def coarser_ids_findings(table: pd.DataFrame, names: Mapping[str, str]) -> Iterator[Finding]:
-    """Another column of ids by which patients belong together: perhaps the true patients."""
-    theirs = {ours: name for name, ours in names.items()}
-    num_patients = table["patient_id"].nunique()
-    for column in table.columns:
-        name = theirs.get(column, column)
-        if column == "patient_id" or not _PERSON.search(name):
-            continue
-        told = table[table[column].str.strip() != ""]
-        whole = told.groupby("patient_id")[column].nunique().eq(1).all()
-        num_values = told[column].nunique()
-        if len(told) == len(table) and whole and 1 < num_values < num_patients:
-            text = (
-                f"column {name!r} joins the {num_patients} patients of column "
-                f"{theirs['patient_id']!r} into {num_values}: are those the patients? Then set "
-                f"manifest.columns.patient={name} (or manifest.group_columns=[{name}])"
-            )
-            yield Finding("coarser_ids", "warning", text)
 
 
 def _proposed_patients(patients: pd.DataFrame, num_rows: int) -> "pd.Series[str] | None":

@@ -10,11 +10,8 @@ from pipeline.config import ManifestConfig
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.groups import leakage_groups, stop_at_giant
-from pipeline.manifest.ids import (
-    coarser_ids_findings,
-    image_ids_findings,
-    spelling_findings,
-)
+from pipeline.manifest.ids import image_ids_findings, spelling_findings
+from pipeline.manifest.keys import coarser_ids_findings, key_findings, placeholder_findings
 from pipeline.manifest.manifest import Manifest, ManifestError
 from pipeline.manifest.paths import duplicate_findings, file_findings, outside_findings
 from pipeline.manifest.rules import (
@@ -40,7 +37,7 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
-    findings = _findings(table, classes, image_root, config, names)
+    findings = _findings(table, left_out, classes, image_root, config, names)
     if any(finding.severity == "error" for finding in findings):
         missing = any(finding.message.endswith("no such file") for finding in findings)
         raise _refused(path, findings, config.hint if missing else "")
@@ -63,20 +60,25 @@ def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
 
 def _findings(
     table: pd.DataFrame,
+    left_out: pd.DataFrame,
     classes: Iterable[str],
     image_root: Path,
     config: ManifestConfig,
     names: Mapping[str, str],
 ) -> list[Finding]:
     classes = tuple(classes)
-    grouped = {names.get(name, name) for name in config.group_columns}
+    grouped = [names.get(name, name) for name in config.group_columns]
+    keys = [*(["study"] if "study" in table else []), *grouped]
+    linking = pd.concat([table, left_out]).sort_values("line")  # who is left out links too
     findings = [
         *class_findings(classes, set(table["label"]), config.task),
         *cell_findings(table, classes),
         *date_findings(table, config),
-        *spelling_findings(table),
+        *spelling_findings(linking),
+        *placeholder_findings(linking),
+        *key_findings(linking, [key for key in keys if key != "patient_id"], names),
         *image_ids_findings(table),
-        *coarser_ids_findings(table.drop(columns=["line", *grouped]), names),
+        *coarser_ids_findings(table, {"line", *grouped}, names),
         *site_findings(table),
         *label_column_findings(table, names),
         *label_path_findings(table),

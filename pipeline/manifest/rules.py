@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig, is_day
 from pipeline.manifest.findings import Finding
+from pipeline.manifest.ids import spelled_alike
 from pipeline.manifest.manifest import Manifest
 
 FEW_OF_A_CLASS = 5
@@ -70,6 +71,9 @@ def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """A patient at two sites is possible, but more often two people with one id."""
     if "site" not in table:
         return
+    for raws in spelled_alike(table["site"].unique()):
+        text = f"one site is spelled several ways, {_listed(raws)}; write it one way"
+        yield Finding("key_spelling", "warning", text)
     seen = table[table["site"].str.strip() != ""].drop_duplicates(["patient_id", "site"])
     for patient, rows in seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id"):
         at = ", ".join(f"{s!r} (line {n})" for s, n in zip(rows["site"], rows["line"], strict=True))

@@ -30,7 +30,7 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
                     f"{plan.num_folds} fold{'s' * (plan.num_folds > 1)} of {manifest.path} "
                     "cannot be trained:",
                     *(f"  {line}" for line in _class_by_class(fatal, manifest)),
-                    f"  {_advice(fatal, manifest, plan.scheme)}",
+                    f"  {_advice(fatal, manifest, plan)}",
                 ]
             )
         )
@@ -53,20 +53,26 @@ def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
     return lines
 
 
-def _advice(missing: list[Missing], manifest: Manifest, scheme: str) -> str:
+def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
     """How to get a plan that can be trained."""
-    num_patients = _num_patients(manifest)
-    fewest = min(num_patients[label] for _, _, label in missing)
+    independent = _num_groups(manifest, plan)
+    fewest = min(independent[label] for _, _, label in missing)
+    num_folds = plan.num_folds // plan.repeats
     if fewest < 3:
         advice = (
-            "a class needs 3 patients or more, one each to train, validate and test: leave its "
-            "rows out, or merge it with another class"
+            "a class needs 3 independent patients or more, one each to train, validate and test: "
+            "leave its rows out, or merge it with another class"
         )
-    elif scheme != "kfold":
-        advice = f"split.scheme={scheme} parts the class from the others: leave out, cut or assign "
-        advice += "in another way (split.leave_out, test_from, fractions), or use kfold"
+    elif not plan.scheme.startswith("kfold"):
+        advice = f"split.scheme={plan.scheme} parts the class from the others: leave out, cut or "
+        advice += "assign in another way (split.leave_out, test_from, fractions), or use kfold"
     else:
-        advice = f"use at most {fewest} folds (split.num_folds)"
+        most = min(fewest, num_folds - 1)
+        advice = (
+            f"use at most {most} folds (split.num_folds)"
+            if most >= 3
+            else ("another split.seed may part them better")
+        )
     if {part for _, part, _ in missing} == {"val"}:
         advice += "; or training.select_by=val/loss, which needs no class in val"
     return advice
@@ -76,3 +82,10 @@ def _num_patients(manifest: Manifest) -> dict[str, int]:
     everyone = manifest.of(manifest.patients)
     counts = manifest.num_patients_per_class(everyone).tolist()
     return dict(zip(manifest.classes, counts, strict=True))
+
+
+def _num_groups(manifest: Manifest, plan: Plan) -> dict[str, int]:
+    """Leakage groups with an image of each class, of those that are not locked."""
+    rows = manifest.samples[~manifest.samples["patient_id"].isin(plan.locked)]
+    counts = rows.groupby("label")["group"].nunique()
+    return {name: int(counts.get(name, 0)) for name in manifest.classes}

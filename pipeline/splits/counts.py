@@ -69,7 +69,7 @@ def _values(
     rows = pd.DataFrame({"row": np.arange(len(text)), "text": text})
     found = rows.merge(pd.DataFrame({"text": cells.index, "cell": np.arange(len(cells))}))
     cell = found["cell"].to_numpy()
-    numbers = pd.to_numeric(cells, errors="coerce")
+    numbers = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if numbers.nunique() > num_bins and numbers.notna().mean() > 0.5:
         bins = pd.qcut(numbers.to_numpy()[cell], num_bins, labels=False, duplicates="drop")
         texts = pd.factorize(cells.where(numbers.isna()), sort=True)[0][cell]  # e.g. "unknown"

@@ -2,6 +2,7 @@
 
 from pipeline.manifest import Manifest
 from pipeline.splits.folds import LeakageError, Plan
+from pipeline.splits.temporal import check_dates
 
 PLAN_COMMAND = "`python -m pipeline.plan plan.action={}` and the same settings"
 
@@ -11,7 +12,7 @@ def check_fits(plan: Plan, manifest: Manifest) -> None:
 
     Raises:
         LeakageError: for another manifest, a lost or unknown patient, a newly found link, or, under
-            a temporal plan, a date that has changed sides.
+            a temporal plan, a date that has changed its period.
     """
     ids = set(manifest.table["patient_id"])
     if not ids & plan.groups.keys():
@@ -38,8 +39,8 @@ def check_fits(plan: Plan, manifest: Manifest) -> None:
             f"difference is right, adopt the new one with {PLAN_COMMAND.format('grow')}; nobody "
             "moves."
         )
-    if plan.scheme == "temporal" and "date" in manifest.table:
-        _check_dates(plan, manifest)
+    if plan.scheme == "temporal":
+        check_dates(plan, manifest)
 
 
 def check_links(plan: Plan, manifest: Manifest) -> None:
@@ -59,20 +60,6 @@ def check_links(plan: Plan, manifest: Manifest) -> None:
             raise LeakageError(
                 f"patients {other!r} (fold {place[other][0] or '-'}) and {patient!r} (fold "
                 f"{place[patient][0] or '-'}) belong together, as was found now; move the smaller "
-                f"side, into a new version of the plan, with {PLAN_COMMAND.format('repair')}."
+                f"side (or who is locked) to the other fold, in a new version of the plan, with "
+                f"{PLAN_COMMAND.format('repair')}."
             )
-
-
-def _check_dates(plan: Plan, manifest: Manifest) -> None:
-    """The manifest's hash knows no dates, on which a temporal plan rests."""
-    table = manifest.table[~manifest.table["image_path"].isin(plan.purged_images)]
-    (fold,) = plan.folds
-    tested = table[table["patient_id"].isin(fold.test)].sort_values("date").iloc[0]
-    before = table[table["patient_id"].isin(fold.train | fold.val)].sort_values("date").iloc[-1]
-    if before["date"] >= tested["date"]:
-        raise LeakageError(
-            f"the plan is temporal, but line {before['line']} (patient {before['patient_id']!r}, "
-            f"{before['date']}), which is trained or validated on, is not earlier than line "
-            f"{tested['line']} (patient {tested['patient_id']!r}, {tested['date']}), which is "
-            "tested; dates have changed: make a new plan."
-        )

@@ -69,6 +69,8 @@ class Plan:
     """Patients all of whose images are purged."""
     purged_images: frozenset[str] = frozenset()
     """Image paths that no part holds: earlier than the period that their patient is in."""
+    cuts: tuple[str, ...] = ()
+    """First days of the test period, or of the validation and the test period; temporal only."""
     version: int = 1
     parent_hash: str = ""
     """Hash of the plan that this one was grown or repaired from."""
@@ -76,8 +78,6 @@ class Plan:
     def __post_init__(self) -> None:
         if [fold.index for fold in self.folds] != list(range(self.num_folds)) or not self.folds:
             raise LeakageError("folds must be numbered from 0 and be at least one.")
-        if both := self.locked & self.purged_patients:
-            raise LeakageError(f"patient {min(both)!r} is locked and purged.")
         everyone = self.groups.keys()
         for fold in self.folds:
             inside = [*fold.train, *fold.val, *fold.test, *self.locked, *self.purged_patients]

@@ -106,12 +106,13 @@ def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int], split: SplitC
         Fold(i, everyone - test - members[(i + 1) % k], members[(i + 1) % k], test)
         for i, test in enumerate(members)
     )
-    return replace(
+    grown = replace(
         plan,
         folds=folds,
         groups=dict(sorted(groups.items())),
         manifest_hash=manifest.hash,
         locked=locked,
-        version=plan.version + 1,
-        parent_hash=plan.hash,
     )
+    if grown == plan:
+        return plan
+    return replace(grown, version=plan.version + 1, parent_hash=plan.hash)

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
+from pipeline.manifest.ids import spelled_alike
 from pipeline.splits.balance import Ints, Quantities
 from pipeline.splits.deal import carved, deal_some
 
@@ -96,8 +97,15 @@ def _units(manifest: Manifest, names: list[str], column: str) -> Ints:
     if blank.any():
         lines = samples.loc[blank, "line"].head(3).tolist() if "line" in samples else []
         raise UserError(f"split.leave_out: column {asked!r} is blank, e.g. on line(s) {lines}.")
+    cells = samples[column].astype(str).str.strip()
+    for spellings in spelled_alike(cells.unique()):
+        raise UserError(
+            f"split.leave_out: column {asked!r} spells one value several ways, "
+            f"{', '.join(map(repr, spellings))}, and each would be a fold that is trained on the "
+            "others; write it one way."
+        )
     code = pd.Index(names).get_indexer(pd.Index(samples["group"]))
-    values, found = pd.factorize(samples[column].astype(str).str.strip(), sort=True)
+    values, found = pd.factorize(cells, sort=True)
     size = len(names) + len(found)
     links = coo_array((np.ones(len(code)), (code, len(names) + values)), shape=(size, size))
     component = connected_components(links, directed=False)[1]

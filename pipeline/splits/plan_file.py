@@ -12,7 +12,7 @@ from pipeline.manifest import Manifest
 from pipeline.splits.fitting import check_fits
 from pipeline.splits.folds import Fold, LeakageError, Plan
 
-SCHEMA = 3
+SCHEMA = 4
 HEADER = ["patient_id", "group", "fold", "val_fold"]
 EDITED = "was changed after it was made (its hash does not match)."
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
@@ -40,6 +40,7 @@ def save_plan(plan: Plan, path: Path) -> None:
         "plan_hash": plan.hash,
         "manifest_hash": plan.manifest_hash,
         "purged_images": sorted(plan.purged_images),
+        "cuts": list(plan.cuts),
     }
     header["content_hash"] = _content_hash(header, plan.rows)
     path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
@@ -90,11 +91,15 @@ def _named(path: Path) -> Iterator[None]:
 
 def _read(path: Path) -> tuple[dict[str, Any], list[list[str]]]:
     """The header of plan.json and the rows of plan.csv, as they were written."""
+    if path.suffix != ".csv":
+        raise LeakageError(f"name the plan's .csv file, {path.with_suffix('.csv')}.")
     header = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     with path.open(encoding="utf-8", newline="") as file:
         first, *rows = csv.reader(file)
     if header["schema"] != SCHEMA:
-        raise LeakageError(f"schema {SCHEMA} expected, got {header['schema']}.")
+        raise LeakageError(
+            f"schema {SCHEMA} expected, got {header['schema']}; make the plan again."
+        )
     if first != HEADER or any(len(row) != len(HEADER) for row in rows):
         raise LeakageError(f"the columns must be {', '.join(HEADER)}.")
     if _content_hash(header, rows) != header["content_hash"]:
@@ -137,6 +142,7 @@ def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:
         locked=states["locked"],
         purged_patients=states["purged"],
         purged_images=frozenset(header["purged_images"]),
+        cuts=tuple(header["cuts"]),
         version=header["version"],
         parent_hash=header["parent_plan_hash"],
     )

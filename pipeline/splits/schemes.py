@@ -1,10 +1,8 @@
 """`plan_folds`: every scheme behind one door; each returns a plan that proves itself."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
@@ -14,6 +12,7 @@ from pipeline.splits.deal import carved, deal, deal_some
 from pipeline.splits.folds import Fold, Plan
 from pipeline.splits.leave_one_out import leave_one_out
 from pipeline.splits.predefined import predefined_rounds
+from pipeline.splits.temporal import cuts_of, purged_manifest, temporal_rounds
 
 Rounds = Iterable[tuple[Ints, Ints]]
 """A fold's (test, val): positions of groups; the others are trained on."""
@@ -28,10 +27,8 @@ def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
         UserError: when there are too few groups, or a column or value that the scheme needs is
             not there. LeakageError: when a predefined split cuts a group.
     """
-    in_use, purged = manifest, frozenset[int]()
-    if split.scheme == "temporal":
-        in_use = purged_manifest(manifest, split)
-        purged = in_use.purged
+    cuts = cuts_of(split) if split.scheme == "temporal" else ()
+    in_use = purged_manifest(manifest, cuts) if cuts else manifest
     names = group_names(in_use)
     quantities = count_groups(in_use, names, split.stratify, split.num_bins)
     locked = _locked(quantities, split)
@@ -61,7 +58,8 @@ def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
         repeats=split.repeats,
         locked=patients(locked),
         purged_patients=frozenset(groups) - frozenset(in_use.patients),
-        purged_images=frozenset(manifest.table["image_path"].iloc[sorted(purged)]),
+        purged_images=frozenset(manifest.table["image_path"].iloc[sorted(in_use.purged)]),
+        cuts=cuts,
     )
 
 
@@ -113,55 +111,20 @@ def _holdout(
     yield free[blocks == 0], free[blocks == 1]
 
 
-def _temporal(
-    manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
-) -> Rounds:
-    latest = manifest.samples.groupby("group")["date"].max().reindex(names).to_numpy()[free]
-    assert split.test_from is not None
-    test = free[latest >= split.test_from]
-    before = free[latest < split.test_from]
-    days = manifest.table["date"]
-    if not len(test) or len(before) < 2:
-        raise UserError(
-            f"split.test_from={split.test_from} leaves {len(before)} independent patient(s) before "
-            f"it and {len(test)} from it on; the dates run from {days.min()} to {days.max()}."
-        )
-    if split.val_from is None:
-        yield test, carved(quantities, before, split.val_fraction, split.seed)
-        return
-    val = free[(latest >= split.val_from) & (latest < split.test_from)]
-    if not 0 < len(val) < len(before):
-        raise UserError(
-            f"split.val_from={split.val_from} leaves {len(before) - len(val)} independent "
-            f"patient(s) to train and {len(val)} to validate; the dates run from {days.min()} to "
-            f"{days.max()}."
-        )
-    yield test, val
-
-
-def purged_manifest(manifest: Manifest, split: SplitConfig) -> Manifest:
-    """Without the images of a group that are earlier than the period of its latest image.
-
-    A group goes to the period of its latest image; its earlier ones would be look-ahead's mirror
-    image: the same patient in the time that others are trained on.
-    """
-    if "date" not in manifest.table:
-        raise UserError(f"split.scheme=temporal: {manifest.path} has no date column.")
-    cuts = [day for day in (split.val_from, split.test_from) if day]
-    if cuts != sorted(set(cuts)):
-        raise UserError(f"split.val_from={split.val_from} must be before {split.test_from}.")
-    days = manifest.table["date"].to_numpy(dtype=str)
-    period = np.searchsorted(np.array(cuts), days, side="right")
-    latest = pd.Series(period).groupby(manifest.table["group"].to_numpy()).transform("max")
-    return replace(manifest, purged=frozenset(np.flatnonzero(period < latest).tolist()))
-
-
 def _predefined(
     manifest: Manifest, names: list[str], quantities: Quantities, free: Ints, split: SplitConfig
 ) -> Rounds:
     for given in predefined_rounds(manifest, names, split):
         test, val = (np.intersect1d(part, free) for part in given)
         rest = np.setdiff1d(free, np.concatenate([test, val]))
+        gone = [name for name, part, was in (("test", test, given[0]), ("val", val, given[1]))
+                if len(was) and not len(part)]  # fmt: skip
+        if gone or not len(rest):
+            raise UserError(
+                f"split.locked_fraction={split.locked_fraction} locks all patients of the "
+                f"{' and '.join(gone) or 'train'} part of a given fold; set it to 0, or lock "
+                "patients by hand: take their rows out of the manifest."
+            )
         if not len(val) and len(rest) >= 2:
             val = carved(quantities, rest, split.val_fraction, split.seed)
         yield test, val
@@ -176,6 +139,6 @@ _SCHEMES: dict[str, Callable[[Manifest, list[str], Quantities, Ints, SplitConfig
     "kfold": _kfold,
     "holdout": _holdout,
     "leave_one_out": leave_one_out,
-    "temporal": _temporal,
+    "temporal": temporal_rounds,
     "predefined": _predefined,
 }

@@ -338,7 +338,7 @@ def test_images_that_our_plan_purged_are_in_no_part(tmp_path: Path) -> None:
     ({"purged_images": []}, "plan.csv: was changed after it was made (its hash does not match)."),
     ({"purged_images": ["img/P00_0000.nii.gz"]}, "plan.csv: was changed after it was made"),
     ({"scheme": 3}, "plan.csv: was changed after it was made"),
-    ({"schema": 1}, "plan.csv: schema 3 expected, got 1."),
+    ({"schema": 1}, "plan.csv: schema 4 expected, got 1; make the plan again."),
     ({"content_hash": ""}, "plan.csv: was changed after it was made"),
 ])  # fmt: skip
 def test_a_plan_json_that_does_not_fit_is_told_and_not_believed(
@@ -413,6 +413,9 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
     ("a.json", '[{"train": ["P0"]}]', "needs nnU-Net's form"),
     ("a.json", '[{"train": ["P0"], "val": ["P1"], "dev": ["P2"]}]', "needs nnU-Net's form"),
     ("a.json", '[{"train": "P0", "val": "P1"}]', "needs nnU-Net's form"),
+    ("a.json", '[{"train": ["P0", {"train": ["P2"], "val": []}], "val": ["P1"]}]',
+     "needs nnU-Net's form"),
+    ("plan.json", '{"schema": 4, "plan_hash": "1"}', "name the .csv file beside it"),
     ("a.json", '[{"train": [], "val": []}]', "it has none, the manifest e.g. patient 'P0'"),
     ("a.json", '[{"train": ["x"], "val": ["y"]}]', "none of its names is a patient id or an"),
     ("a.csv", "patient_id,fold\nQ1,0\n",

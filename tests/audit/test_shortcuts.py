@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.audit.shortcuts import (
     FEWEST_PATIENTS,
+    Shortcut,
     find_shortcuts,
     patient_table,
     shortcut_findings,
@@ -53,6 +54,11 @@ def test_zech_like_sites_are_flagged() -> None:
     assert "split.scheme=leave_one_out split.leave_out=site" in finding.message
 
 
+def test_the_whole_interval_must_lie_above_the_alarm() -> None:
+    assert not Shortcut("site", 60, auroc=0.70, ci_low=0.59, ci_high=0.81).flagged
+    assert Shortcut("site", 60, auroc=0.70, ci_low=0.61, ci_high=0.79).flagged
+
+
 @pytest.mark.parametrize(
     ("column", "flagged"),
     [
@@ -82,6 +88,19 @@ def test_patients_of_a_group_are_never_on_two_sides() -> None:
     patients["label"] = patients.groupby("group")["label"].transform("first")
     site = find_shortcuts(patients)[0]
     assert site.auroc == pytest.approx(0.5)
+
+
+def test_whole_groups_are_drawn_for_the_interval() -> None:
+    """Forty families of five who are alike know no more than forty patients do."""
+    families = cohort(8, 40)
+    patients = families.loc[families.index.repeat(5)].set_axis(cohort(8).index)
+    widths = [
+        shortcut.ci_high - shortcut.ci_low
+        for shortcut in find_shortcuts(patients)
+        if shortcut.ci_low is not None and shortcut.ci_high is not None
+    ]
+    assert len(widths) == 3
+    assert min(widths) > 0.25  # 0.14 to 0.17 where the patients of a family are drawn one by one
 
 
 def test_three_classes() -> None:

@@ -98,3 +98,15 @@ def test_a_group_enters_the_hash_of_the_manifest(make_cohort: Cohort) -> None:
     after = read_manifest(config)
     assert after.table.drop(columns="group").equals(before.table.drop(columns="group"))
     assert after.hash != before.hash
+
+
+def test_files_without_a_byte_and_paths_that_cannot_be_join_nobody(make_cohort: Cohort) -> None:
+    """Rows without a label, whose files nobody looked at."""
+    config = make_cohort(PATIENTS)
+    path = Path(config.path)
+    for name in ("x", "y"):
+        (path.parent / f"{name}.png").touch()
+        (path.parent / name).mkdir()
+    unlabelled = ["P1,x.png,", "P2,y.png,", "P3,x,", "P4,y,", f"P5,{'long' * 80}.png,"]
+    path.write_text("\n".join([path.read_text().rstrip(), *unlabelled]) + "\n")
+    assert len(set(groups_of(replace(config, blank_label="leave_out")).values())) == 6

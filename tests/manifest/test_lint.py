@@ -299,3 +299,73 @@ def test_real_sets_are_read_and_what_is_odd_is_told(name: str, expected: set[str
     manifest, found = lint(load_config([f"experiment={name}"]).manifest)
     assert manifest is not None
     assert {finding.rule for finding in found} == expected
+
+
+def families(folder: Path, *names: str) -> ManifestConfig:
+    """With a family for each of the sixteen rows; the last ones have one each."""
+    column = [*names, *"abcdefghijklmnop"[len(names) :]]
+    config = config_of(folder, set_column("family", lambda _: column))
+    return replace(config, group_columns=("family",))
+
+
+@pytest.mark.parametrize("other", ["f1", "F01", "\uff261"])
+def test_a_key_that_is_spelled_several_ways_is_told(tmp_path: Path, other: str) -> None:
+    config = families(tmp_path, "F1", "F1", other)
+    (one,) = findings_of(config)
+    assert (one.rule, one.severity, one.line) == ("key_spelling", "error", 4)
+    assert f"'family' links patients, but 'F1' (line 2) and {other!r} (line 4) link" in one.message
+    accepted = replace(config, accept=("key_spelling",))
+    assert {f.severity for f in findings_of(accepted)} == {"note"}
+
+
+def test_spaces_around_a_key_do_not_matter(tmp_path: Path) -> None:
+    config = families(tmp_path, "F1", "F1", "F1 ")
+    assert findings_of(config) == []
+    assert read_manifest(config).grouping.num_groups == 7
+
+
+def test_a_study_is_a_key_too_and_a_site_a_warning(tmp_path: Path) -> None:
+    studies = set_column("exam", lambda _: ["S1", "s1", *"abcdefghijklmn"])
+    config = config_of(tmp_path, studies)
+    config = replace(config, columns=replace(config.columns, study="exam"))
+    assert [(f.rule, f.severity) for f in findings_of(config)] == [("key_spelling", "error")]
+    sites = config_of(tmp_path, set_column("site", lambda _: ["North"] * 8 + ["north "] * 8))
+    (one,) = findings_of(sites)
+    assert (one.rule, one.severity) == ("key_spelling", "warning")
+    assert "one site is spelled several ways, 'North', 'north '" in one.message
+
+
+@pytest.mark.parametrize("word", ["NaN", "unknown", "n/a", "-", " None"])
+def test_a_word_for_nothing_is_no_patient(tmp_path: Path, word: str) -> None:
+    (one,) = findings_of(config_of(tmp_path, set_column("patient_id", lambda t: [
+        word if i in (4, 5) else p for i, p in enumerate(t["patient_id"])])))  # fmt: skip
+    assert (one.rule, one.severity, one.line) == ("placeholder", "error", 6)
+    assert f"patient id {word!r} of 2 rows seems to mean that nothing is known" in one.message
+
+
+def test_a_word_for_nothing_that_links_patients_is_told(tmp_path: Path) -> None:
+    (one,) = findings_of(families(tmp_path, "F1", "F1", "none", "x", "none", "y"))
+    assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 4)
+    assert "'family' links 2 patients by 'none'; leave the cell blank" in one.message
+
+
+def test_a_row_that_is_left_out_is_spelled_like_the_others(tmp_path: Path) -> None:
+    def unlabelled(table: pd.DataFrame) -> None:
+        table.loc[3, ["patient_id", "label"]] = ["p1", ""]
+
+    (one,) = findings_of(config_of(tmp_path, unlabelled, blank_label="leave_out"))
+    assert (one.rule, one.severity, one.line) == ("spelling", "error", 5)
+    assert "patient id 'p1' is also written 'P1' (line 4)" in one.message
+
+
+@pytest.mark.parametrize("column", ["patient_id", "site"])
+def test_a_column_with_another_meaning_may_be_a_group_column_too(
+    tmp_path: Path, column: str
+) -> None:
+    manifest = read_manifest(replace(config_of(tmp_path), group_columns=(column,)))
+    assert manifest.table["group"].nunique() == (8 if column == "patient_id" else 2)
+
+
+def test_coarser_ids_hold_whole_patients(tmp_path: Path) -> None:
+    halves = set_column("case", lambda t: ["x", "y"] * (len(t) // 2))
+    assert findings_of(config_of(tmp_path, halves)) == []

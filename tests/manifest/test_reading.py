@@ -266,6 +266,16 @@ def test_cells_stay_text(write: Write) -> None:
     assert all(type(cell) is str for cell in table[["patient_id", "label", "age"]].to_numpy().flat)
 
 
+def test_columns_that_are_only_called_like_ours_are_set_aside(write: Write) -> None:
+    names = ["site", "centre", "group", "csv group"]
+    rows = [f"{good},s{i},c{i},g{i},h{i}" for i, good in enumerate(GOOD[:2])]
+    columns = ColumnsConfig(site="centre")
+    manifest = read_manifest(write(*rows, header=",".join([HEADER, *names]), columns=columns))
+    found = [manifest.table[manifest.column(name) or ""].tolist() for name in names]
+    assert found == [["s0", "s1"], ["c0", "c1"], ["g0", "g1"], ["h0", "h1"]]
+    assert manifest.table["group"].tolist() == ["P1", "P2"]
+
+
 # --- one person, one spelling
 
 

@@ -38,6 +38,13 @@ def test_bare_counters_need_labels_that_agree() -> None:
     assert rules(image_ids_findings(table(ids, mixed))) == [("one_image_per_patient", "warning")]
 
 
+def test_counters_of_a_rare_class_may_agree_by_chance() -> None:
+    """Numbered sites with one ill patient among forty: nearly all labels of a site agree."""
+    ids = [f"site{p}_{s:03d}" for p in range(8) for s in range(5)]
+    rare = ["yes" if i == 17 else "no" for i in range(40)]
+    assert rules(image_ids_findings(table(ids, rare))) == [("one_image_per_patient", "warning")]
+
+
 @pytest.mark.parametrize("form", ["P{:03d}", "patient_{}", "NORMAL2-IM-{:04d}", "image_{}"])
 def test_numbered_patients_are_no_slices(form: str) -> None:
     ids = [form.format(i // 2) for i in range(200)]
@@ -73,6 +80,8 @@ def test_links_join_groups_and_a_giant_group_stops(make_cohort) -> None:
     manifest = read_manifest(make_cohort({f"P{i:02d}": ["no", "yes"] for i in range(30)}))
     joined = join_groups(manifest, [(0, 2)])
     assert joined.table["group"][2] == "P00"
+    again = join_groups(joined, [(4, 6)])
+    assert again.grouping.joins["identical images"] == 2
     assert (joined.grouping.num_groups, joined.grouping.joins["identical images"]) == (29, 1)
     with pytest.raises(ManifestError, match="one leakage group holds 11 of 30 patients"):
         join_groups(manifest, [(0, 2 * i) for i in range(1, 11)])

@@ -1,5 +1,6 @@
 """A frozen plan: new patients are placed and nobody moves; links are mended on request only."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,26 @@ def test_growth_balances_the_columns_that_the_plan_is_stratified_by():
     new = grow_plan(plan_folds(first, split), everybody, split)
     site = dict(zip(table["patient_id"], table["site"], strict=True))
     assert [sum(site[p] == "n" for p in fold.test) for fold in new.folds] == [10, 10, 10]
+
+
+def test_locked_patients_do_not_weigh_in_growth():
+    """New patients are placed as if those who are locked were not there."""
+    old = plan_folds(cohort(40), SplitConfig(num_folds=5, locked_fraction=0.3))
+    bigger = cohort(60)
+    new = grow_plan(old, bigger, SplitConfig())
+    table = bigger.table[~bigger.table["patient_id"].isin(old.locked)].reset_index(drop=True)
+    without = replace(
+        old,
+        locked=frozenset(),
+        groups={p: g for p, g in old.groups.items() if p not in old.locked},
+    )
+    assert places(grow_plan(without, replace(bigger, table=table), SplitConfig())) == places(new)
+
+
+def test_a_plan_that_nothing_changes_keeps_its_version():
+    plan = plan_folds(cohort(20), SplitConfig(num_folds=4))
+    assert grow_plan(plan, cohort(20), SplitConfig()) is plan
+    assert repair_plan(plan, cohort(20), SplitConfig()) == (plan, [])
 
 
 def test_a_new_link_stops_growth_and_is_mended_on_request():

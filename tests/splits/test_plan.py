@@ -21,7 +21,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import Manifest, read_manifest
-from pipeline.splits import Fold, LeakageError, Plan, missing_classes, plan_folds
+from pipeline.splits import (
+    Fold,
+    LeakageError,
+    Plan,
+    PlanError,
+    check_classes,
+    missing_classes,
+    plan_folds,
+)
 from pipeline.splits.fitting import check_fits
 from pipeline.splits.quality import count_parts
 
@@ -277,6 +285,27 @@ def test_a_plan_refuses_another_number_of_tests() -> None:
     swapped = Fold(0, plan.folds[0].val, plan.folds[0].train, plan.folds[0].test)
     with pytest.raises(LeakageError, match="does not validate on the next"):
         replace(plan, folds=(swapped, *plan.folds[1:]))
+
+
+@pytest.mark.parametrize(("ill_in", "locked", "advice"), [
+    ("0112", "", "use at most 3 folds (split.num_folds)"),  # four ill, and one block without
+    ("01 2", "", "use at most 3 folds (split.num_folds)"),
+    ("0112", "BC", "a class needs 3 independent patients or more"),  # two of the four are locked
+])  # fmt: skip
+def test_the_advice_is_less_than_what_was_asked_for(ill_in: str, locked: str, advice: str) -> None:
+    blocks = {patient: int(block) for patient, block in zip("ABCD", ill_in, strict=True)
+              if block != " " and patient not in locked}  # fmt: skip
+    well = {f"W{i}": i for i in range(4)}
+    everyone = {p: ["ill"] for p in [*blocks, *locked]} | {p: ["well"] for p in well}
+    plan = plan_of(
+        blocks | well,
+        4,
+        locked=frozenset(locked),
+        groups={patient: patient for patient in everyone},
+    )
+    with pytest.raises(PlanError) as caught:
+        check_classes(plan, manifest_of(everyone), ("train", "val"))
+    assert advice in str(caught.value)
 
 
 # --- balance

@@ -151,7 +151,8 @@ def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: s
 
 @pytest.mark.parametrize(("key", "value"), [
     ("seed", 6), ("version", 2), ("scheme", "holdout"), ("parent_plan_hash", "1"),
-    ("manifest_hash", "0" * 64), ("purged_images", ["P1_00.png"]), ("content_hash", "0" * 64),
+    ("manifest_hash", "0" * 64), ("purged_images", ["P1_00.png"]), ("cuts", ["2020-01-01"]),
+    ("content_hash", "0" * 64),
 ])  # fmt: skip
 def test_every_word_of_the_header_is_under_the_hash(path: Path, key: str, value: object) -> None:
     edit_json(path, **{key: value})
@@ -160,7 +161,7 @@ def test_every_word_of_the_header_is_under_the_hash(path: Path, key: str, value:
 
 def test_a_plan_of_another_schema_is_refused_as_such(path: Path) -> None:
     edit_json(path, schema=1)
-    assert "schema 3 expected, got 1" in refused(path)
+    assert "schema 4 expected, got 1; make the plan again" in refused(path)
 
 
 # --- of another manifest
@@ -251,18 +252,40 @@ def test_a_plan_of_strangers_is_told_as_such(path: Path, make_cohort: Cohort) ->
     assert "none of its 10 patients, e.g. " in refused(path, other)
 
 
-def test_dates_that_changed_sides_are_told(make_cohort: Cohort, tmp_path: Path) -> None:
+def test_the_json_of_a_plan_is_told_from_its_csv(path: Path) -> None:
+    assert f"name the plan's .csv file, {path}." in refused(path.with_suffix(".json"))
+
+
+@pytest.mark.parametrize(("val_from", "was", "now", "words"), [
+    (None, "2020-02-01", "2020-05-01",  # P1, line 4
+     "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train and val (2 im"),
+    ("2020-04-01", "2020-02-01", "2020-05-01",
+     "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train (2 image(s)"),
+    ("2020-04-01", "2020-02-01", "2020-04-30",
+     "line 4 (patient 'P1', 2020-04-30) belongs to val by its date, not to train (2 image(s)"),
+    ("2020-04-01", "2020-04-01", "2020-03-31",
+     "line 8 (patient 'P3', 2020-03-31) belongs to the purged images by its date, not to val (1"),
+    (None, "P1_00.png,no,2020-02-01", "P1_00.png,no,2020-06-01",
+     "line 4 (patient 'P1', 2020-06-01) belongs to test by its date, not to train and val (2 im"),
+    (None, "P5_00.png,no,2020-06-01", "P5_00.png,no,2020-01-01",
+     "line 12 (patient 'P5', 2020-01-01) belongs to the purged images by its date, not to test (1"),
+])  # fmt: skip
+def test_dates_that_changed_their_period_are_told(
+    make_cohort: Cohort, tmp_path: Path, val_from: str | None, was: str, now: str, words: str
+) -> None:
     config = make_cohort({f"P{i}": ["no", "yes"] for i in range(6)})
     csv_file = Path(config.path)
     header, *rows = csv_file.read_text().splitlines()
     lines = [f"{header},day", *(f"{row},2020-0{int(row[1]) + 1}-01" for row in rows)]
     csv_file.write_text("\n".join(lines) + "\n")
     config = replace(config, columns=ColumnsConfig(date="day"))
-    split = SplitConfig(scheme="temporal", test_from="2020-05-01")
+    split = SplitConfig(scheme="temporal", val_from=val_from, test_from="2020-05-01")
     manifest = read_manifest(config)
     save_plan(plan_folds(manifest, split), tmp_path / "t.csv")
     assert load_plan(tmp_path / "t.csv", manifest).folds[0].test == {"P4", "P5"}
-    edit(csv_file, "2020-02-01", "2020-05-01")  # P1, line 4
-    found = refused(tmp_path / "t.csv", read_manifest(config))
-    assert "line 4 (patient 'P1', 2020-05-01), which is trained or validated on, is not" in found
-    assert "earlier than line 10 (patient 'P4', 2020-05-01), which is tested" in found
+    edit(csv_file, was, now)
+    assert words in refused(tmp_path / "t.csv", read_manifest(config))
+    undated = replace(config, columns=ColumnsConfig())
+    assert "name the dates with manifest.columns.date" in refused(
+        tmp_path / "t.csv", read_manifest(undated)
+    )

@@ -339,3 +339,17 @@ def test_the_order_of_the_file_does_not_matter(tmp_path: Path, seed: int) -> Non
     generator.shuffle(lines)
     shuffled = planned(tmp_path / "a.csv", "\n".join([header, *lines]))
     assert shuffled == planned(tmp_path / "a.csv", long_of(ROUNDS))
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_part_that_is_locked_whole_is_told(part: str, tmp_path: Path) -> None:
+    """Who is locked is dealt, not asked: it may be the only one of a part."""
+    path = tmp_path / "a.csv"
+    path.write_text(csv_of(PARTS, "patient_id,part"))
+    split = SplitConfig(scheme="predefined", assignments=str(path), locked_fraction=0.2)
+    lone = min(plan_folds(cohort(), split).locked)
+    others = [name for name in ("train", "val", "test") if name != part]
+    parts = {p: part if p == lone else others[i // 2 % 2] for i, p in enumerate(IDS)}
+    path.write_text(csv_of(parts, "patient_id,part"))
+    with pytest.raises(UserError, match=rf"locked_fraction=0\.2 locks all patients of the {part}"):
+        plan_folds(cohort(), split)

@@ -1,6 +1,7 @@
 """Every scheme, on random cohorts: disjoint, complete, tested as often as it says, repeatable."""
 
 import random
+import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -266,3 +267,21 @@ def test_an_image_level_plan_says_that_it_is_unsafe():
 
 def test_twenty_test_patients_know_an_accuracy_to_18_points():
     assert accuracy_half_width(20) == pytest.approx(0.175, abs=0.001)
+
+
+def test_a_value_that_is_spelled_several_ways_cannot_be_left_out():
+    """Else a hospital would be trained on, while a part of it is tested."""
+    manifest = cohort(hospital={"P00": "North", "P01": "north ", "P02": "NORTH"})
+    split = SplitConfig(scheme="leave_one_out", leave_out="hospital")
+    with pytest.raises(UserError, match=r"'North', 'north', 'NORTH', and each would be a fold"):
+        plan_folds(manifest, split)
+
+
+def test_a_number_without_end_is_a_value_beside_the_bins():
+    ages = {f"P{i:02}": "1e400" if i % 8 == 0 else str(20 + i) for i in range(24)}
+    manifest = cohort(age=ages)
+    names = sorted(manifest.table["group"].unique())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counts = count_groups(manifest, names, ("age",), num_bins=3)
+    assert counts.patients.sum(axis=0).tolist() == [12, 12, 7, 7, 7, 3]

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_a_lossless_copy_in_another_format_joins_two_patients(folder: Path) -> N
     assert "no patient is in two parts" in split.lines[-1]
 
 
+def test_copies_are_looked_for_again_when_a_patient_id_is_corrected(folder: Path) -> None:
+    plant(folder, "P00_0.png", "P04_9.tif", "exact")
+    config = config_of(folder)
+    manifest = read_manifest(config.manifest)
+    images = decoded(config, manifest, quiet())
+    (pair,) = known_copies(manifest, images).pairs
+    corrected = manifest.table.copy()
+    corrected.loc[pair.other, "patient_id"] = "P00"
+    assert known_copies(replace(manifest, table=corrected), images).pairs == ()
+
+
 @pytest.mark.parametrize(("near", "severity", "num_groups"), [
     ("report", "warning", 12), ("merge", "warning", 11), ("error", "error", 12)])  # fmt: skip
 def test_near_copies_follow_the_policy(
@@ -153,6 +165,38 @@ def test_black_images_are_told_and_join_nobody(folder: Path) -> None:
     assert "copies_with_two_labels" not in found(report)  # one is well, the other ill
     assert report.manifest is not None
     assert report.manifest.grouping.num_groups == 12
+
+
+@pytest.mark.parametrize(("near", "rule"), [
+    ("report", "near_images"), ("merge", "shared_images"), ("error", "shared_images")])  # fmt: skip
+def test_near_copies_across_a_given_split_follow_the_policy(
+    folder: Path, near: str, rule: str
+) -> None:
+    plant(folder, "P00_0.png", "P04_9.png", "10 % brighter")
+    parts = {p: ("train", "val", "test")[i // 2 % 3] for i, p in enumerate(PATIENTS)}
+    assert parts["P00"] != parts["P04"]
+    lines = [f"{patient},{part}" for patient, part in parts.items()]
+    (folder / "parts.csv").write_text("\n".join(["patient_id,part", *lines]))
+    report, _ = examine(
+        config_of(folder, overrides=[f"audit.part_file={folder}/parts.csv", f"audit.near={near}"]),
+        quiet(),
+    )
+    told = {f.rule: f.severity for f in report.findings if f.rule.endswith("_images")}
+    assert told == {rule: "warning" if near == "report" else "error"}
+
+
+def test_sizes_that_are_all_different_are_just_mixed(folder: Path) -> None:
+    """No file is the odd one among 36 of three shapes."""
+    generator = np.random.default_rng(9)
+    for patient in PATIENTS:
+        Image.fromarray(texture(generator, 70 + int(patient[1:]) % 2)).save(
+            folder / f"{patient}_9.png"
+        )
+    resize = "images.transforms=[{_target_: monai.transforms.Resize, spatial_size: [64, 64]}]"
+    report, _ = examine(config_of(folder, overrides=[resize]), quiet())
+    (told,) = [f for f in report.findings if f.rule == "mixed_shapes"]
+    assert (told.severity, told.line) == ("note", 0)
+    assert told.message == "images of 3 shapes: 64x64 (24), 70x70 (6), 71x71 (6)"
 
 
 def test_mixed_shapes_and_bit_depths_are_told(folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 from system_runs import (
@@ -25,6 +26,8 @@ def _start(cwd: Path, overrides: list[str]) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         cv_command(*overrides), cwd=cwd, start_new_session=True, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        # A test run in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not any('"epoch"' in p.read_text() for p in cwd.glob("runs/demo/*/*/journal.jsonl")):
         assert process.poll() is None, process.communicate()[1]
@@ -66,7 +69,7 @@ def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: 
     process = _start(tmp_path, [*cohort.overrides, *LONG])
     workers = _worker_pids(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everyone
-    assert process.wait() == 130
+    assert process.wait(timeout=120) == 130
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
     assert not any(map(_is_alive, workers))

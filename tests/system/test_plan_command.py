@@ -17,6 +17,7 @@ from pipeline.config import Config, UserError
 from pipeline.manifest import read_manifest
 from pipeline.prepared import plan_and_check
 from pipeline.splits import LeakageError, load_plan
+from pipeline.splits.describe import describe_plan
 
 
 @pytest.fixture
@@ -43,12 +44,14 @@ def config_of(
     """Writes the manifest too."""
     with (folder / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["patient_id", "image_path", "label", "exam"])
+        writer.writerow(["patient_id", "image_path", "label", "exam", "day"])
         for path in sorted(folder.glob("P*.png")):
             number = int(path.name[1:3])
             if number < num_patients:
                 exam = "shared" if path.name[:3] in study else f"own {number}"
-                writer.writerow([path.name[:3], path.name, ("no", "yes")[number % 3 == 0], exam])
+                label = ("no", "yes")[number % 3 == 0]
+                day = f"2020-{(number + 5 * int(path.name[4])) % 12 + 1:02d}-01"
+                writer.writerow([path.name[:3], path.name, label, exam, day])
     return load_config([
         f"manifest.path={folder}/manifest.csv", "manifest.image_root=null", "manifest.name=plans",
         "manifest.columns.site=null", "manifest.classes=[no,yes]", "manifest.largest_group=1.0",
@@ -151,14 +154,17 @@ def test_a_link_that_only_pixels_show_outlives_growth_without_a_look_at_them(fol
 def test_nothing_is_overwritten_by_an_export(folder: Path) -> None:
     run(folder, 12)
     manifest = (folder / "manifest.csv").read_bytes()
-    for name in ("manifest.csv", "plan.csv"):
-        with pytest.raises(UserError, match=rf"plan\.test_fold: .*{name} exists and is something"):
-            run(folder, 12, f"plan.test_fold={folder}/{name}")
+    with pytest.raises(UserError, match=r"plan\.test_fold: .*manifest.csv exists and is something"):
+        run(folder, 12, f"plan.test_fold={folder}/manifest.csv")
     assert (folder / "manifest.csv").read_bytes() == manifest
     for _ in range(2):  # an older export is replaced
         run(folder, 12, f"plan.test_fold={folder}/new/test_fold.csv")
     with pytest.raises(UserError, match=r"plan\.out: must end in \.csv"):
         run(folder, 12, f"plan.out={folder}/plan.json")
+    for name in ("a.csv", f"../{folder.name}/a.csv", "a.json"):
+        with pytest.raises(UserError, match="is the plan's own file; name another"):
+            run(folder, 12, f"plan.out={folder}/a.csv", f"plan.test_fold={folder}/{name}")
+    assert not (folder / "a.csv").exists()
 
 
 def test_locked_patients_are_in_no_export(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,3 +195,47 @@ def test_a_tampered_plan_is_refused(folder: Path) -> None:
     path.write_text("\n".join([*lines[:row], ",".join(cells), *lines[row + 1 :]]) + "\n")
     with pytest.raises(LeakageError):
         run(folder, 12, *grow(folder))
+
+
+def test_what_cannot_be_trained_is_not_frozen(folder: Path) -> None:
+    with pytest.raises(UserError, match="class 'yes' has 1 patient"):
+        run(folder, 3)
+    assert files(folder) == {}
+
+
+def test_a_temporal_plan_is_described_without_what_it_purged(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["manifest.columns.date=day", "split.scheme=temporal", "split.test_from=2020-09-01",
+             "split.val_fraction=0.4"]  # fmt: skip
+    run(folder, 18, *asked)
+    config = config_of(folder, 18, *asked)
+    manifest, plan, _ = plan_and_check(config, read_manifest(config.manifest))
+    lines = describe_plan(plan, manifest, config.split)
+    assert any("purged: " in line for line in lines)
+    assert "\n".join(lines) in capsys.readouterr().out
+
+
+def test_a_manifest_that_is_odd_is_warned_of(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, 12, "audit.content=false", study={"P00", "P01"})
+    assert "warning: " not in capsys.readouterr().out
+    (folder / "plan.csv").unlink()
+    run(folder, 12, "audit.content=false", "manifest.columns.site=day")
+    assert "warning: line 3: patient 'P00' is at 2 sites" in capsys.readouterr().out
+
+
+def test_who_is_linked_to_a_fold_is_locked_no_more(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(folder, 18, "split.locked_fraction=0.1")
+    plan = load_plan(folder / "plan.csv")
+    linked = {*plan.locked, min(plan.folds[0].test)}
+    repair = (f"split.file={folder}/plan.csv", "plan.action=repair", "split.seed=3")
+    capsys.readouterr()
+    run(folder, 18, *repair, study=linked)
+    said = capsys.readouterr().out
+    assert "split.seed=3 is ignored" in said
+    assert "nobody is locked away any more" in said
+    assert f"{min(plan.locked)!r} from locked to fold 0" in said

@@ -36,6 +36,8 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
         entries = json.loads(text, object_hook=as_numbers)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: is not JSON ({error}).") from None
+    if isinstance(entries, dict) and "plan_hash" in entries:
+        raise UserError(f"{where}: describes a plan of ours; name the .csv file beside it.")
     if not entries or not isinstance(entries, list) or not all(map(_is_numbered, entries)):
         raise UserError(
             f'{where}: needs nnU-Net\'s form, a list of {{"train": [...], "val": [...]}} with the '
@@ -52,7 +54,8 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
 
 def _is_fold(entry: dict[str, Any]) -> bool:
     lists = all(isinstance(cases, list) for cases in entry.values())
-    return lists and {"train", "val"} <= entry.keys() <= set(PARTS)
+    named = lists and all(isinstance(case, str | int) for cases in entry.values() for case in cases)
+    return named and {"train", "val"} <= entry.keys() <= set(PARTS)
 
 
 def _is_numbered(entry: object) -> bool:

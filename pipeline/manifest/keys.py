@@ -1,0 +1,72 @@
+"""Ids and keys that mean something else than they say: no value, one value twice, coarser ids."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from pipeline.manifest.findings import Finding
+from pipeline.manifest.ids import spelled_alike
+
+_NOTHING = {"nan", "na", "n/a", "none", "null", "nil", "unknown", "missing", "?", "-", "--", "."}
+_PERSON = re.compile(r"patient|subject|person|participant|case|mrn", re.I)
+
+
+def key_findings(
+    table: pd.DataFrame, columns: Sequence[str], names: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Keys that link patients: one value spelled several ways, and words that stand for none."""
+    theirs = {ours: name for name, ours in names.items()}
+    for column in columns:
+        name = theirs.get(column, column)
+        cells = table[column].str.strip()
+        first_line = table["line"].groupby(cells, sort=False).first()
+        for raws in spelled_alike(first_line.index):
+            written = " and ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws)
+            text = (
+                f"column {name!r} links patients, but {written} link nobody with each other; write "
+                "one value one way, or set manifest.accept=[key_spelling] if they differ"
+            )
+            yield Finding("key_spelling", "error", text, int(first_line[raws[-1]]))
+        num_patients = table["patient_id"].groupby(cells).nunique()
+        for word in num_patients.index[num_patients > 1]:
+            if word.casefold() in _NOTHING:
+                text = (
+                    f"column {name!r} links {num_patients[word]} patients by {word!r}; leave the "
+                    "cell blank where nothing is known"
+                )
+                yield Finding("placeholder", "warning", text, int(first_line[word]))
+
+
+def placeholder_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """A word for a missing id, on several rows, makes one patient of several people."""
+    rows = table.groupby("patient_id")["line"]
+    for (patient, first), num in zip(rows.min().items(), rows.size(), strict=True):
+        if num > 1 and str(patient).strip().casefold() in _NOTHING:
+            text = (
+                f"patient id {patient!r} of {num} rows seems to mean that nothing is known; give "
+                "each patient an id, or set manifest.accept=[placeholder] if it is one person"
+            )
+            yield Finding("placeholder", "error", text, int(first))
+
+
+def coarser_ids_findings(
+    table: pd.DataFrame, known: Collection[str], names: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Another column of ids, not `known`, by which patients belong together: the true ones?"""
+    theirs = {ours: name for name, ours in names.items()}
+    num_patients = table["patient_id"].nunique()
+    for column in table.columns:
+        name = theirs.get(column, column)
+        if column == "patient_id" or column in known or not _PERSON.search(name):
+            continue
+        told = table[table[column].str.strip() != ""]
+        whole = told.groupby("patient_id")[column].nunique().eq(1).all()
+        num_values = told[column].nunique()
+        if len(told) == len(table) and whole and 1 < num_values < num_patients:
+            text = (
+                f"column {name!r} joins the {num_patients} patients of column "
+                f"{theirs['patient_id']!r} into {num_values}: are those the patients? Then set "
+                f"manifest.columns.patient={name} (or manifest.group_columns=[{name}])"
+            )
+            yield Finding("coarser_ids", "warning", text)
