@@ -1,5 +1,6 @@
 """The settings of `python -m pipeline.make_manifest`."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -9,6 +10,11 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.config.errors import ConfigError
 from pipeline.config.sections import SETTINGS
+
+FIELD = re.compile(r"\{([^{}]+)\}")
+"""A column that a template names."""
+OWN_COLUMNS = {"patient_id": "patient", "image_path": "image", "label": "label.column"}
+"""Columns that every manifest has, and the setting that fills each."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -49,7 +55,7 @@ class MakeManifestConfig:
     pattern: str | None = None
     """tree: path below root with named parts; a regex with (?P<name>...) works as well."""
     skip_unmatched: bool = False
-    """Leave out files that do not fit the pattern."""
+    """tree: leave out files that do not fit the pattern; documents (.csv, .txt, ...) always are."""
     patient: str | None = None
     """Patient id: "{part}" of columns; classes: a pattern or regex on the file name."""
     table: str | None = None
@@ -68,7 +74,7 @@ class MakeManifestConfig:
     where: dict[str, str] = field(default_factory=dict)
     """Column -> regex that the whole cell must match; other rows are left out, and counted."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Further columns to write, name -> "{column}"."""
+    """Further columns to write, name -> "{column}", or a text that is the same for all."""
     needs: dict[str, str] = field(default_factory=dict)
     """Setting -> why this data set cannot do without it; the answer when it is null."""
     note: str = ""
@@ -77,6 +83,16 @@ class MakeManifestConfig:
     def __post_init__(self) -> None:
         if problems := list(_problems(self)):
             raise ConfigError(problems)
+
+
+def brace_problem(text: str) -> str | None:
+    """What is wrong with the braces of a pattern or template, or None."""
+    odd = re.search(r"\{\}|\{[^{}/]*|\}", FIELD.sub("/", text))
+    if odd is None:
+        return None
+    if odd[0] == "{}":
+        return "{} names nothing"
+    return "} closes no {" if odd[0] == "}" else f"the brace of {odd[0]!r} is not closed"
 
 
 def _text(value: Any) -> Any:
@@ -107,7 +123,37 @@ def _problems(config: MakeManifestConfig) -> Iterator[str]:
         )
     if config.label.contains and config.label.one_hot:
         yield "label.contains and label.one_hot: name one of them"
+    for name, setting in OWN_COLUMNS.items():
+        if name in config.columns:
+            yield (
+                f"columns.{name}: every manifest has this column already (see {setting}=); call "
+                "the further column otherwise"
+            )
+    yield from _template_problems(config)
     yield from _patient_problems(config, missing)
+
+
+def _template_problems(config: MakeManifestConfig) -> Iterator[str]:
+    """A brace is missing, or all of them, so that the text would be the same for every row."""
+    same = {
+        "patient": "everybody would be one patient",
+        "image": "every row would be the same image",
+        "labels_key": "every image would have the same key",
+    }
+    texts = {name: getattr(config, name) for name in ("pattern", *same)}
+    texts |= {f"columns.{name}": text for name, text in config.columns.items()}
+    for name, text in texts.items():
+        is_rule = name == "patient" and config.source in ("classes", None)  # pattern or regex
+        if text is None or (is_rule and "(" in text) or (name == "pattern" and "(?P<" in text):
+            continue
+        if problem := brace_problem(text):
+            yield f"{name}: {text!r}: {problem}"
+        elif name in same and not is_rule and not FIELD.search(text):
+            example = text if re.fullmatch(r"\w[\w ]*", text) else "column"
+            yield (
+                f"{name}: {text!r} names no column, so that {same[name]}; a column stands in "
+                f"braces, e.g. {name}='{{{example}}}'"
+            )
 
 
 def _patient_problems(config: MakeManifestConfig, missing: list[str]) -> Iterator[str]:
@@ -125,10 +171,12 @@ def _patient_problems(config: MakeManifestConfig, missing: list[str]) -> Iterato
             "patient: say which column holds the patient, e.g. patient='{patient_id}'; nothing is "
             "guessed, and an id of an image, a lesion or a slide is no patient"
         )
-    named = "{patient}" in (config.pattern or "") or "(?P<patient>" in (config.pattern or "")
-    if config.source == "tree" and config.pattern and not named and text is None:
+    pattern = config.pattern or ""
+    named = "{patient}" in pattern or "(?P<patient>" in pattern
+    named = named or brace_problem(pattern) is not None  # told as such
+    if config.source == "tree" and pattern and not named and text is None:
         yield (
-            f"pattern: {config.pattern!r} has no {{patient}}, and a patient id is never guessed; "
+            f"pattern: {pattern!r} has no {{patient}}, and a patient id is never guessed; "
             "name the part that tells it, e.g. '{label}/{patient}_{image}.png', or give "
             "patient='{site}-{number}' from other parts, or labels=ids.csv with "
             "labels_key='{image}' and patient='{patient_id}'"

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline.config import UserError
@@ -9,6 +10,12 @@ from pipeline.manifest.files import image_suffix, is_image_name
 from pipeline.manifest.patterns import Pattern
 
 Row = dict[str, str]
+DOCUMENTS = (
+    ".csv", ".tsv", ".xls", ".xlsx", ".json", ".xml", ".yaml", ".yml", ".txt", ".md", ".log",
+    ".html", ".pdf", ".docx", ".ini", ".db",
+)  # fmt: skip
+"""Files that lie beside images and are none; any other could be an image."""
+KINDS_SHOWN = 8
 
 
 def paths_below(root: Path) -> list[str]:
@@ -30,26 +37,30 @@ def paths_below(root: Path) -> list[str]:
 
 def rows_of_tree(
     paths: list[str], pattern: Pattern, skip_unmatched: bool
-) -> tuple[list[Row], list[str]]:
-    """A row for every path that fits, and the paths that do not.
+) -> tuple[list[Row], dict[str, str]]:
+    """A row for every path that fits, and the suffix of the others; documents never fit.
 
     Raises:
         UserError: when none fits, or some do not and `skip_unmatched` is false.
     """
     rows, unmatched = [], []
-    for path in paths:
+    files = [path for path in paths if image_suffix(Path(path)) not in DOCUMENTS]
+    for path in files:
         parts = pattern.parts(path)
         if parts is None:
             unmatched.append(path)
         else:
             rows.append({"image_path": path} | parts)
     if not rows or (unmatched and not skip_unmatched):
-        raise UserError(_unmatched(paths, unmatched, pattern))
-    return rows, unmatched
+        raise UserError(_unmatched(files, unmatched, pattern))
+    fitting = {row["image_path"] for row in rows}
+    return rows, {path: _suffix(path) for path in paths if path not in fitting}
 
 
-def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row], list[str]]:
+def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row], dict[str, str]]:
     """A row for every image `class/.../name`: label = first folder, patient from the name.
+
+    The suffix of the files that are no images comes with them.
 
     Raises:
         UserError: when an image lies in no class folder or its name does not fit the rule.
@@ -78,7 +89,19 @@ def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row
         problems.append(f"no image files; found {_by_suffix(paths) or 'nothing'}")
     if problems:
         raise UserError("source=classes: " + "; ".join(problems))
-    return rows, others
+    return rows, {path: _suffix(path) for path in others}
+
+
+def left_out(kinds: Mapping[str, str]) -> str:
+    """How many files of each kind are left out, and one of each; `kinds`: path -> kind."""
+    examples: dict[str, str] = {}
+    for path, kind in kinds.items():
+        examples.setdefault(kind, path)
+    counts = Counter(kinds.values()).most_common()
+    shown = [f"{num} {kind} (e.g. {examples[kind]})" for kind, num in counts[:KINDS_SHOWN]]
+    if len(counts) > KINDS_SHOWN:
+        shown.append(f"{sum(num for _, num in counts[KINDS_SHOWN:])} of other kinds")
+    return f"{len(kinds)} file(s) left out: {', '.join(shown)}"
 
 
 def name_rule(text: str) -> Pattern:
@@ -103,7 +126,7 @@ def name_rule(text: str) -> Pattern:
 
 def _unmatched(paths: list[str], unmatched: list[str], pattern: Pattern) -> str:
     if not paths:
-        return "root: holds no files"
+        return "root: holds no files that could be images"
     if len(unmatched) < len(paths):
         advice = "skip_unmatched=true leaves them out"
     elif not pattern.text.endswith(tuple({image_suffix(Path(path)) for path in paths})):
@@ -123,6 +146,10 @@ def _examples(paths: list[str]) -> str:
     return ", ".join(map(repr, paths[:3])) + more
 
 
+def _suffix(path: str) -> str:
+    return image_suffix(Path(path)) or "no suffix"
+
+
 def _by_suffix(paths: list[str]) -> str:
-    counts = Counter(image_suffix(Path(path)) or "no suffix" for path in paths)
+    counts = Counter(map(_suffix, paths))
     return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(5))

@@ -9,7 +9,13 @@ from pipeline.config import UserError
 from pipeline.config.making import MakeManifestConfig
 from pipeline.manifest.dicom_tree import rows_of_dicom
 from pipeline.manifest.files import series_parts
-from pipeline.manifest.image_tree import name_rule, paths_below, rows_of_classes, rows_of_tree
+from pipeline.manifest.image_tree import (
+    left_out,
+    name_rule,
+    paths_below,
+    rows_of_classes,
+    rows_of_tree,
+)
 from pipeline.manifest.label_table import findings_in, join, label_of, read_rows
 from pipeline.manifest.manifest_file import out_path
 from pipeline.manifest.patterns import Pattern, fields_of, fill
@@ -57,8 +63,9 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
         rows = read_rows(root / (config.table or ""), "table")
         flow.append(f"{len(rows)} row(s) in {config.table}")
         return rows
-    written = out_path(config).resolve()
-    tables = {written, (root / config.labels).resolve() if config.labels else written}
+    tables = {out_path(config).resolve(), (root / "manifest.csv").resolve()}
+    if config.labels:
+        tables.add((root / config.labels).resolve())
     paths = [path for path in paths_below(root) if (root / path).resolve() not in tables]
     flow.append(f"{len(paths)} file(s) below {root}")
     if config.source == "tree":
@@ -68,7 +75,7 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
     else:
         rows, others = rows_of_dicom(root, paths)
     if others:
-        flow.append(f"{len(others)} file(s) left out, e.g. {others[0]}")
+        flow.append(left_out(others))
     return rows
 
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 
 from pipeline.config import UserError
+from pipeline.config.making import FIELD, brace_problem
 
 _PIECES = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
-_FIELD = re.compile(r"\{([^{}]+)\}")
 
 
 class Pattern:
@@ -16,13 +16,13 @@ class Pattern:
     number of folders, and a part that occurs twice must be the same text both times.
 
     Raises:
-        UserError: when there is no named part, or the regex is none.
+        UserError: when there is no named part or one called image_path, or the regex is none.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        if "(?P<" not in text and text.count("{") != text.count("}"):
-            raise UserError(f"pattern {text!r} has a brace that is not closed, or not opened")
+        if "(?P<" not in text and (problem := brace_problem(text)):
+            raise UserError(f"pattern {text!r}: {problem}")
         try:
             if "(?P<" in text:
                 self._shortest = self._longest = re.compile(text)
@@ -33,6 +33,11 @@ class Pattern:
         self.names = tuple(self._shortest.groupindex)
         if not self.names:
             raise UserError(f"pattern {text!r} has no named part such as {{patient}}")
+        if "image_path" in self.names:
+            raise UserError(
+                f"pattern {text!r}: image_path is the path of the file itself; call the part "
+                "otherwise, e.g. {image}"
+            )
 
     def parts(self, text: str) -> dict[str, str] | None:
         """The named parts of a text, or None when it does not fit.
@@ -61,18 +66,18 @@ def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
     Raises:
         UserError: when there is no such column.
     """
-    for name in _FIELD.findall(template):
+    for name in FIELD.findall(template):
         if name not in cells:
             raise UserError(
                 f"{setting}={template!r}: there is no column {name!r}; the columns are "
                 f"{', '.join(map(repr, cells))}"
             )
-    return _FIELD.sub(lambda match: cells[match[1]].strip(), template)
+    return FIELD.sub(lambda match: cells[match[1]].strip(), template)
 
 
 def fields_of(template: str) -> list[str]:
     """The columns that a template names."""
-    return _FIELD.findall(template)
+    return FIELD.findall(template)
 
 
 def _regex(text: str, quantifier: str) -> str:

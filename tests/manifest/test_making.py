@@ -1,6 +1,7 @@
 """Manifests from trees, class folders, DICOM and tables; nobody's patient id is guessed."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,20 @@ from dicom_files import ramp, write_dicom, write_series
 from hypothesis import given
 from hypothesis import strategies as st
 from making_command import made, write_image, write_table
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    MediaStorageDirectoryStorage,
+    MRSpectroscopyStorage,
+    RTDoseStorage,
+    RTStructureSetStorage,
+)
 
 from pipeline.command import load_config
 from pipeline.config import UserError
@@ -39,6 +54,12 @@ def refused(*arguments):
     with pytest.raises(UserError) as error:
         made(*arguments)
     return str(error.value)
+
+
+def only_problem(*arguments):
+    """Of the settings."""
+    _, problem = refused(*arguments).split("\n")
+    return problem.strip()
 
 
 # --- patterns
@@ -71,9 +92,15 @@ def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
 
 @pytest.mark.parametrize(("text", "message"), [
     ("images/*.png", "has no named part"), ("(?P<patient>[", "is no regular expression"),
+    ("{patient}/{image_path}.png", "image_path is the path of the file itself"),
+    ("(?P<patient>.)/(?P<image_path>.*)", "image_path is the path of the file itself"),
+    ("{label}/{patient", "the brace of '{patient' is not closed"),
+    ("{label/{patient}.png", "the brace of '{label' is not closed"),
+    ("{label}/patient}.png", "} closes no {"), ("{label}/}{patient}{", "} closes no {"),
+    ("{}/{patient}.png", "{} names nothing"),
 ])  # fmt: skip
 def test_a_pattern_must_make_sense(text, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=re.escape(message)):
         Pattern(text)
 
 
@@ -98,17 +125,89 @@ def test_a_tree_becomes_a_manifest_that_reads(tree):
 
 
 def test_files_that_do_not_fit_are_listed_and_left_out_only_on_request(tree):
-    (tree / "notes.txt").write_text("x")
+    (tree / "IM0001").write_text("x")
     (tree / ".DS_Store").write_text("x")
     message = refused("source=tree", f"root={tree}", f"pattern={IDC}")
-    assert "1 of 17 file(s) do not fit (1 .txt): 'notes.txt'" in message
+    assert "1 of 17 file(s) do not fit (1 no suffix): 'IM0001'" in message
     assert "skip_unmatched=true" in message
     rows, told = made("source=tree", f"root={tree}", f"pattern={IDC}", "skip_unmatched=true")
     assert len(rows) == 16
-    assert "1 file(s) left out, e.g. notes.txt" in told
+    assert "1 file(s) left out: 1 no suffix (e.g. IM0001)" in told
     message = refused("source=tree", f"root={tree}", "pattern={patient}.png", "skip_unmatched=true")
     assert "17 of 17 file(s) do not fit" in message
     assert "begin it with **/" in message
+
+
+def test_documents_beside_the_images_are_left_out_and_counted(tree):
+    for name in ("a.csv", "b.CSV", "notes.txt", "sub/README.md", "manifest.csv"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text("x")
+    arguments = ("source=tree", f"root={tree}", f"out={tree / 'other.csv'}")
+    told = made(*arguments, f"pattern={IDC}")[1]
+    assert "4 file(s) left out: 2 .csv (e.g. a.csv), 1 .txt (e.g. notes.txt), 1 .md (e.g. sub" in (
+        told
+    )
+    rows, _ = made(*arguments, "pattern=**/{patient}.{label}", "overwrite=true")  # fits a.csv too
+    assert {row["label"] for row in rows} == {"png"}
+    write_image(tree / "sub" / "stray.png")
+    assert "1 of 17 file(s) do not fit (1 .png): 'sub/stray.png'" in refused(
+        *arguments, f"pattern={IDC}"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".nrrd", ".mha", ".gif", ".dcm", ".nii.gz", ""])
+def test_whatever_could_be_an_image_must_fit(tree, suffix):
+    (tree / f"stray{suffix}").write_text("x")
+    message = refused("source=tree", f"root={tree}", f"pattern={IDC}")
+    assert f"1 of 17 file(s) do not fit (1 {suffix or 'no suffix'}): 'stray{suffix}'" in message
+
+
+@pytest.mark.parametrize("rule", [
+    ("source=tree", f"pattern={IDC}"), ("source=classes", "patient=^([^_]+)_"),
+])  # fmt: skip
+def test_the_manifest_of_an_earlier_run_is_not_counted(tree, rule):
+    rows, _ = made(f"root={tree}", *rule)
+    again, told = made(f"root={tree}", *rule, f"out={tree / 'again.csv'}")
+    assert again == rows
+    assert f"16 file(s) below {tree}" in told
+    assert "left out" not in told
+
+
+def test_a_brace_that_is_not_closed_is_named(tree):
+    for pattern, named in (("{label}/{patient", "{patient"), ("{label/{patient}.png", "{label")):
+        message = only_problem("source=tree", f"root={tree}", f"pattern={pattern}")
+        assert message == f"pattern: {pattern!r}: the brace of {named!r} is not closed"
+    arguments = ("source=tree", f"root={tree}", f"pattern={IDC}")
+    message = only_problem(*arguments, "patient={patient}-{label")
+    assert message == "patient: '{patient}-{label': the brace of '{label' is not closed"
+    message = only_problem(*arguments, "columns.a=x}")
+    assert message == "columns.a: 'x}': } closes no {"
+    message = only_problem("source=classes", f"root={tree}", "patient={patient_{x}.png")
+    assert message == "patient: '{patient_{x}.png': the brace of '{patient_' is not closed"
+
+
+@pytest.mark.parametrize(("source", "patient", "advice"), [
+    ("tree", "patient", "patient='{patient}'"), ("dicom", "PatientID", "patient='{PatientID}'"),
+    ("tree", "^(.+)_", "patient='{column}'"), ("tree", "Patient ID", "patient='{Patient ID}'"),
+])  # fmt: skip
+def test_a_patient_without_braces_is_not_one_patient_for_all(tree, source, patient, advice):
+    pattern = [f"pattern={IDC}"] if source == "tree" else []
+    message = only_problem(f"source={source}", f"root={tree}", *pattern, f"patient={patient}")
+    assert message == (
+        f"patient: {patient!r} names no column, so that everybody would be one patient; a column "
+        f"stands in braces, e.g. {advice}"
+    )
+
+
+def test_a_column_may_be_the_same_for_all(tree):
+    rows, _ = made("source=tree", f"root={tree}", f"pattern={IDC}", "columns.site=Berlin")
+    assert {row["site"] for row in rows} == {"Berlin"}
+
+
+def test_a_part_cannot_replace_the_path_of_its_file(tree):
+    pattern = "pattern=*/{patient}_idx5_x{image_path}_y{y}_class{label}.png"
+    message = refused("source=tree", f"root={tree}", pattern)
+    assert "image_path is the path of the file itself; call the part otherwise" in message
 
 
 def test_a_patient_of_several_parts(tree):
@@ -215,6 +314,12 @@ def test_one_image_a_patient_is_pointed_at(tmp_path):
 # --- DICOM
 
 
+def write_other(path, uid, **tags):
+    """A DICOM file of this class, without pixels and without a patient."""
+    none = dict.fromkeys(("Rows", "Columns", "PixelData"))
+    write_dicom(path, ramp((4, 5)), **(none | {"SOPClassUID": uid, "PatientID": ""} | tags))
+
+
 @pytest.fixture
 def archive(tmp_path):
     """A: a CT folder; B: two series in one folder; C: a single radiograph; a report."""
@@ -228,7 +333,7 @@ def archive(tmp_path):
         )  # fmt: skip
     tags = {"PatientID": "C", "SeriesInstanceUID": "1.4", "Modality": "CR", "StudyDate": None}
     write_dicom(root / "xray.dcm", volume[0], **tags)
-    write_dicom(root / "report.dcm", volume[0], PatientID="", Rows=None, PixelData=None)
+    write_other(root / "report.dcm", ComprehensiveSRStorage, Modality="SR")
     (root / "readme.txt").write_text("x")
     write_table(root / "labels.csv", ("PatientID", "label"), ("A", "x"), ("B", "y"), ("C", "x"))
     return root
@@ -244,10 +349,110 @@ def test_a_dicom_tree_gives_one_row_a_series(archive):
     assert [row["image_path"] for row in rows] == ["A/ct", "B#1.2", "B#1.3", "xray.dcm"]
     assert [row["patient_id"] for row in rows] == list("ABBC")
     assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
-    assert "2 file(s) left out" in told
+    assert "2 file(s) left out: 1 no DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in told
     assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in told
     first, second = (read_image(archive / row["image_path"], 3, 1)[0] for row in rows[1:3])
     np.testing.assert_array_equal(first + 1, second)
+
+
+def test_files_that_are_no_images_are_left_out_by_kind(archive):
+    write_other(archive / "state.dcm", GrayscaleSoftcopyPresentationStateStorage, Modality="PR")
+    write_other(archive / "plan1.dcm", RTStructureSetStorage)
+    write_other(archive / "plan2.dcm", RTStructureSetStorage)
+    write_other(archive / "spectrum.dcm", MRSpectroscopyStorage, Rows=1, Columns=1)
+    write_other(archive / "csa.dcm", "1.3.12.2.1107.5.9.1", Modality="MR")
+    write_other(archive / "index", MediaStorageDirectoryStorage, SeriesInstanceUID=None)
+    (archive / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    # A structure set of before there was a file format.
+    (archive / "old.dcm").write_bytes((archive / "plan1.dcm").read_bytes().partition(b"DICM")[2])
+    rows, told = made("source=dicom", f"root={archive}", *JOIN)
+    assert len(rows) == 4
+    for kind in (
+        "10 file(s) left out: 3 RT Structure Set (e.g. old.dcm)",
+        "1 no DICOM (e.g. readme.txt)", "1 Comprehensive SR (e.g. report.dcm)",
+        "1 Grayscale Softcopy Presentation State (e.g. state.dcm)", "1 DICOMDIR (e.g. DICOMDIR)",
+        "1 of private class 1.3.12.2.1107.5.9.1 (e.g. csa.dcm)", "1 MR Spectroscopy",
+        "1 Media Storage Directory (e.g. index)",
+    ):  # fmt: skip
+        assert kind in told
+
+
+def test_a_report_among_the_slices_is_no_slice(archive):
+    write_other(archive / "A" / "ct" / "sr.dcm", ComprehensiveSRStorage, SeriesInstanceUID="1.9")
+    rows, _ = made("source=dicom", f"root={archive}", *JOIN)
+    assert rows[0]["image_path"] == "A/ct#1.1"
+    assert read_image(archive / rows[0]["image_path"], 3, 1)[0].shape == (1, 5, 4, 3)
+
+
+@pytest.mark.parametrize(("num_bytes", "problem"), [
+    (0, "has no DICOM mark (DICM at byte 128); it is empty"),
+    (100, r"has no DICOM mark (DICM at byte 128); it begins with b'\x00"),
+    (150, "has no pixels, and does not say what else it is"),
+    (200, "is a CT Image without pixels"),
+    (-41, "cannot be read as DICOM"),
+    (-40, "has 0 of 40 bytes of its pixels"),
+    (-1, "has 39 of 40 bytes of its pixels"),
+])  # fmt: skip
+def test_a_slice_that_is_cut_short_is_told_never_left_out(archive, num_bytes, problem):
+    path = archive / "A" / "ct" / "001.dcm"
+    path.write_bytes(path.read_bytes()[: num_bytes or None if num_bytes else 0])
+    message = refused("source=dicom", f"root={archive}", *JOIN)
+    assert message.startswith(
+        "source=dicom: 1 file(s) are damaged; restore them from the archive, or take them out of "
+        f"{archive}\n  A/ct/001.dcm: {problem}"
+    )
+    assert message.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # an id cut short
+@pytest.mark.parametrize("syntax", [
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+])  # fmt: skip
+def test_no_length_of_a_cut_file_is_taken_for_whole(tmp_path, syntax):
+    pixels = {"PixelData": encapsulate([b"0123" * 9, b"ABCD"])} if syntax.is_compressed else {}
+    code = Dataset()
+    code.CodeValue = "1"
+    tags = {"TransferSyntaxUID": syntax, "ProcedureCodeSequence": [code], **pixels}
+    whole = write_dicom(tmp_path / "a.dcm", ramp((4, 5)), **tags)
+    write_table(tmp_path / "l.csv", ("PatientID", "label"), ("P1", "x"))
+    arguments = ("source=dicom", f"root={tmp_path}", "labels=l.csv", "labels_key={PatientID}")
+    assert len(made(*arguments)[0]) == 1
+    content = whole.read_bytes()
+    num_padding = syntax == DeflatedExplicitVRLittleEndian  # its last byte may only make it even
+    cuts = range(len(content) - num_padding)
+    for length in cuts:
+        (tmp_path / f"cut{length}.dcm").write_bytes(content[:length])
+    message = refused(*arguments)
+    assert f"{len(cuts)} file(s) are damaged" in message
+    assert message.endswith(f"and {len(cuts) - 10} more")
+    assert "a.dcm" not in message
+
+
+@pytest.mark.parametrize(("name", "tags", "problem"), [
+    ("a.dcm", {"PixelData": None}, "is a CT Image without pixels"),
+    ("a", {"SOPClassUID": RTDoseStorage, "PixelData": None}, "is a RT Dose without pixels"),
+    ("a.dcm", {"SamplesPerPixel": None, "Rows": None}, "its header lacks Rows, SamplesPerPixel"),
+    ("a.dcm", {"Rows": 5}, "has 40 of 50 bytes of its pixels"),
+])  # fmt: skip
+def test_an_image_that_nobody_can_read_is_told(archive, name, tags, problem):
+    write_dicom(archive / name, ramp((4, 5)), SeriesInstanceUID="1.6", **tags)
+    assert f"\n  {name}: {problem}" in refused("source=dicom", f"root={archive}", *JOIN)
+
+
+def test_compressed_pixels_that_end_in_zeros_are_told(archive):
+    tags = {"TransferSyntaxUID": JPEG2000Lossless, "PixelData": encapsulate([b"0123" * 9])}
+    path = write_dicom(archive / "a.dcm", ramp((4, 5)), SeriesInstanceUID="1.6", **tags)
+    path.write_bytes(path.read_bytes()[:-8] + bytes(8))  # a copy that was interrupted
+    message = refused("source=dicom", f"root={archive}", *JOIN)
+    assert "\n  a.dcm: its compressed pixels are cut short" in message
+
+
+def test_an_image_without_the_mark_of_dicom_is_told(archive):
+    content = (archive / "xray.dcm").read_bytes().partition(b"DICM")[2]
+    (archive / "IM0001").write_bytes(content)  # as old scanners write it, without a suffix
+    message = refused("source=dicom", f"root={archive}", *JOIN)
+    assert r"IM0001: has no DICOM mark (DICM at byte 128); it begins with b'\x02\x00" in message
 
 
 def test_blank_patients_are_listed(archive):
@@ -363,6 +568,16 @@ def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
     ("parts.file=x{n}", "parts.file: 1 of 1 cells do not fit 'x{n}', e.g. '0'"),
     ("label.column=dx", "there is no column 'dx'"),
     ("patient=null", "an id of an image, a lesion or a slide is no patient"),
+    ("patient=who", "'who' names no column, so that everybody would be one patient; a column "
+     "stands in braces, e.g. patient='{who}'"),
+    ("image=file", "'file' names no column, so that every row would be the same image"),
+    ("image=images/0.png", "names no column, so that every row would be the same image; a column "
+     "stands in braces, e.g. image='{column}'"),
+    ("labels_key=file", "'file' names no column, so that every image would have the same key"),
+    ("columns.patient_id={file}", "columns.patient_id: every manifest has this column already "
+     "(see patient=); call the further column otherwise"),
+    ("columns.label={file}", "every manifest has this column already (see label.column=)"),
+    ("columns.image_path={file}", "every manifest has this column already (see image=)"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_told(table, argument, message):
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1))
