@@ -347,6 +347,7 @@ def test_a_word_for_nothing_that_links_patients_is_told(tmp_path: Path) -> None:
     (one,) = findings_of(families(tmp_path, "F1", "F1", "none", "x", "none", "y"))
     assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 4)
     assert "'family' links 2 patients by 'none'; leave the cell blank" in one.message
+    assert findings_of(families(tmp_path, "F1", "F1", "none", "none")) == []  # of one patient
 
 
 def test_a_row_that_is_left_out_is_spelled_like_the_others(tmp_path: Path) -> None:
