@@ -367,6 +367,12 @@ def test_a_column_with_another_meaning_may_be_a_group_column_too(
     assert manifest.table["group"].nunique() == (8 if column == "patient_id" else 2)
 
 
+def test_a_patient_id_that_is_a_group_column_too_is_told_once(tmp_path: Path) -> None:
+    config = config_of(tmp_path, set_cell(3, "patient_id", "p1"))
+    (one,) = findings_of(replace(config, group_columns=("patient_id",)))
+    assert one.rule == "spelling"
+
+
 def test_coarser_ids_hold_whole_patients(tmp_path: Path) -> None:
     halves = set_column("case", lambda t: ["x", "y"] * (len(t) // 2))
     assert findings_of(config_of(tmp_path, halves)) == []
