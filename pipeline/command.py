@@ -47,6 +47,8 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            print((sys.modules["__main__"].__doc__ or "").strip(), end="\n\n")
         main(_shown_in_a_single_run(story))()
     except Interrupted:
         sys.exit(143)
@@ -58,6 +60,9 @@ def run_command(
         _fail(_hydra_message(error, schema))
     except YAMLError as error:
         _fail(f"the YAML of a config cannot be read: {' '.join(str(error).split())}")
+    except BrokenPipeError:  # nobody reads on, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OSError as error:
         _fail(_file_message(error))
 

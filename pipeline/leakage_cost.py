@@ -39,7 +39,11 @@ def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple
     """
     if not config.split.allow_leakage:
         raise UserError("split.unit=both needs split.allow_leakage=true: it trains a leaking run")
-    by_image = replace(config, split=replace(config.split, unit="image"))
+    by_image = replace(
+        config,
+        split=replace(config.split, unit="image"),
+        evaluation=replace(config.evaluation, patient_label="none"),  # an image is no patient
+    )
     by_patient = replace(config, split=replace(config.split, unit="patient", allow_leakage=False))
     leaking = image_level(manifest)
     if not leaking.table["image_path"].equals(manifest.table["image_path"]):

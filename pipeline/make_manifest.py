@@ -112,7 +112,16 @@ def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
     for ours, theirs in (("study", "study"), ("study", "StudyInstanceUID"), ("date", "StudyDate")):
         if theirs in made.columns:
             overrides.append(f"manifest.columns.{ours}={theirs}")
+    if any(_is_volume(row) for row in made.rows):
+        overrides.append("images=mri48")
+    elif config.source == "dicom":  # more than 8 bits
+        overrides.append("images.dtype=float16")
     return "python -m pipeline.check " + " ".join(shlex.quote(text) for text in overrides)
+
+
+def _is_volume(row: dict[str, str]) -> bool:
+    is_nifti = row["image_path"].lower().endswith((".nii", ".nii.gz"))
+    return is_nifti or int(row.get("num_files", "1")) > 1
 
 
 def classes_in_order(made: MadeManifest, rule: LabelRule) -> list[str]:

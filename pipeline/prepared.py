@@ -1,12 +1,12 @@
 """What the commands do first: read the manifest, look at the images, plan, and prove the plan."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.audit.content import Content, audit_content
+from pipeline.audit.content import Content, audit_content, compare_files
 from pipeline.config import Config, SplitConfig, UserError
 from pipeline.engine.progress import decoding_progress
 from pipeline.images.packed import PackedImages
@@ -52,6 +52,7 @@ def with_content(
         UserError: for what must not be trained on, or a frozen plan that parts two copies.
     """
     if not config.audit.content:
+        _told(manifest, compare_files(manifest, config.manifest.accept), console)
         return manifest, plan
     content = content_of(config, manifest, images)
     warn(_warnings(content.findings), console)
@@ -82,6 +83,7 @@ def audited_manifest(config: Config, console: Console) -> Manifest:
     manifest = read_manifest(config.manifest)
     warn(_warnings(manifest.findings), console)
     if not config.audit.content:
+        _told(manifest, compare_files(manifest, config.manifest.accept), console)
         return manifest
     start_forkserver()
     content = content_of(config, manifest, decoded(config, manifest, console))
@@ -199,6 +201,13 @@ def warn(lines: Iterable[str], console: Console) -> None:
     for line in lines:
         text = f"warning: {line}"
         console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+
+def _told(manifest: Manifest, findings: Sequence[Finding], console: Console) -> None:
+    """Warn, or stop at the errors."""
+    warn(_warnings(findings), console)
+    if errors := [finding for finding in findings if finding.severity == "error"]:
+        raise ManifestError.of(manifest.path, errors)
 
 
 def _warnings(findings: Iterable[Finding]) -> list[str]:

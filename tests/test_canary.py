@@ -66,6 +66,14 @@ def test_an_unsafe_run_is_marked(runs: tuple[Run, Run]) -> None:
         with open_run(run):
             environment = json.loads((run.dir / "environment.json").read_text())
         assert environment["unsafe"] is run.plan.unsafe
+        ids = [row.split(",")[0] for row in (run.dir / "plan.csv").read_text().splitlines()[1:]]
+        assert all(("UNSAFE|" in name) == run.plan.unsafe for name in ids)
+
+
+def test_an_image_is_never_counted_as_a_patient(runs: tuple[Run, Run]) -> None:
+    levels = [run.config.evaluation.patient_label for run in runs]
+    assert levels[0] == "none"
+    assert levels[1] != "none"
 
 
 def test_the_console_and_mlflow_say_unsafe(runs: tuple[Run, Run]) -> None:

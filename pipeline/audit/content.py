@@ -4,13 +4,21 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
-from pipeline.audit.copies import LEAST_CORRELATION, SEARCH_VERSION, Copies, Copy, find_copies
+from pipeline.audit.copies import (
+    LEAST_CORRELATION,
+    SEARCH_VERSION,
+    Copies,
+    Copy,
+    exact_copies,
+    find_copies,
+)
 from pipeline.audit.copy_findings import contradictions, copy_findings
 from pipeline.audit.formats import format_findings
 from pipeline.config import UserError, fingerprint
 from pipeline.evaluation.atomic_file import replace_file
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
+from pipeline.manifest.groups import identical_files
 
 
 class AuditError(UserError):
@@ -53,6 +61,19 @@ def audit_content(
     except ManifestError as error:  # a group became too large
         findings += error.findings
     return Content(manifest, copies, tuple(findings))
+
+
+def compare_files(manifest: Manifest, accept: Collection[str] = ()) -> list[Finding]:
+    """Byte-identical files of two patients or labels: what is known without decoding an image."""
+    digests = [
+        digest or f"only row {row}"
+        for row, digest in enumerate(identical_files(manifest.image_files))
+    ]
+    copies = exact_copies(digests, manifest.table["patient_id"].tolist())
+    return [
+        *copy_findings(manifest, copies, "report"),
+        *contradictions(manifest, digests, (), accept),
+    ]
 
 
 def known_copies(manifest: Manifest, images: PackedImages) -> Copies:

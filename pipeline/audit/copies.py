@@ -75,6 +75,14 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
     )
 
 
+def exact_copies(digests: Sequence[str], patients: Sequence[str]) -> Copies:
+    """The pairs of equal digests that two patients have."""
+    owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].astype(np.int64)
+    codes = np.unique(np.asarray(digests, dtype=str), return_inverse=True)[1].astype(np.int64)
+    found = [Copy(one, other, exact=True) for one, other in _equal(codes, owner)]
+    return Copies(tuple(sorted(found, key=lambda pair: (pair.one, pair.other))))
+
+
 def _equal(pixels: Rows, owner: Rows) -> list[tuple[int, int]]:
     """Link the first image of each patient with the first of all that have the same pixels."""
     order = np.lexsort((np.arange(len(pixels)), owner, pixels))

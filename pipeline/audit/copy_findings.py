@@ -32,6 +32,13 @@ def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Fin
         )
     if copies.flat:
         text = f"{len(copies.flat)} image(s) have no contrast at all and were not compared"
+        flat = manifest.table.iloc[list(copies.flat)]
+        patients = flat.groupby("group")["patient_id"].nunique()
+        if (patients > 1).any():
+            text += (
+                f"; such files are in group {patients.idxmax()!r}, of {patients.max()} of its "
+                "patients: where they link them, leave the rows out"
+            )
         yield Finding("flat_images", "warning", text)
 
 
@@ -78,12 +85,26 @@ def in_words(manifest: Manifest, pair: Copy) -> str:
     return f"{one} = {other}" + (f", {', '.join(how)}" if how else "")
 
 
+def two_labels_first(manifest: Manifest, pairs: Sequence[Copy]) -> list[Copy]:
+    """The pairs in their order, but before all others those whose images have two labels."""
+    labels = manifest.table["label"].to_numpy()
+    return sorted(pairs, key=lambda pair: bool(labels[pair.one] == labels[pair.other]))
+
+
+def _num_of_two_labels(manifest: Manifest, pairs: Sequence[Copy]) -> int:
+    labels = manifest.table["label"].to_numpy()
+    return sum(bool(labels[pair.one] != labels[pair.other]) for pair in pairs)
+
+
 def _pairs(pairs: Sequence[Copy]) -> str:
     return "1 pair of images" if len(pairs) == 1 else f"{len(pairs)} pairs of images"
 
 
 def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
-    return "; ".join(in_words(manifest, pair) for pair in pairs[:SHOWN]) + _more(len(pairs))
+    odd = _num_of_two_labels(manifest, pairs)
+    first = f"{odd} with two labels, first " if odd and len(pairs) > SHOWN else ""
+    shown = two_labels_first(manifest, pairs)[:SHOWN]
+    return first + "; ".join(in_words(manifest, pair) for pair in shown) + _more(len(pairs))
 
 
 def _more(number: int) -> str:

@@ -60,13 +60,16 @@ class Report:
     def _copies(self) -> dict[str, Any] | None:
         if self.copies is None or self.manifest is None:
             return None
-        lines = self.manifest.table["line"].tolist()
+        told = self.manifest.table[["line", "patient_id", "image_path", "label"]].to_dict("list")
         pairs = self.copies.pairs
         return {
             "num_exact": sum(pair.exact for pair in pairs),
             "num_near": sum(not pair.exact for pair in pairs),
             "num_flat": len(self.copies.flat),
-            "pairs": [asdict(p) | {"lines": [lines[p.one], lines[p.other]]} for p in pairs],
+            "pairs": [
+                asdict(p) | {f"{name}s": [of[p.one], of[p.other]] for name, of in told.items()}
+                for p in pairs
+            ],
         }
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.audit.copies import Copy
+from pipeline.audit.copy_findings import two_labels_first
 from pipeline.images.readers import read_image
 from pipeline.manifest import Manifest
 
@@ -22,9 +23,10 @@ def copy_sheet(
 ) -> Image.Image:
     """The first pairs, both images at the same size, with patients, lines and how alike they are.
 
-    Near copies come first: the exact ones need no eye.
+    Near copies come first, the doubtful ones before the others: the exact ones need no eye.
     """
-    shown = sorted(pairs, key=lambda pair: (pair.exact, -pair.correlation))[:MOST_PAIRS]
+    ranked = sorted(pairs, key=lambda pair: (pair.exact, pair.correlation))
+    shown = two_labels_first(manifest, ranked)[:MOST_PAIRS]
     columns = min(NUM_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     width, height = 2 * SIDE + 2 + GAP, SIDE + 3 * LINE + GAP

@@ -42,6 +42,7 @@ AcceptedRule = Literal[
     "one_image_per_patient",
     "placeholder",
     "key_spelling",
+    "coarser_ids",
     "outside_image_root",
     "copies_with_two_labels",
 ]

@@ -18,7 +18,7 @@ from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
 
-READER_VERSION = 2
+READER_VERSION = 3
 CHUNK = 32
 PROBLEMS_SHOWN = 50
 

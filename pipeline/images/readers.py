@@ -41,9 +41,11 @@ def read_image(
     if array.ndim == spatial_dims + 2 and 1 in array.shape[1:]:
         array = array.squeeze(axis=1 + array.shape[1:].index(1))  # a volume of a single slice
     if array.ndim != spatial_dims + 1:
+        preset = "mri48" if array.ndim == 4 else "grey64"
         raise ImageError(
             f"has {array.ndim - 1} spatial dimensions (shape {array.shape[1:]}), "
-            f"images.spatial_dims is {spatial_dims}"
+            f"images.spatial_dims is {spatial_dims}; set images={preset}, or your own with "
+            f"images.spatial_dims={array.ndim - 1}"
         )
     if not np.isfinite(array).all():
         raise ImageError("holds values that are not finite (nan or inf)")
@@ -135,6 +137,8 @@ def _with_channels(array: NDArray[np.float32], num_channels: int) -> NDArray[np.
     if array.shape[0] == 1:
         return np.repeat(array, num_channels, axis=0)
     if array.shape[0] == 3 and num_channels == 1:
+        if np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2]):
+            return array[:1]  # grey that was stored as colour, to the last bit
         luminance = np.array([0.299, 0.587, 0.114], dtype=np.float32)
         return np.tensordot(luminance, array, axes=1)[None]
     raise ImageError(f"has {array.shape[0]} channels, images.num_channels is {num_channels}")

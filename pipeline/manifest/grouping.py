@@ -19,6 +19,8 @@ class Grouping:
     largest_num_patients: int = 0
     largest_sample: tuple[str, ...] = ()
     """Some patients of the largest group."""
+    commonest_file: str = ""
+    """The file that most rows show, in words; empty when no two rows show the same."""
     largest_share: float = 1.0
     """Share of all patients that one group may hold (`manifest.largest_group`)."""
 
@@ -50,9 +52,10 @@ class Grouping:
         """What to say when `too_large`."""
         sample = ", ".join(self.largest_sample)
         share = self.largest_num_patients / self.num_patients
+        file = f" ({self.commonest_file})" if self.joins.get("identical files") else ""
         return (
             f"one leakage group holds {self.largest_num_patients} of {self.num_patients} patients "
             f"({share:.1%}; allowed {self.largest_share:.1%}): {sample}, ...; joined by "
-            f"{self.made_by()}; look for a key that does not mean the same person, or allow it "
-            f"with manifest.largest_group={min(1.0, share + 0.005):.2f}"
+            f"{self.made_by()}{file}; look for a key or a file that does not mean the same "
+            f"person, or allow it with manifest.largest_group={min(1.0, share + 0.005):.2f}"
         )

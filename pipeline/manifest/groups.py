@@ -46,7 +46,16 @@ def leakage_groups(
     groups, grouping = _grouped(
         patient.astype(np.int64), names[:num_used], {}, codes, largest_share
     )
+    grouping = replace(grouping, commonest_file=_commonest(twins, rows["image_path"]))
     return groups[: len(manifest)], grouping
+
+
+def _commonest(twins: Codes, paths: "pd.Series[str]") -> str:
+    if not (twins >= 0).any():
+        return ""
+    counts = np.bincount(twins[twins >= 0])
+    first = paths.iloc[int(np.flatnonzero(twins == counts.argmax())[0])]
+    return f"{counts.max()} rows show the same file, e.g. {first!r}"
 
 
 def _with_patient(left_out: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,10 @@ from pipeline.manifest.findings import Finding
 from pipeline.manifest.ids import spelled_alike
 
 _NOTHING = {"nan", "na", "n/a", "none", "null", "nil", "unknown", "missing", "?", "-", "--", "."}
-_PERSON = re.compile(r"patient|subject|person|participant|case|mrn", re.I)
+_PERSON = re.compile(r"patient|subject|person|participant|case|mrn|pid", re.I)
+_PROPERTY = re.compile(
+    r"sex|gender|age(?![a-z])|birth|dob|type|group|control|status|weight|height|race|count", re.I
+)
 
 
 def key_findings(
@@ -55,18 +58,19 @@ def coarser_ids_findings(
 ) -> Iterator[Finding]:
     """Another column of ids, not `known`, by which patients belong together: the true ones?"""
     theirs = {ours: name for name, ours in names.items()}
-    num_patients = table["patient_id"].nunique()
     for column in table.columns:
         name = theirs.get(column, column)
-        if column == "patient_id" or column in known or not _PERSON.search(name):
+        is_id = _PERSON.search(name) and not _PROPERTY.search(name)
+        if column == "patient_id" or column in known or not is_id:
             continue
         told = table[table[column].str.strip() != ""]
         whole = told.groupby("patient_id")[column].nunique().eq(1).all()
-        num_values = told[column].nunique()
-        if len(told) == len(table) and whole and 1 < num_values < num_patients:
+        num_patients, num_values = told["patient_id"].nunique(), told[column].nunique()
+        if len(told) > 0.9 * len(table) and whole and 2 < num_values < num_patients:
             text = (
-                f"column {name!r} joins the {num_patients} patients of column "
+                f"column {name!r} joins {num_patients} patients of column "
                 f"{theirs['patient_id']!r} into {num_values}: are those the patients? Then set "
-                f"manifest.columns.patient={name} (or manifest.group_columns=[{name}])"
+                f"manifest.columns.patient={name} (or manifest.group_columns=[{name}]); else "
+                "manifest.accept=[coarser_ids]"
             )
             yield Finding("coarser_ids", "warning", text)

@@ -328,3 +328,21 @@ def test_nothing_but_an_image_error_leaves_the_reader(tmp_path, seed):
                     r"(cannot be decoded: |has |holds ).+", refusal
                 )
     assert num_refused > 0
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA"])
+def test_grey_that_is_stored_as_colour_is_the_same_grey_to_the_last_bit(tmp_path, mode):
+    """Else a lossless copy in another mode would not be found as one."""
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path = saved(Image.fromarray(every).convert(mode), tmp_path / "a.png")
+    np.testing.assert_array_equal(pixels_of(path), every[None])
+
+
+@pytest.mark.parametrize(("shape", "spatial_dims", "advice"), [
+    ((4, 5, 6), 2, "images=mri48, or your own with images.spatial_dims=3"),
+    ((4, 5), 3, "images=grey64, or your own with images.spatial_dims=2"),
+])  # fmt: skip
+def test_the_number_of_dimensions_comes_with_the_setting(tmp_path, shape, spatial_dims, advice):
+    path = nifti(tmp_path / "a.nii", np.ones(shape, np.float32))
+    with pytest.raises(ImageError, match=re.escape(advice)):
+        read_image(path, spatial_dims, 1)

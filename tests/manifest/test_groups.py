@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.config import ColumnsConfig, ManifestConfig
-from pipeline.manifest import read_manifest
+from pipeline.manifest import ManifestError, read_manifest
 
 Cohort = Callable[..., ManifestConfig]
 PATIENTS = {f"P{i}": ["no", "yes"] if i % 2 else ["no"] for i in range(6)}
@@ -110,3 +110,12 @@ def test_files_without_a_byte_and_paths_that_cannot_be_join_nobody(make_cohort: 
     unlabelled = ["P1,x.png,", "P2,y.png,", "P3,x,", "P4,y,", f"P5,{'long' * 80}.png,"]
     path.write_text("\n".join([path.read_text().rstrip(), *unlabelled]) + "\n")
     assert len(set(groups_of(replace(config, blank_label="leave_out")).values())) == 6
+
+
+def test_the_file_that_makes_a_giant_is_named(make_cohort: Cohort) -> None:
+    config = make_cohort({f"P{i:02}": ["no", "yes"] for i in range(30)})
+    copy_image(config, "P00_00", *(f"P{i:02}_00" for i in range(1, 12)))
+    with pytest.raises(
+        ManifestError, match=r"12 rows show the same file, e\.g\. 'images/P00_00.png'"
+    ):
+        read_manifest(config)

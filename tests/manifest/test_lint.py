@@ -237,7 +237,7 @@ def test_a_column_of_coarser_ids_is_told(tmp_path: Path) -> None:
     )
     (one,) = findings_of(config)
     assert (one.rule, one.severity) == ("coarser_ids", "warning")
-    assert "column 'case' joins the 8 patients of column 'patient_id' into 4" in one.message
+    assert "column 'case' joins 8 patients of column 'patient_id' into 4" in one.message
     assert findings_of(replace(config, group_columns=("case",))) == []
     for values in (lambda t: range(len(t)), lambda t: ["x"] * len(t), lambda t: t["patient_id"]):
         assert findings_of(config_of(tmp_path, set_column("case", values))) == []
@@ -376,3 +376,20 @@ def test_a_patient_id_that_is_a_group_column_too_is_told_once(tmp_path: Path) ->
 def test_coarser_ids_hold_whole_patients(tmp_path: Path) -> None:
     halves = set_column("case", lambda t: ["x", "y"] * (len(t) // 2))
     assert findings_of(config_of(tmp_path, halves)) == []
+
+
+@pytest.mark.parametrize("column", ["PatientSex", "patient_age", "PatientAge", "case_control"])
+def test_a_property_of_patients_is_no_coarser_id(tmp_path: Path, column: str) -> None:
+    values = set_column(column, lambda t: t["patient_id"].map(lambda p: int(p[1]) // 2))
+    assert findings_of(config_of(tmp_path, values)) == []
+
+
+def test_a_coarser_id_with_a_blank_is_told_and_can_be_accepted(tmp_path: Path) -> None:
+    def numbers(table: pd.DataFrame) -> None:
+        table["mrn"] = table["patient_id"].map(lambda p: str(int(p[1]) // 2))
+        table.loc[3, "mrn"] = ""
+
+    config = config_of(tmp_path, numbers)
+    assert [(f.rule, f.severity) for f in findings_of(config)] == [("coarser_ids", "warning")]
+    accepted = replace(config, accept=("coarser_ids",))
+    assert [f.severity for f in findings_of(accepted)] == ["note"]

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -351,8 +352,16 @@ def test_a_dicom_tree_gives_one_row_a_series(archive):
     assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
     assert "2 file(s) left out: 1 no DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in told
     assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in told
+    assert told.endswith(" images=mri48")  # volumes
     first, second = (read_image(archive / row["image_path"], 3, 1)[0] for row in rows[1:3])
     np.testing.assert_array_equal(first + 1, second)
+
+
+def test_radiographs_are_checked_with_more_than_8_bits(archive):
+    shutil.rmtree(archive / "A")
+    shutil.rmtree(archive / "B")
+    _, told = made("source=dicom", f"root={archive}", *JOIN)
+    assert told.endswith(" images.dtype=float16")
 
 
 def test_files_that_are_no_images_are_left_out_by_kind(archive):

@@ -21,7 +21,7 @@ from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.check import UnfitError, check, examine
 from pipeline.command import load_config
-from pipeline.config import Config
+from pipeline.config import Config, UserError
 from pipeline.manifest import Finding, read_manifest
 from pipeline.prepared import audited_manifest, decoded, manifest_and_plan, with_content
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
@@ -395,3 +395,49 @@ def test_the_sheet_shows_both_images_and_cuts_long_names(folder: Path) -> None:
     left, right = (sheet[57:257, x : x + 200] for x in (426, 628))  # the exact pair comes last
     np.testing.assert_array_equal(left, right)
     assert left.std() > 20
+
+
+def test_a_black_image_that_links_patients_is_told(folder: Path) -> None:
+    for patient in PATIENTS[:4]:
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / f"{patient}_9.png")
+    report, _ = examine(config_of(folder), quiet())
+    assert "such files are in group 'P00', of 4 of its patients: where they link them, leave" in (
+        found(report)["flat_images"].message
+    )
+
+
+def test_copies_with_two_labels_come_first(folder: Path) -> None:
+    """Twelve near copies, of which the last has another label."""
+    generator = np.random.default_rng(5)
+    for i in range(12):
+        Image.fromarray(texture(generator, 64)).save(folder / f"P00_a{i:02d}.png")
+        target = "P01" if i == 11 else "P02"
+        plant(folder, f"P00_a{i:02d}.png", f"{target}_a{i:02d}.png", "flipped top to bottom")
+    config = config_of(folder)
+    report, _ = examine(config, quiet())
+    message = found(report)["near_copies"].message
+    assert "1 with two labels, first 'P00' (line 15, P00_a11.png) = 'P01'" in message
+    pair = report.as_dict()["copies"]["pairs"][11]
+    assert pair["patient_ids"] == ["P00", "P01"]
+    assert pair["labels"] == ["well", "ill"]
+    assert pair["image_paths"] == ["P00_a11.png", "P01_a11.png"]
+
+
+def test_byte_identical_files_are_compared_without_decoding(folder: Path) -> None:
+    (folder / "P04_9.png").write_bytes((folder / "P00_0.png").read_bytes())
+    (folder / "P05_9.png").write_bytes((folder / "P02_0.png").read_bytes())  # well and ill
+    off = ["audit.content=false"]
+    report, _ = examine(config_of(folder, overrides=off), quiet())
+    assert found(report)["exact_copies"].severity == "warning"
+    assert "'P00' (line 2, P00_0.png) = 'P04' (line 12, P04_9.png)" in (
+        found(report)["exact_copies"].message
+    )
+    assert found(report)["copies_with_two_labels"].severity == "error"
+    config = config_of(folder, overrides=off)
+    with pytest.raises(UserError, match="occur with different labels"):
+        audited_manifest(config, quiet())
+    manifest, plan = manifest_and_plan(config, quiet())
+    with pytest.raises(UserError, match="occur with different labels"):
+        with_content(config, manifest, plan, decoded(config, manifest, quiet()), quiet())
+    accepted = config_of(folder, overrides=[*off, "manifest.accept=[copies_with_two_labels]"])
+    assert audited_manifest(accepted, quiet()).grouping.num_groups == 10
