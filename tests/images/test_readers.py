@@ -210,6 +210,10 @@ def test_grey_is_repeated_for_rgb(tmp_path):
 def test_rgb_becomes_grey_by_luminance(tmp_path):
     path = saved(Image.fromarray(RGB), tmp_path / "a.png")
     np.testing.assert_allclose(pixels_of(path)[0], LUMINANCE, rtol=1e-6)
+    yellow = RGB[..., [0, 0, 2]]  # two equal channels are no grey
+    path = saved(Image.fromarray(yellow), tmp_path / "b.png")
+    expected = yellow.astype(np.float64) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(pixels_of(path)[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

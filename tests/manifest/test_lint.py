@@ -384,10 +384,11 @@ def test_a_property_of_patients_is_no_coarser_id(tmp_path: Path, column: str) ->
     assert findings_of(config_of(tmp_path, values)) == []
 
 
-def test_a_coarser_id_with_a_blank_is_told_and_can_be_accepted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["mrn", "pid", "agent_subject"])
+def test_a_coarser_id_with_a_blank_is_told_and_can_be_accepted(tmp_path: Path, column: str) -> None:
     def numbers(table: pd.DataFrame) -> None:
-        table["mrn"] = table["patient_id"].map(lambda p: str(int(p[1]) // 2))
-        table.loc[3, "mrn"] = ""
+        table[column] = table["patient_id"].map(lambda p: str(int(p[1]) // 2))
+        table.loc[3, column] = ""
 
     config = config_of(tmp_path, numbers)
     assert [(f.rule, f.severity) for f in findings_of(config)] == [("coarser_ids", "warning")]

@@ -161,7 +161,7 @@ def test_black_images_are_told_and_join_nobody(folder: Path) -> None:
         Image.fromarray(np.zeros((size, size), np.uint8)).save(folder / name)
     report, stopped = examine(config_of(folder), quiet())
     assert stopped is None
-    assert "2 image(s) have no contrast" in found(report)["flat_images"].message
+    assert found(report)["flat_images"].message.endswith("were not compared")  # link nobody
     assert "copies_with_two_labels" not in found(report)  # one is well, the other ill
     assert report.manifest is not None
     assert report.manifest.grouping.num_groups == 12
@@ -395,6 +395,19 @@ def test_the_sheet_shows_both_images_and_cuts_long_names(folder: Path) -> None:
     left, right = (sheet[57:257, x : x + 200] for x in (426, 628))  # the exact pair comes last
     np.testing.assert_array_equal(left, right)
     assert left.std() > 20
+
+
+def test_the_sheet_shows_two_labels_first_and_then_the_most_doubtful(folder: Path) -> None:
+    manifest = read_manifest(config_of(folder).manifest)
+    sure, doubtful, odd = (
+        Copy(0, 8, exact=False, correlation=0.99),
+        Copy(1, 12, exact=False, correlation=0.93),
+        Copy(4, 6, exact=False, correlation=0.95),  # P02 is well, P03 ill
+    )
+    sheet = np.asarray(copy_sheet(manifest, [sure, doubtful, odd], 2, 1))
+    for number, pair in enumerate((odd, doubtful, sure)):
+        alone = np.asarray(copy_sheet(manifest, [pair], 2, 1))
+        np.testing.assert_array_equal(sheet[:, 12 + 414 * number :][:, :402], alone[:, 12:414])
 
 
 def test_a_black_image_that_links_patients_is_told(folder: Path) -> None:
