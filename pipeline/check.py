@@ -16,7 +16,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.audit.content import compare_files
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
@@ -108,8 +107,8 @@ def _compare(report: Report, config: Config, console: Console) -> Report:
     """Decode the images, or take them from the cache, and look for copies."""
     assert report.manifest is not None
     if not config.audit.content:
-        told = compare_files(report.manifest, config.manifest.accept)
-        return replace(report, findings=(*report.findings, *told))
+        files = content_of(config, report.manifest, None)
+        return replace(report, findings=(*report.findings, *files.findings))
     start_forkserver()
     images = decoded(config, report.manifest, console)
     content = content_of(config, report.manifest, images)

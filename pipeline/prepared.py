@@ -1,12 +1,12 @@
 """What the commands do first: read the manifest, look at the images, plan, and prove the plan."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.audit.content import Content, audit_content, compare_files
+from pipeline.audit.content import Content, audit_content, audit_files
 from pipeline.config import Config, SplitConfig, UserError
 from pipeline.engine.progress import decoding_progress
 from pipeline.images.packed import PackedImages
@@ -51,12 +51,11 @@ def with_content(
     Raises:
         UserError: for what must not be trained on, or a frozen plan that parts two copies.
     """
-    if not config.audit.content:
-        _told(manifest, compare_files(manifest, config.manifest.accept), console)
-        return manifest, plan
-    content = content_of(config, manifest, images)
+    content = content_of(config, manifest, images if config.audit.content else None)
     warn(_warnings(content.findings), console)
     content.stop_at_errors()
+    if not config.audit.content:
+        return manifest, plan
     joined = content.manifest.grouping.num_groups < manifest.grouping.num_groups
     if not joined and not config.split.file:
         return manifest, plan
@@ -69,8 +68,10 @@ def with_content(
     return manifest, plan
 
 
-def content_of(config: Config, manifest: Manifest, images: PackedImages) -> Content:
-    """The content audit under the config's policy."""
+def content_of(config: Config, manifest: Manifest, images: PackedImages | None) -> Content:
+    """The content audit under the config's policy; without images, that of the files' bytes."""
+    if images is None:
+        return audit_files(manifest, config.manifest.accept)
     return audit_content(manifest, images, config.audit.near, config.manifest.accept)
 
 
@@ -82,11 +83,11 @@ def audited_manifest(config: Config, console: Console) -> Manifest:
     """
     manifest = read_manifest(config.manifest)
     warn(_warnings(manifest.findings), console)
-    if not config.audit.content:
-        _told(manifest, compare_files(manifest, config.manifest.accept), console)
-        return manifest
-    start_forkserver()
-    content = content_of(config, manifest, decoded(config, manifest, console))
+    images = None
+    if config.audit.content:
+        start_forkserver()
+        images = decoded(config, manifest, console)
+    content = content_of(config, manifest, images)
     warn(_warnings(content.findings), console)
     content.stop_at_errors()
     return content.manifest
@@ -201,13 +202,6 @@ def warn(lines: Iterable[str], console: Console) -> None:
     for line in lines:
         text = f"warning: {line}"
         console.print(text, style="yellow", highlight=False, soft_wrap=True, markup=False)
-
-
-def _told(manifest: Manifest, findings: Sequence[Finding], console: Console) -> None:
-    """Warn, or stop at the errors."""
-    warn(_warnings(findings), console)
-    if errors := [finding for finding in findings if finding.severity == "error"]:
-        raise ManifestError.of(manifest.path, errors)
 
 
 def _warnings(findings: Iterable[Finding]) -> list[str]:

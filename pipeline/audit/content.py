@@ -18,7 +18,6 @@ from pipeline.config import UserError, fingerprint
 from pipeline.evaluation.atomic_file import replace_file
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
-from pipeline.manifest.groups import identical_files
 
 
 class AuditError(UserError):
@@ -63,17 +62,18 @@ def audit_content(
     return Content(manifest, copies, tuple(findings))
 
 
-def compare_files(manifest: Manifest, accept: Collection[str] = ()) -> list[Finding]:
-    """Byte-identical files of two patients or labels: what is known without decoding an image."""
-    digests = [
-        digest or f"only row {row}"
-        for row, digest in enumerate(identical_files(manifest.image_files))
-    ]
+def audit_files(manifest: Manifest, accept: Collection[str] = ()) -> Content:
+    """Byte-identical files of two patients or labels: what is known without decoding an image.
+
+    Their groups were joined when the manifest was read.
+    """
+    digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
     copies = exact_copies(digests, manifest.table["patient_id"].tolist())
-    return [
+    findings = [
         *copy_findings(manifest, copies, "report"),
         *contradictions(manifest, digests, (), accept),
     ]
+    return Content(manifest, copies, tuple(findings))
 
 
 def known_copies(manifest: Manifest, images: PackedImages) -> Copies:

@@ -61,9 +61,9 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
     are looked for among the nearest neighbours of each image in a search tree, never among all
     pairs: time grows a little faster than N.
     """
-    owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].astype(np.int64)
+    owner = _numbered(patients)
     flat = _in_blocks(pictures, lambda block: block.max(axis=(1, 2, 3)) == 0)
-    pixels = np.unique(np.asarray(digests, dtype=str), return_inverse=True)[1].astype(np.int64)
+    pixels = _numbered(digests)
     shown = np.flatnonzero(~flat)
     exact = _equal(pixels[shown], owner[shown])
     found = [Copy(int(shown[a]), int(shown[b]), exact=True) for a, b in exact]
@@ -77,10 +77,14 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
 
 def exact_copies(digests: Sequence[str], patients: Sequence[str]) -> Copies:
     """The pairs of equal digests that two patients have."""
-    owner = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1].astype(np.int64)
-    codes = np.unique(np.asarray(digests, dtype=str), return_inverse=True)[1].astype(np.int64)
-    found = [Copy(one, other, exact=True) for one, other in _equal(codes, owner)]
+    pairs = _equal(_numbered(digests), _numbered(patients))
+    found = [Copy(one, other, exact=True) for one, other in pairs]
     return Copies(tuple(sorted(found, key=lambda pair: (pair.one, pair.other))))
+
+
+def _numbered(texts: Sequence[str]) -> Rows:
+    """(N,) the rank of each text among all."""
+    return np.unique(np.asarray(texts, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
 def _equal(pixels: Rows, owner: Rows) -> list[tuple[int, int]]:

@@ -79,21 +79,19 @@ def in_words(manifest: Manifest, pair: Copy) -> str:
     )
     how = [] if pair.exact else [f"correlation {pair.correlation:.2f}"]
     how += [pair.orientation] if pair.orientation else []
-    labels = [str(table["label"][row]) for row in (pair.one, pair.other)]
-    if len(set(labels)) > 1:
-        how.append(f"labelled {labels[0]!r} and {labels[1]!r}")
+    if has_two_labels(manifest, pair):
+        how.append(f"labelled {table['label'][pair.one]!r} and {table['label'][pair.other]!r}")
     return f"{one} = {other}" + (f", {', '.join(how)}" if how else "")
 
 
 def two_labels_first(manifest: Manifest, pairs: Sequence[Copy]) -> list[Copy]:
     """The pairs in their order, but before all others those whose images have two labels."""
-    labels = manifest.table["label"].to_numpy()
-    return sorted(pairs, key=lambda pair: bool(labels[pair.one] == labels[pair.other]))
+    return sorted(pairs, key=lambda pair: not has_two_labels(manifest, pair))
 
 
-def _num_of_two_labels(manifest: Manifest, pairs: Sequence[Copy]) -> int:
-    labels = manifest.table["label"].to_numpy()
-    return sum(bool(labels[pair.one] != labels[pair.other]) for pair in pairs)
+def has_two_labels(manifest: Manifest, pair: Copy) -> bool:
+    """Is one picture called two things?"""
+    return bool(manifest.labels[pair.one] != manifest.labels[pair.other])
 
 
 def _pairs(pairs: Sequence[Copy]) -> str:
@@ -101,7 +99,7 @@ def _pairs(pairs: Sequence[Copy]) -> str:
 
 
 def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
-    odd = _num_of_two_labels(manifest, pairs)
+    odd = sum(has_two_labels(manifest, pair) for pair in pairs)
     first = f"{odd} with two labels, first " if odd and len(pairs) > SHOWN else ""
     shown = two_labels_first(manifest, pairs)[:SHOWN]
     return first + "; ".join(in_words(manifest, pair) for pair in shown) + _more(len(pairs))

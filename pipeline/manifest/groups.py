@@ -23,8 +23,8 @@ Codes = NDArray[np.int64]
 
 def leakage_groups(
     manifest: Manifest, group_columns: Sequence[str] = (), largest_share: float = 1.0
-) -> tuple[NDArray[np.str_], Grouping]:
-    """(N,) name of each row's group, its smallest patient id; and what made the groups.
+) -> tuple[NDArray[np.str_], Grouping, tuple[str | None, ...]]:
+    """(N,) name of each row's group, its smallest patient id; what made the groups; twin_digests.
 
     Rows are joined that share a patient, a study (`manifest.columns.study`), a value of a group
     column or a byte-identical image file. A group is a connected component of these links. Rows
@@ -39,7 +39,8 @@ def leakage_groups(
     for row in range(len(manifest), len(rows)):  # nobody looked whether these are there
         if not (rows["image_path"][row].strip() and os.path.exists(files[row] or "")):  # noqa: PTH110
             files[row] = None
-    twins = pd.factorize(identical_files(files))[0]
+    digests = identical_files(files)
+    twins = pd.factorize(digests)[0]
     codes["identical files"] = twins.astype(np.int64)
     patient, names = pd.factorize(rows["patient_id"].to_numpy(object))
     num_used = int(patient[: len(manifest)].max()) + 1
@@ -47,7 +48,7 @@ def leakage_groups(
         patient.astype(np.int64), names[:num_used], {}, codes, largest_share
     )
     grouping = replace(grouping, commonest_file=_commonest(twins, rows["image_path"]))
-    return groups[: len(manifest)], grouping
+    return groups[: len(manifest)], grouping, tuple(digests[: len(manifest)].tolist())
 
 
 def _commonest(twins: Codes, paths: "pd.Series[str]") -> str:

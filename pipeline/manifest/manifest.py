@@ -57,6 +57,8 @@ class Manifest:
     """Warnings and notes of the lint; an error would have stopped it."""
     grouping: Grouping = field(default_factory=Grouping)
     """How many groups there are and which keys made them."""
+    twin_digests: tuple[str | None, ...] = ()
+    """(N,) digest of each file that has a byte-identical twin, None for the others."""
     purged: frozenset[int] = frozenset()
     """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
     in `table`, which is aligned with the packed images."""

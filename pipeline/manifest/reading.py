@@ -44,9 +44,10 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
     manifest = Manifest(path, image_root, tuple(classes), ordered, left_out, names, tuple(findings))
     group_columns = [names.get(name, name) for name in config.group_columns]
-    groups, grouping = leakage_groups(manifest, group_columns, config.largest_group)
+    groups, grouping, twins = leakage_groups(manifest, group_columns, config.largest_group)
     stop_at_giant(manifest, grouping)
-    return replace(manifest, table=ordered.assign(group=groups), grouping=grouping)
+    table = ordered.assign(group=groups)
+    return replace(manifest, table=table, grouping=grouping, twin_digests=twins)
 
 
 def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
