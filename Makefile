@@ -29,16 +29,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(INSTALLED) ## make the demo images (data_manifests/demo/, 2 MB)
-	$(BIN)/python -m pipeline.demo
+	$(BIN)/python -m pipeline demo
 
 cv: demo ## cross-validate the demo: 5 folds, then metrics, plots and MLflow runs
-	$(BIN)/python -m pipeline.cv experiment=demo $(ARGS)
+	$(BIN)/python -m pipeline cv experiment=demo $(ARGS)
 
 canary: $(INSTALLED) ## random labels through the whole pipeline: would a leak show? (about 40 s)
-	$(BIN)/python -m pipeline.canary $(ARGS)
+	$(BIN)/python -m pipeline canary $(ARGS)
 
 sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation each
-	$(BIN)/python -m pipeline.cv -m experiment=demo model=lenet5,resnet10 \
+	$(BIN)/python -m pipeline cv -m experiment=demo model=lenet5,resnet10 \
 		optimizer.lr=1e-3,3e-4 training.epochs=4 $(ARGS)
 
 ui: $(INSTALLED) ## show the runs in MLflow, http://127.0.0.1:5000

@@ -9,7 +9,8 @@ import itertools
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from pipeline.splits.balance import SIZE_WEIGHT, Floats, Quantities, floor
+from pipeline.arrays import Floats
+from pipeline.splits.balance import SIZE_WEIGHT, Quantities, floor
 
 Kinds = tuple[Floats, Floats]
 """Images a patient of a class may have, and how many patients have so many."""

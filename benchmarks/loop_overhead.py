@@ -76,7 +76,7 @@ def _round(
     run_dir = work_dir / f"run_{number}"
     overrides = [*_overrides(work_dir), f"training.epochs={num_epochs}", f"run_dir={run_dir}"]
     began = time.time()
-    ours, _ = _timed([sys.executable, "-m", "pipeline.cv", *overrides])
+    ours, _ = _timed([sys.executable, "-m", "pipeline", "cv", *overrides])
     bare_script = str(Path(__file__).with_name("bare_loop.py"))
     bare, bare_loop = _timed([sys.executable, bare_script, str(data_path), str(num_epochs)])
     lines = (run_dir / "fold_00" / "journal.jsonl").read_text().splitlines()

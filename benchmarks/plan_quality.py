@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 from least_objective import least_objective
 
+from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_folds
-from pipeline.splits.balance import Floats, Ints, Measure, Quantities, balance
+from pipeline.splits.balance import Measure, Quantities, balance
 from pipeline.splits.deal import deal, scikit_learn_blocks
 
 NUM_BLOCKS = 5

@@ -48,7 +48,7 @@ def run_command(
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
         if {"-h", "--help"} & set(sys.argv[1:]):
-            print((sys.modules["__main__"].__doc__ or "").strip(), end="\n\n")
+            print((sys.modules[story.__module__].__doc__ or "").strip(), end="\n\n")
         main(_shown_in_a_single_run(story))()
     except Interrupted:
         sys.exit(143)

@@ -14,7 +14,8 @@ from multiprocessing.context import ForkServerContext
 from typing import ParamSpec, TypeVar
 
 PRELOAD = [
-    "pipeline.engine.worker",
+    "pandas",
+    "pydantic",
     "monai.transforms",
     "monai.networks.nets",
     "torch._dynamo",  # any optimizer imports it when it is made

@@ -15,7 +15,7 @@ from pipeline.audit.copies import (
 from pipeline.audit.copy_findings import contradictions, copy_findings
 from pipeline.audit.formats import format_findings
 from pipeline.config import UserError, fingerprint
-from pipeline.evaluation.atomic_file import replace_file
+from pipeline.files import write_whole
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
 
@@ -87,5 +87,5 @@ def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
         digests = [fact["pixel_digest"] for fact in images.facts]
         copies = find_copies(digests, images.thumbnails, patients)
-        replace_file(path, json.dumps(asdict(copies)).encode())
+        write_whole(path, json.dumps(asdict(copies)).encode())
         return copies

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from pipeline.arrays import Ints
 from pipeline.audit.likeness import (
     INVERSE,
     ORIENTATIONS,
@@ -28,7 +29,6 @@ _RADIUS = 0.2  # of descriptors; of 1,500 crops by 2 % 99 in 100 lie within 0.14
 _BLOCK = 4096  # images or pairs at a time
 
 Pictures = NDArray[np.uint8]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Copies:
     pairs: tuple[Copy, ...] = ()
     """Sorted; an image with many equal ones is linked with the first of each patient only."""
     flat: tuple[int, ...] = ()
-    """Rows of images without any contrast, which are copies of everything and nothing."""
+    """Ints of images without any contrast, which are copies of everything and nothing."""
 
 
 def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[str]) -> Copies:
@@ -82,12 +82,12 @@ def exact_copies(digests: Sequence[str], patients: Sequence[str]) -> Copies:
     return Copies(tuple(sorted(found, key=lambda pair: (pair.one, pair.other))))
 
 
-def _numbered(texts: Sequence[str]) -> Rows:
+def _numbered(texts: Sequence[str]) -> Ints:
     """(N,) the rank of each text among all."""
     return np.unique(np.asarray(texts, dtype=str), return_inverse=True)[1].astype(np.int64)
 
 
-def _equal(pixels: Rows, owner: Rows) -> list[tuple[int, int]]:
+def _equal(pixels: Ints, owner: Ints) -> list[tuple[int, int]]:
     """Link the first image of each patient with the first of all that have the same pixels."""
     order = np.lexsort((np.arange(len(pixels)), owner, pixels))
     new_pixels = np.diff(pixels[order], prepend=-1) != 0
@@ -102,7 +102,7 @@ def _equal(pixels: Rows, owner: Rows) -> list[tuple[int, int]]:
     return links
 
 
-def _near(rows: Rows, pictures: Pictures, owner: Rows) -> list[Copy]:
+def _near(rows: Ints, pictures: Pictures, owner: Ints) -> list[Copy]:
     """Near copies among `rows`, confirmed by correlation."""
     if len(rows) < 2:
         return []
@@ -118,7 +118,7 @@ def _near(rows: Rows, pictures: Pictures, owner: Rows) -> list[Copy]:
     return found
 
 
-def _neighbours(points: NDArray[np.float32], owner: Rows) -> Rows:
+def _neighbours(points: NDArray[np.float32], owner: Ints) -> Ints:
     """(n, 2) positions of near points of different owners, each pair once, the smaller first."""
     tree = KDTree(points)
     asked = np.arange(len(points))
@@ -137,7 +137,7 @@ def _neighbours(points: NDArray[np.float32], owner: Rows) -> Rows:
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0).astype(np.int64)
 
 
-def _confirmed(one: Rows, other: Rows, order: Rows, way: Rows, pictures: Pictures) -> list[Copy]:
+def _confirmed(one: Ints, other: Ints, order: Ints, way: Ints, pictures: Pictures) -> list[Copy]:
     """Those of the pairs whose fine structure is the same; mean correlation over P pictures."""
     found = []
     for start in range(0, len(one), 128):  # what is compared stays in the processor's cache

@@ -24,7 +24,7 @@ from pipeline.splits.given import (
     read_column,
     read_file,
 )
-from pipeline.splits.given.examples import SHOWN, and_more, counted
+from pipeline.words import SHOWN, and_more, counted
 
 Mask = NDArray[np.bool_]
 

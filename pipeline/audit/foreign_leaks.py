@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.manifest import Finding, Manifest
 from pipeline.manifest.groups import components, identical_files
 from pipeline.splits.given import GivenSplit, Numbers
-from pipeline.splits.given.examples import SHOWN, and_more, counted
+from pipeline.words import SHOWN, and_more, counted
 
 Links = Sequence[tuple[int, int]]
 """Pairs of row numbers whose images show the same."""

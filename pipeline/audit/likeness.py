@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter1d
 
+from pipeline.arrays import Floats32
+
 ORIENTATIONS = (
     "",
     "flipped top to bottom",
@@ -34,10 +36,8 @@ _SCALES = (1.0, 0.98, 1.02)  # a copy may be cropped a little
 _HOPELESS = 0.7  # of the first scale: crops by 2 % have 0.85 or more before they are magnified
 _MARGIN, _MOST_SHIFT = 4, 2  # pixels
 
-Floats = NDArray[np.float32]
 
-
-def coefficients(pictures: NDArray[np.uint8]) -> Floats:
+def coefficients(pictures: NDArray[np.uint8]) -> Floats32:
     """(N, P, F, F) lowest cosine coefficients of (N, P, S, S) pictures of mean 0 and norm 1.
 
     A picture without contrast has only zeros.
@@ -46,17 +46,17 @@ def coefficients(pictures: NDArray[np.uint8]) -> Floats:
     centred -= centred.mean(axis=(-2, -1), keepdims=True)
     norm = np.sqrt((centred**2).sum(axis=(-2, -1), keepdims=True))
     low = dctn(centred, axes=(-2, -1), norm="ortho")[..., :_FREQUENCIES, :_FREQUENCIES]
-    found: Floats = low / np.maximum(norm, 1e-6)
+    found: Floats32 = low / np.maximum(norm, 1e-6)
     return found
 
 
-def descriptors(coefs: Floats) -> Floats:
+def descriptors(coefs: Floats32) -> Floats32:
     """(N, 25 P) numbers that are equal for all flips, turns and orders of the P projections.
 
     They are never farther apart than the coefficients in the best orientation, so that a search
     within a radius loses nothing.
     """
-    columns: list[Floats] = []
+    columns: list[Floats32] = []
     for u in range(_FREQUENCIES):
         for v in range(max(u, 1), min(_FREQUENCIES, _FREQUENCIES + 1 - u)):
             one, other = coefs[..., u, v], coefs[..., v, u]
@@ -69,8 +69,8 @@ def descriptors(coefs: Floats) -> Floats:
 
 
 def best_orientation(
-    one: Floats, other: Floats
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    one: Floats32, other: Floats32
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats32]:
     """How the pictures of `other` must lie to look like those of `one`, for n pairs.
 
     Both are (n, P, F, F) coefficients. Returns (n, P) which picture of `other` belongs to each of
@@ -88,7 +88,7 @@ def best_orientation(
     return order, way[pair, rank, order], np.sqrt(left)
 
 
-def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Floats:
+def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Floats32:
     """(n,) largest correlation of fine structure of n pairs of (S, S) pictures, the same way round.
 
     Small shifts and a change of scale by 2 % are tried, so that a cropped copy is found.
@@ -123,7 +123,7 @@ def oriented(pictures: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]
     return turned[..., ::-1] if orientation & 2 else turned
 
 
-def _turned(coefs: Floats, orientation: int) -> Floats:
+def _turned(coefs: Floats32, orientation: int) -> Floats32:
     """Coefficients of the pictures turned like `oriented` does."""
     signs = (-1.0) ** np.arange(_FREQUENCIES, dtype=np.float32)
     turned = np.swapaxes(coefs, -1, -2) if orientation & 4 else coefs
@@ -131,7 +131,7 @@ def _turned(coefs: Floats, orientation: int) -> Floats:
     return turned * signs if orientation & 2 else turned
 
 
-def _filtered(pictures: NDArray[np.uint8], scale: float) -> Floats:
+def _filtered(pictures: NDArray[np.uint8], scale: float) -> Floats32:
     """(n, S, S) the middle frequencies, magnified by `scale` about the centre."""
     fine, coarse = (_operator(sigma, scale, pictures.shape[-1]) for sigma in _BAND)
     values = pictures.astype(np.float32)
@@ -139,7 +139,7 @@ def _filtered(pictures: NDArray[np.uint8], scale: float) -> Floats:
 
 
 @cache
-def _operator(sigma: float, scale: float, size: int) -> Floats:
+def _operator(sigma: float, scale: float, size: int) -> Floats32:
     """(S, S) matrix that smooths a column of pixels and magnifies it about its middle."""
     smooth = gaussian_filter1d(np.eye(size), sigma, axis=0)
     middle = (size - 1) / 2

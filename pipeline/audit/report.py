@@ -16,7 +16,7 @@ from pipeline.audit.copies import Copies
 from pipeline.audit.foreign_counts import PartCounts, Split
 from pipeline.audit.shortcuts import ALARM, Shortcut
 from pipeline.config import SplitConfig
-from pipeline.evaluation.atomic_file import replace_file
+from pipeline.files import write_whole
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest
 from pipeline.splits import Plan
@@ -107,8 +107,8 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
     if picture is None:
         (out_dir / "copies.png").unlink(missing_ok=True)  # of an older check
     else:
-        replace_file(out_dir / "copies.png", picture)
-    replace_file(out_dir / "check.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_whole(out_dir / "copies.png", picture)
+    write_whole(out_dir / "check.json", json.dumps(found, indent=1) + "\n")
     template = files("pipeline.audit").joinpath("check.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)  # fmt: skip
@@ -118,7 +118,7 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
         counts={s: sum(f["severity"] == s for f in found["findings"]) for s in SEVERITIES},
         sheet=None if picture is None else base64.b64encode(picture).decode(),
     )
-    replace_file(out_dir / "check.html", page.encode())
+    write_whole(out_dir / "check.html", page)
     return out_dir / "check.html"
 
 

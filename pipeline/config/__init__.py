@@ -2,7 +2,7 @@
 
 from pipeline.config.config import Config
 from pipeline.config.door import defaults, suggestion, to_config, to_settings
-from pipeline.config.errors import ConfigError, UserError
+from pipeline.config.errors import ConfigError
 from pipeline.config.identity import flat, identity
 from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.sections import (
@@ -23,6 +23,7 @@ from pipeline.config.sections import (
     TrackingConfig,
     TrainingConfig,
 )
+from pipeline.errors import UserError
 
 __all__ = [
     "AcceptedRule",

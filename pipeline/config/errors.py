@@ -1,8 +1,6 @@
-"""What a user can cause and mend."""
+"""All settings that are wrong, in one error."""
 
-
-class UserError(ValueError):
-    """What a user can cause and mend; shown as one message, without a traceback."""
+from pipeline.errors import UserError
 
 
 class ConfigError(UserError):

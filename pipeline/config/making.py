@@ -1,4 +1,4 @@
-"""The settings of `python -m pipeline.make_manifest`."""
+"""The settings of `python -m pipeline make-manifest`."""
 
 import re
 from collections.abc import Iterator

@@ -117,7 +117,7 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class PlanConfig:
-    """What `python -m pipeline.plan` does."""
+    """What `python -m pipeline plan` does."""
 
     action: Literal["make", "grow", "repair"] = "make"
     """make a new plan | place new patients of split.file | mend a newly found link in it."""

@@ -1,11 +1,8 @@
 """The run folder: the directory of one cross-validation, and the source of truth about it."""
 
-import fcntl
-import json
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,12 +13,14 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from pipeline.config import Config, UserError, fingerprint, identity
+from pipeline.files import lock, read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
+IN_USE = "run folder {} is in use by another process; wait until it ends."
 UNSAFE_SUFFIX = "-UNSAFE-image-level"
 """Of the folder of a run whose plan tests patients that it trained on."""
 
@@ -73,9 +72,7 @@ class Run:
 
     def result(self, fold: int) -> dict[str, object]:
         """The content of a done fold's result.json."""
-        text = (self.fold_dir(fold) / "result.json").read_text(encoding="utf-8")
-        result: dict[str, object] = json.loads(text)
-        return result
+        return read_json(self.fold_dir(fold) / "result.json")
 
     def job(self, fold: int, device: str = "cpu") -> FoldJob:
         return FoldJob(
@@ -100,7 +97,7 @@ def open_run(run: Run) -> Iterator[None]:
         try:
             for fold in run.folds:
                 run.fold_dir(fold).mkdir(parents=True, exist_ok=True)
-            held.enter_context(lock(run.dir / ".lock", f"run folder {run.dir}"))
+            held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
             _check_same_run(run)
             _describe(run)
         except OSError as error:
@@ -111,33 +108,11 @@ def open_run(run: Run) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def lock(path: Path, what: str, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock that the kernel gives back however this process ends.
-
-    Raises:
-        UserError: when another process still holds it after `patience_s` seconds.
-    """
-    deadline = time.monotonic() + patience_s
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise UserError(
-                        f"{what} is in use by another process; wait until it ends."
-                    ) from None
-                time.sleep(0.1)
-        yield
-
-
 def _check_same_run(run: Run) -> None:
     path = run.dir / "environment.json"
     if not path.exists():
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path)
     if before["key"] == run.key:
         return
     now = _identity(run)
@@ -177,10 +152,7 @@ def _describe(run: Run) -> None:
         "num_cores": os.cpu_count(),
         "packages": {name: version(name) for name in PACKAGES},
     }
-    path = run.dir / "environment.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(run.dir / "environment.json", environment)
 
 
 def git_commit() -> str:

@@ -7,7 +7,7 @@ import traceback
 import torch
 
 from pipeline.config import UserError
-from pipeline.engine.run_folder import lock
+from pipeline.files import lock
 from pipeline.processes import follow_parent
 from pipeline.tracking import Journal
 from pipeline.training.fold import train_fold
@@ -26,7 +26,8 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
         torch.backends.cudnn.benchmark = True
     try:
         # An orphan of a killed run may need a moment to end; two must never write one folder.
-        with lock(job.fold_dir / ".lock", f"fold folder {job.fold_dir}", LOCK_PATIENCE_S):
+        refusal = f"fold folder {job.fold_dir} is in use by another process; wait until it ends."
+        with lock(job.fold_dir / ".lock", refusal, LOCK_PATIENCE_S):
             train_fold(job)
     except Exception as error:  # noqa: BLE001  (whatever ends a fold is told, by whoever it is)
         traceback.print_exc()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.atomic_file import replace_file
+from pipeline.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,4 +159,4 @@ def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     # "tight": nothing is cut off. No software tag: the same plot has the same bytes
     figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
-    replace_file(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import UserError
-from pipeline.evaluation.atomic_file import replace_file
 from pipeline.evaluation.predictions import (
     SAMPLE_COLUMNS,
     as_float32,
     prob_columns,
     probability_problem,
 )
+from pipeline.files import write_whole
 
 
 class PredictionError(UserError):
@@ -30,7 +30,7 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     table = table.astype(dict.fromkeys(probs, np.float32))
     # 9 digits are enough to tell any two float32 apart
     text = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    replace_file(path, text.encode("utf-8"))
+    write_whole(path, text)
 
 
 def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:

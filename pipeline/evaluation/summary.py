@@ -1,6 +1,5 @@
 """The numbers of one cross-validation: per fold, and over folds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NotRequired, TypedDict
@@ -8,8 +7,8 @@ from typing import Literal, NotRequired, TypedDict
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.atomic_file import replace_file
 from pipeline.evaluation.metrics import confusion, decision_metrics, metrics, num_per_class
+from pipeline.files import write_json
 
 Level = Literal["patient", "image"]
 
@@ -80,8 +79,7 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
 
 def write_metrics(summary: Summary, path: Path) -> None:
     """Write metrics.json atomically."""
-    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-    replace_file(path, f"{text}\n".encode())
+    write_json(path, summary)
 
 
 def _entries(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, MetricEntry]:

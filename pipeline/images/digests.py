@@ -1,10 +1,10 @@
 """SHA-256 of many files, remembered between runs as long as a file's stamp stays the same."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pipeline.files import write_whole
 from pipeline.manifest.files import file_digest, file_stamp
 
 
@@ -19,9 +19,7 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
         fresh = pool.map(file_digest, [paths[i] for i in changed])
         memory |= {names[i]: (stamps[i], digest) for i, digest in zip(changed, fresh, strict=True)}
     if changed:
-        temporary = memory_path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(memory))
-        temporary.replace(memory_path)
+        write_whole(memory_path, json.dumps(memory))
     return [memory[name][1] for name in names]
 
 

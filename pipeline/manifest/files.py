@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from pipeline.files import sha256
+
 _MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
     # suffix: (offset, bytes) of which one must match
     ".png": ((0, b"\x89PNG\r\n\x1a\n"),),
@@ -87,8 +89,7 @@ def file_digest(path: Path) -> str:
     if (parts := series_parts(path)) is not None:
         digests = sorted(file_digest(file) for file in series_files(*parts))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def file_size(path: Path) -> int:

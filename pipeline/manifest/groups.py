@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pipeline.arrays import Ints
 from pipeline.manifest.files import file_digest, file_size
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.grouping import Grouping
 from pipeline.manifest.manifest import Manifest, ManifestError
 
 NUM_SAMPLE = 5
-Codes = NDArray[np.int64]
 
 
 def leakage_groups(
@@ -51,7 +51,7 @@ def leakage_groups(
     return groups[: len(manifest)], grouping, tuple(digests[: len(manifest)].tolist())
 
 
-def _commonest(twins: Codes, paths: "pd.Series[str]") -> str:
+def _commonest(twins: Ints, paths: "pd.Series[str]") -> str:
     if not (twins >= 0).any():
         return ""
     counts = np.bincount(twins[twins >= 0])
@@ -115,10 +115,10 @@ def stop_at_giant(manifest: Manifest, grouping: Grouping) -> None:
 
 
 def _grouped(
-    patient: Codes,
+    patient: Ints,
     names: NDArray[np.object_],
-    known: Mapping[str, Codes],
-    keys: Mapping[str, Codes],
+    known: Mapping[str, Ints],
+    keys: Mapping[str, Ints],
     largest_share: float,
 ) -> tuple[NDArray[np.str_], Grouping]:
     """Join patients over each key: codes (N,), -1 where the cell is blank.
@@ -151,12 +151,12 @@ def _grouped(
     return np.asarray(group_of[np.minimum(patient, num_used)], dtype=str), grouping
 
 
-def _codes(cells: "pd.Series[str]") -> Codes:
+def _codes(cells: "pd.Series[str]") -> Ints:
     """(N,) number of each value, -1 where blank."""
     return pd.factorize(cells.where(cells != "", None))[0].astype(np.int64)
 
 
-def _edges(patient: Codes, codes: Codes) -> tuple[Codes, Codes]:
+def _edges(patient: Ints, codes: Ints) -> tuple[Ints, Ints]:
     """Link each row's patient with the first patient that has the same value."""
     rows = np.flatnonzero(codes >= 0)
     first = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
@@ -164,7 +164,7 @@ def _edges(patient: Codes, codes: Codes) -> tuple[Codes, Codes]:
     return patient[rows], first[codes[rows]]
 
 
-def components(one: Codes, other: Codes, num: int) -> Codes:
+def components(one: Ints, other: Ints, num: int) -> Ints:
     """(num,) component of each node, where node one[i] is linked with other[i]."""
     apart = one != other
     one, other = one[apart], other[apart]

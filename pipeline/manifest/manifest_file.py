@@ -2,11 +2,11 @@
 
 import csv
 import io
-import os
 from pathlib import Path
 
 from pipeline.config import UserError
 from pipeline.config.making import MakeManifestConfig
+from pipeline.files import write_whole
 
 
 def out_path(config: MakeManifestConfig) -> Path:
@@ -33,9 +33,6 @@ def write_manifest(
                 f"out: {path} exists and says something else; overwrite=true replaces it, "
                 "out=other.csv keeps it"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise UserError(f"out: {path} cannot be written ({error.strerror}); set out=") from None

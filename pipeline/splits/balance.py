@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pipeline.arrays import Floats, Ints
 
 SIZE_WEIGHT = 0.25
 """Weight of the sizes beside the prevalences in the objective."""
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Floats
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Floats, Quantities
+from pipeline.splits.balance import Quantities
 
 
 def group_names(manifest: Manifest) -> list[str]:

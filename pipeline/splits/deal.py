@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.splits.balance import Floats, Ints, Measure, Quantities
+from pipeline.arrays import Floats, Ints
+from pipeline.splits.balance import Measure, Quantities
 from pipeline.splits.local_search import improve
 
 MANY_GROUPS = 5000

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Floats, Ints, Measure, Quantities, balance, rand_index
+from pipeline.splits.balance import Measure, Quantities, balance, rand_index
 from pipeline.splits.counts import count_groups, group_names
 from pipeline.splits.folds import PARTS, Plan
 from pipeline.splits.precision import accuracy_half_width, auroc_half_width

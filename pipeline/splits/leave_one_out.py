@@ -8,10 +8,11 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pipeline.arrays import Ints
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.manifest.ids import spelled_alike
-from pipeline.splits.balance import Ints, Quantities
+from pipeline.splits.balance import Quantities
 from pipeline.splits.deal import carved, deal_some
 
 MOST_FOLDS = 1000

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.splits.balance import SIZE_WEIGHT, Floats, Ints, Measure
+from pipeline.arrays import Floats, Ints
+from pipeline.splits.balance import SIZE_WEIGHT, Measure
 
 LOOKED_AT = 20_000
 """Moves that one step compares; of more, a random sample."""

@@ -1,6 +1,7 @@
 """A plan as two text files: `plan.csv` (who is tested when) and `plan.json` (how, and hashes)."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import fingerprint
+from pipeline.files import replacing, write_json
 from pipeline.manifest import Manifest
 from pipeline.splits.fitting import check_fits
 from pipeline.splits.folds import Fold, LeakageError, Plan
@@ -26,9 +28,6 @@ def save_plan(plan: Plan, path: Path) -> None:
     `fold` holds the folds that test the patient (several in repeated schemes, none for a patient
     who is only trained on), or "locked" or "purged"; `val_fold` those that validate on it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([HEADER, *plan.rows])
     header = {
         "schema": SCHEMA,
         "scheme": plan.scheme,
@@ -43,7 +42,11 @@ def save_plan(plan: Plan, path: Path) -> None:
         "cuts": list(plan.cuts),
     }
     header["content_hash"] = _content_hash(header, plan.rows)
-    path.with_suffix(".json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+    rows = io.StringIO()
+    csv.writer(rows, lineterminator="\n").writerows([HEADER, *plan.rows])
+    with replacing(path) as file:  # the JSON seals the CSV: both take their places together
+        file.write(rows.getvalue().encode())
+        write_json(path.with_suffix(".json"), header)
 
 
 def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Ints
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Ints
 from pipeline.splits.folds import LeakageError
 from pipeline.splits.given import (
     NEVER_TESTED,
@@ -18,7 +18,7 @@ from pipeline.splits.given import (
     read_column,
     read_file,
 )
-from pipeline.splits.given.examples import counted, listed
+from pipeline.words import counted, listed
 
 
 def predefined_rounds(

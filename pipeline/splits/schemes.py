@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from pipeline.arrays import Ints
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Ints, Quantities
+from pipeline.splits.balance import Quantities
 from pipeline.splits.counts import count_groups, group_names
 from pipeline.splits.deal import carved, deal, deal_some
 from pipeline.splits.folds import Fold, Plan

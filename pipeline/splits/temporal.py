@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Ints
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Ints, Quantities
+from pipeline.splits.balance import Quantities
 from pipeline.splits.deal import carved
 from pipeline.splits.folds import PARTS, LeakageError, Plan
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.files import read_json
 from pipeline.tracking.facts import epoch_points, result_metrics
 from pipeline.tracking.journal import JournalTail
-from pipeline.tracking.json_file import read_json
 from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import is_missing

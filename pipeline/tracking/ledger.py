@@ -1,15 +1,11 @@
 """mlflow.json: which MLflow runs belong to a run folder, and how far each one is filled."""
 
-import fcntl
-import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipeline.config import UserError
-from pipeline.tracking.json_file import read_json, write_json
+from pipeline.files import lock, read_json, write_json
 
 FILE_NAME = "mlflow.json"
 LOCK_NAME = "mlflow.lock"
@@ -68,22 +64,14 @@ class Ledger:
         write_json(self._path, {"uids": self._uids, "servers": self._others | {self._uri: runs}})
 
 
-@contextmanager
-def only_mirror(run_dir: Path) -> Iterator[None]:
+def only_mirror(run_dir: Path) -> AbstractContextManager[None]:
     """Hold the run folder's mirror lock; the system frees it when the process dies.
 
     Raises:
         UserError: another process (or another mirror in this one) holds it.
     """
-    fd = os.open(run_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{run_dir} is being mirrored to MLflow by another process: its "
-                "cross-validation is still running, and fills the MLflow runs itself."
-            ) from None
-        yield
-    finally:
-        os.close(fd)
+    refusal = (
+        f"{run_dir} is being mirrored to MLflow by another process: its cross-validation is still "
+        "running, and fills the MLflow runs itself."
+    )
+    return lock(run_dir / LOCK_NAME, refusal)

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
+from pipeline.files import read_json
 from pipeline.tracking.facts import summary_metrics
 from pipeline.tracking.fold import MirroredFold, forget_if_begun_anew
 from pipeline.tracking.journal import first_record
-from pipeline.tracking.json_file import read_json
 from pipeline.tracking.ledger import PARENT, Ledger, only_mirror
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.run import MirroredRun

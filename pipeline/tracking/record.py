@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import UserError
-from pipeline.tracking.json_file import read_json, write_json
+from pipeline.files import read_json, write_json
 from pipeline.tracking.uri import absolute_tracking_uri
 
 FILE_NAME = "tracking.json"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import UserError
+from pipeline.files import lock
 from pipeline.tracking.uri import sqlite_path
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         client = MlflowClient(tracking_uri=uri)
         return client, _experiment_id(client, experiment, None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_name(f"{path.name}.lock")):  # a sweep's runs would migrate it at once
+    with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
+        # else the runs of a sweep would migrate it all at once
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
         return client, _experiment_id(client, experiment, artifacts)
@@ -106,13 +107,3 @@ def _quieten() -> None:
 
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.WARNING)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

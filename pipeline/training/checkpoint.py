@@ -1,6 +1,5 @@
 """A fold's two checkpoints: `last.pt` to go on from, `best.pt` to test."""
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 
 from pipeline.config import UserError
+from pipeline.files import replacing
 from pipeline.images.packed import Normalisation
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner, Progress
@@ -110,9 +110,5 @@ def _check_sums(path: Path) -> None:
 
 def _save(state: dict[str, Any], path: Path) -> None:
     """Write under a temporary name and rename: a checkpoint is whole or not there."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

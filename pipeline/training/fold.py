@@ -1,14 +1,11 @@
 """Train one fold, choose its epoch and threshold on val, then open the test part once."""
 
-import hashlib
-import json
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
 
 from pipeline.config import UserError
 from pipeline.evaluation import write_predictions
+from pipeline.files import sha256, write_json
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
 from pipeline.tracking import Journal, read_journal
@@ -55,11 +52,11 @@ def _judge(judge: Judge, normalisation: Normalisation, started: float) -> None:
         "test": judge.levels(test, thresholds),
         "num_parameters": count_parameters(judge.learner.network),
         "device": job.device,
-        "best_sha256": _sha256(job.fold_dir / "best.pt"),
+        "best_sha256": sha256(job.fold_dir / "best.pt"),
         "seconds": time.monotonic() - started,
         "time": time.time(),
     }
-    _write_whole(job.fold_dir / "result.json", result)
+    write_json(job.fold_dir / "result.json", result)
 
 
 def _one_epoch(
@@ -132,14 +129,3 @@ def _is_finished(learner: Learner, job: FoldJob) -> bool:
     training, progress = job.config.training, learner.progress
     out_of_patience = 0 < training.patience <= progress.epochs_since_best()
     return progress.num_epochs >= training.epochs or (progress.num_epochs > 0 and out_of_patience)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_whole(path: Path, result: Mapping[str, object]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)

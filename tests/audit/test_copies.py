@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from planted import CHANGES, VOLUME_CHANGES, texture
 
-from pipeline import demo
 from pipeline.audit import copies as search
 from pipeline.audit.copies import Copies, find_copies
 from pipeline.audit.likeness import (
@@ -21,6 +20,7 @@ from pipeline.audit.likeness import (
     descriptors,
     oriented,
 )
+from pipeline.commands import demo
 from pipeline.images.facts import pixel_digest, thumbnails
 
 DATA = os.environ.get("PATIENTFOLD_DATA")

@@ -8,9 +8,9 @@ from hydra.core.config_store import ConfigStore
 from PIL import Image
 
 from pipeline.command import CONF_DIR
+from pipeline.commands.make_manifest import as_hydra_reads, summary, with_recipe
 from pipeline.config import defaults, to_settings
 from pipeline.config.making import MakeManifestConfig
-from pipeline.make_manifest import as_hydra_reads, summary, with_recipe
 from pipeline.manifest.making import make_manifest
 from pipeline.manifest.manifest_file import out_path, write_manifest
 

@@ -7,8 +7,8 @@ import pytest
 from dicom_files import ramp, write_dicom, write_series
 from making_command import made, write_image, write_table
 
+from pipeline.commands.make_manifest import RECIPES
 from pipeline.config import UserError
-from pipeline.make_manifest import RECIPES
 from pipeline.manifest.label_table import read_rows
 
 # Header lines as published, with the columns that nobody uses.

@@ -65,11 +65,11 @@ def make_cohort(folder: Path, num_patients: int = 18, seed: int = 0) -> Cohort:
 
 
 def cv_command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline.cv", *overrides]
+    return [sys.executable, "-m", "pipeline", "cv", *overrides]
 
 
 def run_cv(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """`python -m pipeline.cv` in the folder `cwd`, where runs/, .cache/ and mlflow.db land."""
+    """`python -m pipeline cv` in the folder `cwd`, where runs/, .cache/ and mlflow.db land."""
     return subprocess.run(
         cv_command(*overrides), cwd=cwd, capture_output=True, text=True, check=False,
         env={**os.environ, "COLUMNS": "200"},

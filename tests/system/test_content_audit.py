@@ -19,8 +19,8 @@ from pipeline.audit.content import AuditError, known_copies
 from pipeline.audit.copies import Copy
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
-from pipeline.check import UnfitError, check, examine
 from pipeline.command import load_config
+from pipeline.commands.check import UnfitError, check, examine
 from pipeline.config import Config, UserError
 from pipeline.manifest import Finding, read_manifest
 from pipeline.prepared import audited_manifest, decoded, manifest_and_plan, with_content
@@ -354,7 +354,7 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     plant(folder, "P00_0.png", "P04_9.tif", "exact")
     plant(folder, "P02_0.png", "P06_9.png", "flipped left to right")
     config = config_of(folder, overrides=["audit.near=error"])
-    monkeypatch.setattr("pipeline.check.to_config", lambda _: config)
+    monkeypatch.setattr("pipeline.commands.check.to_config", lambda _: config)
     with pytest.raises(UnfitError, match="1 error\n  1 pair of images of two patients"):
         check(OmegaConf.create())
     page = (folder / "out" / "check.html").read_text()
@@ -373,7 +373,7 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert "report: " in printed
     assert "warning: 1 pair of images of two patients with the same pixels" in printed
     fine = config_of(folder)
-    monkeypatch.setattr("pipeline.check.to_config", lambda _: fine)
+    monkeypatch.setattr("pipeline.commands.check.to_config", lambda _: fine)
     check(OmegaConf.create())
     assert json.loads((folder / "out" / "check.json").read_text())["fit"] is True
 

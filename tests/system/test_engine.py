@@ -8,9 +8,9 @@ import pytest
 from system_runs import NUM_FOLDS, make_cohort, mlflow_client, mlflow_runs, only_run_dir, run_cv
 
 from pipeline.command import load_config
+from pipeline.commands.cv import cross_validate
 from pipeline.config import UserError
-from pipeline.cv import cross_validate
-from pipeline.engine.run_folder import lock
+from pipeline.files import lock
 
 
 def test_folds_side_by_side_and_in_turn_predict_the_same(
@@ -76,7 +76,7 @@ def test_a_run_folder_takes_one_cross_validation_and_one_process(
     with pytest.raises(UserError, match=r"optimizer.lr: 0.001 there, 0.5 now"):
         cross_validate(load_config([*common, "optimizer.lr=0.5"]))
     with (
-        lock(tmp_path / "run" / ".lock", "run folder"),
+        lock(tmp_path / "run" / ".lock", ""),
         pytest.raises(UserError, match="is in use by another process"),
     ):
         cross_validate(load_config(common))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.command import CONF_DIR, load_config
+from pipeline.commands.cv import cross_validate
+from pipeline.commands.demo import make_images
 from pipeline.config import Config
-from pipeline.cv import cross_validate
-from pipeline.demo import make_images
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))

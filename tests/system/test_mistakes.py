@@ -8,8 +8,8 @@ import torch
 from system_runs import make_cohort, run_cv
 
 from pipeline.command import load_config
+from pipeline.commands.cv import cross_validate
 from pipeline.config import UserError
-from pipeline.cv import cross_validate
 
 Mistake = Callable[..., str]
 

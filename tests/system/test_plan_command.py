@@ -1,4 +1,4 @@
-"""`python -m pipeline.plan`: make, grow, repair, export; a refused command changes no file."""
+"""`python -m pipeline plan`: make, grow, repair, export; a refused command changes no file."""
 
 import csv
 from collections.abc import Collection
@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from planted import texture
 
-from pipeline import plan as command
 from pipeline.command import load_config
+from pipeline.commands import plan as command
 from pipeline.config import Config, UserError
 from pipeline.manifest import read_manifest
 from pipeline.prepared import plan_and_check
@@ -34,7 +34,7 @@ def run(folder: Path, num_patients: int, *overrides: str, study: Collection[str]
     """The command on the first patients, of whom those of `study` share one."""
     config = config_of(folder, num_patients, *overrides, study=study)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.plan.to_config", lambda _: config)
+        patch.setattr("pipeline.commands.plan.to_config", lambda _: config)
         command.plan(OmegaConf.create())
 
 

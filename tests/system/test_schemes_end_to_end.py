@@ -8,8 +8,8 @@ import pytest
 from system_runs import make_cohort
 
 from pipeline.command import load_config
+from pipeline.commands.cv import cross_validate
 from pipeline.config import UserError
-from pipeline.cv import cross_validate
 
 SCHEMES = sorted(path.stem for path in Path("conf/split").glob("*.yaml"))
 EXPECTED: dict[str, tuple[list[str], int, int]] = {

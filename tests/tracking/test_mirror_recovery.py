@@ -24,8 +24,8 @@ from synthetic_run_folder import (
 )
 
 from pipeline.config import UserError
+from pipeline.files import write_json
 from pipeline.tracking import Mirror, TrackingError, absolute_tracking_uri, sync
-from pipeline.tracking.json_file import write_json
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from pipeline.config import UserError
-from pipeline.splits.given.examples import counted, listed
 from pipeline.splits.given.given_split import Numbers
+from pipeline.words import counted, listed
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "image": ("imagepath", "image", "path", "filepath", "filename", "file", "imageid", "img"),

@@ -8,7 +8,6 @@ import numpy as np
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.given.cells import Cells, read_cells
-from pipeline.splits.given.examples import listed
 from pipeline.splits.given.given_split import (
     GivenSplit,
     Numbers,
@@ -20,6 +19,7 @@ from pipeline.splits.given.given_split import (
 from pipeline.splits.given.names import NameMatcher
 from pipeline.splits.given.our_plan import read_plan
 from pipeline.splits.given.words import ALLOWED, PARTS, meanings
+from pipeline.words import listed
 
 
 def read_csv(manifest: Manifest, path: Path, where: str, text: str) -> GivenSplit:

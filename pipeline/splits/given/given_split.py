@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import UserError
-from pipeline.splits.given.examples import counted, listed
 from pipeline.splits.given.words import PARTS, meanings
+from pipeline.words import counted, listed
 
 Numbers = NDArray[np.int64]
 Rows = NDArray[np.int64]

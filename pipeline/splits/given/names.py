@@ -10,8 +10,8 @@ import pandas as pd
 
 from pipeline.config import UserError
 from pipeline.manifest import Manifest, canonical_id
-from pipeline.splits.given.examples import listed
 from pipeline.splits.given.given_split import Numbers, numbered
+from pipeline.words import listed
 
 Spellings = list[str]
 SAID = ("patient_id", "image_path")

@@ -7,9 +7,9 @@ import numpy as np
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.given.csv_file import read_csv
-from pipeline.splits.given.examples import listed
 from pipeline.splits.given.given_split import GivenSplit, numbered, split_by_value
 from pipeline.splits.given.nnunet import read_nnunet
+from pipeline.words import listed
 
 
 def read_column(manifest: Manifest, column: str, where: str, known_as: str) -> GivenSplit:

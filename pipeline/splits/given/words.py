@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from pipeline.config import UserError
-from pipeline.splits.given.examples import counted, listed
+from pipeline.words import counted, listed
 
 PARTS: dict[str, tuple[str, ...]] = {
     "train": ("train", "training", "trn", "tr", "fit", "development"),

@@ -1,4 +1,4 @@
-"""`python -m pipeline.check manifest=x`: is this manifest fit for a cross-validation, and its plan?
+"""`python -m pipeline check manifest=x`: is this manifest fit for a cross-validation, and its plan?
 
 With `audit.content=false` no image is decoded and neither torch nor monai is imported: the answer
 comes within seconds.
@@ -204,5 +204,5 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
     return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
 
 
-if __name__ == "__main__":
+def run() -> None:
     run_command(check)

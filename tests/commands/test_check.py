@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline import demo
 from pipeline.command import load_config
+from pipeline.commands import demo
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
 from pipeline.prepared import check_plan
@@ -185,7 +185,7 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
     demo.make_images(tmp_path)
     code = (
         "import sys\n"
-        "from pipeline.check import check\n"
+        "from pipeline.commands.check import check\n"
         "from pipeline.command import run_command\n"
         "run_command(check)\n"
         "print('loaded', *sorted(name for name in sys.modules if '.' not in name))\n"

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline import demo
+from pipeline.commands import demo
 
 PATIENTS = demo.demo_patients()
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline.cv experiment=demo`: one leak-free cross-validation, from CSV to MLflow."""
+"""`python -m pipeline cv experiment=demo`: one leak-free cross-validation, from CSV to MLflow."""
 
 import shlex
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.command import run_command
+from pipeline.commands.leakage_cost import both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import Config, to_config
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds
-from pipeline.leakage_cost import both_runs, leakage_cost, print_leakage_cost
 from pipeline.prepared import decoded, manifest_and_plan, with_content
 from pipeline.processes import call_in_child, start_forkserver
 from pipeline.tracking import check_tracking_uri
@@ -75,9 +75,9 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
     venv = Path(".venv/bin/python")
     python = str(venv) if venv.exists() else "python"
-    sweep = shlex.join([python, "-m", "pipeline.cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    sweep = shlex.join([python, "-m", "pipeline", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
     return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
 
 
-if __name__ == "__main__":
+def run() -> None:
     run_command(main)

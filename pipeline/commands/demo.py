@@ -1,4 +1,4 @@
-"""Make the demo images that `data_manifests/demo.csv` lists: `python -m pipeline.demo`.
+"""Make the demo images that `data_manifests/demo.csv` lists: `python -m pipeline demo`.
 
 Drawn, not scanned. Every patient has an anatomy of their own (outline, texture, brightness), so
 that a split by image would cheat as it does on real data. A lesion is a bright core in a fainter
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-DATA_MANIFESTS = Path(__file__).resolve().parents[1] / "data_manifests"
+from pipeline.files import replacing
+
+DATA_MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifests"
 COLUMNS = ("patient_id", "image_path", "label", "site")
 SEED = 2024
 SIZE = 64  # pixels a side
@@ -188,10 +190,8 @@ def make_images(image_root: Path) -> int:
             path, pixels = image_root / patient.image_path(image), draw_image(patient, image)
             if _holds(path, pixels):
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".part")
-            Image.fromarray(pixels).save(unfinished, format="PNG")
-            unfinished.replace(path)
+            with replacing(path) as file:
+                Image.fromarray(pixels).save(file, format="PNG")
             num_written += 1
     return num_written
 
@@ -207,7 +207,7 @@ def _holds(path: Path, pixels: NDArray[np.uint8]) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the demo images, or with --manifest the manifest that ships."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.demo", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline demo", description=main.__doc__)
     parser.add_argument("--manifest", action="store_true", help="(re)write data_manifests/demo.csv")
     path = DATA_MANIFESTS / "demo.csv"
     if parser.parse_args(arguments).manifest:
@@ -218,5 +218,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{DATA_MANIFESTS / 'demo'}: {num_written} image(s) written, the others were there.")
 
 
-if __name__ == "__main__":
+def run() -> None:
     main()

@@ -1,4 +1,4 @@
-"""`python -m pipeline.canary`: would a leak show? Random labels, through the whole pipeline.
+"""`python -m pipeline canary`: would a leak show? Random labels, through the whole pipeline.
 
 60 patients with a texture of their own and a label drawn by lot: there is nothing to learn but
 who is who. Split by patient, the AUROC must be that of chance; split by image on purpose, the
@@ -18,13 +18,13 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.command import load_config
+from pipeline.commands.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import Config
 from pipeline.engine.devices import device_slots
 from pipeline.engine.results import write_results
 from pipeline.engine.run_folder import open_run
 from pipeline.engine.session import train_missing_folds
 from pipeline.images.packing import pack_images
-from pipeline.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.manifest import read_manifest
 from pipeline.processes import call_in_child, start_forkserver
 
@@ -37,7 +37,7 @@ LEAK_SHOWS = 0.95
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the canary; exit code 1 when a leak was found or would not have been."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.canary", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline canary", description=main.__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the images and labels")
     seed = parser.parse_args(arguments).seed
     console = Console()
@@ -100,7 +100,7 @@ def canary_config(folder: Path, seed: int) -> Config:
 
 
 def run_canary(config: Config, console: Console) -> LeakageCost:
-    """Read, pack, plan and train both ways, as `python -m pipeline.cv` does, without MLflow."""
+    """Read, pack, plan and train both ways, as `python -m pipeline cv` does, without MLflow."""
     manifest = read_manifest(config.manifest)
     start_forkserver()
     slots = call_in_child(device_slots, config.engine, config.training.precision)
@@ -135,5 +135,5 @@ def _texture(generator: np.random.Generator) -> NDArray[np.float64]:
     return cells.repeat(SIZE // 6, axis=0).repeat(SIZE // 6, axis=1)
 
 
-if __name__ == "__main__":
+def run() -> None:
     sys.exit(main())

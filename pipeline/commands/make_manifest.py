@@ -1,4 +1,4 @@
-"""`python -m pipeline.make_manifest source=... root=...`: a manifest from what lies on disk.
+"""`python -m pipeline make-manifest source=... root=...`: a manifest from what lies on disk.
 
 It never guesses whose image a file is: no rule for the patient, no manifest.
 """
@@ -23,7 +23,7 @@ from pipeline.config.making import LabelRule, MakeManifestConfig
 from pipeline.manifest.making import MadeManifest, make_manifest
 from pipeline.manifest.manifest_file import out_path, write_manifest
 
-RECIPES = Path(__file__).resolve().parent.parent / "data_manifests" / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "data_manifests" / "recipes"
 OPEN = ("columns.", "parts.", "where.", "label.values.")
 """Settings whose names the user chooses."""
 
@@ -116,7 +116,7 @@ def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
         overrides.append("images=mri48")
     elif config.source == "dicom":  # more than 8 bits
         overrides.append("images.dtype=float16")
-    return "python -m pipeline.check " + " ".join(shlex.quote(text) for text in overrides)
+    return "python -m pipeline check " + " ".join(shlex.quote(text) for text in overrides)
 
 
 def _is_volume(row: dict[str, str]) -> bool:
@@ -160,6 +160,6 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
     return done
 
 
-if __name__ == "__main__":
+def run() -> None:
     sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     run_command(make, config_name="make_manifest", schema=MakeManifestConfig)

@@ -1,4 +1,4 @@
-"""`python -m pipeline.plan manifest=x`: make a plan to commit, let it grow, or repair it."""
+"""`python -m pipeline plan manifest=x`: make a plan to commit, let it grow, or repair it."""
 
 from pathlib import Path
 
@@ -91,5 +91,5 @@ def _out(config: Config) -> Path:
     return Path(given)
 
 
-if __name__ == "__main__":
+def run() -> None:
     run_command(plan)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from pipeline.canary import (
+from pipeline.commands.canary import (
     NUM_IMAGES,
     NUM_PATIENTS,
     canary_config,
@@ -17,13 +17,13 @@ from pipeline.canary import (
     make_canary,
     verdict,
 )
+from pipeline.commands.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import UserError
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import _record, _warn_if_unsafe
 from pipeline.evaluation import plot_confusion, write_predictions
 from pipeline.evaluation.intervals import Interval
 from pipeline.images.packed import PackedImages
-from pipeline.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.manifest import read_manifest
 
 CHANCE = Interval(0.47, 0.35, 0.6)
@@ -159,6 +159,6 @@ def test_a_failed_canary_exits_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leak = LeakageCost(KNOWN, Interval(0.7, 0.55, 0.8))
-    monkeypatch.setattr("pipeline.canary.run_canary", lambda _config, _console: leak)
+    monkeypatch.setattr("pipeline.commands.canary.run_canary", lambda _config, _console: leak)
     assert main([]) == 1
     assert "error: random labels were predicted" in capsys.readouterr().err

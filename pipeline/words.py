@@ -1,0 +1,28 @@
+"""Counts and lists in a message."""
+
+from collections.abc import Sequence
+
+SHOWN = 5
+"""Examples that a message lists, unless it says otherwise."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural unless the number is 1."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(values: Sequence[str], most: int = SHOWN) -> str:
+    """The first values, quoted, and how many more there are."""
+    return and_more([repr(value) for value in values[:most]], len(values))
+
+
+def and_more(examples: Sequence[str], number: int) -> str:
+    """Examples out of `number`, and how many there are besides."""
+    more = f" and {number - len(examples):,} more" if number > len(examples) else ""
+    return ", ".join(examples) + more
+
+
+def lines_and_more(lines: Sequence[str], most: int) -> list[str]:
+    """The first lines, indented, and a last one that counts the rest."""
+    shown = [f"  {line}" for line in lines[:most]]
+    return shown + [f"  and {len(lines) - most:,} more"] * (len(lines) > most)
