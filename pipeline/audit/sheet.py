@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.audit.copies import Copy
 from pipeline.audit.copy_findings import two_labels_first
-from pipeline.images.readers import read_image
+from pipeline.formats import read_image
 from pipeline.manifest import Manifest
 
 MOST_PAIRS = 24
@@ -56,7 +56,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
     """The image, or the middle slice of a volume, stretched to a square."""
-    array, _ = read_image(path, spatial_dims, num_channels)
+    array = read_image(path, spatial_dims, num_channels).pixels
     plane = array if array.ndim == 3 else array[..., array.shape[-1] // 2]
     grey = _eight_bits(plane)
     mode = np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0]

@@ -23,8 +23,8 @@ from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_findings
 from pipeline.command import run_command
 from pipeline.config import Config, UserError, to_config
+from pipeline.formats import file_size
 from pipeline.manifest import Finding, ManifestError, read_manifest
-from pipeline.manifest.files import file_size
 from pipeline.prepared import (
     content_of,
     decoded,

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.files import write_whole
-from pipeline.manifest.files import file_digest, file_stamp
+from pipeline.formats import file_digest, file_stamp
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
@@ -13,8 +13,7 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     memory = _recall(memory_path)
     names = [str(path.resolve()) for path in paths]
     stamps = [file_stamp(path) for path in paths]
-    changed = [i for i, (n, s) in enumerate(zip(names, stamps, strict=True))
-               if memory.get(n, ("", ""))[0] != s]  # fmt: skip
+    changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         fresh = pool.map(file_digest, [paths[i] for i in changed])
         memory |= {names[i]: (stamps[i], digest) for i, digest in zip(changed, fresh, strict=True)}
@@ -25,7 +24,7 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
 
 def _recall(memory_path: Path) -> dict[str, tuple[str, str]]:
     try:
-        return {name: (stamp, digest) for name, (stamp, digest)
-                in json.loads(memory_path.read_text()).items()}  # fmt: skip
+        memory = json.loads(memory_path.read_text())
+        return {name: (stamp, digest) for name, (stamp, digest) in memory.items()}
     except (FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
         return {}

@@ -1,5 +1,6 @@
 """The packed cache: every image decoded and transformed once, in parallel, for all folds."""
 
+import csv
 import json
 import os
 import shutil
@@ -10,13 +11,15 @@ from platform import node
 
 import numpy as np
 
-from pipeline.config import ImagesConfig, UserError, fingerprint
+from pipeline.config import ImagesConfig, fingerprint
+from pipeline.errors import UserError
 from pipeline.images.decoding import Chunk, Row, decode_chunk, first_shape
 from pipeline.images.digests import file_digests
 from pipeline.images.facts import THUMBNAIL_SIZE, num_thumbnails
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
+from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
 CHUNK = 32
@@ -125,30 +128,21 @@ def _decode_all(
 
 def _raise_problems(manifest: Manifest, rows: list[Row]) -> None:
     problems = [
-        f"  line {sample.line}: patient {sample.patient_id!r}: image {file}: {row.problem}"
+        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {row.problem}"
         for sample, file, row in zip(
             manifest.table.itertuples(), manifest.image_files, rows, strict=False
         )
         if row.problem
     ]
     if problems:
-        hidden = len(problems) - PROBLEMS_SHOWN
-        more = [f"  and {hidden} more"] if hidden > 0 else []
-        heading = f"manifest {manifest.path}: {len(problems)} image(s) cannot be used"
-        raise BrokenImagesError("\n".join([heading, *problems[:PROBLEMS_SHOWN], *more]))
+        heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
+        raise BrokenImagesError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
 
 
 def _write_table(path: Path, rows: list[Row]) -> None:
-    lines = [
-        ",".join(
-            [
-                row.pixel_digest,
-                row.original_shape,
-                str(row.bit_depth),
-                " ".join(map(repr, row.sum)),
-                " ".join(map(repr, row.sum_squares)),
-            ]
-        )
-        for row in rows
-    ]
-    path.write_text("\n".join([",".join(TABLE_COLUMNS), *lines]) + "\n")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TABLE_COLUMNS)
+        for row in rows:
+            sums = (" ".join(map(repr, values)) for values in (row.sum, row.sum_squares))
+            writer.writerow([row.pixel_digest, row.original_shape, row.bit_depth, *sums])

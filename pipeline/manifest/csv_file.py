@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import ManifestConfig
-from pipeline.manifest.findings import Finding
-from pipeline.manifest.manifest import ManifestError
+from pipeline.manifest.findings import Finding, ManifestError
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OPTIONAL = ("site", "study", "date", "fold", "part")

@@ -13,10 +13,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.arrays import Ints
-from pipeline.manifest.files import file_digest, file_size
-from pipeline.manifest.findings import Finding
+from pipeline.formats import file_digest, file_size
+from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.grouping import Grouping
-from pipeline.manifest.manifest import Manifest, ManifestError
+from pipeline.manifest.manifest import Manifest
 
 NUM_SAMPLE = 5
 

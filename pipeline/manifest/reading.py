@@ -8,11 +8,11 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig
 from pipeline.manifest.csv_file import read_table
-from pipeline.manifest.findings import Finding
+from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import leakage_groups, stop_at_giant
 from pipeline.manifest.ids import image_ids_findings, spelling_findings
 from pipeline.manifest.keys import coarser_ids_findings, key_findings, placeholder_findings
-from pipeline.manifest.manifest import Manifest, ManifestError
+from pipeline.manifest.manifest import Manifest
 from pipeline.manifest.paths import duplicate_findings, file_findings, outside_findings
 from pipeline.manifest.rules import (
     cell_findings,

@@ -172,6 +172,40 @@ def test_numbers_that_overlap_or_are_few_determine_nothing(tmp_path: Path) -> No
     assert findings_of(config_of(tmp_path, few)) == []
 
 
+# --- names that say another format
+
+
+@pytest.mark.parametrize("number", [1, 7, 16])
+def test_wrong_names_are_one_warning_with_their_number_and_examples(
+    tmp_path: Path, number: int
+) -> None:
+    config = config_of(tmp_path)
+    expected = read_manifest(config)
+    for path in expected.image_files[:number]:
+        with Image.open(path) as image:
+            image.save(path, format="JPEG")
+    manifest, found = lint(config)
+    assert manifest is not None
+    assert manifest.hash == expected.hash
+    (one,) = found
+    assert (one.rule, one.severity, one.line) == ("misnamed", "warning", 0)
+    examples = ", ".join(f"line {i + 2}: 'P{i // 2}-{'ab'[i % 2]}.png' is JPEG" for i in range(5))
+    assert (
+        one.message
+        == {
+            1: "1 image with a name of another format, read by content: line 2: 'P0-a.png' is JPEG",
+            7: f"7 images with a name of another format, read by content: {examples} and 2 more",
+            16: f"16 images with a name of another format, read by content: {examples} and 11 more",
+        }[number]
+    )
+
+
+def test_a_name_without_a_known_suffix_is_no_wrong_name(tmp_path: Path) -> None:
+    config = config_of(tmp_path, set_cell(3, "image_path", "IM0001"))
+    (tmp_path / "P1-b.png").rename(tmp_path / "IM0001")
+    assert findings_of(config) == []
+
+
 # --- policies
 
 
