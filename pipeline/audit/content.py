@@ -1,4 +1,6 @@
-"""What decoded pixels say: copies under two patients join their groups; odd formats are told."""
+"""What decoded pixels say: copies under two patients join their groups; unusual formats are
+reported.
+"""
 
 import json
 from collections.abc import Collection
@@ -14,7 +16,8 @@ from pipeline.audit.copies import (
 )
 from pipeline.audit.copy_findings import contradictions, copy_findings
 from pipeline.audit.formats import format_findings
-from pipeline.config import UserError, fingerprint
+from pipeline.config import fingerprint
+from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
@@ -43,7 +46,7 @@ class Content:
 def audit_content(
     manifest: Manifest, images: PackedImages, near: str, accept: Collection[str] = ()
 ) -> Content:
-    """Find copies and odd formats; join groups over exact copies, over near ones if asked.
+    """Find copies and unusual formats; join groups over exact copies, over near ones if asked.
 
     `images` are those of `manifest`; `near` is `audit.near`, `accept` is `manifest.accept`.
     """
@@ -87,5 +90,5 @@ def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
         digests = [fact["pixel_digest"] for fact in images.facts]
         copies = find_copies(digests, images.thumbnails, patients)
-        write_whole(path, json.dumps(asdict(copies)).encode())
+        write_whole(path, json.dumps(asdict(copies)))
         return copies

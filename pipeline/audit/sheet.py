@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.arrays import Floats32
 from pipeline.audit.copies import Copy
 from pipeline.audit.copy_findings import two_labels_first
 from pipeline.formats import read_image
@@ -63,7 +64,7 @@ def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
     return Image.fromarray(mode).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
-def _eight_bits(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:
     """Stretch to 0..255 between the 0.5th and the 99.5th percentile."""
     low, high = np.percentile(plane, (0.5, 99.5))
     scaled = (plane - low) / max(high - low, 1e-6)
