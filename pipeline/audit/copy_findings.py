@@ -32,7 +32,7 @@ def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Fin
             f"{advice}: {_listed(manifest, alike)}",
         )
     if copies.flat:
-        text = f"{counted(len(copies.flat), 'image')} without any contrast, not compared"
+        text = f"{counted(len(copies.flat), 'image')} without any contrast: not compared"
         flat = manifest.table.iloc[list(copies.flat)]
         patients = flat.groupby("group")["patient_id"].nunique()
         if (patients > 1).any():

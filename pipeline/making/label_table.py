@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.config.making import LabelRule
 from pipeline.errors import UserError
 from pipeline.making.patterns import fill
-from pipeline.words import listed
+from pipeline.words import counted, listed
 
 Row = dict[str, str]
 """One image, or one row of a table: name of a column -> cell."""
@@ -39,10 +39,8 @@ def read_rows(path: Path, setting: str) -> list[Row]:
     shortest = max(named, default=-1) + 1
     for number, cells in enumerate(records, start=2):
         if cells and not shortest <= len(cells) <= len(header):
-            raise UserError(
-                f"{setting}: {path}: record {number} has {len(cells)} cells, the header has "
-                f"{len(header)}"
-            )
+            found = f"record {number} has {counted(len(cells), 'cell')}"
+            raise UserError(f"{setting}: {path}: {found}, the header has {len(header)}")
     rows = [{name: cells[place] for place, name in named.items()} for cells in records if cells]
     if not rows:
         raise UserError(f"{setting}: {path}: has no rows")

@@ -4,6 +4,7 @@ import codecs
 import csv
 import difflib
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig
 from pipeline.manifest.findings import Finding, ManifestError
+from pipeline.words import counted
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OPTIONAL = ("site", "study", "date", "fold", "part")
@@ -33,7 +35,7 @@ def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
             rows.append(row)
             lines.append(line)
         elif row:
-            text = f"has {len(row)} cells, the header has {len(header)}"
+            text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
     if not rows and not problems:
         problems = [Finding("no_rows", "error", "has no rows")]
@@ -145,16 +147,16 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         if theirs not in header
     ]
     others = [s for s in _SEPARATORS if len(header) == 1 and s in header[0]]
-    hint = ""
-    if others:
-        hint = f"the separator seems to be {others[0]!r}; set manifest.separator="
-        hint += _SEPARATORS[others[0]]
     texts += [
-        f"column {name!r} occurs {header.count(name)} times"
-        for name in sorted(set(header))
-        if header.count(name) > 1
+        f"column {name!r} occurs {number} times"
+        for name, number in sorted(Counter(header).items())
+        if number > 1
     ]
     if texts:
+        hint = ""
+        if others:
+            name = _SEPARATORS[others[0]]
+            hint = f"the separator seems to be {others[0]!r}; set manifest.separator={name}"
         raise ManifestError.of(path, [Finding("header", "error", t, 1) for t in texts], hint)
 
 

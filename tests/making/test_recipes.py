@@ -84,7 +84,7 @@ def test_columns_without_a_name_are_left_out_wherever_they_stand(tmp_path):
 
 @pytest.mark.parametrize(("lines", "message"), [
     (["id,label,", "a,1,,"], "record 2 has 4 cells, the header has 3"),
-    (["id,label,", "a,1", "b"], "record 3 has 1 cells, the header has 3"),
+    (["id,label,", "a,1", "b"], "record 3 has 1 cell, the header has 3"),
     (["id,label,label,,", "a,1,1,,"], "column 'label' occurs twice"),
 ])  # fmt: skip
 def test_cells_that_belong_to_no_column_are_refused(tmp_path, lines, message):

@@ -374,7 +374,7 @@ def test_a_word_for_nothing_is_no_patient(tmp_path: Path, word: str) -> None:
     (one,) = findings_of(config_of(tmp_path, set_column("patient_id", lambda t: [
         word if i in (4, 5) else p for i, p in enumerate(t["patient_id"])])))  # fmt: skip
     assert (one.rule, one.severity, one.line) == ("placeholder", "error", 6)
-    assert f"patient id {word!r} of 2 rows seems to mean that nothing is known" in one.message
+    assert f"patient id {word!r} of 2 rows seems to mean that the patient is unknown" in one.message
 
 
 def test_a_word_for_nothing_that_links_patients_is_told(tmp_path: Path) -> None:

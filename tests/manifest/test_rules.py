@@ -63,7 +63,8 @@ def test_a_patient_at_two_sites_and_a_column_that_tells_the_label_are_warned_of(
     ]
     rows["copy"] = rows["label"].str.upper()
     assert [f.message for f in label_column_findings(rows)] == [
-        "column 'copy' determines the label; do not stratify by it or feed it"
+        "column 'copy' determines the label; do not stratify by it, and do not feed it "
+        "to the network"
     ]
 
 
