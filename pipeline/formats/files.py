@@ -5,14 +5,7 @@ import os
 from pathlib import Path
 
 from pipeline.files import sha256
-from pipeline.formats.table import (
-    DICOM,
-    HEAD,
-    Format,
-    ImageError,
-    format_of_content,
-    format_of_name,
-)
+from pipeline.formats.table import DICOM, FORMATS, HEAD, Format, ImageError, format_of_name
 
 
 def format_of(path: Path) -> Format:
@@ -32,7 +25,11 @@ def format_of(path: Path) -> Format:
         raise ImageError(f"cannot be read: {error.strerror}") from None
     if not head:
         raise ImageError("the file is empty")
-    return format_of_content(head)
+    for known in FORMATS:
+        if known.knows(head):
+            return known
+    allowed = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in FORMATS)
+    raise ImageError(f"is in no known format (first bytes {head[:8]!r}); allowed are {allowed}")
 
 
 def checked_format(path: Path) -> Format:

@@ -95,17 +95,4 @@ def format_of_name(path: Path) -> Format | None:
     return _BY_SUFFIX.get(image_suffix(path))
 
 
-def format_of_content(head: bytes) -> Format:
-    """The format of a file that begins with these HEAD bytes.
-
-    Raises:
-        ImageError: when no format knows them.
-    """
-    for known in FORMATS:
-        if known.knows(head):
-            return known
-    names = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in FORMATS)
-    raise ImageError(f"is in no known format (first bytes {head[:8]!r}); allowed are {names}")
-
-
 _BY_SUFFIX = {suffix: known for known in FORMATS for suffix in known.suffixes}

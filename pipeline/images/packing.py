@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
@@ -13,8 +14,9 @@ import numpy as np
 
 from pipeline.config import ImagesConfig, fingerprint
 from pipeline.errors import UserError
+from pipeline.files import write_whole
+from pipeline.formats.files import file_digest, file_stamp
 from pipeline.images.decoding import Chunk, Row, decode_chunk, first_shape
-from pipeline.images.digests import file_digests
 from pipeline.images.facts import THUMBNAIL_SIZE, num_thumbnails
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
@@ -59,6 +61,28 @@ def pack_images(
 def _key(digests: list[str], config: ImagesConfig) -> str:
     settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
     return fingerprint([READER_VERSION, version("monai"), settings, digests])
+
+
+def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
+    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same."""
+    memory = _recall(memory_path)
+    names = [str(path.resolve()) for path in paths]
+    stamps = [file_stamp(path) for path in paths]
+    changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
+        fresh = pool.map(file_digest, [paths[i] for i in changed])
+        memory |= {names[i]: (stamps[i], digest) for i, digest in zip(changed, fresh, strict=True)}
+    if changed:
+        write_whole(memory_path, json.dumps(memory))
+    return [memory[name][1] for name in names]
+
+
+def _recall(memory_path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        memory = json.loads(memory_path.read_text())
+        return {name: (stamp, digest) for name, (stamp, digest) in memory.items()}
+    except (FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
+        return {}
 
 
 def _build(

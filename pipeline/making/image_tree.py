@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UserError
-from pipeline.formats import format_of_name, image_suffix
+from pipeline.formats import format_of_name
+from pipeline.formats.table import image_suffix
 from pipeline.making.label_table import Row
 from pipeline.making.patterns import Pattern
 from pipeline.words import counted, listed
@@ -56,7 +57,7 @@ def rows_of_tree(
     return rows, {path: _suffix(path) for path in paths if path not in fitting}
 
 
-def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row], dict[str, str]]:
+def rows_of_classes(paths: list[str], patient: Pattern) -> tuple[list[Row], dict[str, str]]:
     """A row for every image `class/.../name`: label = first folder, patient from the name.
 
     The suffix of the files that are no images comes with them.
@@ -69,7 +70,7 @@ def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row
     rows, strays, unmatched = [], [], []
     for path in images:
         folder, _, name = path.partition("/")
-        parts = patient.parts(PurePosixPath(name).name) if patient else {}
+        parts = patient.parts(PurePosixPath(name).name)
         if not name:
             strays.append(path)
         elif parts is None:
@@ -79,7 +80,7 @@ def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row
     problems = []
     if strays:
         problems.append(f"{counted(len(strays), 'image')} in no class folder: {listed(strays)}")
-    if unmatched and patient:
+    if unmatched:
         problems.append(
             f"patient={patient.text!r} does not fit the name of {len(unmatched)} of "
             f"{counted(len(images), 'image')}: {listed(unmatched)}"

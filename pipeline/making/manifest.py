@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.config.making import MakeManifestConfig
 from pipeline.errors import UserError
 from pipeline.files import write_whole
-from pipeline.formats import series_parts
+from pipeline.formats.files import series_parts
 from pipeline.making.dicom_tree import rows_of_dicom
 from pipeline.making.image_tree import (
     left_out,
@@ -50,6 +50,7 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
         rows = _with_parts(rows, column, Pattern(pattern))
     rows = _where(rows, config.where, flow)
     columns = _columns(config, rows)
+    _check_label(config, rows[0])
     made = [_finished(config, row, columns) for row in _with_images(config, root, rows)]
     kept = [row for row in made if row is not None]
     if len(kept) < len(made):
@@ -137,10 +138,8 @@ def _with_images(config: MakeManifestConfig, root: Path, rows: list[Row]) -> lis
     if config.source != "table":
         return rows
     template = config.image or ""
-    if not template.startswith("**/"):
-        return [row | {"image_path": fill(template, row, "image")} for row in rows]
     places: dict[str, list[str]] = defaultdict(list)
-    for path in paths_below(root):
+    for path in paths_below(root) if template.startswith("**/") else ():
         places[PurePosixPath(path).name].append(path)
     found = []
     for row in rows:
@@ -152,26 +151,22 @@ def _with_images(config: MakeManifestConfig, root: Path, rows: list[Row]) -> lis
 
 
 def _finished(config: MakeManifestConfig, row: Row, columns: dict[str, str]) -> Row | None:
-    label = label_of(row, config.label) if _has_label(config, row) else ""
+    label = label_of(row, config.label)
     if label is None:
         return None
     default = "{PatientID}" if config.source == "dicom" else "{patient}"
     rule = default if config.source == "classes" else config.patient or default
-    own = {
-        "patient_id": fill(rule, row, "patient") if all(map(row.get, fields_of(rule))) else "",
-        "image_path": row["image_path"],
-        "label": label,
-    }
-    if not own["patient_id"]:
-        fill(rule, row, "patient")  # raises where the column does not exist
+    patient = fill(rule, row, "patient")
+    if not all(row[name] for name in fields_of(rule)):
+        patient = ""  # a part of it is blank
     further = {name: fill(text, row, f"columns.{name}") for name, text in columns.items()}
-    return own | further
+    return {"patient_id": patient, "image_path": row["image_path"], "label": label} | further
 
 
-def _has_label(config: MakeManifestConfig, row: Row) -> bool:
+def _check_label(config: MakeManifestConfig, row: Row) -> None:
     rule = config.label
     if rule.column in row or rule.one_hot:
-        return True
+        return
     in_pattern = "name it in the pattern, {label}, or " if config.source == "tree" else ""
     raise UserError(
         f"label: there is no column {rule.column!r}; {in_pattern}give a table of labels "

@@ -31,17 +31,9 @@ class Finding:
 class ManifestError(UserError):
     """Every problem of a manifest at once."""
 
-    def __init__(self, path: Path | str, problems: list[str], hint: str = "") -> None:
-        lines = [f"manifest {path}: {counted(len(problems), 'problem')}"]
-        lines += lines_and_more(problems, PROBLEMS_SHOWN)
-        lines += [f"  hint: {hint}"] if hint else []
-        super().__init__("\n".join(lines))
-        self.problems = problems
-        self.findings: tuple[Finding, ...] = ()
-
-    @classmethod
-    def of(cls, path: Path | str, findings: Sequence[Finding], hint: str = "") -> "ManifestError":
-        """The error that lists these findings; it keeps them in `findings`."""
-        error = cls(path, [str(finding) for finding in findings], hint)
-        error.findings = tuple(findings)
-        return error
+    def __init__(self, path: Path | str, findings: Sequence[Finding], hint: str = "") -> None:
+        self.problems = [str(finding) for finding in findings]
+        self.findings = tuple(findings)
+        lines = [f"manifest {path}: {counted(len(findings), 'problem')}"]
+        lines += lines_and_more(self.problems, PROBLEMS_SHOWN)
+        super().__init__("\n".join([*lines, f"  hint: {hint}"] if hint else lines))

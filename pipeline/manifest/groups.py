@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.arrays import Ints
-from pipeline.formats import file_digest, file_size
+from pipeline.formats.files import file_digest, file_size
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.grouping import Grouping
 from pipeline.manifest.manifest import Manifest
@@ -109,9 +109,7 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
 def stop_at_giant(manifest: Manifest, grouping: Grouping) -> None:
     """Raise ManifestError where one group holds more of the patients than it may."""
     if grouping.too_large:
-        raise ManifestError.of(
-            manifest.path, [Finding("largest_group", "error", grouping.problem())]
-        )
+        raise ManifestError(manifest.path, [Finding("largest_group", "error", grouping.problem())])
 
 
 def _grouped(

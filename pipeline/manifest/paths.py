@@ -6,7 +6,8 @@ from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
-from pipeline.formats import ImageError, checked_format, format_of_name
+from pipeline.formats import ImageError, format_of_name
+from pipeline.formats.files import checked_format
 from pipeline.manifest.findings import Finding
 from pipeline.words import SHOWN, and_more, counted
 

@@ -98,7 +98,7 @@ def _findings(
 
 def _refused(path: Path, findings: list[Finding], hint: str) -> ManifestError:
     """The error names errors only, but keeps all findings for `lint`."""
-    error = ManifestError.of(path, [f for f in findings if f.severity == "error"], hint)
+    error = ManifestError(path, [f for f in findings if f.severity == "error"], hint)
     error.findings = tuple(findings)
     return error
 

@@ -7,16 +7,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from pipeline.formats import (
-    DICOM,
-    ImageError,
-    checked_format,
-    file_digest,
-    file_size,
-    file_stamp,
-    read_image,
-)
-from pipeline.images.digests import file_digests
+from pipeline.formats import DICOM, ImageError, read_image
+from pipeline.formats.files import checked_format, file_digest, file_size, file_stamp
+from pipeline.images.packing import file_digests
 
 VOLUME = ramp((4, 5, 6))
 

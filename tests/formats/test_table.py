@@ -11,14 +11,8 @@ import pytest
 from dicom_files import ramp, write_dicom
 from PIL import Image
 
-from pipeline.formats import (
-    FORMATS,
-    ImageError,
-    checked_format,
-    format_of,
-    format_of_name,
-    read_image,
-)
+from pipeline.formats import FORMATS, ImageError, format_of_name, read_image
+from pipeline.formats.files import checked_format, format_of
 
 PIXELS = ramp((6, 8), np.uint8)
 """As every format stores them without a loss, but JPEG."""
