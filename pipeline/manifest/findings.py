@@ -29,11 +29,11 @@ class Finding:
 
 
 class ManifestError(UserError):
-    """Every problem of a manifest at once."""
+    """Every problem of a manifest at once: of `findings`, those that are errors."""
 
     def __init__(self, path: Path | str, findings: Sequence[Finding], hint: str = "") -> None:
-        self.problems = [str(finding) for finding in findings]
+        self.problems = [str(finding) for finding in findings if finding.severity == "error"]
         self.findings = tuple(findings)
-        lines = [f"manifest {path}: {counted(len(findings), 'problem')}"]
+        lines = [f"manifest {path}: {counted(len(self.problems), 'problem')}"]
         lines += lines_and_more(self.problems, PROBLEMS_SHOWN)
         super().__init__("\n".join([*lines, f"  hint: {hint}"] if hint else lines))

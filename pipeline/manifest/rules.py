@@ -1,7 +1,6 @@
 """Rules for the rows of a manifest: cells, labels, sites, dates."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -82,17 +81,14 @@ def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("two_sites", "warning", text, int(rows["line"].iloc[-1]))
 
 
-def label_column_findings(
-    table: pd.DataFrame, names: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[Finding]:
-    """Columns from whose value the label follows; `names` are the CSV's -> the table's."""
+def label_column_findings(table: pd.DataFrame, name_of: Callable[[str], str]) -> Iterator[Finding]:
+    """Columns from whose value the label follows; `name_of` a column is what the CSV calls it."""
     if table["label"].nunique() < 2:
         return
-    theirs = {ours: name for name, ours in names.items()}
     for column in table.columns:
         if column in _NO_METADATA:
             continue
-        name = theirs.get(column, column)
+        name = name_of(column)
         if _gives_label(table[column], table):
             text = (
                 f"column {name!r} determines the label; do not stratify by it, and do not feed it "
