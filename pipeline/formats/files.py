@@ -14,8 +14,10 @@ def format_of(path: Path) -> Format:
     Raises:
         ImageError: when there is no such file, or no format knows its content.
     """
-    if series_parts(path) is not None:
-        return DICOM
+    return DICOM if series_parts(path) is not None else _format_of_file(path)
+
+
+def _format_of_file(path: Path) -> Format:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
@@ -39,7 +41,7 @@ def checked_format(path: Path) -> Format:
         ImageError: see `format_of`; or when the folder holds no file of the series.
     """
     if (parts := series_parts(path)) is None:
-        return format_of(path)
+        return _format_of_file(path)
     try:
         files = series_files(*parts)
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
@@ -75,7 +77,7 @@ def series_files(folder: Path, uid: str | None) -> list[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """An index of other files (DICOMDIR) is no image."""
+    """Not an index of other files (DICOMDIR), which holds no pixels."""
     with path.open("rb") as file:
         return DICOM.knows(file.read(HEAD)) and path.name.upper() != "DICOMDIR"
 

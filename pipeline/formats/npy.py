@@ -16,7 +16,7 @@ def read_npy(path: Path, spatial_dims: int) -> StoredImage:
     """
     stored = np.load(path, allow_pickle=False)
     if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "biuf":
-        raise ValueError(f"holds {getattr(stored, 'dtype', 'no array')}, which is no grey value")
+        raise ValueError(f"holds {getattr(stored, 'dtype', 'no array')}, not numbers")
     if 0 in stored.shape:
         raise ValueError(f"holds an empty array of shape {stored.shape}")
     array = stored.astype(np.float32)

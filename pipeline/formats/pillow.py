@@ -18,7 +18,7 @@ def read_pillow(path: Path, _: int) -> StoredImage:
     """(C, H, W), or (C, D, H, W) for a TIFF of several pages."""
     with Image.open(path) as image:
         bits = 16 if image.mode.startswith("I;16") else _BITS_OF_MODE.get(image.mode, 8)
-        # The further frames of a camera's JPEG or an animated PNG are no volume.
+        # The further frames of a camera's JPEG or an animated PNG are not a volume.
         frames = ImageSequence.Iterator(image) if image.format == "TIFF" else [image]
         pages = [_page(frame) for frame in frames]
     if len({page.shape for page in pages}) > 1:

@@ -86,8 +86,7 @@ FORMATS = (
 
 def image_suffix(path: Path) -> str:
     """The lower-case suffix of a file's name, `.nii.gz` as one."""
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
 def format_of_name(path: Path) -> Format | None:

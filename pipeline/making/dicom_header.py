@@ -29,7 +29,7 @@ class DicomHeader:
 
     path: str
     tags: tuple[str, ...] = ()
-    """In the order of TAGS; none when it is no DICOM file."""
+    """In the order of TAGS; empty when it is not a DICOM file."""
     kind: str = ""
     """What it is instead of an image."""
     problem: str = ""
@@ -54,7 +54,7 @@ def read_header(path: Path, name: str) -> DicomHeader:
     if is_bare or path.suffix.lower() in DICOM.suffixes:
         start = f"begins with {head[:8]!r}" if head else "is empty"
         return DicomHeader(name, problem=f"has no DICOM mark (DICM at byte 128); it {start}")
-    return DicomHeader(name, kind="no DICOM")
+    return DicomHeader(name, kind="not DICOM")
 
 
 def _read_dicom(file: BinaryIO, name: str) -> DicomHeader:

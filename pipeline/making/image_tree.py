@@ -60,7 +60,7 @@ def rows_of_tree(
 def rows_of_classes(paths: list[str], patient: Pattern) -> tuple[list[Row], dict[str, str]]:
     """A row for every image `class/.../name`: label = first folder, patient from the name.
 
-    The suffix of the files that are no images comes with them.
+    The suffix of every other file comes with them.
 
     Raises:
         UserError: when an image lies in no class folder or its name does not fit the rule.

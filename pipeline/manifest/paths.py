@@ -50,15 +50,16 @@ def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
     for line, patient, image in zip(*columns, strict=True):
         if not image.strip():
             continue
+        path = image_root / image
         try:
-            found = checked_format(image_root / image)
+            found = checked_format(path)
         except ImageError as error:
-            text = f"patient {patient!r}: image {image_root / image}: {error}"
-            if "\\" in image and not (image_root / image).exists():
+            text = f"patient {patient!r}: image {path}: {error}"
+            if "\\" in image and not path.exists():
                 text += "; write the path with / instead of \\"
             yield Finding("image_file", "error", text, line)
             continue
-        if format_of_name(Path(image)) not in (None, found):
+        if format_of_name(path) not in (None, found):
             misnamed.append(f"line {line}: {image!r} is {found.name}")
     if misnamed:
         text = (

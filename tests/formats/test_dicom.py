@@ -177,7 +177,7 @@ def test_npy_axes_follow_spatial_dims(tmp_path, shape, spatial_dims, expected):
     (np.zeros((3, 5, 6)), 2, r"shape \(3, 5, 6\); .* must be \(H, W\) or \(H, W, C\) with C <= 4"),
     (np.zeros((5, 6)), 3, r"must be \(D, H, W\) or"),
     (np.zeros((0, 6)), 2, "empty array"),
-    (np.array([["a"]]), 2, "which is no grey value"),
+    (np.array([["a"]]), 2, "not numbers"),
     (np.full((5, 6), np.nan), 2, "not finite"),
 ])  # fmt: skip
 def test_npy_that_is_no_image_is_refused(tmp_path, array, spatial_dims, message):

@@ -362,7 +362,7 @@ def test_the_proof_of_a_whole_cache_is_written(tmp_path):
     ]
 
 
-def test_a_cache_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_cache_folder_that_cannot_be_made_is_reported(tmp_path):
     manifest = manifest_of(tmp_path, random_pictures(1))
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")

@@ -352,7 +352,7 @@ def test_a_dicom_tree_gives_one_row_per_series(archive):
     assert [row["image_path"] for row in rows] == ["A/ct", "B#1.2", "B#1.3", "xray.dcm"]
     assert [row["patient_id"] for row in rows] == list("ABBC")
     assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
-    assert "2 files left out: 1 no DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in printed
+    assert "2 files left out: 1 not DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in printed
     assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in printed
     assert printed.endswith(" images=mri48")  # volumes
     first, second = (read_image(archive / row["image_path"], 3, 1)[0] for row in rows[1:3])
@@ -380,7 +380,7 @@ def test_files_that_are_no_images_are_left_out_by_kind(archive):
     assert len(rows) == 4
     for kind in (
         "10 files left out: 3 RT Structure Set (e.g. old.dcm)",
-        "1 no DICOM (e.g. readme.txt)", "1 Comprehensive SR (e.g. report.dcm)",
+        "1 not DICOM (e.g. readme.txt)", "1 Comprehensive SR (e.g. report.dcm)",
         "1 Grayscale Softcopy Presentation State (e.g. state.dcm)", "1 DICOMDIR (e.g. DICOMDIR)",
         "1 of private class 1.3.12.2.1107.5.9.1 (e.g. csa.dcm)", "1 MR Spectroscopy",
         "1 Media Storage Directory (e.g. index)",

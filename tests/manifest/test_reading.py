@@ -86,7 +86,7 @@ def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
     assert found == ["cannot be read: Is a directory"]
 
 
-def test_every_missing_column_is_told(write: Write) -> None:
+def test_every_missing_column_is_reported(write: Write) -> None:
     assert problems(write("P1,a.png,no", header="patient,image_path,dx")) == [
         "line 1: column 'patient_id' is missing (manifest.columns.patient); "
         "the columns are 'patient', 'image_path', 'dx'; did you mean 'patient'?",
@@ -345,7 +345,7 @@ def test_a_folder_is_no_image(write: Write, tmp_path: Path) -> None:
     assert found.endswith("folder.png: cannot be read: Is a directory")
 
 
-def test_a_file_without_permission_is_told(
+def test_a_file_without_permission_is_reported(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_open = Path.open
