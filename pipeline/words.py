@@ -16,10 +16,10 @@ def listed(values: Sequence[str], most: int = SHOWN) -> str:
     return and_more([repr(value) for value in values[:most]], len(values))
 
 
-def and_more(examples: Sequence[str], number: int) -> str:
+def and_more(examples: Sequence[str], number: int, between: str = ", ") -> str:
     """Examples out of `number`, and how many there are besides."""
     more = f" and {number - len(examples):,} more" if number > len(examples) else ""
-    return ", ".join(examples) + more
+    return between.join(examples) + more
 
 
 def lines_and_more(lines: Sequence[str], most: int) -> list[str]:

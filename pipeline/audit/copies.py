@@ -1,13 +1,13 @@
 """Find copies of an image under two patients: equal pixels, and what a search by likeness finds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from pipeline.arrays import Ints
+from pipeline.arrays import Floats32, Ints
 from pipeline.audit.likeness import (
     INVERSE,
     ORIENTATIONS,
@@ -26,7 +26,7 @@ radiographs of two ids besides them 0.91; see `benchmarks/duplicates.py`."""
 
 _NUM_NEIGHBOURS = (8, 64)  # first for all, then for images that only have their own patient's
 _RADIUS = 0.2  # of descriptors; of 1,500 crops by 2 % 99 in 100 lie within 0.14
-_BLOCK = 4096  # images or pairs at a time
+_BLOCK = 4096  # images or pairs at once
 
 Pictures = NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ class Copies:
     pairs: tuple[Copy, ...] = ()
     """Sorted; an image with many equal ones is linked with the first of each patient only."""
     flat: tuple[int, ...] = ()
-    """Ints of images without any contrast, which are copies of everything and nothing."""
+    """Rows of images without any contrast, which are copies of everything and nothing."""
 
 
 def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[str]) -> Copies:
@@ -70,16 +70,17 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
     # An image with equal ones is looked for once: whoever is near it is near them all.
     first = shown[np.sort(np.unique(pixels[shown], return_index=True)[1])]
     found += _near(first, pictures, owner)
-    return Copies(
-        tuple(sorted(found, key=lambda c: (c.one, c.other))), tuple(np.flatnonzero(flat).tolist())
-    )
+    return Copies(_sorted(found), tuple(np.flatnonzero(flat).tolist()))
 
 
 def exact_copies(digests: Sequence[str], patients: Sequence[str]) -> Copies:
     """The pairs of equal digests that two patients have."""
     pairs = _equal(_numbered(digests), _numbered(patients))
-    found = [Copy(one, other, exact=True) for one, other in pairs]
-    return Copies(tuple(sorted(found, key=lambda pair: (pair.one, pair.other))))
+    return Copies(_sorted(Copy(one, other, exact=True) for one, other in pairs))
+
+
+def _sorted(pairs: Iterable[Copy]) -> tuple[Copy, ...]:
+    return tuple(sorted(pairs, key=lambda pair: (pair.one, pair.other)))
 
 
 def _numbered(texts: Sequence[str]) -> Ints:
@@ -118,7 +119,7 @@ def _near(rows: Ints, pictures: Pictures, owner: Ints) -> list[Copy]:
     return found
 
 
-def _neighbours(points: NDArray[np.float32], owner: Ints) -> Ints:
+def _neighbours(points: Floats32, owner: Ints) -> Ints:
     """(n, 2) positions of near points of different owners, each pair once, the smaller first."""
     tree = KDTree(points)
     asked = np.arange(len(points))

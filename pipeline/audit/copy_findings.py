@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from pipeline.audit.copies import Copies, Copy
 from pipeline.manifest import Finding, Manifest
+from pipeline.words import and_more, counted
 
 SHOWN = 10
 
@@ -15,8 +16,8 @@ def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Fin
         yield Finding(
             "exact_copies",
             "warning",
-            f"{_pairs(exact)} of two patients with the same pixels; a plan keeps them together: "
-            f"{_listed(manifest, exact)}",
+            f"{counted(len(exact), 'pair')} of images of two patients with the same pixels; a plan "
+            f"keeps them together: {_listed(manifest, exact)}",
         )
     if alike := [pair for pair in copies.pairs if not pair.exact]:
         advice = {
@@ -27,11 +28,11 @@ def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Fin
         yield Finding(
             "near_copies",
             "error" if near == "error" else "warning",
-            f"{_pairs(alike)} of two patients that are nearly the same, {advice}: "
-            f"{_listed(manifest, alike)}",
+            f"{counted(len(alike), 'pair')} of images of two patients that are nearly the same, "
+            f"{advice}: {_listed(manifest, alike)}",
         )
     if copies.flat:
-        text = f"{len(copies.flat)} image(s) have no contrast at all and were not compared"
+        text = f"{counted(len(copies.flat), 'image')} without any contrast: not compared"
         flat = manifest.table.iloc[list(copies.flat)]
         patients = flat.groupby("group")["patient_id"].nunique()
         if (patients > 1).any():
@@ -50,18 +51,18 @@ def contradictions(
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row in sorted(set(range(len(digests))) - set(flat)):
         rows_of[digests[row]].append(row)
-    odd = [rows for rows in rows_of.values() if len({labels[row] for row in rows}) > 1]
-    if not odd:
+    found = [rows for rows in rows_of.values() if len({labels[row] for row in rows}) > 1]
+    if not found:
         return
     shown = [
         " = ".join(
             f"line {lines[row]} {labels[row]!r}" for row in sorted(rows, key=lines.__getitem__)[:4]
         )
-        for rows in odd[:SHOWN]
+        for rows in found[:SHOWN]
     ]
     text = (
-        f"{len(odd)} image(s) occur with different labels: {'; '.join(shown)}"
-        f"{_more(len(odd))}; correct the labels or leave the rows out"
+        f"{counted(len(found), 'image')} with different labels: "
+        f"{and_more(shown, len(found), '; ')}; correct the labels or leave the rows out"
     )
     if "copies_with_two_labels" in accept:
         yield Finding("copies_with_two_labels", "note", f"accepted: {text}")
@@ -94,16 +95,8 @@ def has_two_labels(manifest: Manifest, pair: Copy) -> bool:
     return bool(manifest.labels[pair.one] != manifest.labels[pair.other])
 
 
-def _pairs(pairs: Sequence[Copy]) -> str:
-    return "1 pair of images" if len(pairs) == 1 else f"{len(pairs)} pairs of images"
-
-
 def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
-    odd = sum(has_two_labels(manifest, pair) for pair in pairs)
-    first = f"{odd} with two labels, first " if odd and len(pairs) > SHOWN else ""
-    shown = two_labels_first(manifest, pairs)[:SHOWN]
-    return first + "; ".join(in_words(manifest, pair) for pair in shown) + _more(len(pairs))
-
-
-def _more(number: int) -> str:
-    return f" and {number - SHOWN} more" if number > SHOWN else ""
+    num = sum(has_two_labels(manifest, pair) for pair in pairs)
+    first = f"{num} with two labels, first " if num and len(pairs) > SHOWN else ""
+    shown = [in_words(manifest, pair) for pair in two_labels_first(manifest, pairs)[:SHOWN]]
+    return first + and_more(shown, len(pairs), "; ")

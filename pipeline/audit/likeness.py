@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter1d
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Floats32, Ints
 
 ORIENTATIONS = (
     "",
@@ -68,9 +68,7 @@ def descriptors(coefs: Floats32) -> Floats32:
     return np.asarray(stacked.reshape(num, -1) / np.sqrt(num_pictures), dtype=np.float32)
 
 
-def best_orientation(
-    one: Floats32, other: Floats32
-) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats32]:
+def best_orientation(one: Floats32, other: Floats32) -> tuple[Ints, Ints, Floats32]:
     """How the pictures of `other` must lie to look like those of `one`, for n pairs.
 
     Both are (n, P, F, F) coefficients. Returns (n, P) which picture of `other` belongs to each of

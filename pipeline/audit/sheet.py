@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.arrays import Floats32
 from pipeline.audit.copies import Copy
 from pipeline.audit.copy_findings import two_labels_first
-from pipeline.images.readers import read_image
+from pipeline.formats import read_image
 from pipeline.manifest import Manifest
 
 MOST_PAIRS = 24
@@ -56,14 +57,14 @@ def _font() -> ImageFont.FreeTypeFont:
 
 def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
     """The image, or the middle slice of a volume, stretched to a square."""
-    array, _ = read_image(path, spatial_dims, num_channels)
+    array = read_image(path, spatial_dims, num_channels).pixels
     plane = array if array.ndim == 3 else array[..., array.shape[-1] // 2]
     grey = _eight_bits(plane)
     mode = np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0]
     return Image.fromarray(mode).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
-def _eight_bits(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:
     """Stretch to 0..255 between the 0.5th and the 99.5th percentile."""
     low, high = np.percentile(plane, (0.5, 99.5))
     scaled = (plane - low) / max(high - low, 1e-6)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.arrays import Floats, Ints
 from pipeline.evaluation.intervals import auroc_interval
-from pipeline.manifest import Manifest
-from pipeline.manifest.findings import Finding
+from pipeline.manifest import Finding, Manifest
 
 ALARM = 0.6
 """A shortcut is flagged when its interval lies above this AUROC."""
@@ -25,8 +24,7 @@ _NUM_FOLDS = 5
 _PRIOR_PATIENTS = 5.0  # a site's class frequencies count as much as this many average patients
 _MOST_DIMS = 4
 
-Scores = NDArray[np.float64]
-_Model = Callable[[pd.DataFrame, NDArray[np.int64], pd.DataFrame, int], Scores]
+_Model = Callable[[pd.DataFrame, Ints, pd.DataFrame, int], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +54,11 @@ class Shortcut:
 
 
 def patient_table(manifest: Manifest, metadata: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row a patient: label, group, site (if there is one), num_images, and file metadata.
+    """One row per patient: label, group, site (if there is one), num_images, and file metadata.
 
     `label` is the latest class of the patient's images. `metadata` has a row per manifest row, in
     its order, and any of the columns file_size (bytes), shape (sizes of the axes, as text or
-    tuple), bit_depth, num_channels; without it the files' sizes are asked. A number becomes its
+    tuple), bit_depth, num_channels; without it, the files' sizes are used. A number becomes its
     mean, smallest and largest value over the patient's images.
     """
     if metadata is None:
@@ -113,7 +111,7 @@ def shortcut_findings(shortcuts: Sequence[Shortcut]) -> list[Finding]:
         "split.scheme=leave_one_out split.leave_out=site",
         "file metadata": "see whether classes come from different scanners, exports or sources, "
         "re-export them alike, and test on sources that the network never saw",
-        "image count": "see why one class has more images a patient, and do not let a count "
+        "image count": "see why one class has more images per patient, and do not let a count "
         "reach the network or the patient's score (evaluation.aggregate=mean)",
     }
     findings = []
@@ -158,8 +156,8 @@ def _measure(
 
 
 def _site_frequencies(
-    train: pd.DataFrame, labels: NDArray[np.int64], test: pd.DataFrame, num_classes: int
-) -> Scores:
+    train: pd.DataFrame, labels: Ints, test: pd.DataFrame, num_classes: int
+) -> Floats:
     """(T, C) class frequencies of each test patient's site in the train part, smoothed."""
     overall = np.bincount(labels, minlength=num_classes) / len(labels)
     sites, names = pd.factorize(train["site"])
@@ -171,9 +169,7 @@ def _site_frequencies(
     return np.asarray(shares[names.get_indexer(pd.Index(test["site"]))])
 
 
-def _trees(
-    train: pd.DataFrame, labels: NDArray[np.int64], test: pd.DataFrame, num_classes: int
-) -> Scores:
+def _trees(train: pd.DataFrame, labels: Ints, test: pd.DataFrame, num_classes: int) -> Floats:
     """(T, C) probabilities of small boosted trees; missing values are a value of their own."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 

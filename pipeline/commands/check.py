@@ -23,9 +23,9 @@ from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.command import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say
+from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
 from pipeline.manifest.describe import describe_manifest
-from pipeline.manifest.files import file_size
 from pipeline.training.planning import make_plan, rehearse
 from pipeline.words import counted
 

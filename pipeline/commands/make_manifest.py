@@ -20,8 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.command import run_command
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
-from pipeline.manifest.making import MadeManifest, make_manifest
-from pipeline.manifest.manifest_file import out_path, write_manifest
+from pipeline.making import MadeManifest, make_manifest, out_path, write_manifest
 
 RECIPES = Path(__file__).resolve().parents[2] / "data_manifests" / "recipes"
 OPEN = ("columns.", "parts.", "where.", "label.values.")

@@ -52,8 +52,8 @@ def _quarter_turns(images: Tensor, generator: torch.Generator) -> Tensor:
     """
     turns = torch.randint(4, (len(images),), device=images.device, generator=generator)
     if images.shape[-1] == images.shape[-2]:
-        odd = _per_image(turns % 2 == 1, images)
-        images = torch.where(odd, images.transpose(-2, -1), images)
+        turned = _per_image(turns % 2 == 1, images)
+        images = torch.where(turned, images.transpose(-2, -1), images)
     else:
         turns = turns // 2 * 2
     images = _flip_chosen(images, -2, (turns == 1) | (turns == 2))

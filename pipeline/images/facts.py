@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.arrays import Floats32
+
 THUMBNAIL_SIZE = 64
 
 
-def pixel_digest(array: NDArray[np.float32]) -> str:
+def pixel_digest(array: Floats32) -> str:
     """SHA-256 of decoded pixels and their shape: equal for lossless copies in other formats."""
     header = "x".join(map(str, array.shape)).encode()
     return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
@@ -20,7 +22,7 @@ def num_thumbnails(spatial_dims: int) -> int:
     return 1 if spatial_dims == 2 else 3
 
 
-def thumbnails(array: NDArray[np.float32]) -> NDArray[np.uint8]:
+def thumbnails(array: Floats32) -> NDArray[np.uint8]:
     """(P, 64, 64) grey pictures of an image (C, H, W), P = 1, or a volume (C, D, H, W), P = 3.
 
     A volume's are its mean projections along D, H and W. Each is stretched to a square and to the
@@ -31,7 +33,7 @@ def thumbnails(array: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.stack([_thumbnail(plane) for plane in planes])
 
 
-def _thumbnail(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _thumbnail(plane: Floats32) -> NDArray[np.uint8]:
     low, high = float(plane.min()), float(plane.max())
     # What is left of a mean's rounding is no contrast.
     if high - low <= 1e-5 * max(abs(low), abs(high)):

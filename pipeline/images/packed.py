@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.arrays import Floats, Ints
+
 TABLE_COLUMNS = ("pixel_digest", "original_shape", "bit_depth", "sum", "sum_squares")
 
 
@@ -44,7 +46,7 @@ class PackedImages:
             return list(csv.DictReader(file))
 
     @cached_property
-    def _sums(self) -> NDArray[np.float64]:
+    def _sums(self) -> Floats:
         """(N, 2, C) sum and sum of squares of every image and channel."""
         rows = [(row["sum"], row["sum_squares"]) for row in self.facts]
         return np.array([[[float(v) for v in cell.split()] for cell in row] for row in rows])
@@ -57,7 +59,7 @@ class PackedImages:
     def spatial_shape(self) -> tuple[int, ...]:
         return self.array.shape[2:]
 
-    def fit_normalisation(self, rows: NDArray[np.int64]) -> Normalisation:
+    def fit_normalisation(self, rows: Ints) -> Normalisation:
         """Exact mean and SD over all pixels of the images at `rows`; no pixel is read."""
         sums, squares = self._sums[rows].sum(axis=0) / (len(rows) * np.prod(self.spatial_shape))
         std = np.sqrt(np.maximum(squares - sums**2, 0))

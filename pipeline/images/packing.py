@@ -1,22 +1,27 @@
 """The packed cache: every image decoded and transformed once, in parallel, for all folds."""
 
+import csv
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
 import numpy as np
 
-from pipeline.config import ImagesConfig, UserError, fingerprint
+from pipeline.config import ImagesConfig, fingerprint
+from pipeline.errors import UserError
+from pipeline.files import write_whole
+from pipeline.formats.files import file_digest, file_stamp
 from pipeline.images.decoding import Chunk, Row, decode_chunk, first_shape
-from pipeline.images.digests import file_digests
 from pipeline.images.facts import THUMBNAIL_SIZE, num_thumbnails
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
+from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
 CHUNK = 32
@@ -56,6 +61,28 @@ def pack_images(
 def _key(digests: list[str], config: ImagesConfig) -> str:
     settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
     return fingerprint([READER_VERSION, version("monai"), settings, digests])
+
+
+def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
+    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same."""
+    memory = _recall(memory_path)
+    names = [str(path.resolve()) for path in paths]
+    stamps = [file_stamp(path) for path in paths]
+    changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
+        fresh = pool.map(file_digest, [paths[i] for i in changed])
+        memory |= {names[i]: (stamps[i], digest) for i, digest in zip(changed, fresh, strict=True)}
+    if changed:
+        write_whole(memory_path, json.dumps(memory))
+    return [memory[name][1] for name in names]
+
+
+def _recall(memory_path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        memory = json.loads(memory_path.read_text())
+        return {name: (stamp, digest) for name, (stamp, digest) in memory.items()}
+    except (FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
+        return {}
 
 
 def _build(
@@ -125,30 +152,21 @@ def _decode_all(
 
 def _raise_problems(manifest: Manifest, rows: list[Row]) -> None:
     problems = [
-        f"  line {sample.line}: patient {sample.patient_id!r}: image {file}: {row.problem}"
+        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {row.problem}"
         for sample, file, row in zip(
             manifest.table.itertuples(), manifest.image_files, rows, strict=False
         )
         if row.problem
     ]
     if problems:
-        hidden = len(problems) - PROBLEMS_SHOWN
-        more = [f"  and {hidden} more"] if hidden > 0 else []
-        heading = f"manifest {manifest.path}: {len(problems)} image(s) cannot be used"
-        raise BrokenImagesError("\n".join([heading, *problems[:PROBLEMS_SHOWN], *more]))
+        heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
+        raise BrokenImagesError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
 
 
 def _write_table(path: Path, rows: list[Row]) -> None:
-    lines = [
-        ",".join(
-            [
-                row.pixel_digest,
-                row.original_shape,
-                str(row.bit_depth),
-                " ".join(map(repr, row.sum)),
-                " ".join(map(repr, row.sum_squares)),
-            ]
-        )
-        for row in rows
-    ]
-    path.write_text("\n".join([",".join(TABLE_COLUMNS), *lines]) + "\n")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(TABLE_COLUMNS)
+        for row in rows:
+            sums = (" ".join(map(repr, values)) for values in (row.sum, row.sum_squares))
+            writer.writerow([row.pixel_digest, row.original_shape, row.bit_depth, *sums])

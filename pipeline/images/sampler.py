@@ -3,15 +3,14 @@
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pipeline.arrays import Floats, Ints
 
 Balance = Literal["none", "class", "patient", "class_patient"]
 
 
-def sampling_weights(
-    labels: NDArray[np.int64], patients: NDArray[np.int64], balance: Balance
-) -> NDArray[np.float64]:
-    """(N,) probability of each sample to be drawn; sums to 1.
+def sampling_weights(labels: Ints, patients: Ints, balance: Balance) -> Floats:
+    """(N,) probability of each sample to be drawn; they sum to 1.
 
     class: every class equally often. patient: every patient equally often. class_patient: every
     class equally often, and within a class every patient: 1 / (C * P_c * m_pc), where P_c patients
@@ -29,13 +28,11 @@ def sampling_weights(
         )
         num_patients = np.bincount(pairs[0])
         weights = 1.0 / (num_patients[labels] * num_images[pair_of.ravel()])
-    normalised: NDArray[np.float64] = weights / weights.sum()
+    normalised: Floats = weights / weights.sum()
     return normalised
 
 
-def draw_epoch(
-    weights: NDArray[np.float64], balance: Balance, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def draw_epoch(weights: Floats, balance: Balance, generator: np.random.Generator) -> Ints:
     """(N,) positions of one epoch: a permutation, or N balanced draws with replacement."""
     if balance == "none":
         return generator.permutation(len(weights))

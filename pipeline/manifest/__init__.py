@@ -1,10 +1,10 @@
 """A patient-keyed CSV becomes a `Manifest`: every row checked, patients grouped."""
 
-from pipeline.manifest.findings import Finding, Severity
+from pipeline.manifest.findings import Finding, ManifestError, Severity
 from pipeline.manifest.grouping import Grouping
 from pipeline.manifest.groups import join_groups, leakage_groups
 from pipeline.manifest.ids import canonical_id
-from pipeline.manifest.manifest import Manifest, ManifestError
+from pipeline.manifest.manifest import Manifest
 from pipeline.manifest.reading import lint, read_manifest
 from pipeline.manifest.rules import contradictory_labels
 

@@ -4,14 +4,15 @@ import codecs
 import csv
 import difflib
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import ManifestConfig
-from pipeline.manifest.findings import Finding
-from pipeline.manifest.manifest import ManifestError
+from pipeline.manifest.findings import Finding, ManifestError
+from pipeline.words import counted
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OPTIONAL = ("site", "study", "date", "fold", "part")
@@ -34,12 +35,12 @@ def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
             rows.append(row)
             lines.append(line)
         elif row:
-            text = f"has {len(row)} cells, the header has {len(header)}"
+            text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
     if not rows and not problems:
         problems = [Finding("no_rows", "error", "has no rows")]
     if problems:
-        raise ManifestError.of(path, problems)
+        raise ManifestError(path, problems)
     names = our_names(config, header)
     table = pd.DataFrame(rows, columns=[names.get(name, name) for name in header], dtype=str)
     return table.assign(line=lines), names
@@ -74,17 +75,17 @@ def _read_text(path: Path, config: ManifestConfig) -> str:
         raw = path.read_bytes()
     except FileNotFoundError:
         missing = Finding("file", "error", f"no such file (searched from {Path.cwd()})")
-        raise ManifestError.of(path, [missing], config.hint) from None
+        raise ManifestError(path, [missing], config.hint) from None
     except OSError as error:
         unreadable = Finding("file", "error", f"cannot be read: {error.strerror}")
-        raise ManifestError.of(path, [unreadable]) from None
+        raise ManifestError(path, [unreadable]) from None
     try:
         codec = codecs.lookup(config.encoding).name
     except LookupError:
         text = f"manifest.encoding={config.encoding} is not known; allowed are utf-8, latin-1, ..."
-        raise ManifestError.of(path, [Finding("encoding", "error", text)]) from None
+        raise ManifestError(path, [Finding("encoding", "error", text)]) from None
     if problem := _other_encoding(raw, codec):
-        raise ManifestError.of(path, [problem])
+        raise ManifestError(path, [problem])
     text = raw.decode("utf-8-sig" if codec == "utf-8" else codec)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -128,13 +129,13 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
             first_line = reader.line_num + 1
     except csv.Error as error:
         problem = Finding("quote", "error", f"a cell is badly quoted ({error})", first_line)
-        raise ManifestError.of(path, [problem]) from None
+        raise ManifestError(path, [problem]) from None
 
 
 def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None:
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
-        raise ManifestError.of(path, [Finding("header", "error", text, 1)], config.hint)
+        raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)
     names = _meanings(config)
     columns = ", ".join(map(repr, header))
     wanted = {theirs: f"columns.{ours.split('_')[0]}" for theirs, ours in names.items()}
@@ -146,17 +147,17 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         if theirs not in header
     ]
     others = [s for s in _SEPARATORS if len(header) == 1 and s in header[0]]
-    hint = ""
-    if others:
-        hint = f"the separator seems to be {others[0]!r}; set manifest.separator="
-        hint += _SEPARATORS[others[0]]
     texts += [
-        f"column {name!r} occurs {header.count(name)} times"
-        for name in sorted(set(header))
-        if header.count(name) > 1
+        f"column {name!r} occurs {number} times"
+        for name, number in sorted(Counter(header).items())
+        if number > 1
     ]
     if texts:
-        raise ManifestError.of(path, [Finding("header", "error", t, 1) for t in texts], hint)
+        hint = ""
+        if others:
+            name = _SEPARATORS[others[0]]
+            hint = f"the separator seems to be {others[0]!r}; set manifest.separator={name}"
+        raise ManifestError(path, [Finding("header", "error", t, 1) for t in texts], hint)
 
 
 def _did_you_mean(name: str, header: list[str]) -> str:

@@ -1,9 +1,15 @@
 """What a check found: one sentence with where, what, and what is allowed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from pipeline.errors import UserError
+from pipeline.words import counted, lines_and_more
+
 Severity = Literal["error", "warning", "note"]
+PROBLEMS_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +26,14 @@ class Finding:
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.message}" if self.line else self.message
+
+
+class ManifestError(UserError):
+    """Every problem of a manifest at once: of `findings`, those that are errors."""
+
+    def __init__(self, path: Path | str, findings: Sequence[Finding], hint: str = "") -> None:
+        self.problems = [str(finding) for finding in findings if finding.severity == "error"]
+        self.findings = tuple(findings)
+        lines = [f"manifest {path}: {counted(len(self.problems), 'problem')}"]
+        lines += lines_and_more(self.problems, PROBLEMS_SHOWN)
+        super().__init__("\n".join([*lines, f"  hint: {hint}"] if hint else lines))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.words import counted
+
 SMALL_GROUP = 10
 """A group of at most so many patients never stops a command, whatever its share of a small set."""
 
@@ -32,7 +34,8 @@ class Grouping:
 
     def describe(self) -> list[str]:
         """Lines for the console: how many groups, what made them, and the largest."""
-        lines = [f"{self.num_groups:,} leakage groups of {self.num_patients:,} patients"]
+        groups = counted(self.num_groups, "leakage group")
+        lines = [f"{groups} of {counted(self.num_patients, 'patient')}"]
         if self.num_groups == self.num_patients:
             return lines
         lines[0] += f" (joined by {self.made_by()})"

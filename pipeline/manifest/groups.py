@@ -13,10 +13,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.arrays import Ints
-from pipeline.manifest.files import file_digest, file_size
-from pipeline.manifest.findings import Finding
+from pipeline.formats.files import file_digest, file_size
+from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.grouping import Grouping
-from pipeline.manifest.manifest import Manifest, ManifestError
+from pipeline.manifest.manifest import Manifest
 
 NUM_SAMPLE = 5
 
@@ -109,9 +109,7 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
 def stop_at_giant(manifest: Manifest, grouping: Grouping) -> None:
     """Raise ManifestError where one group holds more of the patients than it may."""
     if grouping.too_large:
-        raise ManifestError.of(
-            manifest.path, [Finding("largest_group", "error", grouping.problem())]
-        )
+        raise ManifestError(manifest.path, [Finding("largest_group", "error", grouping.problem())])
 
 
 def _grouped(

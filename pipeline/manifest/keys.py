@@ -1,7 +1,7 @@
-"""Ids and keys that mean something else than they say: no value, one value twice, coarser ids."""
+"""Ids and keys that do not mean what they say: no value, one value twice, coarser ids."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pandas as pd
 
@@ -16,12 +16,11 @@ _PROPERTY = re.compile(
 
 
 def key_findings(
-    table: pd.DataFrame, columns: Sequence[str], names: Mapping[str, str]
+    table: pd.DataFrame, columns: Sequence[str], name_of: Callable[[str], str]
 ) -> Iterator[Finding]:
     """Keys that link patients: one value spelled several ways, and words that stand for none."""
-    theirs = {ours: name for name, ours in names.items()}
     for column in columns:
-        name = theirs.get(column, column)
+        name = name_of(column)
         cells = table[column].str.strip()
         first_line = table["line"].groupby(cells, sort=False).first()
         for raws in spelled_alike(first_line.index):
@@ -47,29 +46,29 @@ def placeholder_findings(table: pd.DataFrame) -> Iterator[Finding]:
     for (patient, first), num in zip(rows.min().items(), rows.size(), strict=True):
         if num > 1 and str(patient).strip().casefold() in _NOTHING:
             text = (
-                f"patient id {patient!r} of {num} rows seems to mean that nothing is known; give "
-                "each patient an id, or set manifest.accept=[placeholder] if it is one person"
+                f"patient id {patient!r} of {num} rows seems to mean that the patient is unknown; "
+                "give each patient an id, or set manifest.accept=[placeholder] if it is one person"
             )
             yield Finding("placeholder", "error", text, int(first))
 
 
 def coarser_ids_findings(
-    table: pd.DataFrame, known: Collection[str], names: Mapping[str, str]
+    table: pd.DataFrame, known: Collection[str], name_of: Callable[[str], str]
 ) -> Iterator[Finding]:
     """Another column of ids, not `known`, by which patients belong together: the true ones?"""
-    theirs = {ours: name for name, ours in names.items()}
     for column in table.columns:
-        name = theirs.get(column, column)
+        name = name_of(column)
         is_id = _PERSON.search(name) and not _PROPERTY.search(name)
         if column == "patient_id" or column in known or not is_id:
             continue
-        told = table[table[column].str.strip() != ""]
-        whole = told.groupby("patient_id")[column].nunique().eq(1).all()
-        num_patients, num_values = told["patient_id"].nunique(), told[column].nunique()
-        if len(told) > 0.9 * len(table) and whole and 2 < num_values < num_patients:
+        known_rows = table[table[column].str.strip() != ""]
+        whole = known_rows.groupby("patient_id")[column].nunique().eq(1).all()
+        num_patients = known_rows["patient_id"].nunique()
+        num_values = known_rows[column].nunique()
+        if len(known_rows) > 0.9 * len(table) and whole and 2 < num_values < num_patients:
             text = (
                 f"column {name!r} joins {num_patients} patients of column "
-                f"{theirs['patient_id']!r} into {num_values}: are those the patients? Then set "
+                f"{name_of('patient_id')!r} into {num_values}: are those the patients? Then set "
                 f"manifest.columns.patient={name} (or manifest.group_columns=[{name}]); else "
                 "manifest.accept=[coarser_ids]"
             )

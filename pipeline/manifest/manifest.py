@@ -1,40 +1,17 @@
 """The table of samples that everything else is built on."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pipeline.config import UserError, fingerprint
+from pipeline.arrays import Ints
+from pipeline.config import fingerprint
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.grouping import Grouping
-
-PROBLEMS_SHOWN = 50
-
-
-class ManifestError(UserError):
-    """Every problem of a manifest at once."""
-
-    def __init__(self, path: Path | str, problems: list[str], hint: str = "") -> None:
-        shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
-        hidden = len(problems) - len(shown)
-        more = [f"  and {hidden} more"] if hidden else []
-        advice = [f"  hint: {hint}"] if hint else []
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n".join([f"manifest {path}: {count}", *shown, *more, *advice]))
-        self.problems = problems
-        self.findings: tuple[Finding, ...] = ()
-
-    @classmethod
-    def of(cls, path: Path | str, findings: Sequence[Finding], hint: str = "") -> "ManifestError":
-        """The error that lists these findings; it keeps them in `findings`."""
-        error = cls(path, [str(finding) for finding in findings], hint)
-        error.findings = tuple(findings)
-        return error
 
 
 @dataclass(frozen=True)
@@ -101,7 +78,7 @@ class Manifest:
         return self.table.drop(index=sorted(self.purged)) if self.purged else self.table
 
     @cached_property
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Ints:
         """(N,) class index of each sample."""
         index = pd.Index(self.classes).get_indexer(pd.Index(self.table["label"]))
         return np.asarray(index, dtype=np.int64)
@@ -117,17 +94,17 @@ class Manifest:
         rows = self.table[["patient_id", "image_path", "label", "group"]]
         return fingerprint([list(self.classes), rows.to_numpy().tolist()])
 
-    def of(self, patients: Collection[str]) -> NDArray[np.int64]:
+    def of(self, patients: Collection[str]) -> Ints:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
         rows = np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
 
-    def num_per_class(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
         counts = np.bincount(self.labels[rows], minlength=len(self.classes))
         return counts.astype(np.int64)
 
-    def num_patients_per_class(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def num_patients_per_class(self, rows: Ints) -> Ints:
         """(C,) patients that have at least one image of each class among `rows`."""
         part = self.table.iloc[rows]
         counts = part.groupby("label", observed=True)["patient_id"].nunique()

@@ -6,8 +6,10 @@ from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
-from pipeline.manifest.files import file_problem
+from pipeline.formats import ImageError, format_of_name
+from pipeline.formats.files import checked_format
 from pipeline.manifest.findings import Finding
+from pipeline.words import SHOWN, and_more, counted
 
 
 def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
@@ -39,15 +41,32 @@ def outside_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]
 
 
 def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
-    """Every image file is there and of a type that can be read; nothing is decoded."""
+    """Every image file is there and its content is of a known format; nothing is decoded.
+
+    A file whose name says another format is read as what it is; of all of them one finding.
+    """
+    misnamed = []
     columns = (table["line"], table["patient_id"], table["image_path"])
     for line, patient, image in zip(*columns, strict=True):
-        problem = file_problem(image_root / image) if image.strip() else None
-        if problem == "no such file" and "\\" in image:
-            problem += "; write the path with / instead of \\"
-        if problem:
-            text = f"patient {patient!r}: image {image_root / image}: {problem}"
+        if not image.strip():
+            continue
+        path = image_root / image
+        try:
+            found = checked_format(path)
+        except ImageError as error:
+            text = f"patient {patient!r}: image {path}: {error}"
+            if "\\" in image and not path.exists():
+                text += "; write the path with / instead of \\"
             yield Finding("image_file", "error", text, line)
+            continue
+        if format_of_name(path) not in (None, found):
+            misnamed.append(f"line {line}: {image!r} is {found.name}")
+    if misnamed:
+        text = (
+            f"{counted(len(misnamed), 'image')} with a name of another format, read by content: "
+            f"{and_more(misnamed[:SHOWN], len(misnamed))}"
+        )
+        yield Finding("misnamed", "warning", text)
 
 
 def _leaves(image: str, image_root: Path) -> bool:

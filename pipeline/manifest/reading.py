@@ -1,6 +1,5 @@
 """Read and check a manifest: all findings at once, each with its line."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +7,11 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig
 from pipeline.manifest.csv_file import read_table
-from pipeline.manifest.findings import Finding
+from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import leakage_groups, stop_at_giant
 from pipeline.manifest.ids import image_ids_findings, spelling_findings
 from pipeline.manifest.keys import coarser_ids_findings, key_findings, placeholder_findings
-from pipeline.manifest.manifest import Manifest, ManifestError
+from pipeline.manifest.manifest import Manifest
 from pipeline.manifest.paths import duplicate_findings, file_findings, outside_findings
 from pipeline.manifest.rules import (
     cell_findings,
@@ -37,12 +36,13 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
-    findings = _findings(table, left_out, classes, image_root, config, names)
+    manifest = Manifest(path, image_root, classes, table, left_out, names)
+    findings = _findings(manifest, config)
     if any(finding.severity == "error" for finding in findings):
         missing = any(finding.message.endswith("no such file") for finding in findings)
-        raise _refused(path, findings, config.hint if missing else "")
+        raise ManifestError(path, findings, config.hint if missing else "")
     ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
-    manifest = Manifest(path, image_root, tuple(classes), ordered, left_out, names, tuple(findings))
+    manifest = replace(manifest, table=ordered, findings=tuple(findings))
     group_columns = [names.get(name, name) for name in config.group_columns]
     groups, grouping, twins = leakage_groups(manifest, group_columns, config.largest_group)
     stop_at_giant(manifest, grouping)
@@ -59,33 +59,26 @@ def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
     return manifest, manifest.findings
 
 
-def _findings(
-    table: pd.DataFrame,
-    left_out: pd.DataFrame,
-    classes: Iterable[str],
-    image_root: Path,
-    config: ManifestConfig,
-    names: Mapping[str, str],
-) -> list[Finding]:
-    classes = tuple(classes)
-    grouped = [names.get(name, name) for name in config.group_columns]
+def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
+    table, name_of = manifest.table, manifest.name_of
+    grouped = [manifest.names.get(name, name) for name in config.group_columns]
     keys = [*(["study"] if "study" in table else []), *grouped]
-    linking = pd.concat([table, left_out]).sort_values("line")  # who is left out links too
+    linking = pd.concat([table, manifest.left_out]).sort_values("line")  # who is left out links too
     findings = [
-        *class_findings(classes, set(table["label"]), config.task),
-        *cell_findings(table, classes),
+        *class_findings(manifest.classes, set(table["label"]), config.task),
+        *cell_findings(table, manifest.classes),
         *date_findings(table, config),
         *spelling_findings(linking),
         *placeholder_findings(linking),
-        *key_findings(linking, [key for key in keys if key != "patient_id"], names),
+        *key_findings(linking, [key for key in keys if key != "patient_id"], name_of),
         *image_ids_findings(table),
-        *coarser_ids_findings(table, {"line", *grouped}, names),
+        *coarser_ids_findings(table, {"line", *grouped}, name_of),
         *site_findings(table),
-        *label_column_findings(table, names),
+        *label_column_findings(table, name_of),
         *label_path_findings(table),
         *duplicate_findings(table),
-        *outside_findings(table, image_root),
-        *file_findings(table, image_root),
+        *outside_findings(table, manifest.image_root),
+        *file_findings(table, manifest.image_root),
     ]
     accepted = [
         replace(finding, severity="note", message=f"accepted: {finding.message}")
@@ -94,13 +87,6 @@ def _findings(
         for finding in findings
     ]
     return sorted(accepted, key=lambda finding: finding.line)
-
-
-def _refused(path: Path, findings: list[Finding], hint: str) -> ManifestError:
-    """The error names errors only, but keeps all findings for `lint`."""
-    error = ManifestError.of(path, [f for f in findings if f.severity == "error"], hint)
-    error.findings = tuple(findings)
-    return error
 
 
 def _without_blank_labels(

@@ -1,7 +1,6 @@
 """Rules for the rows of a manifest: cells, labels, sites, dates."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,11 +9,12 @@ from pipeline.config import ManifestConfig, is_day
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.ids import spelled_alike
 from pipeline.manifest.manifest import Manifest
+from pipeline.words import listed
 
 FEW_OF_A_CLASS = 5
-"""Of fewer images of a class a column of numbers may tell the class by accident."""
+"""With fewer images of a class, a column of numbers may separate the classes by accident."""
 MAX_VALUES = 20
-"""A column of more distinct values is no category that could stand for the label."""
+"""A column of more distinct values is not a category that could stand for the label."""
 _NO_METADATA = {"patient_id", "image_path", "label", "line", "group", "study", "date"}
 
 
@@ -22,17 +22,17 @@ def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterat
     """The number of classes fits the task, and every class has a row."""
     expected = "exactly 2 classes" if task == "binary" else "at least 2 classes"
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
-        text = f"task {task} needs {expected}, got {len(classes)}: {_listed(classes)}"
+        text = f"task {task} needs {expected}, got {len(classes)}: {listed(classes, MAX_VALUES)}"
         yield Finding("classes", "error", text)
     spellings: dict[str, list[str]] = {}
     for name in classes:
         spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
     for names in spellings.values():
         if len(names) > 1:
-            text = f"classes {_listed(names)} differ by case or space only; write one class one way"
+            text = f"classes {listed(names)} differ by case or space only; write one class one way"
             yield Finding("classes", "error", text)
     if absent := [name for name in classes if name not in found]:
-        text = f"no row has the label {_listed(absent)} of manifest.classes"
+        text = f"no row has the label {listed(absent)} of manifest.classes"
         yield Finding("classes", "error", text)
 
 
@@ -47,12 +47,12 @@ def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Findi
             yield Finding("blank", "error", "the image path is blank", line)
         if not label.strip():
             text = (
-                f"the label is blank; allowed are {_listed(classes)}, or set "
+                f"the label is blank; allowed are {listed(classes, MAX_VALUES)}, or set "
                 "manifest.blank_label=leave_out"
             )
             yield Finding("blank", "error", text, line)
         elif label not in known:
-            text = f"unknown class {label!r}; allowed are {_listed(classes)}"
+            text = f"unknown class {label!r}; allowed are {listed(classes, MAX_VALUES)}"
             yield Finding("unknown_class", "error", text, line)
 
 
@@ -68,11 +68,11 @@ def date_findings(table: pd.DataFrame, config: ManifestConfig) -> Iterator[Findi
 
 
 def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
-    """A patient at two sites is possible, but more often two people with one id."""
+    """A patient at two sites is possible, but more often these are two people with one id."""
     if "site" not in table:
         return
     for raws in spelled_alike(table["site"].unique()):
-        text = f"one site is spelled several ways, {_listed(raws)}; write it one way"
+        text = f"one site is spelled several ways, {listed(raws)}; write it one way"
         yield Finding("key_spelling", "warning", text)
     seen = table[table["site"].str.strip() != ""].drop_duplicates(["patient_id", "site"])
     for patient, rows in seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id"):
@@ -81,23 +81,25 @@ def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("two_sites", "warning", text, int(rows["line"].iloc[-1]))
 
 
-def label_column_findings(
-    table: pd.DataFrame, names: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[Finding]:
-    """Columns from whose value the label follows; `names` are the CSV's -> the table's."""
+def label_column_findings(table: pd.DataFrame, name_of: Callable[[str], str]) -> Iterator[Finding]:
+    """Columns from whose value the label follows; `name_of` a column is what the CSV calls it."""
     if table["label"].nunique() < 2:
         return
-    theirs = {ours: name for name, ours in names.items()}
     for column in table.columns:
         if column in _NO_METADATA:
             continue
-        name = theirs.get(column, column)
+        name = name_of(column)
         if _gives_label(table[column], table):
-            text = f"column {name!r} determines the label; do not stratify by it or feed it"
+            text = (
+                f"column {name!r} determines the label; do not stratify by it, and do not feed it "
+                "to the network"
+            )
             yield Finding("label_columns", "warning", text)
         elif _orders_label(table[column], table["label"]):
-            text = f"the numbers in column {name!r} determine the label by a threshold; the label "
-            text += "may be made of them: do not feed it"
+            text = (
+                f"the numbers in column {name!r} determine the label by a threshold; the label may "
+                "be made from them: do not feed them to the network"
+            )
             yield Finding("label_columns", "warning", text)
 
 
@@ -115,9 +117,9 @@ def label_path_findings(table: pd.DataFrame) -> Iterator[Finding]:
             part = cells.str[-place].fillna("").astype(str)
             if _gives_label(part, table):
                 values = sorted(set(part) - {""})[:3]
-                where = "from the end of the image path" if what == "folder" else "of the file name"
-                number = f"{what} {place} " + ("" if what == "folder" else "from the end ") + where
-                text = f"{number} ({_listed(values)}, ...) determines the label"
+                of = "image path" if what == "folder" else "file name"
+                where = f"{what} {place} from the end of the {of}"
+                text = f"{where} ({listed(values)}, ...) determines the label"
                 yield Finding("label_paths", "note", text)
 
 
@@ -138,25 +140,21 @@ def contradictory_labels(manifest: Manifest) -> list[Finding]:
 
 def _gives_label(cells: "pd.Series[str]", table: pd.DataFrame) -> bool:
     """Has each of the few values of a column one label only?"""
-    told = cells.str.strip() != ""
-    num_values = cells[told].nunique()
+    known = cells.str.strip() != ""
+    num_values = cells[known].nunique()
     few = min(MAX_VALUES, table["patient_id"].nunique() / 2)
-    if not 2 <= num_values <= few or told.mean() < 0.5:
+    if not 2 <= num_values <= few or known.mean() < 0.5:
         return False
-    labels = table["label"][told].groupby(cells[told]).nunique()
-    return bool((labels == 1).all()) and table["label"][told].nunique() > 1
+    labels = table["label"][known].groupby(cells[known]).nunique()
+    return bool((labels == 1).all()) and table["label"][known].nunique() > 1
 
 
 def _orders_label(cells: "pd.Series[str]", labels: "pd.Series[str]") -> bool:
     """Is every class a range of a column's numbers, with nobody else's number within?"""
     numbers = pd.to_numeric(cells, errors="coerce")
-    told = numbers.notna() & np.isfinite(numbers)
-    counts = labels[told].value_counts()
-    if told.mean() < 0.5 or len(counts) < 2 or counts.min() < FEW_OF_A_CLASS:
+    known = numbers.notna() & np.isfinite(numbers)
+    counts = labels[known].value_counts()
+    if known.mean() < 0.5 or len(counts) < 2 or counts.min() < FEW_OF_A_CLASS:
         return False
-    ranges = numbers[told].groupby(labels[told]).agg(["min", "max"]).sort_values("min")
+    ranges = numbers[known].groupby(labels[known]).agg(["min", "max"]).sort_values("min")
     return bool((ranges["max"].to_numpy()[:-1] < ranges["min"].to_numpy()[1:]).all())
-
-
-def _listed(classes: Sequence[str]) -> str:
-    return ", ".join(map(repr, classes))

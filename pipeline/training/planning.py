@@ -55,7 +55,7 @@ def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
     manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
     label_rule = config.evaluation.patient_label
     if label_rule == "same" and (contradictions := contradictory_labels(manifest)):
-        raise ManifestError.of(manifest.path, contradictions)
+        raise ManifestError(manifest.path, contradictions)
     # The loss is the only selection that needs no class in the validation part.
     by_loss = config.training.select_by == "val/loss"
     needed: tuple[Part, ...] = ("train",) if by_loss else ("train", "val")

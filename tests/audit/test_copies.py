@@ -63,7 +63,7 @@ def test_every_planted_copy_is_found(strangers: list[NDArray[np.uint8]], name: s
 
 
 def test_a_lossless_copy_in_colour_or_another_shape_of_file_is_exact(tmp_path: Path) -> None:
-    from pipeline.images.readers import read_image
+    from pipeline.formats import read_image
 
     picture = Image.fromarray(texture(np.random.default_rng(2)))
     picture.save(tmp_path / "a.png")

@@ -121,7 +121,7 @@ def test_errors_found_before_a_step_stops_are_shown_with_it(
     done = check(tmp_path, *of(config, "split.file=p.csv", *shortcuts))
     assert done.returncode == 1
     assert "error: manifest " in done.stderr
-    assert "1 image(s) occur with different labels" in done.stderr
+    assert "1 image with different labels" in done.stderr
     assert "plan p.csv: " in done.stderr
 
 

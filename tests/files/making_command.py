@@ -11,8 +11,7 @@ from pipeline.command import CONF_DIR
 from pipeline.commands.make_manifest import as_hydra_reads, summary, with_recipe
 from pipeline.config import defaults, to_settings
 from pipeline.config.making import MakeManifestConfig
-from pipeline.manifest.making import make_manifest
-from pipeline.manifest.manifest_file import out_path, write_manifest
+from pipeline.making import make_manifest, out_path, write_manifest
 
 Row = dict[str, str]
 

@@ -14,9 +14,9 @@ from monai.transforms import Compose, Resize
 from PIL import Image
 
 from pipeline.config import ImagesConfig, UserError
+from pipeline.formats import read_image
 from pipeline.images import packing
 from pipeline.images.packing import BrokenImagesError, pack_images
-from pipeline.images.readers import read_image
 from pipeline.manifest import Manifest
 from pipeline.processes import start_forkserver
 
@@ -208,7 +208,7 @@ def test_all_images_that_cannot_be_used_are_listed_at_once(tmp_path):
     with pytest.raises(BrokenImagesError) as caught:
         pack(manifest, config_of(tmp_path, transforms=()))
     heading, *problems = str(caught.value).splitlines()
-    assert heading == f"manifest {manifest.path}: 3 image(s) cannot be used"
+    assert heading == f"manifest {manifest.path}: 3 images cannot be used"
     assert [problem.split(": cannot")[0].split(": has")[0] for problem in problems] == [
         f"  line {row + 2}: patient 'p{row}': image {files[row]}"
         for row in (1, 3, packing.CHUNK + 2)
@@ -224,7 +224,7 @@ def test_a_manifest_without_one_usable_image_lists_them_all(tmp_path):
     manifest = manifest_of(tmp_path, random_pictures(3))
     for path in manifest.image_files:
         path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(BrokenImagesError, match=r"3 image\(s\) cannot be used\n.*\n.*\n.*line 4: "):
+    with pytest.raises(BrokenImagesError, match=r"3 images cannot be used\n.*\n.*\n.*line 4: "):
         pack(manifest, config_of(tmp_path))
 
 
@@ -232,7 +232,7 @@ def test_a_long_list_of_problems_is_cut_and_counted(tmp_path):
     manifest = manifest_of(tmp_path, random_pictures(packing.PROBLEMS_SHOWN + 5))
     for path in manifest.image_files[1:]:
         path.write_bytes(b"")
-    with pytest.raises(BrokenImagesError, match=r"54 image\(s\)") as caught:
+    with pytest.raises(BrokenImagesError, match=r"54 images") as caught:
         pack(manifest, config_of(tmp_path))
     lines = str(caught.value).splitlines()
     assert (len(lines), lines[-1]) == (packing.PROBLEMS_SHOWN + 2, "  and 4 more")
@@ -362,7 +362,7 @@ def test_the_proof_of_a_whole_cache_is_written(tmp_path):
     ]
 
 
-def test_a_cache_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_cache_folder_that_cannot_be_made_is_reported(tmp_path):
     manifest = manifest_of(tmp_path, random_pictures(1))
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")

@@ -172,16 +172,50 @@ def test_numbers_that_overlap_or_are_few_determine_nothing(tmp_path: Path) -> No
     assert findings_of(config_of(tmp_path, few)) == []
 
 
+# --- names that say another format
+
+
+@pytest.mark.parametrize("number", [1, 7, 16])
+def test_wrong_names_are_one_warning_with_their_number_and_examples(
+    tmp_path: Path, number: int
+) -> None:
+    config = config_of(tmp_path)
+    expected = read_manifest(config)
+    for path in expected.image_files[:number]:
+        with Image.open(path) as image:
+            image.save(path, format="JPEG")
+    manifest, found = lint(config)
+    assert manifest is not None
+    assert manifest.hash == expected.hash
+    (one,) = found
+    assert (one.rule, one.severity, one.line) == ("misnamed", "warning", 0)
+    examples = ", ".join(f"line {i + 2}: 'P{i // 2}-{'ab'[i % 2]}.png' is JPEG" for i in range(5))
+    assert (
+        one.message
+        == {
+            1: "1 image with a name of another format, read by content: line 2: 'P0-a.png' is JPEG",
+            7: f"7 images with a name of another format, read by content: {examples} and 2 more",
+            16: f"16 images with a name of another format, read by content: {examples} and 11 more",
+        }[number]
+    )
+
+
+def test_a_name_without_a_known_suffix_is_no_wrong_name(tmp_path: Path) -> None:
+    config = config_of(tmp_path, set_cell(3, "image_path", "IM0001"))
+    (tmp_path / "P1-b.png").rename(tmp_path / "IM0001")
+    assert findings_of(config) == []
+
+
 # --- policies
 
 
 def test_an_accepted_rule_is_a_note(tmp_path: Path) -> None:
     config = config_of(tmp_path, slices, accept=("slice_ids",))
-    manifest, told = lint(config)
+    manifest, found = lint(config)
     assert manifest is not None
-    (found,) = [finding for finding in told if finding.rule == "slice_ids"]
-    assert found.severity == "note"
-    assert found.message.startswith("accepted: patient ids look like slices")
+    (one,) = [finding for finding in found if finding.rule == "slice_ids"]
+    assert one.severity == "note"
+    assert one.message.startswith("accepted: patient ids look like slices")
 
 
 def test_blank_labels_are_left_out_and_counted_on_request(tmp_path: Path) -> None:
@@ -222,7 +256,7 @@ def test_plain_text_is_not_taken_for_utf_16(tmp_path: Path) -> None:
     ]
 
 
-def test_ids_that_are_nearly_alike_are_told(tmp_path: Path) -> None:
+def test_ids_that_are_nearly_alike_are_reported(tmp_path: Path) -> None:
     (one,) = findings_of(config_of(tmp_path, set_cell(15, "patient_id", "P-3")))
     assert (one.rule, one.severity, one.line) == ("spelling", "warning", 17)
     assert "'P3' (line 8), 'P-3' (line 17) differ by a separator only" in one.message
@@ -230,7 +264,7 @@ def test_ids_that_are_nearly_alike_are_told(tmp_path: Path) -> None:
     assert "spelling" not in {f.rule for f in findings_of(dashed)}
 
 
-def test_a_column_of_coarser_ids_is_told(tmp_path: Path) -> None:
+def test_a_column_of_coarser_ids_is_reported(tmp_path: Path) -> None:
     """Slides taken for patients, beside the column that says whose they are."""
     config = config_of(
         tmp_path, set_column("case", lambda t: t["patient_id"].map(lambda p: int(p[1]) // 2))
@@ -255,7 +289,7 @@ def test_a_path_that_goes_up_and_down_again_is_the_same_image(tmp_path: Path) ->
     assert [(f.rule, f.line) for f in found] == [("duplicate_image", 3)]
 
 
-def test_backslashes_are_told(tmp_path: Path) -> None:
+def test_backslashes_are_reported(tmp_path: Path) -> None:
     found = findings_of(config_of(tmp_path, set_cell(1, "image_path", "img\\P0-a.png")))
     assert found[-1].message.endswith("no such file; write the path with / instead of \\")
 
@@ -267,7 +301,7 @@ def test_a_date_is_a_day_of_the_calendar(tmp_path: Path, day: str) -> None:
     assert f"{day!r} is not a day; allowed is YYYY-MM-DD" in one.message
 
 
-def test_an_encoding_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_an_encoding_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="utf-99"):
         read_manifest(config_of(tmp_path, encoding="utf-99"))
 
@@ -295,7 +329,7 @@ def test_renamed_columns_reach_every_rule(tmp_path: Path) -> None:
     ("idc", {"label_columns", "label_paths"}),  # filename_class, folder_class; 0/ and class0
     ("hippocampus3d", {"label_columns", "one_image_per_patient"}),  # volumes of the mask
 ])  # fmt: skip
-def test_real_sets_are_read_and_what_is_odd_is_told(name: str, expected: set[str]) -> None:
+def test_real_sets_are_read_and_what_is_unusual_is_reported(name: str, expected: set[str]) -> None:
     manifest, found = lint(load_config([f"experiment={name}"]).manifest)
     assert manifest is not None
     assert {finding.rule for finding in found} == expected
@@ -309,7 +343,7 @@ def families(folder: Path, *names: str) -> ManifestConfig:
 
 
 @pytest.mark.parametrize("other", ["f1", "F01", "\uff261"])
-def test_a_key_that_is_spelled_several_ways_is_told(tmp_path: Path, other: str) -> None:
+def test_a_key_that_is_spelled_several_ways_is_reported(tmp_path: Path, other: str) -> None:
     config = families(tmp_path, "F1", "F1", other)
     (one,) = findings_of(config)
     assert (one.rule, one.severity, one.line) == ("key_spelling", "error", 4)
@@ -340,10 +374,10 @@ def test_a_word_for_nothing_is_no_patient(tmp_path: Path, word: str) -> None:
     (one,) = findings_of(config_of(tmp_path, set_column("patient_id", lambda t: [
         word if i in (4, 5) else p for i, p in enumerate(t["patient_id"])])))  # fmt: skip
     assert (one.rule, one.severity, one.line) == ("placeholder", "error", 6)
-    assert f"patient id {word!r} of 2 rows seems to mean that nothing is known" in one.message
+    assert f"patient id {word!r} of 2 rows seems to mean that the patient is unknown" in one.message
 
 
-def test_a_word_for_nothing_that_links_patients_is_told(tmp_path: Path) -> None:
+def test_a_word_for_nothing_that_links_patients_is_reported(tmp_path: Path) -> None:
     (one,) = findings_of(families(tmp_path, "F1", "F1", "none", "x", "none", "y"))
     assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 4)
     assert "'family' links 2 patients by 'none'; leave the cell blank" in one.message
@@ -367,7 +401,7 @@ def test_a_column_with_another_meaning_may_be_a_group_column_too(
     assert manifest.table["group"].nunique() == (8 if column == "patient_id" else 2)
 
 
-def test_a_patient_id_that_is_a_group_column_too_is_told_once(tmp_path: Path) -> None:
+def test_a_patient_id_that_is_a_group_column_too_is_reported_once(tmp_path: Path) -> None:
     config = config_of(tmp_path, set_cell(3, "patient_id", "p1"))
     (one,) = findings_of(replace(config, group_columns=("patient_id",)))
     assert one.rule == "spelling"
@@ -385,7 +419,9 @@ def test_a_property_of_patients_is_no_coarser_id(tmp_path: Path, column: str) ->
 
 
 @pytest.mark.parametrize("column", ["mrn", "pid", "agent_subject"])
-def test_a_coarser_id_with_a_blank_is_told_and_can_be_accepted(tmp_path: Path, column: str) -> None:
+def test_a_coarser_id_with_a_blank_is_reported_and_can_be_accepted(
+    tmp_path: Path, column: str
+) -> None:
     def numbers(table: pd.DataFrame) -> None:
         table[column] = table["patient_id"].map(lambda p: str(int(p[1]) // 2))
         table.loc[3, column] = ""

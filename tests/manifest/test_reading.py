@@ -86,7 +86,7 @@ def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
     assert found == ["cannot be read: Is a directory"]
 
 
-def test_every_missing_column_is_told(write: Write) -> None:
+def test_every_missing_column_is_reported(write: Write) -> None:
     assert problems(write("P1,a.png,no", header="patient,image_path,dx")) == [
         "line 1: column 'patient_id' is missing (manifest.columns.patient); "
         "the columns are 'patient', 'image_path', 'dx'; did you mean 'patient'?",
@@ -324,12 +324,11 @@ def test_an_image_listed_twice_is_refused(write: Write) -> None:
 @pytest.mark.parametrize(("name", "content", "why"), [
     ("none.png", None, "no such file"),
     ("empty.png", b"", "the file is empty"),
-    ("text.png", b"hello world", "is not a PNG file (first bytes b'hello wo')"),
-    ("png.jpg", b"\x89PNG\r\n\x1a\n rest", "is not a JPG file"),
-    ("scan.gif", b"GIF89a", "unknown image type '.gif'; allowed are .png, .jpg, .jpeg, .tif"),
-    ("brain.nii", b"x" * 400, "is not a NII file"),
-    ("brain.nii.gz", b"x" * 400, "is not a NII.GZ file"),
-    ("bare", b"x", "unknown image type ''"),
+    ("text.png", b"hello world", "is in no known format (first bytes b'hello wo'); allowed are"),
+    ("scan.gif", b"GIF89a", "is in no known format (first bytes b'GIF89a'); allowed are PNG"),
+    ("brain.nii", b"x" * 400, "is in no known format"),
+    ("brain.nii.gz", b"x" * 400, "is in no known format"),
+    ("bare", b"x", "is in no known format"),
 ])  # fmt: skip
 def test_a_file_that_is_no_image_is_refused(
     write: Write, tmp_path: Path, name: str, content: bytes | None, why: str
@@ -346,7 +345,7 @@ def test_a_folder_is_no_image(write: Write, tmp_path: Path) -> None:
     assert found.endswith("folder.png: cannot be read: Is a directory")
 
 
-def test_a_file_without_permission_is_told(
+def test_a_file_without_permission_is_reported(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_open = Path.open

@@ -62,8 +62,9 @@ def test_a_patient_at_two_sites_and_a_column_that_tells_the_label_are_warned_of(
         "patient 'P0' is at 2 sites: 'x' (line 2), 'y' (line 10); is it one person?"
     ]
     rows["copy"] = rows["label"].str.upper()
-    assert [f.message for f in label_column_findings(rows)] == [
-        "column 'copy' determines the label; do not stratify by it or feed it"
+    assert [f.message for f in label_column_findings(rows, str)] == [
+        "column 'copy' determines the label; do not stratify by it, and do not feed it "
+        "to the network"
     ]
 
 

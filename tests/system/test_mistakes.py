@@ -42,7 +42,7 @@ def test_broken_images_are_told_all_at_once_with_row_and_patient(tmp_path: Path)
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
     assert answer.stderr.count("error:") == 1
-    assert "2 image(s) cannot be used" in answer.stderr
+    assert "2 images cannot be used" in answer.stderr
     for row, line in zip(broken, (6, 22), strict=True):
         assert f"line {line}: patient {row['patient_id']!r}" in answer.stderr
         assert row["image_path"] in answer.stderr

@@ -9,7 +9,7 @@ from making_command import made, write_image, write_table
 
 from pipeline.commands.make_manifest import RECIPES
 from pipeline.config import UserError
-from pipeline.manifest.label_table import read_rows
+from pipeline.making.label_table import read_rows
 
 # Header lines as published, with the columns that nobody uses.
 CAMELYON17 = ",patient,node,x_coord,y_coord,tumor,slide,center,split"
@@ -84,7 +84,7 @@ def test_columns_without_a_name_are_left_out_wherever_they_stand(tmp_path):
 
 @pytest.mark.parametrize(("lines", "message"), [
     (["id,label,", "a,1,,"], "record 2 has 4 cells, the header has 3"),
-    (["id,label,", "a,1", "b"], "record 3 has 1 cells, the header has 3"),
+    (["id,label,", "a,1", "b"], "record 3 has 1 cell, the header has 3"),
     (["id,label,label,,", "a,1,1,,"], "column 'label' occurs twice"),
 ])  # fmt: skip
 def test_cells_that_belong_to_no_column_are_refused(tmp_path, lines, message):
@@ -123,13 +123,13 @@ def write_nih(root, name, header, end):
 
 def test_recipe_nih_chestxray14(tmp_path):
     write_nih(tmp_path, "Data_Entry_2017.csv", NIH, ",")
-    found, told = made("recipe=nih_chestxray14", f"root={tmp_path}")
+    found, printed = made("recipe=nih_chestxray14", f"root={tmp_path}")
     assert patients_and_labels(found) == [
         ("1", "Pneumonia"), ("1", "no_Pneumonia"), ("2", "no_Pneumonia"),
     ]  # fmt: skip
     assert found[1]["image_path"] == "images_002/images/00000001_001.png"
     assert found[2]["sex"] == "F"
-    assert "note: The label is one finding" in told
+    assert "note: The label is one finding" in printed
     over = ("label.contains=Effusion", "overwrite=true")
     assert made("recipe=nih_chestxray14", f"root={tmp_path}", *over)[0][2]["label"] == "Effusion"
 
@@ -154,15 +154,15 @@ def test_recipe_chexpert(tmp_path):
     write_lines(tmp_path / "CheXpert-v1.0-small" / "train.csv", CHEXPERT, *rows)
     for row in rows:
         write_image(tmp_path / row.split(",")[0])
-    found, told = made("recipe=chexpert", f"root={tmp_path}")
+    found, printed = made("recipe=chexpert", f"root={tmp_path}")
     assert patients_and_labels(found) == [
         ("patient00001", "positive"),
         ("patient00002", "negative"),
     ]
     assert found[0]["study"] == "patient00001-study1"
     assert [row["view"] for row in found] == ["Frontal", "Lateral"]
-    assert "2 row(s) left out: label.values says null" in told
-    assert "'manifest.classes=[negative,positive]'" in told
+    assert "2 rows left out: label.values says null" in printed
+    assert "'manifest.classes=[negative,positive]'" in printed
     zeros = ("label.values={-1.0:negative}", "overwrite=true")
     assert len(made("recipe=chexpert", f"root={tmp_path}", *zeros)[0]) == 3
 
@@ -190,12 +190,12 @@ def write_ham10000(root, name, header, end):
 
 def test_recipe_ham10000(tmp_path):
     write_ham10000(tmp_path, "HAM10000_metadata.csv", HAM10000, "")
-    found, told = made("recipe=ham10000", f"root={tmp_path}")
+    found, printed = made("recipe=ham10000", f"root={tmp_path}")
     assert patients_and_labels(found) == [
         ("HAM_0000118", "bkl"), ("HAM_0000118", "bkl"), ("HAM_0002730", "mel"),
     ]  # fmt: skip
     assert "dx_type" not in found[0]
-    assert "note: HAM10000 has no patient ids: patient_id holds lesion_id" in told
+    assert "note: HAM10000 has no patient ids: patient_id holds lesion_id" in printed
     write_image(tmp_path / "again" / "ISIC_0027419.jpg")
     message = refused("recipe=ham10000", f"root={tmp_path}", "overwrite=true")
     assert "'ISIC_0027419.jpg' lies in several folders" in message
@@ -250,7 +250,7 @@ def test_recipe_patch_camelyon(tmp_path):
     slides = [("f38a", "camelyon16_train_normal_033"), ("c18f", "camelyon16_train_tumor_001")]
     write_table(tmp_path / "patch_id_wsi.csv", ("id", "wsi"), *slides[:1])
     message = refused("recipe=patch_camelyon", f"root={tmp_path}", "labels=patch_id_wsi.csv")
-    assert "has no row for 1 of 2 keys {id}, e.g. 'c18f'" in message
+    assert "has no row for 1 of 2 keys {id}: 'c18f'" in message
     write_table(tmp_path / "patch_id_wsi_full.csv", ("id", "wsi"), *slides)
     found, _ = made("recipe=patch_camelyon", f"root={tmp_path}", "labels=patch_id_wsi_full.csv")
     assert patients_and_labels(found) == [
@@ -275,13 +275,13 @@ def test_recipe_lidc(tmp_path):
     assert "hold no diagnosis; save TCIA's" in refused("recipe=lidc", f"root={tmp_path}")
     rows = [(f"LIDC-IDRI-000{number}", value) for number, value in enumerate((1, 3, 0, ""), 1)]
     write_table(tmp_path / "diagnosis.csv", ("PatientID", "diagnosis"), *rows)
-    found, told = made("recipe=lidc", f"root={tmp_path}", "labels=diagnosis.csv")
+    found, printed = made("recipe=lidc", f"root={tmp_path}", "labels=diagnosis.csv")
     assert patients_and_labels(found) == [
         ("LIDC-IDRI-0001", "benign"), ("LIDC-IDRI-0002", "malignant"),
     ]  # fmt: skip
     assert found[0]["image_path"] == "LIDC-IDRI/LIDC-IDRI-0001/01-01-2000-30178/3000566-03192"
-    assert "4 row(s) left out: where.Modality=CT" in told
-    assert "2 row(s) left out: label.values says null" in told
+    assert "4 rows left out: where.Modality=CT" in printed
+    assert "2 rows left out: label.values says null" in printed
 
 
 def test_tcias_own_header_of_several_lines_can_be_read(tmp_path):
@@ -309,12 +309,12 @@ def test_recipe_rsna_pneumonia(tmp_path):
     ]  # fmt: skip
     name = "pneumonia-challenge-dataset-mappings_2018.json"
     (tmp_path / name).write_text(json.dumps(mapping))
-    found, told = made("recipe=rsna_pneumonia", f"root={tmp_path}", f"labels={name}")
+    found, printed = made("recipe=rsna_pneumonia", f"root={tmp_path}", f"labels={name}")
     assert patients_and_labels(found) == [
         ("00000001", "pneumonia"), ("00000001", "no_pneumonia"), ("00000007", "no_pneumonia"),
     ]  # fmt: skip
-    assert "1 row(s) repeat an image with the same values" in told
-    assert f"1 key(s) of {name} belong to no image" in told
+    assert "1 row left out: the same image with the same values again" in printed
+    assert f"1 key of {name} without an image" in printed
 
 
 def test_recipe_medmnist(tmp_path):

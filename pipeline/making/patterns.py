@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from pipeline.config import UserError
 from pipeline.config.making import FIELD, brace_problem
+from pipeline.errors import UserError
 
 _PIECES = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
 
@@ -16,7 +16,8 @@ class Pattern:
     number of folders, and a part that occurs twice must be the same text both times.
 
     Raises:
-        UserError: when there is no named part or one called image_path, or the regex is none.
+        UserError: when there is no named part or one called image_path, or the regular expression
+            is not valid.
     """
 
     def __init__(self, text: str) -> None:
@@ -29,14 +30,14 @@ class Pattern:
             else:
                 self._shortest, self._longest = (re.compile(_regex(text, q)) for q in ("+?", "+"))
         except re.error as error:
-            raise UserError(f"pattern {text!r} is no regular expression: {error}") from None
+            raise UserError(f"pattern {text!r} is not a regular expression: {error}") from None
         self.names = tuple(self._shortest.groupindex)
         if not self.names:
             raise UserError(f"pattern {text!r} has no named part such as {{patient}}")
         if "image_path" in self.names:
             raise UserError(
-                f"pattern {text!r}: image_path is the path of the file itself; call the part "
-                "otherwise, e.g. {image}"
+                f"pattern {text!r}: image_path is the path of the file itself; give the part "
+                "another name, e.g. {image}"
             )
 
     def parts(self, text: str) -> dict[str, str] | None:
@@ -54,7 +55,7 @@ class Pattern:
             if (value or "") != found[name]:
                 raise UserError(
                     f"pattern {self.text!r} fits {text!r} in two ways: {name} could be "
-                    f"{found[name]!r} or {value!r}; make it a regex, e.g. "
+                    f"{found[name]!r} or {value!r}; use a regular expression, e.g. "
                     f"'(?P<{name}>[^_]+)_(?P<rest>.*)'"
                 )
         return found

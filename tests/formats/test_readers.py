@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.readers import ImageError, read_image
+from pipeline.formats import ImageError, read_image
 
 GENERATOR = np.random.default_rng(0)
 GREY = GENERATOR.integers(0, 256, (9, 7), dtype=np.uint8)
@@ -23,7 +23,7 @@ def saved(picture, path, **options):
 
 
 def pixels_of(path, spatial_dims=2, num_channels=1):
-    array, affine = read_image(path, spatial_dims, num_channels)
+    array, affine, _ = read_image(path, spatial_dims, num_channels)
     assert array.dtype == np.float32
     assert affine.shape == (4, 4)
     return array
@@ -149,7 +149,7 @@ def test_the_preview_in_a_camera_jpeg_is_left_out(tmp_path):
 def test_nifti_is_turned_to_canonical_axes(tmp_path, name):
     volume = GENERATOR.integers(-500, 3000, (4, 5, 6)).astype(np.int16)
     from_lps = np.diag([-2.0, -1.0, 3.0, 1.0])
-    array, affine = read_image(nifti(tmp_path / name, volume, from_lps), 3, 1)
+    array, affine, _ = read_image(nifti(tmp_path / name, volume, from_lps), 3, 1)
     np.testing.assert_array_equal(array, volume[None, ::-1, ::-1])
     np.testing.assert_array_equal(np.diag(affine), [2, 1, 3, 1])
 
@@ -224,14 +224,14 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value):
         read_image(nifti(tmp_path / "v.nii.gz", volume), 3, 1)
 
 
-def test_the_wrong_number_of_dimensions_is_told(tmp_path):
+def test_the_wrong_number_of_dimensions_is_an_error(tmp_path):
     flat = saved(Image.fromarray(RGB), tmp_path / "a.png")
     volume = nifti(tmp_path / "v.nii", np.ones((3, 5, 6), np.int16))
-    told = r"has 2 spatial dimensions \(shape \(9, 7\)\), images.spatial_dims is 3"
-    with pytest.raises(ImageError, match=told):
+    expected = r"has 2 spatial dimensions \(shape \(9, 7\)\), images.spatial_dims is 3"
+    with pytest.raises(ImageError, match=expected):
         read_image(flat, 3, 3)
-    told = r"has 3 spatial dimensions \(shape \(3, 5, 6\)\), images.spatial_dims is 2"
-    with pytest.raises(ImageError, match=told):
+    expected = r"has 3 spatial dimensions \(shape \(3, 5, 6\)\), images.spatial_dims is 2"
+    with pytest.raises(ImageError, match=expected):
         read_image(volume, 2, 3)
 
 
@@ -308,7 +308,7 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
 def refusal_of(path, spatial_dims):
     """What the reader says of a file that it refuses; a whole image where it does not."""
     try:
-        array, _ = read_image(path, spatial_dims, 1)
+        array, _, _ = read_image(path, spatial_dims, 1)
     except ImageError as error:
         return str(error)
     assert array.ndim == spatial_dims + 1

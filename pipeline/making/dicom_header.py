@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from pipeline.manifest.files import DICOM_SUFFIXES
+from pipeline.formats import DICOM
 
 if TYPE_CHECKING:
     from pydicom import FileDataset
@@ -29,7 +29,7 @@ class DicomHeader:
 
     path: str
     tags: tuple[str, ...] = ()
-    """In the order of TAGS; none when it is no DICOM file."""
+    """In the order of TAGS; empty when it is not a DICOM file."""
     kind: str = ""
     """What it is instead of an image."""
     problem: str = ""
@@ -43,7 +43,7 @@ def read_header(path: Path, name: str) -> DicomHeader:
             file.seek(0)
             if path.name.upper() == "DICOMDIR":
                 return DicomHeader(name, kind="DICOMDIR")
-            has_mark = head[128:132] == b"DICM"
+            has_mark = DICOM.knows(head)
             is_bare = head[:2] in (b"\x02\0", b"\x08\0") and b"1.2.840.10008." in head
             if has_mark or is_bare:
                 found = _read_dicom(file, name)
@@ -51,10 +51,10 @@ def read_header(path: Path, name: str) -> DicomHeader:
                     return found
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
         return DicomHeader(name, problem=f"cannot be read as DICOM: {error}")
-    if is_bare or path.suffix.lower() in DICOM_SUFFIXES:
+    if is_bare or path.suffix.lower() in DICOM.suffixes:
         start = f"begins with {head[:8]!r}" if head else "is empty"
         return DicomHeader(name, problem=f"has no DICOM mark (DICM at byte 128); it {start}")
-    return DicomHeader(name, kind="no DICOM")
+    return DicomHeader(name, kind="not DICOM")
 
 
 def _read_dicom(file: BinaryIO, name: str) -> DicomHeader:

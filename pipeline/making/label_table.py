@@ -1,16 +1,17 @@
-"""Tables of labels: read, joined, and turned into one label a row."""
+"""Tables of labels: read, joined, and turned into one label per row."""
 
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config import UserError
 from pipeline.config.making import LabelRule
-from pipeline.manifest.patterns import fill
+from pipeline.errors import UserError
+from pipeline.making.patterns import fill
+from pipeline.words import counted, listed
 
 Row = dict[str, str]
+"""One image, or one row of a table: name of a column -> cell."""
 POSITIVE = ("1", "1.0", "true", "yes")
 NEGATIVE = ("0", "0.0", "false", "no", "")
 
@@ -38,10 +39,8 @@ def read_rows(path: Path, setting: str) -> list[Row]:
     shortest = max(named, default=-1) + 1
     for number, cells in enumerate(records, start=2):
         if cells and not shortest <= len(cells) <= len(header):
-            raise UserError(
-                f"{setting}: {path}: record {number} has {len(cells)} cells, the header has "
-                f"{len(header)}"
-            )
+            found = f"record {number} has {counted(len(cells), 'cell')}"
+            raise UserError(f"{setting}: {path}: {found}, the header has {len(header)}")
     rows = [{name: cells[place] for place, name in named.items()} for cells in records if cells]
     if not rows:
         raise UserError(f"{setting}: {path}: has no rows")
@@ -53,7 +52,7 @@ def _text(value: object) -> str:
 
 
 def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[list[Row], int]:
-    """Add the columns of a table to the rows; how many of the table's keys met no row.
+    """The rows with the columns of a table added; how many of the table's keys fit no row.
 
     `key` is a template of the rows' columns, `column` the table's column that holds it.
 
@@ -77,14 +76,12 @@ def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[l
             )
     keys = [fill(key, row, "labels_key") for row in rows]
     if lost := sorted({text for text in keys if text not in table}):
-        shown = ", ".join(map(repr, lost[:5]))
         raise UserError(
-            f"labels: {labels} has no row for {len(lost)} of {len(set(keys))} keys {key}, e.g. "
-            f"{shown}; its column {column!r} has e.g. {', '.join(map(repr, list(table)[:3]))}"
+            f"labels: {labels} has no row for {len(lost)} of {len(set(keys))} keys {key}: "
+            f"{listed(lost)}; its column {column!r} has {listed(list(table))}"
         )
-    return [table[text] | row for text, row in zip(keys, rows, strict=True)], len(
-        set(table) - set(keys)
-    )
+    joined = [table[text] | row for text, row in zip(keys, rows, strict=True)]
+    return joined, len(set(table) - set(keys))
 
 
 def label_of(row: Row, rule: LabelRule) -> str | None:
@@ -110,8 +107,8 @@ def label_of(row: Row, rule: LabelRule) -> str | None:
 
 def _one_hot(row: Row, columns: tuple[str, ...]) -> str:
     cells = {name: fill("{" + name + "}", row, "label.one_hot").lower() for name in columns}
-    if odd := {name: cell for name, cell in cells.items() if cell not in POSITIVE + NEGATIVE}:
-        raise UserError(f"label.one_hot: cells must be 0 or 1, got {odd}")
+    if other := {name: cell for name, cell in cells.items() if cell not in POSITIVE + NEGATIVE}:
+        raise UserError(f"label.one_hot: cells must be 0 or 1, got {other}")
     positive = [name for name, cell in cells.items() if cell in POSITIVE]
     if len(positive) != 1:
         raise UserError(
@@ -126,7 +123,7 @@ def _contains(cell: str, name: str, separator: str) -> str:
     return name if name in found else f"no_{name}"
 
 
-def findings_in(rows: list[Row], rule: LabelRule) -> Iterator[str]:
+def findings_in(rows: list[Row], rule: LabelRule) -> list[str]:
     """Every finding that the label column names, for a misspelt `contains`."""
     names = {part.strip() for row in rows for part in row[rule.column].split(rule.separator)}
-    yield from sorted(names - {""})
+    return sorted(names - {""})

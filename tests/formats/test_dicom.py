@@ -7,9 +7,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from pipeline.images.digests import file_digests
-from pipeline.images.readers import ImageError, read_image
-from pipeline.manifest.files import file_digest, file_problem, file_size, file_stamp
+from pipeline.formats import DICOM, ImageError, read_image
+from pipeline.formats.files import checked_format, file_digest, file_size, file_stamp
+from pipeline.images.packing import file_digests
 
 VOLUME = ramp((4, 5, 6))
 
@@ -17,10 +17,10 @@ VOLUME = ramp((4, 5, 6))
 def test_a_file_is_rescaled(tmp_path):
     plane = ramp((5, 6))
     path = write_dicom(tmp_path / "a.dcm", plane, RescaleSlope=2, RescaleIntercept=-1024)
-    array, affine = read_image(path, 2, 1)
+    array, affine, _ = read_image(path, 2, 1)
     np.testing.assert_array_equal(array, plane[None] * 2.0 - 1024)
     np.testing.assert_array_equal(affine, np.eye(4))
-    assert file_problem(path) is None
+    assert checked_format(path) is DICOM
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(np.uint8, 8), (np.uint16, 12), (np.int16, 16)])
@@ -34,14 +34,14 @@ def test_monochrome1_is_turned_around_the_stored_range(tmp_path, dtype, bits):
 
 def test_frames_are_a_volume(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", VOLUME, SliceThickness=3, PixelSpacing=[0.5, 0.75])
-    array, affine = read_image(path, 3, 1)
+    array, affine, _ = read_image(path, 3, 1)
     np.testing.assert_array_equal(array, VOLUME[None])
     np.testing.assert_array_equal(np.diag(affine), [3, 0.5, 0.75, 1])
 
 
 def test_colour_comes_channel_first(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    array, _ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
+    array, _, _ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
     np.testing.assert_array_equal(array, np.moveaxis(rgb, -1, 0))
     ybr = np.array(Image.fromarray(rgb).convert("YCbCr"))
     path = write_dicom(tmp_path / "b.dcm", ybr, PhotometricInterpretation="YBR_FULL")
@@ -51,7 +51,7 @@ def test_colour_comes_channel_first(tmp_path):
 @pytest.mark.parametrize("names", [["d", "c", "b", "a"], ["10", "9", "8", "11"]])
 def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
     folder = write_series(tmp_path / "s", VOLUME, names=names, InstanceNumber=1)
-    array, affine = read_image(folder, 3, 1)
+    array, affine, _ = read_image(folder, 3, 1)
     # LPS (slice, row, column) -> RAS (x, y, z): columns run to the left, rows to the back.
     np.testing.assert_array_equal(array[0], VOLUME.transpose(2, 1, 0)[::-1, ::-1])
     np.testing.assert_allclose(np.diag(affine), [0.75, 0.5, 2.5, 1])
@@ -60,8 +60,8 @@ def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
 
 
 def test_a_series_from_head_to_foot_is_the_same_volume(tmp_path):
-    up, up_affine = read_image(write_series(tmp_path / "up", VOLUME), 3, 1)
-    down, affine = read_image(write_series(tmp_path / "down", VOLUME[::-1], gap=-2.5), 3, 1)
+    up, up_affine, _ = read_image(write_series(tmp_path / "up", VOLUME), 3, 1)
+    down, affine, _ = read_image(write_series(tmp_path / "down", VOLUME[::-1], gap=-2.5), 3, 1)
     np.testing.assert_array_equal(down, up)
     np.testing.assert_allclose(affine[:3, :3], up_affine[:3, :3])
     assert affine[2, 3] == -7.5
@@ -75,7 +75,7 @@ def test_sagittal_slices_are_turned_to_the_same_axes(tmp_path):
             folder / f"{number}.dcm", plane, PixelSpacing=[0.5, 0.75],
             ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImagePositionPatient=[number * 2.0, 0, 0],
         )  # fmt: skip
-    array, affine = read_image(folder, 3, 1)
+    array, affine, _ = read_image(folder, 3, 1)
     assert array.shape == (1, 4, 6, 5)
     np.testing.assert_allclose(np.diag(affine), [2, 0.75, 0.5, 1])
     np.testing.assert_array_equal(array[0], VOLUME.transpose(0, 2, 1)[::-1, ::-1, ::-1])
@@ -102,7 +102,7 @@ def test_slices_that_do_not_belong_together_are_refused(tmp_path):
         read_image(folder, 3, 1)
 
 
-def test_two_series_of_one_folder_are_told_apart(tmp_path):
+def test_two_series_of_one_folder_are_kept_apart(tmp_path):
     write_series(tmp_path / "s", VOLUME, SeriesInstanceUID="1.2.1")
     folder = write_series(
         tmp_path / "s", VOLUME + 100, names=["e", "f", "g", "h"], SeriesInstanceUID="1.2.2"
@@ -111,8 +111,9 @@ def test_two_series_of_one_folder_are_told_apart(tmp_path):
         read_image(folder, 3, 1)
     first, second = (folder.with_name(f"s#1.2.{i}") for i in (1, 2))
     np.testing.assert_array_equal(read_image(first, 3, 1)[0] + 100, read_image(second, 3, 1)[0])
-    assert file_problem(first) is None
-    assert file_problem(folder.with_name("s#1.2.9")) == "holds no DICOM file of series 1.2.9"
+    assert checked_format(first) is DICOM
+    with pytest.raises(ImageError, match=r"holds no DICOM file of series 1\.2\.9"):
+        checked_format(folder.with_name("s#1.2.9"))
     assert file_digest(first) != file_digest(second)
     assert file_size(first) + file_size(second) == file_size(folder)
 
@@ -129,13 +130,9 @@ def test_a_series_has_a_digest_that_file_names_do_not_change(tmp_path):
     assert file_digests([first], tmp_path / "memory.json") == [file_digest(first)]
 
 
-def test_what_is_no_series_is_told(tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert file_problem(empty) == "holds no DICOM file"
-    (tmp_path / "a.dcm").write_bytes(b"x" * 200)
-    assert str(file_problem(tmp_path / "a.dcm")).startswith("is not a DCM file")
-    assert file_problem(tmp_path / "none.dcm") == "no such file"
+def test_a_folder_without_dicom_is_no_series(tmp_path):
+    with pytest.raises(ImageError, match="holds no DICOM file"):
+        checked_format(tmp_path)
 
 
 def test_pixels_that_cannot_be_had_are_explained(tmp_path):
@@ -169,19 +166,18 @@ def test_a_compressed_file_that_no_plugin_decodes_says_which_to_install(tmp_path
 def test_npy_axes_follow_spatial_dims(tmp_path, shape, spatial_dims, expected):
     stored = ramp(shape, np.float32)
     np.save(tmp_path / "a.npy", stored)
-    array, affine = read_image(tmp_path / "a.npy", spatial_dims, expected[0])
+    array, affine, _ = read_image(tmp_path / "a.npy", spatial_dims, expected[0])
     assert array.shape == expected
     np.testing.assert_array_equal(affine, np.eye(4))
     moved = np.moveaxis(stored, -1, 0) if stored.ndim > spatial_dims else stored[None]
     np.testing.assert_array_equal(array, moved)
-    assert file_problem(tmp_path / "a.npy") is None
 
 
 @pytest.mark.parametrize(("array", "spatial_dims", "message"), [
     (np.zeros((3, 5, 6)), 2, r"shape \(3, 5, 6\); .* must be \(H, W\) or \(H, W, C\) with C <= 4"),
     (np.zeros((5, 6)), 3, r"must be \(D, H, W\) or"),
     (np.zeros((0, 6)), 2, "empty array"),
-    (np.array([["a"]]), 2, "which is no grey value"),
+    (np.array([["a"]]), 2, "not numbers"),
     (np.full((5, 6), np.nan), 2, "not finite"),
 ])  # fmt: skip
 def test_npy_that_is_no_image_is_refused(tmp_path, array, spatial_dims, message):

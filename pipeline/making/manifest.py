@@ -1,26 +1,28 @@
 """A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
 
+import csv
+import io
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pipeline.config import UserError
 from pipeline.config.making import MakeManifestConfig
-from pipeline.manifest.dicom_tree import rows_of_dicom
-from pipeline.manifest.files import series_parts
-from pipeline.manifest.image_tree import (
+from pipeline.errors import UserError
+from pipeline.files import write_whole
+from pipeline.formats.files import series_parts
+from pipeline.making.dicom_tree import rows_of_dicom
+from pipeline.making.image_tree import (
     left_out,
     name_rule,
     paths_below,
     rows_of_classes,
     rows_of_tree,
 )
-from pipeline.manifest.label_table import findings_in, join, label_of, read_rows
-from pipeline.manifest.manifest_file import out_path
-from pipeline.manifest.patterns import Pattern, fields_of, fill
+from pipeline.making.label_table import Row, findings_in, join, label_of, read_rows
+from pipeline.making.patterns import Pattern, fields_of, fill
+from pipeline.words import counted, lines_and_more, listed
 
-Row = dict[str, str]
 FIRST = ("patient_id", "image_path", "label")
 RESERVED = ("line", "group")
 PROBLEMS_SHOWN = 20
@@ -36,7 +38,7 @@ class MadeManifest:
 
 
 def make_manifest(config: MakeManifestConfig) -> MadeManifest:
-    """Gather a row an image from the source that the config names.
+    """Gather a row per image from the source that the config names.
 
     Raises:
         UserError: with all rows that have no patient, image or label.
@@ -48,10 +50,11 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
         rows = _with_parts(rows, column, Pattern(pattern))
     rows = _where(rows, config.where, flow)
     columns = _columns(config, rows)
+    _check_label(config, rows[0])
     made = [_finished(config, row, columns) for row in _with_images(config, root, rows)]
     kept = [row for row in made if row is not None]
     if len(kept) < len(made):
-        flow.append(f"{len(made) - len(kept)} row(s) left out: label.values says null")
+        flow.append(f"{counted(len(made) - len(kept), 'row')} left out: label.values says null")
     _check(config, kept, rows)
     unique = _unique(kept, flow)
     unique.sort(key=lambda row: (row["patient_id"], row["image_path"]))
@@ -61,13 +64,13 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
 def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row]:
     if config.source == "table":
         rows = read_rows(root / (config.table or ""), "table")
-        flow.append(f"{len(rows)} row(s) in {config.table}")
+        flow.append(f"{counted(len(rows), 'row')} in {config.table}")
         return rows
     tables = {out_path(config).resolve(), (root / "manifest.csv").resolve()}
     if config.labels:
         tables.add((root / config.labels).resolve())
     paths = [path for path in paths_below(root) if (root / path).resolve() not in tables]
-    flow.append(f"{len(paths)} file(s) below {root}")
+    flow.append(f"{counted(len(paths), 'file')} below {root}")
     if config.source == "tree":
         rows, others = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
     elif config.source == "classes":
@@ -86,16 +89,16 @@ def _join(config: MakeManifestConfig, root: Path, rows: list[Row], flow: list[st
         rows, root / config.labels, config.labels_key or "", config.labels_column
     )
     if num_unused:
-        flow.append(f"{num_unused} key(s) of {config.labels} belong to no image")
+        flow.append(f"{counted(num_unused, 'key')} of {config.labels} without an image")
     return joined
 
 
 def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
     found = [(row, pattern.parts(fill("{" + column + "}", row, "parts"))) for row in rows]
-    if odd := [row[column] for row, parts in found if parts is None]:
+    if unmatched := [row[column] for row, parts in found if parts is None]:
         raise UserError(
-            f"parts.{column}: {len(odd)} of {len(rows)} cells do not fit {pattern.text!r}, e.g. "
-            f"{', '.join(map(repr, odd[:3]))}"
+            f"parts.{column}: {pattern.text!r} does not fit {len(unmatched)} of "
+            f"{counted(len(rows), 'cell')}: {listed(unmatched)}"
         )
     return [row | parts for row, parts in found if parts is not None]
 
@@ -105,27 +108,28 @@ def _where(rows: list[Row], conditions: dict[str, str], flow: list[str]) -> list
         try:
             test = re.compile(regex)
         except re.error as error:
-            raise UserError(f"where.{column}: {regex!r} is no regex: {error}") from None
+            problem = f"{regex!r} is not a regular expression: {error}"
+            raise UserError(f"where.{column}: {problem}") from None
         kept = [row for row in rows if test.fullmatch(fill("{" + column + "}", row, "where"))]
         if not kept:
-            found = sorted({row[column] for row in rows})[:5]
-            raise UserError(f"where.{column}={regex!r} leaves no row; it has e.g. {found}")
-        if len(kept) < len(rows):
-            flow.append(f"{len(rows) - len(kept)} row(s) left out: where.{column}={regex}")
+            found = listed(sorted({row[column] for row in rows}))
+            raise UserError(f"where.{column}={regex!r} leaves no row; the column has {found}")
+        if num := len(rows) - len(kept):
+            flow.append(f"{counted(num, 'row')} left out: where.{column}={regex}")
         rows = kept
     return rows
 
 
 def _columns(config: MakeManifestConfig, rows: list[Row]) -> dict[str, str]:
-    """Further columns to write, name -> template: those asked for, and all that paths tell."""
+    """Further columns to write, name -> template: those asked for, and all parts of paths."""
     columns = dict(config.columns)
     if config.source != "table":
-        told = set(FIRST) | {"patient", "PatientID", config.label.column, *config.label.one_hot}
-        told |= set(fields_of(config.labels_key or "")) - {"StudyInstanceUID", "SeriesInstanceUID"}
-        columns = {name: "{" + name + "}" for name in rows[0] if name not in told} | columns
+        used = set(FIRST) | {"patient", "PatientID", config.label.column, *config.label.one_hot}
+        used |= set(fields_of(config.labels_key or "")) - {"StudyInstanceUID", "SeriesInstanceUID"}
+        columns = {name: "{" + name + "}" for name in rows[0] if name not in used} | columns
     if wrong := sorted(set(columns) & set(RESERVED)):
         raise UserError(
-            f"column name {wrong[0]!r} has a meaning of its own; call the part otherwise"
+            f"column name {wrong[0]!r} has a meaning of its own; give the part another name"
         )
     return columns
 
@@ -134,52 +138,39 @@ def _with_images(config: MakeManifestConfig, root: Path, rows: list[Row]) -> lis
     if config.source != "table":
         return rows
     template = config.image or ""
-    if not template.startswith("**/"):
-        return [row | {"image_path": fill(template, row, "image")} for row in rows]
     places: dict[str, list[str]] = defaultdict(list)
-    for path in paths_below(root):
+    for path in paths_below(root) if template.startswith("**/") else ():
         places[PurePosixPath(path).name].append(path)
     found = []
     for row in rows:
         name = fill(template.removeprefix("**/"), row, "image")
         if len(places[name]) > 1:
-            raise UserError(
-                f"image: {name!r} lies in several folders: {', '.join(places[name][:3])}"
-            )
+            raise UserError(f"image: {name!r} lies in several folders: {listed(places[name])}")
         found.append(row | {"image_path": places[name][0] if places[name] else name})
     return found
 
 
 def _finished(config: MakeManifestConfig, row: Row, columns: dict[str, str]) -> Row | None:
-    label = label_of(row, config.label) if _has_label(config, row) else ""
+    label = label_of(row, config.label)
     if label is None:
         return None
     default = "{PatientID}" if config.source == "dicom" else "{patient}"
     rule = default if config.source == "classes" else config.patient or default
-    own = {
-        "patient_id": fill(rule, row, "patient") if all(map(row.get, fields_of(rule))) else "",
-        "image_path": row["image_path"],
-        "label": label,
-    }
-    if not own["patient_id"]:
-        fill(rule, row, "patient")  # a column that does not exist is told as such
-    return own | {
-        name: fill(template, row, f"columns.{name}") for name, template in columns.items()
-    }
+    patient = fill(rule, row, "patient")
+    if not all(row[name] for name in fields_of(rule)):
+        patient = ""  # a part of it is blank
+    further = {name: fill(text, row, f"columns.{name}") for name, text in columns.items()}
+    return {"patient_id": patient, "image_path": row["image_path"], "label": label} | further
 
 
-def _has_label(config: MakeManifestConfig, row: Row) -> bool:
+def _check_label(config: MakeManifestConfig, row: Row) -> None:
     rule = config.label
     if rule.column in row or rule.one_hot:
-        return True
-    source = (
-        "name it in the pattern, {label}, or give a table of labels"
-        if config.source == "tree"
-        else "give a table of labels"
-    )
+        return
+    in_pattern = "name it in the pattern, {label}, or " if config.source == "tree" else ""
     raise UserError(
-        f"label: there is no column {rule.column!r}; {source} (labels=labels.csv labels_key="
-        "'{...}'), or name a column in label.column; the columns are "
+        f"label: there is no column {rule.column!r}; {in_pattern}give a table of labels "
+        "(labels=labels.csv labels_key='{...}'), or name a column in label.column; the columns are "
         f"{', '.join(map(repr, row))}"
     )
 
@@ -197,19 +188,16 @@ def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None
         if config.source == "table" and not path.is_file() and series_parts(path) is None:
             problems.append(f"{row['image_path']}: no such image below {root}")
     rule = config.label
-    if rule.contains and rule.contains not in (known := list(findings_in(rows, rule))):
-        problems.append(f"label.contains: no row has {rule.contains!r}; found are {known[:20]}")
+    if rule.contains and rule.contains not in (known := findings_in(rows, rule)):
+        names = listed(known, PROBLEMS_SHOWN)
+        problems.append(f"label.contains: no row has {rule.contains!r}; the rows have {names}")
     if problems:
-        more = len(problems) - PROBLEMS_SHOWN
-        shown = [f"  {problem}" for problem in problems[:PROBLEMS_SHOWN]]
-        raise UserError(
-            "\n".join([f"{len(problems)} problem(s) with {len(made)} row(s):", *shown]
-                      + ([f"  and {more} more"] if more > 0 else []))
-        )  # fmt: skip
+        heading = f"{counted(len(problems), 'problem')} with {counted(len(made), 'row')}:"
+        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
 
 
 def _unique(rows: list[Row], flow: list[str]) -> list[Row]:
-    """One row an image; a table may repeat them (a row a box), but must not contradict itself."""
+    """One row per image; a table may repeat them (a row per box) with the same values only."""
     seen: dict[str, Row] = {}
     for row in rows:
         if (known := seen.setdefault(row["image_path"], row)) != row:
@@ -218,6 +206,35 @@ def _unique(rows: list[Row], flow: list[str]) -> list[Row]:
                 f"image {row['image_path']!r} has two rows that differ in {name}: "
                 f"{known[name]!r} and {row[name]!r}"
             )
-    if len(seen) < len(rows):
-        flow.append(f"{len(rows) - len(seen)} row(s) repeat an image with the same values")
+    if num := len(rows) - len(seen):
+        flow.append(f"{counted(num, 'row')} left out: the same image with the same values again")
     return list(seen.values())
+
+
+def out_path(config: MakeManifestConfig) -> Path:
+    """Where the manifest goes."""
+    return Path(config.out) if config.out else Path(config.root or ".") / "manifest.csv"
+
+
+def write_manifest(
+    rows: list[dict[str, str]], columns: list[str], path: Path, overwrite: bool
+) -> None:
+    """Write the CSV whole or not at all.
+
+    Raises:
+        UserError: when the file says something else already, or cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    data = text.getvalue().encode()
+    try:
+        if path.exists() and not overwrite and path.read_bytes() != data:
+            raise UserError(
+                f"out: {path} exists and says something else; overwrite=true replaces it, "
+                "out=other.csv keeps it"
+            )
+        write_whole(path, data)
+    except OSError as error:
+        raise UserError(f"out: {path} cannot be written ({error.strerror}); set out=") from None

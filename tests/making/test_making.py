@@ -31,9 +31,9 @@ from pydicom.uid import (
 
 from pipeline.command import load_config
 from pipeline.config import UserError
-from pipeline.images.readers import read_image
+from pipeline.formats import read_image
+from pipeline.making.patterns import Pattern
 from pipeline.manifest import read_manifest
-from pipeline.manifest.patterns import Pattern
 
 ROOT = Path(__file__).resolve().parents[2]
 IDC = "*/{patient}_idx5_x{x}_y{y}_class{label}.png"
@@ -92,7 +92,7 @@ def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("images/*.png", "has no named part"), ("(?P<patient>[", "is no regular expression"),
+    ("images/*.png", "has no named part"), ("(?P<patient>[", "is not a regular expression"),
     ("{patient}/{image_path}.png", "image_path is the path of the file itself"),
     ("(?P<patient>.)/(?P<image_path>.*)", "image_path is the path of the file itself"),
     ("{label}/{patient", "the brace of '{patient' is not closed"),
@@ -109,16 +109,16 @@ def test_a_pattern_must_make_sense(text, message):
 
 
 def test_a_tree_becomes_a_manifest_that_reads(tree):
-    rows, told = made("source=tree", f"root={tree}", f"pattern={IDC}")
+    rows, printed = made("source=tree", f"root={tree}", f"pattern={IDC}")
     assert list(rows[0]) == ["patient_id", "image_path", "label", "x", "y"]
     assert rows[0] == {
         "patient_id": "0", "image_path": "0/0_idx5_x1_y0_class0.png", "label": "0", "x": "1",
         "y": "0",
     }  # fmt: skip
     assert len(rows) == 16
-    assert "16 images of 4 patients" in told
-    assert "images a patient: 4 to 4, median 4" in told
-    next_line = told.splitlines()[-1]
+    assert "16 images of 4 patients" in printed
+    assert "images a patient: 4 to 4, median 4" in printed
+    next_line = printed.splitlines()[-1]
     overrides = shlex.split(next_line.removeprefix("next: python -m pipeline check "))
     manifest = read_manifest(load_config(overrides).manifest)
     assert manifest.patients == ("0", "1", "2", "3")
@@ -129,13 +129,13 @@ def test_files_that_do_not_fit_are_listed_and_left_out_only_on_request(tree):
     (tree / "IM0001").write_text("x")
     (tree / ".DS_Store").write_text("x")
     message = refused("source=tree", f"root={tree}", f"pattern={IDC}")
-    assert "1 of 17 file(s) do not fit (1 no suffix): 'IM0001'" in message
+    assert "does not fit 1 of 17 files (1 no suffix): 'IM0001'" in message
     assert "skip_unmatched=true" in message
-    rows, told = made("source=tree", f"root={tree}", f"pattern={IDC}", "skip_unmatched=true")
+    rows, printed = made("source=tree", f"root={tree}", f"pattern={IDC}", "skip_unmatched=true")
     assert len(rows) == 16
-    assert "1 file(s) left out: 1 no suffix (e.g. IM0001)" in told
+    assert "1 file left out: 1 no suffix (e.g. IM0001)" in printed
     message = refused("source=tree", f"root={tree}", "pattern={patient}.png", "skip_unmatched=true")
-    assert "17 of 17 file(s) do not fit" in message
+    assert "does not fit 17 of 17 files" in message
     assert "begin it with **/" in message
 
 
@@ -144,14 +144,14 @@ def test_documents_beside_the_images_are_left_out_and_counted(tree):
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_text("x")
     arguments = ("source=tree", f"root={tree}", f"out={tree / 'other.csv'}")
-    told = made(*arguments, f"pattern={IDC}")[1]
-    assert "4 file(s) left out: 2 .csv (e.g. a.csv), 1 .txt (e.g. notes.txt), 1 .md (e.g. sub" in (
-        told
+    printed = made(*arguments, f"pattern={IDC}")[1]
+    assert "4 files left out: 2 .csv (e.g. a.csv), 1 .txt (e.g. notes.txt), 1 .md (e.g. sub" in (
+        printed
     )
     rows, _ = made(*arguments, "pattern=**/{patient}.{label}", "overwrite=true")  # fits a.csv too
     assert {row["label"] for row in rows} == {"png"}
     write_image(tree / "sub" / "stray.png")
-    assert "1 of 17 file(s) do not fit (1 .png): 'sub/stray.png'" in refused(
+    assert "does not fit 1 of 17 files (1 .png): 'sub/stray.png'" in refused(
         *arguments, f"pattern={IDC}"
     )
 
@@ -160,7 +160,7 @@ def test_documents_beside_the_images_are_left_out_and_counted(tree):
 def test_whatever_could_be_an_image_must_fit(tree, suffix):
     (tree / f"stray{suffix}").write_text("x")
     message = refused("source=tree", f"root={tree}", f"pattern={IDC}")
-    assert f"1 of 17 file(s) do not fit (1 {suffix or 'no suffix'}): 'stray{suffix}'" in message
+    assert f"does not fit 1 of 17 files (1 {suffix or 'no suffix'}): 'stray{suffix}'" in message
 
 
 @pytest.mark.parametrize("rule", [
@@ -168,10 +168,10 @@ def test_whatever_could_be_an_image_must_fit(tree, suffix):
 ])  # fmt: skip
 def test_the_manifest_of_an_earlier_run_is_not_counted(tree, rule):
     rows, _ = made(f"root={tree}", *rule)
-    again, told = made(f"root={tree}", *rule, f"out={tree / 'again.csv'}")
+    again, printed = made(f"root={tree}", *rule, f"out={tree / 'again.csv'}")
     assert again == rows
-    assert f"16 file(s) below {tree}" in told
-    assert "left out" not in told
+    assert f"16 files below {tree}" in printed
+    assert "left out" not in printed
 
 
 def test_a_brace_that_is_not_closed_is_named(tree):
@@ -208,7 +208,7 @@ def test_a_column_may_be_the_same_for_all(tree):
 def test_a_part_cannot_replace_the_path_of_its_file(tree):
     pattern = "pattern=*/{patient}_idx5_x{image_path}_y{y}_class{label}.png"
     message = refused("source=tree", f"root={tree}", pattern)
-    assert "image_path is the path of the file itself; call the part otherwise" in message
+    assert "image_path is the path of the file itself; give the part another name" in message
 
 
 def test_a_patient_of_several_parts(tree):
@@ -235,12 +235,12 @@ def test_patients_of_a_tree_from_a_table(tree):
     assert {row["patient_id"] for row in rows} == {"P0", "P1"}
     write_table(tree / "ids.csv", ("n", "who"), (0, "P0"), (1, "P1"))
     message = refused(*arguments, "overwrite=true")
-    assert "no row for 2 of 4 keys {n}, e.g. '2', '3'" in message
+    assert "no row for 2 of 4 keys {n}: '2', '3'" in message
     write_table(tree / "ids.csv", ("n", "who"), (0, "P0"), (0, "P1"))
     assert "n '0' has two rows that differ in who" in refused(*arguments)
     write_table(tree / "ids.csv", ("n", "who"), (0, ""), (1, "P1"), (2, "P2"), (3, "P3"))
     message = refused(*arguments, "overwrite=true")
-    assert "4 problem(s) with 16 row(s)" in message
+    assert "4 problems with 16 rows" in message
     assert "0/0_idx5_x1_y0_class0.png: the patient id is blank" in message
 
 
@@ -263,10 +263,12 @@ def test_a_different_file_is_never_overwritten_silently(tree):
 
 
 def test_out_beside_another_folder_names_the_image_root(tree, tmp_path):
-    _, told = made(
+    _, printed = made(
         "source=tree", f"root={tree}", f"pattern={IDC}", f"out={tmp_path / 'm' / 'a.csv'}"
     )
-    overrides = shlex.split(told.splitlines()[-1].removeprefix("next: python -m pipeline check "))
+    overrides = shlex.split(
+        printed.splitlines()[-1].removeprefix("next: python -m pipeline check ")
+    )
     assert len(read_manifest(load_config(overrides).manifest)) == 16
 
 
@@ -299,17 +301,17 @@ def test_class_folders_refuse_what_they_cannot_know(tmp_path):
     assert "a file name alone does not tell the patient, and nothing is guessed" in message
     assert "must have one group for the patient" in refused(*arguments, r"patient=^\w+_")
     assert "must have one group for the patient" in refused(*arguments, r"patient=^(\w)(\d)_")
-    assert "does not fit patient=" in refused(*arguments, "patient=^(B.)_")
+    assert "does not fit the name of 1 of 1 image" in refused(*arguments, "patient=^(B.)_")
     write_image(tmp_path / "stray_x.png")
-    assert "1 image(s) lie in no class folder" in refused(*arguments, "patient=^([^_]+)_")
+    assert "1 image in no class folder: 'stray_x.png'" in refused(*arguments, "patient=^([^_]+)_")
 
 
-def test_one_image_a_patient_is_pointed_at(tmp_path):
+def test_one_image_per_patient_is_pointed_at(tmp_path):
     for i in range(3):
         write_image(tmp_path / "ill" / f"A_{i}_x.png")
-    _, told = made("source=classes", f"root={tmp_path}", r"patient=^(\w+)_")
-    assert "every patient has one image; does the rule name images" in told
-    assert "only one class" in told
+    _, printed = made("source=classes", f"root={tmp_path}", r"patient=^(\w+)_")
+    assert "every patient has one image; does the rule name images" in printed
+    assert "only one class" in printed
 
 
 # --- DICOM
@@ -343,16 +345,16 @@ def archive(tmp_path):
 JOIN = ("labels=labels.csv", "labels_key={PatientID}")
 
 
-def test_a_dicom_tree_gives_one_row_a_series(archive):
-    rows, told = made("source=dicom", f"root={archive}", *JOIN)
+def test_a_dicom_tree_gives_one_row_per_series(archive):
+    rows, printed = made("source=dicom", f"root={archive}", *JOIN)
     assert list(rows[0]) == ["patient_id", "image_path", "label", "StudyInstanceUID",
                              "SeriesInstanceUID", "StudyDate", "Modality", "num_files"]  # fmt: skip
     assert [row["image_path"] for row in rows] == ["A/ct", "B#1.2", "B#1.3", "xray.dcm"]
     assert [row["patient_id"] for row in rows] == list("ABBC")
     assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
-    assert "2 file(s) left out: 1 no DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in told
-    assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in told
-    assert told.endswith(" images=mri48")  # volumes
+    assert "2 files left out: 1 not DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in printed
+    assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in printed
+    assert printed.endswith(" images=mri48")  # volumes
     first, second = (read_image(archive / row["image_path"], 3, 1)[0] for row in rows[1:3])
     np.testing.assert_array_equal(first + 1, second)
 
@@ -360,8 +362,8 @@ def test_a_dicom_tree_gives_one_row_a_series(archive):
 def test_radiographs_are_checked_with_more_than_8_bits(archive):
     shutil.rmtree(archive / "A")
     shutil.rmtree(archive / "B")
-    _, told = made("source=dicom", f"root={archive}", *JOIN)
-    assert told.endswith(" images.dtype=float16")
+    _, printed = made("source=dicom", f"root={archive}", *JOIN)
+    assert printed.endswith(" images.dtype=float16")
 
 
 def test_files_that_are_no_images_are_left_out_by_kind(archive):
@@ -374,16 +376,16 @@ def test_files_that_are_no_images_are_left_out_by_kind(archive):
     (archive / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     # A structure set of before there was a file format.
     (archive / "old.dcm").write_bytes((archive / "plan1.dcm").read_bytes().partition(b"DICM")[2])
-    rows, told = made("source=dicom", f"root={archive}", *JOIN)
+    rows, printed = made("source=dicom", f"root={archive}", *JOIN)
     assert len(rows) == 4
     for kind in (
-        "10 file(s) left out: 3 RT Structure Set (e.g. old.dcm)",
-        "1 no DICOM (e.g. readme.txt)", "1 Comprehensive SR (e.g. report.dcm)",
+        "10 files left out: 3 RT Structure Set (e.g. old.dcm)",
+        "1 not DICOM (e.g. readme.txt)", "1 Comprehensive SR (e.g. report.dcm)",
         "1 Grayscale Softcopy Presentation State (e.g. state.dcm)", "1 DICOMDIR (e.g. DICOMDIR)",
         "1 of private class 1.3.12.2.1107.5.9.1 (e.g. csa.dcm)", "1 MR Spectroscopy",
         "1 Media Storage Directory (e.g. index)",
     ):  # fmt: skip
-        assert kind in told
+        assert kind in printed
 
 
 def test_a_report_among_the_slices_is_no_slice(archive):
@@ -402,12 +404,12 @@ def test_a_report_among_the_slices_is_no_slice(archive):
     (-40, "has 0 of 40 bytes of its pixels"),
     (-1, "has 39 of 40 bytes of its pixels"),
 ])  # fmt: skip
-def test_a_slice_that_is_cut_short_is_told_never_left_out(archive, num_bytes, problem):
+def test_a_slice_that_is_cut_short_is_an_error_never_left_out(archive, num_bytes, problem):
     path = archive / "A" / "ct" / "001.dcm"
     path.write_bytes(path.read_bytes()[: num_bytes or None if num_bytes else 0])
     message = refused("source=dicom", f"root={archive}", *JOIN)
     assert message.startswith(
-        "source=dicom: 1 file(s) are damaged; restore them from the archive, or take them out of "
+        "source=dicom: 1 damaged file; restore from the archive, or remove from "
         f"{archive}\n  A/ct/001.dcm: {problem}"
     )
     assert message.count("\n") == 1
@@ -433,7 +435,7 @@ def test_no_length_of_a_cut_file_is_taken_for_whole(tmp_path, syntax):
     for length in cuts:
         (tmp_path / f"cut{length}.dcm").write_bytes(content[:length])
     message = refused(*arguments)
-    assert f"{len(cuts)} file(s) are damaged" in message
+    assert f"{len(cuts)} damaged files" in message
     assert message.endswith(f"and {len(cuts) - 10} more")
     assert "a.dcm" not in message
 
@@ -444,12 +446,12 @@ def test_no_length_of_a_cut_file_is_taken_for_whole(tmp_path, syntax):
     ("a.dcm", {"SamplesPerPixel": None, "Rows": None}, "its header lacks Rows, SamplesPerPixel"),
     ("a.dcm", {"Rows": 5}, "has 40 of 50 bytes of its pixels"),
 ])  # fmt: skip
-def test_an_image_that_nobody_can_read_is_told(archive, name, tags, problem):
+def test_an_image_that_nobody_can_read_is_an_error(archive, name, tags, problem):
     write_dicom(archive / name, ramp((4, 5)), SeriesInstanceUID="1.6", **tags)
     assert f"\n  {name}: {problem}" in refused("source=dicom", f"root={archive}", *JOIN)
 
 
-def test_compressed_pixels_that_end_in_zeros_are_told(archive):
+def test_compressed_pixels_that_end_in_zeros_are_an_error(archive):
     tags = {"TransferSyntaxUID": JPEG2000Lossless, "PixelData": encapsulate([b"0123" * 9])}
     path = write_dicom(archive / "a.dcm", ramp((4, 5)), SeriesInstanceUID="1.6", **tags)
     path.write_bytes(path.read_bytes()[:-8] + bytes(8))  # a copy that was interrupted
@@ -457,7 +459,7 @@ def test_compressed_pixels_that_end_in_zeros_are_told(archive):
     assert "\n  a.dcm: its compressed pixels are cut short" in message
 
 
-def test_an_image_without_the_mark_of_dicom_is_told(archive):
+def test_an_image_without_the_mark_of_dicom_is_an_error(archive):
     content = (archive / "xray.dcm").read_bytes().partition(b"DICM")[2]
     (archive / "IM0001").write_bytes(content)  # as old scanners write it, without a suffix
     message = refused("source=dicom", f"root={archive}", *JOIN)
@@ -467,14 +469,14 @@ def test_an_image_without_the_mark_of_dicom_is_told(archive):
 def test_blank_patients_are_listed(archive):
     write_dicom(archive / "anonymous.dcm", ramp((4, 5)), PatientID=" ", SeriesInstanceUID="1.5")
     message = refused("source=dicom", f"root={archive}", *JOIN)
-    assert "PatientID is blank in 1 file(s):\n    anonymous.dcm" in message
+    assert "PatientID is blank in 1 file: 'anonymous.dcm'" in message
 
 
 def test_a_series_of_two_patients_or_folders_is_refused(archive):
     write_dicom(archive / "other.dcm", ramp((4, 5)), PatientID="D", SeriesInstanceUID="1.1")
     message = refused("source=dicom", f"root={archive}", *JOIN)
-    assert "series 1.1 has 2 PatientIDs: A, D" in message
-    assert "series 1.1 lies in 2 folders: ., A/ct" in message
+    assert "series 1.1 has 2 PatientIDs: 'A', 'D'" in message
+    assert "series 1.1 lies in 2 folders: '.', 'A/ct'" in message
 
 
 def test_dicom_without_labels_says_how_to_give_them(archive):
@@ -526,12 +528,12 @@ def test_a_finding_among_several(table):
     rows = [(0, "A", "Edema|Mass"), (1, "A", "Massive"), (2, "B", "None"), (3, "C", "Mass")]
     write_table(table / "t.csv", ("file", "who", "found"), *rows)
     mass = ("label.column=found", "label.contains=Mass")
-    found, told = made(*of_table(table, *mass))
+    found, printed = made(*of_table(table, *mass))
     assert [row["label"] for row in found] == ["Mass", "no_Mass", "no_Mass", "Mass"]
-    assert "'manifest.classes=[no_Mass,Mass]'" in told
+    assert "'manifest.classes=[no_Mass,Mass]'" in printed
     misspelt = ("label.column=found", "label.contains=mass")
     message = refused(*of_table(table, *misspelt))
-    assert "no row has 'mass'; found are ['Edema', 'Mass', 'Massive', 'None']" in message
+    assert "no row has 'mass'; the rows have 'Edema', 'Mass', 'Massive', 'None'" in message
 
 
 def test_values_rename_and_leave_out(table):
@@ -541,20 +543,20 @@ def test_values_rename_and_leave_out(table):
     assert "label '' is not in label.values; it names '1', '0', '-1.0'" in refused(
         *of_table(table, values)
     )
-    assert "1 problem(s)" in refused(*of_table(table))  # a blank label without a rule
+    assert "1 problem with 4 rows" in refused(*of_table(table))  # a blank label without a rule
     write_table(table / "t.csv", ("file", "who", "label"), *rows[:3])
-    found, told = made(*of_table(table, values))
+    found, printed = made(*of_table(table, values))
     assert [row["label"] for row in found] == ["yes", "no"]
-    assert "1 row(s) left out: label.values says null" in told
+    assert "1 row left out: label.values says null" in printed
 
 
-def test_missing_and_contradicting_images_are_told(table):
+def test_missing_and_contradicting_images_are_an_error(table):
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (9, "A", 1))
     assert "images/9.png: no such image below" in refused(*of_table(table))
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (0, "A", 0))
     assert "two rows that differ in label: '1' and '0'" in refused(*of_table(table))
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (0, "A", 1))
-    assert "1 row(s) repeat an image with the same values" in made(*of_table(table))[1]
+    assert "1 row left out: the same image with the same values again" in made(*of_table(table))[1]
 
 
 def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
@@ -564,7 +566,7 @@ def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
     assert found[1]["copy"] == "1"
     write_image(table / "more" / "1.png")
     message = refused(*of_table(table, "image=**/{file}.png"))
-    assert "'1.png' lies in several folders: images/1.png, more/1.png" in message
+    assert "'1.png' lies in several folders: 'images/1.png', 'more/1.png'" in message
 
 
 @pytest.mark.parametrize(("argument", "message"), [
@@ -572,9 +574,9 @@ def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
     ("image={path}", "there is no column 'path'"),
     ("table=none.csv", "none.csv: no such file"),
     ("columns.sex={Sex}", "columns.sex='{Sex}': there is no column 'Sex'"),
-    ("where.label=7", "leaves no row; it has e.g. ['1']"),
-    ("where.label=(", "is no regex"),
-    ("parts.file=x{n}", "parts.file: 1 of 1 cells do not fit 'x{n}', e.g. '0'"),
+    ("where.label=7", "leaves no row; the column has '1'"),
+    ("where.label=(", "'(' is not a regular expression"),
+    ("parts.file=x{n}", "parts.file: 'x{n}' does not fit 1 of 1 cell: '0'"),
     ("label.column=dx", "there is no column 'dx'"),
     ("patient=null", "an id of an image, a lesion or a slide is no patient"),
     ("patient=who", "'who' names no column, so that everybody would be one patient; a column "
@@ -588,7 +590,7 @@ def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
     ("columns.label={file}", "every manifest has this column already (see label.column=)"),
     ("columns.image_path={file}", "every manifest has this column already (see image=)"),
 ])  # fmt: skip
-def test_a_wrong_setting_is_told(table, argument, message):
+def test_a_wrong_setting_is_named(table, argument, message):
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1))
     assert message in refused(*of_table(table, argument))
 

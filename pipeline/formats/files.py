@@ -5,53 +5,51 @@ import os
 from pathlib import Path
 
 from pipeline.files import sha256
-
-_MAGIC: dict[str, tuple[tuple[int, bytes], ...]] = {
-    # suffix: (offset, bytes) of which one must match
-    ".png": ((0, b"\x89PNG\r\n\x1a\n"),),
-    ".jpg": ((0, b"\xff\xd8\xff"),),
-    ".jpeg": ((0, b"\xff\xd8\xff"),),
-    ".tif": ((0, b"II*\x00"), (0, b"MM\x00*"), (0, b"II+\x00"), (0, b"MM\x00+")),
-    ".tiff": ((0, b"II*\x00"), (0, b"MM\x00*"), (0, b"II+\x00"), (0, b"MM\x00+")),
-    ".nii": ((344, b"n+1\x00"), (4, b"n+2\x00")),
-    ".nii.gz": ((0, b"\x1f\x8b"),),
-    ".dcm": ((128, b"DICM"),),
-    ".dicom": ((128, b"DICM"),),
-    ".npy": ((0, b"\x93NUMPY"),),
-}
-DICOM_SUFFIXES = (".dcm", ".dicom")
+from pipeline.formats.table import DICOM, FORMATS, HEAD, Format, ImageError, format_of_name
 
 
-def image_suffix(path: Path) -> str:
-    """The lower-case suffix that decides how a file is read, `.nii.gz` as one."""
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+def format_of(path: Path) -> Format:
+    """The format of an image file by its content, whatever its name; DICOM for a series.
+
+    Raises:
+        ImageError: when there is no such file, or no format knows its content.
+    """
+    return DICOM if series_parts(path) is not None else _format_of_file(path)
 
 
-def is_image_name(path: Path) -> bool:
-    """Whether a file of this name is one that we read."""
-    return image_suffix(path) in _MAGIC
-
-
-def file_problem(path: Path) -> str | None:
-    """Why this cannot be an image file or a DICOM series that we read, or None."""
-    if (parts := series_parts(path)) is not None:
-        return _series_problem(*parts)
-    magic = _MAGIC.get(image_suffix(path))
-    if magic is None:
-        return f"unknown image type {image_suffix(path)!r}; allowed are {', '.join(_MAGIC)}"
+def _format_of_file(path: Path) -> Format:
     try:
         with path.open("rb") as file:
-            head = file.read(352)
+            head = file.read(HEAD)
     except FileNotFoundError:
-        return "no such file"
+        raise ImageError("no such file") from None
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        raise ImageError(f"cannot be read: {error.strerror}") from None
     if not head:
-        return "the file is empty"
-    if not any(head[offset : offset + len(mark)] == mark for offset, mark in magic):
-        return f"is not a {image_suffix(path)[1:].upper()} file (first bytes {head[:8]!r})"
-    return None
+        raise ImageError("the file is empty")
+    for known in FORMATS:
+        if known.knows(head):
+            return known
+    allowed = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in FORMATS)
+    raise ImageError(f"is in no known format (first bytes {head[:8]!r}); allowed are {allowed}")
+
+
+def checked_format(path: Path) -> Format:
+    """`format_of`, and a series must have a file.
+
+    Raises:
+        ImageError: see `format_of`; or when the folder holds no file of the series.
+    """
+    if (parts := series_parts(path)) is None:
+        return _format_of_file(path)
+    try:
+        files = series_files(*parts)
+    except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
+        raise ImageError(f"cannot be read as a DICOM series: {error}") from None
+    if not files:
+        of_series = "" if parts[1] is None else f" of series {parts[1]}"
+        raise ImageError(f"holds no DICOM file{of_series}")
+    return DICOM
 
 
 def series_parts(path: Path) -> tuple[Path, str | None] | None:
@@ -59,7 +57,7 @@ def series_parts(path: Path) -> tuple[Path, str | None] | None:
 
     A series is written as its folder, or, when the folder holds several, as `folder#UID`.
     """
-    if is_image_name(path):  # spares a look at the disk for each of many files
+    if format_of_name(path) is not None:  # spares a look at the disk for each of many files
         return None
     folder, mark, uid = str(path).rpartition("#")
     if mark and uid.replace(".", "").isdigit() and Path(folder).is_dir():
@@ -69,7 +67,7 @@ def series_parts(path: Path) -> tuple[Path, str | None] | None:
 
 def series_files(folder: Path, uid: str | None) -> list[Path]:
     """The DICOM files of a series, sorted by name; `uid` None: all of the folder."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and is_dicom(path))
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _is_dicom(path))
     if uid is None:
         return files
     from pydicom import dcmread
@@ -78,10 +76,10 @@ def series_files(folder: Path, uid: str | None) -> list[Path]:
     return [p for p in files if dcmread(p, specific_tags=tag).get("SeriesInstanceUID") == uid]
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file has DICOM's mark and is no index of others (DICOMDIR)."""
+def _is_dicom(path: Path) -> bool:
+    """Not an index of other files (DICOMDIR), which holds no pixels."""
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+        return DICOM.knows(file.read(HEAD)) and path.name.upper() != "DICOMDIR"
 
 
 def file_digest(path: Path) -> str:
@@ -111,13 +109,3 @@ def file_stamp(path: Path) -> str:
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
     stat = os.stat(path)  # noqa: PTH116 (a Path.stat per file costs more, for no gain)
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"
-
-
-def _series_problem(folder: Path, uid: str | None) -> str | None:
-    try:
-        files = series_files(folder, uid)
-    except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
-        return f"cannot be read as a DICOM series: {error}"
-    if not files:
-        return "holds no DICOM file" if uid is None else f"holds no DICOM file of series {uid}"
-    return None

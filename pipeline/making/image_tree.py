@@ -1,19 +1,19 @@
 """Image files below a folder, and what their paths say."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from pipeline.config import UserError
-from pipeline.manifest.files import image_suffix, is_image_name
-from pipeline.manifest.patterns import Pattern
+from pipeline.errors import UserError
+from pipeline.formats import format_of_name
+from pipeline.formats.table import image_suffix
+from pipeline.making.label_table import Row
+from pipeline.making.patterns import Pattern
+from pipeline.words import counted, listed
 
-Row = dict[str, str]
-DOCUMENTS = (
-    ".csv", ".tsv", ".xls", ".xlsx", ".json", ".xml", ".yaml", ".yml", ".txt", ".md", ".log",
-    ".html", ".pdf", ".docx", ".ini", ".db",
-)  # fmt: skip
+DOCUMENT = re.compile(r"\.(csv|tsv|xlsx?|json|xml|ya?ml|txt|md|log|html|pdf|docx|ini|db)$", re.I)
 """Files that lie beside images and are none; any other could be an image."""
 KINDS_SHOWN = 8
 
@@ -22,10 +22,10 @@ def paths_below(root: Path) -> list[str]:
     """Every file below root as a path with forward slashes, sorted; hidden ones are left out.
 
     Raises:
-        UserError: when root is no folder.
+        UserError: when root is not a folder.
     """
     if not root.is_dir():
-        raise UserError(f"root: {root} is no folder (searched from {Path.cwd()})")
+        raise UserError(f"root: {root} is not a folder (searched from {Path.cwd()})")
     found = []
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -44,7 +44,7 @@ def rows_of_tree(
         UserError: when none fits, or some do not and `skip_unmatched` is false.
     """
     rows, unmatched = [], []
-    files = [path for path in paths if image_suffix(Path(path)) not in DOCUMENTS]
+    files = [path for path in paths if not DOCUMENT.search(path)]
     for path in files:
         parts = pattern.parts(path)
         if parts is None:
@@ -57,20 +57,20 @@ def rows_of_tree(
     return rows, {path: _suffix(path) for path in paths if path not in fitting}
 
 
-def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row], dict[str, str]]:
+def rows_of_classes(paths: list[str], patient: Pattern) -> tuple[list[Row], dict[str, str]]:
     """A row for every image `class/.../name`: label = first folder, patient from the name.
 
-    The suffix of the files that are no images comes with them.
+    The suffix of every other file comes with them.
 
     Raises:
         UserError: when an image lies in no class folder or its name does not fit the rule.
     """
-    images = [path for path in paths if is_image_name(Path(path))]
-    others = [path for path in paths if not is_image_name(Path(path))]
+    images = [path for path in paths if format_of_name(Path(path))]
+    others = [path for path in paths if not format_of_name(Path(path))]
     rows, strays, unmatched = [], [], []
     for path in images:
         folder, _, name = path.partition("/")
-        parts = patient.parts(PurePosixPath(name).name) if patient else {}
+        parts = patient.parts(PurePosixPath(name).name)
         if not name:
             strays.append(path)
         elif parts is None:
@@ -79,11 +79,11 @@ def rows_of_classes(paths: list[str], patient: Pattern | None) -> tuple[list[Row
             rows.append({"image_path": path} | parts | {"label": folder})
     problems = []
     if strays:
-        problems.append(f"{len(strays)} image(s) lie in no class folder, e.g. {strays[0]!r}")
-    if unmatched and patient:
+        problems.append(f"{counted(len(strays), 'image')} in no class folder: {listed(strays)}")
+    if unmatched:
         problems.append(
-            f"the name of {len(unmatched)} of {len(images)} image(s) does not fit "
-            f"patient={patient.text!r}: {_examples(unmatched)}"
+            f"patient={patient.text!r} does not fit the name of {len(unmatched)} of "
+            f"{counted(len(images), 'image')}: {listed(unmatched)}"
         )
     if not images:
         problems.append(f"no image files; found {_by_suffix(paths) or 'nothing'}")
@@ -101,11 +101,11 @@ def left_out(kinds: Mapping[str, str]) -> str:
     shown = [f"{num} {kind} (e.g. {examples[kind]})" for kind, num in counts[:KINDS_SHOWN]]
     if len(counts) > KINDS_SHOWN:
         shown.append(f"{sum(num for _, num in counts[KINDS_SHOWN:])} of other kinds")
-    return f"{len(kinds)} file(s) left out: {', '.join(shown)}"
+    return f"{counted(len(kinds), 'file')} left out: {', '.join(shown)}"
 
 
 def name_rule(text: str) -> Pattern:
-    r"""A rule for file names: with {patient}, or a regex with one group such as `^(\w+)_`.
+    r"""A rule for file names: with {patient}, or a regular expression with one group, `^(\w+)_`.
 
     Raises:
         UserError: when it is neither.
@@ -136,14 +136,9 @@ def _unmatched(paths: list[str], unmatched: list[str], pattern: Pattern) -> str:
     else:
         advice = "a part {name} holds no slash; the text around the parts must be the same"
     return (
-        f"pattern {pattern.text!r}: {len(unmatched)} of {len(paths)} file(s) do not fit "
-        f"({_by_suffix(unmatched)}): {_examples(unmatched)}; {advice}"
+        f"pattern {pattern.text!r} does not fit {len(unmatched)} of {counted(len(paths), 'file')} "
+        f"({_by_suffix(unmatched)}): {listed(unmatched)}; {advice}"
     )
-
-
-def _examples(paths: list[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(map(repr, paths[:3])) + more
 
 
 def _suffix(path: str) -> str:

@@ -4,11 +4,12 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from pipeline.config import UserError
-from pipeline.manifest.dicom_header import TAGS, DicomHeader, read_header
-from pipeline.manifest.files import DICOM_SUFFIXES
+from pipeline.errors import UserError
+from pipeline.formats import DICOM
+from pipeline.making.dicom_header import TAGS, DicomHeader, read_header
+from pipeline.making.label_table import Row
+from pipeline.words import counted, lines_and_more, listed
 
-Row = dict[str, str]
 PROBLEMS_SHOWN = 10
 
 
@@ -27,7 +28,8 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, st
     _check_whole([file for file in files if file.problem], root)
     images = [file for file in files if not file.kind]
     if not images:
-        raise UserError(f"root: {root} holds no DICOM file with pixels among {len(paths)} file(s)")
+        number = counted(len(paths), "file")
+        raise UserError(f"root: {root} holds no DICOM file with pixels among {number}")
     _check_ids(images)
     series: dict[str, list[DicomHeader]] = defaultdict(list)
     for file in images:
@@ -44,7 +46,7 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, st
         row["StudyDate"] = _iso(row["StudyDate"])
         shared = len(num_series[folder]) > 1 or folder == "."
         row["image_path"] = f"{folder}#{uid}" if shared else folder
-        if len(members) == 1 and Path(first.path).suffix.lower() in DICOM_SUFFIXES:
+        if len(members) == 1 and Path(first.path).suffix.lower() in DICOM.suffixes:
             row["image_path"] = first.path
         rows.append(row)
     return rows, {file.path: file.kind for file in files if file.kind}
@@ -52,23 +54,19 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, st
 
 def _check_whole(damaged: list[DicomHeader], root: Path) -> None:
     if damaged:
-        more = len(damaged) - PROBLEMS_SHOWN
-        shown = [f"  {file.path}: {file.problem}" for file in damaged[:PROBLEMS_SHOWN]]
-        raise UserError(
-            f"source=dicom: {len(damaged)} file(s) are damaged; restore them from the archive, or "
-            f"take them out of {root}\n" + "\n".join(shown)
-            + (f"\n  and {more} more" if more > 0 else "")
-        )  # fmt: skip
+        lines = [f"{file.path}: {file.problem}" for file in damaged]
+        heading = (
+            f"source=dicom: {counted(len(damaged), 'damaged file')}; restore from the archive, or "
+            f"remove from {root}"
+        )
+        raise UserError("\n".join([heading, *lines_and_more(lines, PROBLEMS_SHOWN)]))
 
 
 def _check_ids(files: list[DicomHeader]) -> None:
     problems = []
     for number, tag in ((0, "PatientID"), (2, "SeriesInstanceUID")):
-        blank = [file.path for file in files if not file.tags[number]]
-        if blank:
-            shown = "\n".join(f"    {path}" for path in blank[:10])
-            more = f"\n    and {len(blank) - 10} more" if len(blank) > 10 else ""
-            problems.append(f"  {tag} is blank in {len(blank)} file(s):\n{shown}{more}")
+        if blank := [file.path for file in files if not file.tags[number]]:
+            problems.append(f"  {tag} is blank in {counted(len(blank), 'file')}: {listed(blank)}")
     if problems:
         raise UserError(
             "source=dicom: without these ids nobody knows whose images they are; restore them from "
@@ -82,13 +80,13 @@ def _check_series(series: dict[str, list[DicomHeader]]) -> None:
         for number, tag in ((0, "PatientID"), (1, "StudyInstanceUID")):
             found = sorted({member.tags[number] for member in members})
             if len(found) > 1:
-                problems.append(f"  series {uid} has {len(found)} {tag}s: {', '.join(found)}")
+                problems.append(f"series {uid} has {len(found)} {tag}s: {listed(found)}")
         folders = sorted({_folder(member.path) for member in members})
         if len(folders) > 1:
-            problems.append(f"  series {uid} lies in {len(folders)} folders: {', '.join(folders)}")
+            problems.append(f"series {uid} lies in {len(folders)} folders: {listed(folders)}")
     if problems:
-        more = [f"  and {len(problems) - 10} more"] if len(problems) > 10 else []
-        raise UserError("\n".join(["source=dicom: series are mixed up", *problems[:10], *more]))
+        lines = lines_and_more(problems, PROBLEMS_SHOWN)
+        raise UserError("\n".join(["source=dicom: series are mixed up", *lines]))
 
 
 def _folder(path: str) -> str:

@@ -1,65 +1,57 @@
 """DICOM files and series as arrays. Imports neither torch nor monai."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
-from numpy.typing import NDArray
+from pydicom import FileDataset, dcmread
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
 
-from pipeline.manifest.files import series_files
+from pipeline.arrays import Floats, Floats32
+from pipeline.formats.files import series_files, series_parts
+from pipeline.formats.table import StoredImage
 
-if TYPE_CHECKING:
-    from pydicom import FileDataset
-
-Pixels = NDArray[np.float32]
-Affine = NDArray[np.float64]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MOST_GAP_DEVIATION = 0.1
 """Distances between slices may differ by this share of their median: headers round positions, and
 a missing slice makes one distance twice as long."""
 
 
-def read_dicom(path: Path) -> tuple[Pixels, Affine]:
-    """One file as (C, H, W), or (C, D, H, W) when it has several frames, and its affine in mm.
+def read_dicom(path: Path, _: int) -> StoredImage:
+    """One file, or all files of a series.
 
     Values are RescaleSlope * stored + RescaleIntercept (Hounsfield units for CT); MONOCHROME1 is
-    turned around, so that a larger value is always brighter. Windows, overlays and lookup tables
-    other than a palette are not applied.
-    Axes stay (row, column) or (frame, row, column) as stored; the affine holds their spacing, or
-    1 where the header has none.
+    inverted, so that a larger value is always brighter. Windows, overlays and lookup tables other
+    than a palette are not applied.
+
+    A file is (C, H, W), or (C, D, H, W) when it has several frames. Its axes stay (row, column) or
+    (frame, row, column) as stored; the affine holds their spacing in mm, or 1 where the header has
+    none. A series is (C, X, Y, Z) in the closest canonical (RAS) axes, like NIfTI. Its slices are
+    ordered by ImagePositionPatient along the normal of the image plane, never by file name or
+    InstanceNumber. A series of one file is read like that file.
 
     Raises:
-        ValueError: when the file holds no pixels, or ones that cannot be decoded or rescaled here.
+        ValueError: when the pixels are missing, or cannot be decoded or rescaled here; when slices
+            are missing or doubled, differ in shape, orientation or spacing, or the folder holds
+            several series.
     """
-    from pydicom import dcmread
-
-    data = dcmread(path)
-    array = _pixels(data)
-    if array.ndim == 3:
-        return array, _affine_2d(data)
-    return array, np.diag([_spacing_between(data), *_pixel_spacing(data), 1.0])
-
-
-def read_series(folder: Path, uid: str | None) -> tuple[Pixels, Affine]:
-    """All files of a series as (C, X, Y, Z) in the closest canonical (RAS) axes, like NIfTI.
-
-    Slices are ordered by ImagePositionPatient along the normal of the image plane, never by file
-    name or InstanceNumber. A series of one file is read like that file.
-
-    Raises:
-        ValueError: when slices are missing or doubled, differ in shape, orientation or spacing,
-            or the folder holds several series.
-    """
-    from pydicom import dcmread
-
-    files = series_files(folder, uid)
+    series = series_parts(path)
+    files = [path] if series is None else series_files(*series)
     if not files:
         raise ValueError("holds no DICOM file of that series")
-    if len(files) == 1:
-        return read_dicom(files[0])
-    slices = [dcmread(path) for path in files]
+    slices = [dcmread(file) for file in files]
+    bits = int(slices[0].get("BitsStored", 8))
+    if len(slices) > 1:
+        return StoredImage(*_volume(slices), bits)
+    array, spacing = _pixels(slices[0]), _pixel_spacing(slices[0])
+    if array.ndim == 3:
+        return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits)
+    return StoredImage(array, np.diag([_spacing_between(slices[0]), *spacing, 1.0]), bits)
+
+
+def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
+    """The slices of a series, stacked, and their affine."""
     _check_alike(slices)
     order, positions, normal = _sorted_along_normal(slices)
     gap = _gap(positions)
@@ -70,11 +62,8 @@ def read_series(folder: Path, uid: str | None) -> tuple[Pixels, Affine]:
     return _canonical(volume, _affine_3d(slices[order[0]], gap * normal))
 
 
-def _pixels(data: FileDataset) -> Pixels:
+def _pixels(data: FileDataset) -> Floats32:
     """(C, H, W) or (C, D, H, W) in the unit of the rescale."""
-    from pydicom.pixels.processing import apply_color_lut
-    from pydicom.pixels.utils import pixel_array
-
     if "PixelData" not in data and "FloatPixelData" not in data:
         raise ValueError("the DICOM file holds no pixels (a report, a plan?)")
     if "ModalityLUTSequence" in data or _has_rescale_a_frame(data):
@@ -92,15 +81,13 @@ def _pixels(data: FileDataset) -> Pixels:
     array = stored.astype(np.float32)
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         return np.moveaxis(array, -1, 0)
-    array = array * np.float32(data.get("RescaleSlope", 1)) + np.float32(
-        data.get("RescaleIntercept", 0)
-    )
+    slope, offset = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+    array = array * np.float32(slope) + np.float32(offset)
     if kind == "MONOCHROME1":
         # Around the stored range, not the image's: the same tissue keeps one value in every file.
         bits, signed = int(data.BitsStored), bool(data.get("PixelRepresentation", 0))
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-        slope, offset = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-        array = np.float32(slope * (low + high) + 2 * offset) - array
+        lowest_and_highest = -1 if signed else 2**bits - 1  # their sum
+        array = np.float32(slope * lowest_and_highest + 2 * offset) - array
     return array[None]
 
 
@@ -144,7 +131,7 @@ def _check_alike(slices: list[FileDataset]) -> None:
 
 def _sorted_along_normal(
     slices: list[FileDataset],
-) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[list[int], Floats, Floats]:
     """Order of the slices, their positions (D,) in mm in that order, and the plane's normal."""
     normal = np.cross(*_directions(slices[0]))
     corners = np.array([data.ImagePositionPatient for data in slices], dtype=np.float64)
@@ -153,29 +140,30 @@ def _sorted_along_normal(
     return order.tolist(), positions[order], normal
 
 
-def _gap(positions: NDArray[np.float64]) -> float:
+def _gap(positions: Floats) -> float:
     """Distance of neighbouring slices in mm, the same everywhere."""
     gaps = np.diff(positions)
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
     if (gaps < 1e-3).any():
         raise ValueError("two slices lie at one position (several time points or echoes?)")
-    odd = np.flatnonzero(np.abs(gaps - usual) > MOST_GAP_DEVIATION * usual)
-    if len(odd):
+    uneven = np.flatnonzero(np.abs(gaps - usual) > MOST_GAP_DEVIATION * usual)
+    if len(uneven):
+        first = uneven[0]
         raise ValueError(
-            f"slices are missing: usually {usual:.2f} mm apart, but {gaps[odd[0]]:.2f} mm between "
-            f"{positions[odd[0]]:.2f} and {positions[odd[0] + 1]:.2f} mm"
+            f"slices are missing: usually {usual:.2f} mm apart, but {gaps[first]:.2f} mm between "
+            f"{positions[first]:.2f} and {positions[first + 1]:.2f} mm"
         )
     return float(gaps.mean())
 
 
-def _directions(data: FileDataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _directions(data: FileDataset) -> tuple[Floats, Floats]:
     """Unit vectors along increasing column and along increasing row, in LPS."""
     cosines = np.array(data.ImageOrientationPatient, dtype=np.float64)
     return cosines[:3], cosines[3:]
 
 
 def _pixel_spacing(data: FileDataset) -> tuple[float, float]:
-    """Distance between rows and between columns in mm; 1 where it is not told."""
+    """Distance between rows and between columns in mm; 1 where the header has none."""
     spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing") or [1, 1]
     return float(spacing[0]), float(spacing[1])
 
@@ -184,12 +172,7 @@ def _spacing_between(data: FileDataset) -> float:
     return float(data.get("SpacingBetweenSlices") or data.get("SliceThickness") or 1)
 
 
-def _affine_2d(data: FileDataset) -> Affine:
-    rows, columns = _pixel_spacing(data)
-    return np.diag([rows, columns, 1.0, 1.0])
-
-
-def _affine_3d(first: FileDataset, step: NDArray[np.float64]) -> Affine:
+def _affine_3d(first: FileDataset, step: Floats) -> Floats:
     """(slice, row, column) -> RAS in mm (DICOM PS3.3 C.7.6.2.1.1, with LPS turned to RAS)."""
     along_columns, along_rows = _directions(first)
     rows, columns = _pixel_spacing(first)
@@ -199,10 +182,8 @@ def _affine_3d(first: FileDataset, step: NDArray[np.float64]) -> Affine:
     return LPS_TO_RAS @ affine
 
 
-def _canonical(volume: Pixels, affine: Affine) -> tuple[Pixels, Affine]:
+def _canonical(volume: Floats32, affine: Floats) -> tuple[Floats32, Floats]:
     """(C, ...) turned to the closest RAS axes."""
-    import nibabel
-
     image = nibabel.Nifti1Image(np.moveaxis(volume, 0, -1), affine)
     turned = nibabel.as_closest_canonical(image)
     array = np.asarray(turned.dataobj, dtype=np.float32)

@@ -1,0 +1,6 @@
+"""Image files: what they are, by their content, and how each format is read."""
+
+from pipeline.formats.reading import read_image
+from pipeline.formats.table import DICOM, FORMATS, ImageError, StoredImage, format_of_name
+
+__all__ = ["DICOM", "FORMATS", "ImageError", "StoredImage", "format_of_name", "read_image"]

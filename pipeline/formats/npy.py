@@ -1,0 +1,33 @@
+"""Arrays that NumPy saved."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.formats.table import StoredImage
+
+MOST_CHANNELS = 4
+
+
+def read_npy(path: Path, spatial_dims: int) -> StoredImage:
+    """(H, W), (H, W, C) or (D, H, W), (D, H, W, C) with C <= 4 last; never channel-first.
+
+    images.spatial_dims says what the last axis of three is: channels for 2, columns for 3.
+    """
+    stored = np.load(path, allow_pickle=False)
+    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "biuf":
+        raise ValueError(f"holds {getattr(stored, 'dtype', 'no array')}, not numbers")
+    if 0 in stored.shape:
+        raise ValueError(f"holds an empty array of shape {stored.shape}")
+    array = stored.astype(np.float32)
+    if array.ndim == spatial_dims:
+        array = array[None]
+    elif array.ndim == spatial_dims + 1 and array.shape[-1] <= MOST_CHANNELS:
+        array = np.moveaxis(array, -1, 0)
+    else:
+        allowed = "(H, W) or (H, W, C)" if spatial_dims == 2 else "(D, H, W) or (D, H, W, C)"
+        raise ValueError(
+            f"holds an array of shape {stored.shape}; with images.spatial_dims={spatial_dims} it "
+            f"must be {allowed} with C <= {MOST_CHANNELS}"
+        )
+    return StoredImage(array, np.eye(4), stored.dtype.itemsize * 8)

@@ -1,0 +1,97 @@
+"""The table of image formats. A new one is a line here, and a module with its reader."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.arrays import Floats, Floats32
+
+
+class ImageError(ValueError):
+    """Why one image cannot be used; the caller knows whose it is."""
+
+
+class StoredImage(NamedTuple):
+    """What a reader gives."""
+
+    pixels: Floats32
+    """(C, H, W) or (C, D, H, W), the values as stored: 0 to 255 for 8 bits."""
+    affine: Floats
+    """(4, 4) from pixel positions to mm; the identity where the file does not say."""
+    bit_depth: int
+    """Bits of one stored value: 8, 12, 16, ..."""
+
+
+Reader = Callable[[Path, int], StoredImage]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of image file."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """Lower-case."""
+    knows: Callable[[bytes], bool]
+    """Is a file that begins with these HEAD bytes of this format?"""
+    reader: str
+    """module:function of a `Reader`, which takes a path and images.spatial_dims. It is imported
+    when the first file is read: a check of a manifest needs no decoder."""
+
+    def read(self, path: Path, spatial_dims: int) -> StoredImage:
+        """Decode a file of this format; any exception means that it cannot be decoded."""
+        module, function = self.reader.split(":")
+        reader: Reader = getattr(import_module(module), function)
+        return reader(path, spatial_dims)
+
+
+HEAD = 2048
+"""Bytes at the beginning of a file that tell its format, also when they are compressed."""
+
+
+def _is_dicom(head: bytes) -> bool:
+    return head[128:132] == b"DICM"
+
+
+def _is_nifti(head: bytes) -> bool:
+    """Plain or compressed by gzip."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
+        except zlib.error:
+            return False
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+def _begins(*marks: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(marks)
+
+
+_PILLOW = "pipeline.formats.pillow:read_pillow"
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+DICOM = Format("DICOM", (".dcm", ".dicom"), _is_dicom, "pipeline.formats.dicom:read_dicom")
+FORMATS = (
+    Format("PNG", (".png",), _begins(b"\x89PNG\r\n\x1a\n"), _PILLOW),
+    Format("JPEG", (".jpg", ".jpeg"), _begins(b"\xff\xd8\xff"), _PILLOW),
+    Format("TIFF", (".tif", ".tiff"), _begins(*_TIFF_MARKS), _PILLOW),
+    Format("NIfTI", (".nii", ".nii.gz"), _is_nifti, "pipeline.formats.nifti:read_nifti"),
+    DICOM,
+    Format("NPY", (".npy",), _begins(b"\x93NUMPY"), "pipeline.formats.npy:read_npy"),
+)
+
+
+def image_suffix(path: Path) -> str:
+    """The lower-case suffix of a file's name, `.nii.gz` as one."""
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def format_of_name(path: Path) -> Format | None:
+    """The format that a file of this name should have, or None when the name does not say."""
+    return _BY_SUFFIX.get(image_suffix(path))
+
+
+_BY_SUFFIX = {suffix: known for known in FORMATS for suffix in known.suffixes}
