@@ -1,11 +1,12 @@
 """The door: what a config may hold, and what is said when it does not."""
 
 import functools
-from dataclasses import MISSING, FrozenInstanceError, fields, is_dataclass
+from dataclasses import MISSING, FrozenInstanceError, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -14,14 +15,17 @@ from pipeline.command import CONF_DIR, load_config
 from pipeline.config import (
     Config,
     ConfigError,
+    SplitConfig,
     TrainingConfig,
     defaults,
+    description,
     fingerprint,
     flat,
     identity,
     suggestion,
     to_config,
 )
+from pipeline.config.making import MakeManifestConfig
 
 OPTIONS = [
     (path.parent.relative_to(CONF_DIR).as_posix(), path.stem)
@@ -139,6 +143,66 @@ def test_every_setting_can_be_overridden_by_name() -> None:
     assert changed["training.epochs"] == "7"
     assert changed["tracking.timeout_s"] == "0.5"
     assert changed["sampler.allow_double_correction"] == "true"
+
+
+@pytest.mark.parametrize("schema", [Config, MakeManifestConfig])
+def test_every_setting_and_section_says_what_it_means(schema: Any) -> None:
+    """Help and error messages are made of these texts."""
+    keys = settings_of(schema)
+    assert len(keys) > 15
+    for key in keys:
+        text = description(key.split("."), schema)
+        assert len(text) > 10, key
+        assert "  " not in text
+        assert "\n" not in text
+    sections = [setting.type for setting in fields(schema) if is_dataclass(setting.type)]
+    for section in (schema, *sections):
+        assert not (section.__doc__ or "").startswith(section.__name__ + "("), section
+
+
+GROUPS = [(group, option) for group, option in OPTIONS if group != "experiment"]
+LEAF_SECTIONS = ("model", "optimizer", "scheduler")
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_a_group_file_holds_known_settings_that_differ_from_the_defaults(
+    group: str, option: str
+) -> None:
+    """Each value stands in one place: in the schema, or where it differs from it."""
+    values = yaml.safe_load((CONF_DIR / group / f"{option}.yaml").read_text()) or {}
+    values.pop("defaults", None)
+    if group in LEAF_SECTIONS:
+        assert "_target_" in values
+        return
+    section = next(setting.type for setting in fields(Config) if setting.name == group)
+    known = {setting.name for setting in fields(cast(Any, section))}
+    usual = defaults(section)
+    assert values.keys() <= known
+    repeated = {key for key, value in values.items() if usual.get(key, MISSING) == value}
+    assert repeated <= ({"task"} if group == "manifest" else set())  # a data set says what it is
+
+
+def test_the_default_options_give_what_they_always_gave() -> None:
+    """What `--cfg job` printed before the group files lost what the schema says."""
+    config = default_config()
+    assert config.split == SplitConfig(scheme="kfold", num_folds=5, seed=0)
+    assert config.training == TrainingConfig(
+        epochs=20, batch_size=32, seed=0, patience=0, precision="auto"
+    )
+    assert asdict(config.images) | {"transforms": ()} == {
+        "spatial_dims": 2, "num_channels": 1, "transforms": (), "dtype": "uint8",
+        "cache_dir": ".cache/images", "num_processes": 0,
+    }  # fmt: skip
+    assert asdict(config.evaluation) == {
+        "aggregate": "mean", "patient_label": "same", "threshold": "youden",
+    }  # fmt: skip
+    assert asdict(config.engine) == {
+        "device": "auto", "folds_at_once": 0, "threads_per_fold": 1, "loader_workers": 1,
+    }  # fmt: skip
+    assert asdict(config.tracking) == {"uri": "sqlite:///mlflow.db", "timeout_s": 60.0}
+    assert config.init.scheme == "default"
+    assert config.loss.class_weights == "none"
+    assert config.sampler.balance == "class"
 
 
 def test_settings_arrive_typed_and_unchanged() -> None:
