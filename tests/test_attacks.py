@@ -231,6 +231,16 @@ def test_a_file_that_sets_something_of_hydra_is_refused(
     assert "can run code" in str(caught.value)
 
 
+def test_a_linked_or_hidden_folder_is_looked_at_too(tmp_path: Path) -> None:
+    real = conf(tmp_path / "elsewhere", "x.yaml", "hydra: {callbacks: {}}\n")
+    for name in ("experiment", ".hidden"):
+        folder = tmp_path / name.strip(".")
+        folder.mkdir()
+        (folder / name).symlink_to(real)
+        with pytest.raises(ConfigError, match=r"x\.yaml: hydra\.callbacks"):
+            refuse_hydra_keys([folder])
+
+
 def test_our_own_files_and_those_that_only_speak_of_hydra_pass(tmp_path: Path) -> None:
     folder = conf(tmp_path, "manifest/x.yaml", "# no hydra here\nname: hydra\nhint: like hydra\n")
     refuse_hydra_keys([CONF_DIR, folder, tmp_path / "missing"])

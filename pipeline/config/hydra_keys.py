@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,14 @@ def refuse_hydra_keys(folders: Iterable[Path]) -> None:
         ConfigError: with every file that sets anything of Hydra's own. The main files at the top
             of a folder (cv.yaml) may say where Hydra writes, and that it logs nothing.
     """
-    files = [(path, folder) for folder in folders for path in sorted(folder.rglob("*.y*ml"))]
-    if found := [problem for path, folder in files for problem in _problems(path, folder)]:
-        raise ConfigError(found)
+    found = [
+        problem
+        for folder in folders  # links are followed, as Hydra does
+        for inner in glob("**/*.y*ml", root_dir=folder, recursive=True, include_hidden=True)
+        for problem in _problems(folder, Path(inner))
+    ]
+    if found:
+        raise ConfigError(sorted(found))
 
 
 def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
@@ -52,9 +58,9 @@ def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
         raise ConfigError(found)
 
 
-def _problems(path: Path, folder: Path) -> Iterator[str]:
+def _problems(folder: Path, inner: Path) -> Iterator[str]:
+    path = folder / inner
     text = path.read_text(encoding="utf-8", errors="replace")
-    inner = path.relative_to(folder)
     if PACKAGE.search(text) or "hydra" in inner.with_suffix("").parts:
         yield f"{path}: sets something of Hydra itself, which can run code; remove it"
     elif NAMED.search(text) or "\\" in text:  # an escaped letter could hide the word
