@@ -33,8 +33,8 @@ def refuse_hydra_keys(folders: Iterable[Path]) -> None:
     """
     found = [
         problem
-        for folder in folders  # links are followed, as Hydra does
-        for inner in glob("**/*.y*ml", root_dir=folder, recursive=True, include_hidden=True)
+        for folder in folders
+        for inner in _yaml_files(folder)
         for problem in _problems(folder, Path(inner))
     ]
     if found:
@@ -56,6 +56,11 @@ def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
     ]
     if found:
         raise ConfigError(found)
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    """Paths within the folder; behind links too, where Hydra looks and `Path.rglob` does not."""
+    return glob("**/*.y*ml", root_dir=folder, recursive=True, include_hidden=True)  # noqa: PTH207
 
 
 def _problems(folder: Path, inner: Path) -> Iterator[str]:

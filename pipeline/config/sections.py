@@ -130,11 +130,6 @@ class SplitConfig:
     """Of the dealing of patients; training has a seed of its own."""
     file: str | None = None
     """A frozen plan (plan.csv) to use instead of dealing patients anew."""
-    unit: Literal["patient", "image", "both"] = "patient"
-    """What is dealt. image puts one patient on both sides: only to show what that leak costs (both
-    trains once each way and prints the difference)."""
-    allow_leakage: bool = False
-    """Must be true for a unit that leaks; such runs are marked unsafe everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -14,8 +14,8 @@ from pipeline.command import load_config
 from pipeline.commands import demo
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
-from pipeline.prepared import check_plan
 from pipeline.splits import load_plan, plan_folds, save_plan
+from pipeline.training.planning import make_plan
 
 Cohort = Callable[..., ManifestConfig]
 PATIENTS = {f"P{i}": ["no", "no"] if i % 2 else ["yes"] for i in range(8)}
@@ -32,7 +32,7 @@ def run(
     """A command in `folder`, in a wide terminal without colours."""
     terminal = {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONIOENCODING": encoding}
     return subprocess.run(
-        [sys.executable, "-m", f"pipeline.{command}", *overrides],
+        [sys.executable, "-m", "pipeline", command, *overrides],
         cwd=folder,
         env=os.environ | terminal,
         capture_output=True,
@@ -75,7 +75,6 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
      "(YAML takes it for a number or for yes/no: put it in quotes)"),
     ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
     ("split.val_from=2018-W01-1", "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'"),
-    ("split.unit=image", "needs split.allow_leakage=true"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_told_in_one_message(
     tmp_path: Path, override: str, message: str
@@ -91,16 +90,6 @@ def test_more_folds_than_patients_is_told(tmp_path: Path, make_cohort: Cohort) -
         f"split.num_folds is 9, but {config.path} has only 8 independent patient(s), and "
         "class 'no' only 4; use 3 to 4 folds."
     )
-
-
-@pytest.mark.parametrize("command", ["check", "plan"])
-def test_a_split_by_image_is_for_cv_only(tmp_path: Path, make_cohort: Cohort, command: str) -> None:
-    config = make_cohort(PATIENTS)
-    unsafe = ("split.unit=image", "split.allow_leakage=true", "audit.content=false")
-    done = run(tmp_path, command, *of(config, *unsafe))
-    assert done.returncode == 1
-    assert "error: split.unit=image works with pipeline.cv only" in done.stderr
-    assert not list(tmp_path.rglob("plan*"))
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
@@ -212,10 +201,8 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
 
 def check_of(config: ManifestConfig, num_folds: int, *overrides: str) -> list[str]:
     manifest = read_manifest(config)
-    settings = load_config(["sampler=none", *overrides])
-    return check_plan(
-        settings, manifest, plan_folds(manifest, SplitConfig(num_folds=num_folds, seed=0))
-    )
+    settings = load_config(["sampler=none", f"split.num_folds={num_folds}", *overrides])
+    return list(make_plan(settings, manifest).warnings)
 
 
 def test_a_fine_plan_has_no_warnings(make_cohort: Cohort) -> None:
