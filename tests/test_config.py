@@ -1,11 +1,12 @@
 """The door: what a config may hold, and what is said when it does not."""
 
 import functools
-from dataclasses import MISSING, FrozenInstanceError, fields, is_dataclass
+from dataclasses import MISSING, FrozenInstanceError, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -14,14 +15,17 @@ from pipeline.command import CONF_DIR, load_config
 from pipeline.config import (
     Config,
     ConfigError,
+    SplitConfig,
     TrainingConfig,
     defaults,
+    description,
     fingerprint,
     flat,
     identity,
     suggestion,
     to_config,
 )
+from pipeline.config.making import MakeManifestConfig
 
 OPTIONS = [
     (path.parent.relative_to(CONF_DIR).as_posix(), path.stem)
@@ -141,6 +145,66 @@ def test_every_setting_can_be_overridden_by_name() -> None:
     assert changed["sampler.allow_double_correction"] == "true"
 
 
+@pytest.mark.parametrize("schema", [Config, MakeManifestConfig])
+def test_every_setting_and_section_says_what_it_means(schema: Any) -> None:
+    """Help and error messages are made of these texts."""
+    keys = settings_of(schema)
+    assert len(keys) > 15
+    for key in keys:
+        text = description(key.split("."), schema)
+        assert len(text) > 10, key
+        assert "  " not in text
+        assert "\n" not in text
+    sections = [setting.type for setting in fields(schema) if is_dataclass(setting.type)]
+    for section in (schema, *sections):
+        assert not (section.__doc__ or "").startswith(section.__name__ + "("), section
+
+
+GROUPS = [(group, option) for group, option in OPTIONS if group != "experiment"]
+LEAF_SECTIONS = ("model", "optimizer", "scheduler")
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_a_group_file_holds_known_settings_that_differ_from_the_defaults(
+    group: str, option: str
+) -> None:
+    """Each value stands in one place: in the schema, or where it differs from it."""
+    values = yaml.safe_load((CONF_DIR / group / f"{option}.yaml").read_text()) or {}
+    values.pop("defaults", None)
+    if group in LEAF_SECTIONS:
+        assert "_target_" in values
+        return
+    section = next(setting.type for setting in fields(Config) if setting.name == group)
+    known = {setting.name for setting in fields(cast(Any, section))}
+    usual = defaults(section)
+    assert values.keys() <= known
+    repeated = {key for key, value in values.items() if usual.get(key, MISSING) == value}
+    assert repeated <= ({"task"} if group == "manifest" else set())  # a data set says what it is
+
+
+def test_the_default_options_give_what_they_always_gave() -> None:
+    """What `--cfg job` printed before the group files lost what the schema says."""
+    config = default_config()
+    assert config.split == SplitConfig(scheme="kfold", num_folds=5, seed=0)
+    assert config.training == TrainingConfig(
+        epochs=20, batch_size=32, seed=0, patience=0, precision="auto"
+    )
+    assert asdict(config.images) | {"transforms": ()} == {
+        "spatial_dims": 2, "num_channels": 1, "transforms": (), "dtype": "uint8",
+        "cache_dir": ".cache/images", "num_processes": 0,
+    }  # fmt: skip
+    assert asdict(config.evaluation) == {
+        "aggregate": "mean", "patient_label": "same", "threshold": "youden",
+    }  # fmt: skip
+    assert asdict(config.engine) == {
+        "device": "auto", "folds_at_once": 0, "threads_per_fold": 1, "loader_workers": 1,
+    }  # fmt: skip
+    assert asdict(config.tracking) == {"uri": "sqlite:///mlflow.db", "timeout_s": 60.0}
+    assert config.init.scheme == "default"
+    assert config.loss.class_weights == "none"
+    assert config.sampler.balance == "class"
+
+
 def test_settings_arrive_typed_and_unchanged() -> None:
     config = config_of(
         "experiment=demo", "folds=[0,2]", "optimizer.lr=3e-4", "split.num_folds=4",
@@ -217,17 +281,19 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
 
 @pytest.mark.parametrize(("override", "problem"), [
     ("split.num_folds=2", "split.num_folds: input should be greater than or equal to 3, got 2 "
-     "(a fold needs a block to test, one to validate, and the rest to train)"),
-    ("training.batch_size=0",
-     "training.batch_size: input should be greater than or equal to 1, got 0"),
-    ("tracking.timeout_s=0", "tracking.timeout_s: input should be greater than 0, got 0"),
-    ("augment.zoom=1", "augment.zoom: input should be less than 1, got 1"),
-    ("augment.rotate_degrees=181",
-     "augment.rotate_degrees: input should be less than or equal to 180, got 181"),
-    ("augment.flip_axes=[0,3]",
-     "augment.flip_axes.1: input should be less than or equal to 2, got 3"),
-    ("manifest.separator=';;'",
-     "manifest.separator: string should have at most 1 character, got ';;'"),
+     "(kfold: how many; each needs a block to test, one to validate, and the rest to train)"),
+    ("training.batch_size=0", "training.batch_size: input should be greater than or equal to 1, "
+     "got 0 (Images per optimizer step)"),
+    ("tracking.timeout_s=0", "tracking.timeout_s: input should be greater than 0, got 0 "
+     "(How long the end of a run waits for the tracking server, in seconds)"),
+    ("augment.zoom=1", "augment.zoom: input should be less than 1, got 1 "
+     "(Largest change of scale: 0.1 draws factors from 0.9 to 1.1)"),
+    ("augment.rotate_degrees=181", "augment.rotate_degrees: input should be less than or equal to "
+     "180, got 181 (Largest rotation, in degrees)"),
+    ("augment.flip_axes=[0,3]", "augment.flip_axes.1: input should be less than or equal to 2, "
+     "got 3 (Spatial axes (0 = first) that are flipped with probability 1/2)"),
+    ("manifest.separator=';;'", "manifest.separator: string should have at most 1 character, got "
+     "';;' (One character, or its name: comma, semicolon, tab, pipe)"),
 ])  # fmt: skip
 def test_a_broken_limit_is_refused(override: str, problem: str) -> None:
     assert refused(override) == [problem]

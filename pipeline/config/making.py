@@ -1,4 +1,4 @@
-"""The settings of `python -m pipeline make-manifest`."""
+"""The settings of the command `make-manifest`."""
 
 import re
 from collections.abc import Iterator
@@ -43,9 +43,12 @@ class LabelRule:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class MakeManifestConfig:
+    """Where the facts about the images come from, and how they become a manifest."""
+
     recipe: str | None = None
     """A file of data_manifests/recipes whose values stand below those of the command line."""
     source: Literal["tree", "dicom", "classes", "table"] | None = None
+    """A pattern of paths | headers of DICOM files | one folder per class | a CSV."""
     root: str | None = None
     """Folder that holds the images; image paths are relative to it."""
     out: str | None = None
@@ -53,13 +56,13 @@ class MakeManifestConfig:
     overwrite: bool = False
     """Replace a file `out` that says something else."""
     pattern: str | None = None
-    """tree: path below root with named parts; a regex with (?P<name>...) works as well."""
+    """tree: path below root with named parts, or a regular expression with (?P<name>...)."""
     skip_unmatched: bool = False
     """tree: leave out files that do not fit the pattern; documents (.csv, .txt, ...) always are."""
     patient: str | None = None
-    """Patient id: "{part}" of columns; classes: a pattern or regex on the file name."""
+    """Patient id: "{part}" of columns; classes: a pattern (or regular expression) of file names."""
     table: str | None = None
-    """table: CSV (or JSON list of records) with a row an image, relative to root."""
+    """table: CSV (or JSON list of records) with one row per image, relative to root."""
     image: str | None = None
     """table: path below root such as "images/{name}.png"; begins with **/ to search all folders."""
     labels: str | None = None
@@ -72,7 +75,8 @@ class MakeManifestConfig:
     parts: dict[str, str] = field(default_factory=dict)
     """Column -> pattern; the pattern's named parts become columns."""
     where: dict[str, str] = field(default_factory=dict)
-    """Column -> regex that the whole cell must match; other rows are left out, and counted."""
+    """Column -> regular expression that the whole cell must match; other rows are left out, and
+    counted."""
     columns: dict[str, str] = field(default_factory=dict)
     """Further columns to write, name -> "{column}", or a text that is the same for all."""
     needs: dict[str, str] = field(default_factory=dict)

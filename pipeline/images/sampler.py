@@ -1,12 +1,10 @@
 """Which training samples an epoch draws, and what that does to the classes. Imports no torch."""
 
-from typing import Literal
-
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
 
-Balance = Literal["none", "class", "patient", "class_patient"]
+from pipeline.config import Balance
 
 
 def sampling_weights(labels: Ints, patients: Ints, balance: Balance) -> Floats:

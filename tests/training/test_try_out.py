@@ -1,0 +1,116 @@
+"""The trial before the first fold: what fails is named, be it the network, the loss or a leaf."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.command import load_config
+from pipeline.config import ConfigError
+from pipeline.images.packed import PackedImages
+from pipeline.manifest import Manifest
+from pipeline.splits import Fold
+from pipeline.training.job import FoldJob
+from pipeline.training.learner import try_out
+
+torch.set_num_threads(1)
+
+
+def job_of(folder: Path, num_classes: int, *overrides: str) -> FoldJob:
+    """Two patients of each class, one image of 20x20 each; all of them in every part."""
+    classes = tuple(f"c{i}" for i in range(num_classes))
+    names = [f"P{i}" for i in range(2 * num_classes)]
+    rows = [(p, f"{p}.png", classes[i % num_classes], p) for i, p in enumerate(names)]
+    table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "group"], dtype=str)
+    np.save(folder / "images.npy", np.zeros((len(rows), 1, 20, 20), np.uint8))
+    everybody = frozenset(names)
+    return FoldJob(
+        config=load_config(list(overrides)),
+        manifest=Manifest(Path("x.csv"), Path(), classes, table),
+        fold=Fold(0, everybody - {"P0", "P1"}, frozenset({"P0"}), frozenset({"P1"})),
+        images=PackedImages(folder, "key"),
+        fold_dir=folder / "fold_00",
+        key="a" * 64,
+        device="cpu",
+    )
+
+
+def problem_of(folder: Path, num_classes: int, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        try_out(job_of(folder, num_classes, *overrides))
+    (problem,) = caught.value.problems
+    return problem
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+def test_what_fits_passes(tmp_path: Path, num_classes: int) -> None:
+    try_out(job_of(tmp_path, num_classes))
+    try_out(job_of(tmp_path, num_classes, "loss.function._target_=torch.nn.MultiMarginLoss",
+                   "~loss.function.label_smoothing"))  # fmt: skip
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+@pytest.mark.parametrize("extra", [[], ["+loss.function.to_onehot_y=true"]])
+def test_a_loss_of_segmentations_is_named(
+    tmp_path: Path, num_classes: int, extra: list[str]
+) -> None:
+    """With two images of two classes, or three of three, its mistake would not show."""
+    focal = ["loss.function._target_=monai.losses.FocalLoss", "~loss.function.label_smoothing"]
+    problem = problem_of(tmp_path, num_classes, *focal, *extra)
+    assert problem.startswith("loss.function: monai.losses.FocalLoss ")
+    num_images = 4 if num_classes == 3 else 3
+    assert "fails on logits" in problem or f"for {num_images} images" in problem
+    assert "model" not in problem
+
+
+@pytest.mark.parametrize(("leaf", "found"), [
+    ("{_target_:my_loss.Mean}", "must give one value per image, shape (3,) for 3 images, got ()"),
+    ("{_target_:my_loss.Table}", "for 3 images, got (3, 2)"),
+    ("{_target_:my_loss.Pair}", "for 3 images, got a tuple"),
+    ("{_target_:my_loss.Broken}", "fails on logits (3, 2) and class indices (3,): KeyError"),
+])  # fmt: skip
+def test_a_loss_must_give_one_value_per_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaf: str, found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_loss.py").write_text(
+        "from torch import nn\n"
+        "class Loss(nn.Module):\n"
+        "    def __init__(self, reduction):\n        super().__init__()\n"
+        "class Mean(Loss):\n    def forward(self, x, y):\n        return x.mean()\n"
+        "class Table(Loss):\n    def forward(self, x, y):\n        return x\n"
+        "class Pair(Loss):\n    def forward(self, x, y):\n        return x, y\n"
+        "class Broken(Loss):\n    def forward(self, x, y):\n        raise KeyError\n"
+    )
+    overrides = ["plugins=[my_loss]", "~loss.function", f"+loss.function={leaf}"]
+    problem = problem_of(tmp_path, 2, *overrides)
+    assert problem.startswith("loss.function: my_loss.")
+    assert problem.endswith(found)
+
+
+@pytest.mark.parametrize(("overrides", "problem"), [
+    (["model.in_channels=3"], "model: pipeline.models.LeNet5 fails on images (1, 20, 20): "),
+    (["model.num_classes=5"], "model: pipeline.models.LeNet5 must give logits of shape (3, 2) for "
+     "3 images, got (3, 5)"),
+    (["~model", "+model={_target_:torch.nn.Linear,in_features:20,out_features:2}"],
+     "model: torch.nn.Linear must give logits of shape (3, 2) for 3 images, got (3, 1, 20, 2)"),
+    (["~model", "+model={_target_:torch.nn.MultiheadAttention,embed_dim:2,num_heads:1}"],
+     "model: torch.nn.MultiheadAttention fails on images (1, 20, 20): "),
+])  # fmt: skip
+def test_a_network_that_does_not_fit_is_named(
+    tmp_path: Path, overrides: list[str], problem: str
+) -> None:
+    assert problem_of(tmp_path, 2, *overrides).startswith(problem)
+
+
+def test_every_leaf_is_looked_at_before_the_first_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("pipeline.models.lenet5.LeNet5.__init__", lambda *_, **__: made.append(1))
+    problem = problem_of(tmp_path, 2, "optimizer._target_=torch.hub.load")
+    assert problem.startswith("optimizer._target_: must be a subclass of torch.optim.Optimizer")
+    assert made == []
