@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from pipeline.arrays import Floats
-from pipeline.splits.balance import SIZE_WEIGHT, Quantities, floor
+from pipeline.splits.dealing.balance import SIZE_WEIGHT, Quantities, floor
 
 Kinds = tuple[Floats, Floats]
 """Images a patient of a class may have, and how many patients have so many."""

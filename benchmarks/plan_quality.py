@@ -23,8 +23,8 @@ from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_folds
-from pipeline.splits.balance import Measure, Quantities, balance
-from pipeline.splits.deal import deal, scikit_learn_blocks
+from pipeline.splits.dealing.balance import Measure, Quantities, balance
+from pipeline.splits.dealing.deal import deal, scikit_learn_blocks
 
 NUM_BLOCKS = 5
 

@@ -4,13 +4,7 @@ Takes plain values; imports no deep-learning library, so that a report feels ins
 """
 
 from pipeline.evaluation.console import print_summary
-from pipeline.evaluation.metrics import (
-    confusion,
-    decision_metrics,
-    metrics,
-    num_per_class,
-    ranking_metrics,
-)
+from pipeline.evaluation.metrics import VAL_METRICS, Level, higher_is_better, metrics
 from pipeline.evaluation.patients import Aggregate, PatientLabel, per_patient
 from pipeline.evaluation.plots import plot_confusion, plot_learning_curves
 from pipeline.evaluation.prediction_file import (
@@ -24,10 +18,11 @@ from pipeline.evaluation.predictions import (
     prob_columns,
     with_decisions,
 )
-from pipeline.evaluation.summary import Level, MetricEntry, Summary, summarise, write_metrics
+from pipeline.evaluation.summary import MetricEntry, Summary, summarise, write_metrics
 from pipeline.evaluation.thresholds import ThresholdRule, choose_threshold
 
 __all__ = [
+    "VAL_METRICS",
     "Aggregate",
     "Level",
     "MetricEntry",
@@ -36,18 +31,15 @@ __all__ = [
     "Summary",
     "ThresholdRule",
     "choose_threshold",
-    "confusion",
-    "decision_metrics",
     "gather_folds",
+    "higher_is_better",
     "metrics",
-    "num_per_class",
     "per_patient",
     "plot_confusion",
     "plot_learning_curves",
     "prediction_table",
     "print_summary",
     "prob_columns",
-    "ranking_metrics",
     "read_predictions",
     "summarise",
     "with_decisions",

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.metrics import confusion, decision_metrics, metrics, num_per_class
+from pipeline.evaluation.metrics import (
+    Cases,
+    Level,
+    NamedMetric,
+    cases_of,
+    named_metrics,
+    num_per_class,
+)
 from pipeline.files import write_json
-
-Level = Literal["patient", "image"]
-
-_RANKING = ("auroc", "average_precision")
 
 
 class MetricEntry(TypedDict):
@@ -57,9 +60,8 @@ class Summary(TypedDict):
 def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str]) -> Summary:
     """Sum up the out-of-fold tables of both levels, decisions included.
 
-    Rankings are averaged over folds, because each fold's network has a score scale of its own;
-    decisions were made with each fold's own threshold and are pooled. `tables["patient"]` may be
-    missing or None: no patient-level metrics.
+    Each metric is averaged over folds or pooled, as its line in the table of metrics says.
+    `tables["patient"]` may be missing or None: no patient-level metrics.
     """
     image, patient = tables["image"], tables.get("patient")
     assert image is not None
@@ -67,11 +69,11 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
         raise RuntimeError("Expected the same folds at patient and at image level.")
     return {
         "classes": list(classes),
-        "patient": None if patient is None else _entries(patient, classes),
-        "image": _entries(image, classes),
+        "patient": None if patient is None else _entries(patient, classes, "patient"),
+        "image": _entries(image, classes, "image"),
         "confusion": {
-            "patient": None if patient is None else confusion(patient, classes).tolist(),
-            "image": confusion(image, classes).tolist(),
+            "patient": None if patient is None else cases_of(patient, classes).confusion.tolist(),
+            "image": cases_of(image, classes).confusion.tolist(),
         },
         "num": _counts(image, patient, classes),
     }
@@ -82,21 +84,21 @@ def write_metrics(summary: Summary, path: Path) -> None:
     write_json(path, summary)
 
 
-def _entries(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, MetricEntry]:
-    per_fold = [metrics(rows, classes) for _, rows in table.groupby("fold", sort=True)]
-    pooled = decision_metrics(confusion(table, classes), classes)
-    return {name: _entry(name, [fold[name] for fold in per_fold], pooled) for name in per_fold[0]}
+def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:
+    folds = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
+    pooled = cases_of(table, classes)
+    return {m.name: _entry(m, folds, pooled) for m in named_metrics(classes, level)}
 
 
-def _entry(
-    name: str, per_fold: list[float | None], pooled: Mapping[str, float | None]
-) -> MetricEntry:
+def _entry(metric: NamedMetric, folds: Sequence[Cases], pooled: Cases) -> MetricEntry:
+    per_fold = [metric.of(cases) for cases in folds]
     present = [value for value in per_fold if value is not None]
     num_missing = len(per_fold) - len(present)
-    if name not in _RANKING:
-        value, how = pooled[name], "pooled decisions"
+    how = metric.metric.over_folds
+    if how == "pooled decisions":
+        value = metric.of(pooled)
     else:  # a mean over the folds that happen to have both classes would be another quantity
-        value, how = None if num_missing else float(np.mean(present)), "mean over folds"
+        value = None if num_missing else float(np.mean(present))
     return {"value": value, "per_fold": per_fold, "num_missing": num_missing, "how": how}
 
 

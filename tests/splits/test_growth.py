@@ -11,7 +11,7 @@ from sklearn.model_selection import PredefinedSplit
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
-from pipeline.splits.fitting import check_fits
+from pipeline.splits.frozen import check_fits
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
 
 
