@@ -7,16 +7,14 @@ from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import VAL_METRICS, Level, higher_is_better, metrics
 from pipeline.evaluation.patients import Aggregate, PatientLabel, per_patient
 from pipeline.evaluation.plots import plot_confusion, plot_learning_curves
-from pipeline.evaluation.prediction_file import (
-    PredictionError,
-    read_predictions,
-    write_predictions,
-)
 from pipeline.evaluation.predictions import (
+    PredictionError,
     gather_folds,
     prediction_table,
     prob_columns,
+    read_predictions,
     with_decisions,
+    write_predictions,
 )
 from pipeline.evaluation.summary import MetricEntry, Summary, summarise, write_metrics
 from pipeline.evaluation.thresholds import ThresholdRule, choose_threshold

@@ -29,7 +29,7 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         console.print(f"No {level}-level metrics.")
         return
     named = named_metrics(summary["classes"], level)
-    shown = {metric.name: entries[metric.name] for metric in named if metric.target is None}
+    shown = {name: entries[name] for name, (_, target) in named.items() if target is None}
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
     scores = {
@@ -98,21 +98,17 @@ def _score(value: float | None, gap: str) -> str:
 def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap: str) -> list[str]:
     """Say what the last row is, what positive means, and why values are missing."""
     notes = []
-    by_how: dict[str, list[str]] = {}
-    for name, entry in shown.items():
-        by_how.setdefault(entry["how"], []).append(name)
-    for how, names in by_how.items():
+    for how in dict.fromkeys(entry["how"] for entry in shown.values()):
+        names = [name for name, entry in shown.items() if entry["how"] == how]
         notes.append(f"all: {how} for {', '.join(names)}")
     if len(summary["classes"]) == 2:
         notes.append(f"positive: {level}s labelled {summary['classes'][1]}")
-    by_num: dict[int, list[str]] = {}
-    for name, entry in shown.items():
-        if entry["num_missing"]:
-            by_num.setdefault(entry["num_missing"], []).append(name)
     num_folds = len(summary["num"]["per_fold"])
-    for num_missing, names in by_num.items():
-        notes.append(
-            f"{gap}: {', '.join(names)} not defined in {num_missing} of {num_folds} folds, "
-            f"whose test {level}s lack a class; a mean over the other folds would mislead"
-        )
+    for num in dict.fromkeys(entry["num_missing"] for entry in shown.values()):
+        if num:
+            names = [name for name, entry in shown.items() if entry["num_missing"] == num]
+            notes.append(
+                f"{gap}: {', '.join(names)} not defined in {num} of {num_folds} folds, whose test "
+                f"{level}s lack a class; a mean over the other folds would mislead"
+            )
     return notes

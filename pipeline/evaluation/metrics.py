@@ -17,6 +17,9 @@ from pipeline.arrays import AnyFloats, AnyInts, Ints
 from pipeline.evaluation.predictions import prob_columns
 
 Level = Literal["patient", "image"]
+OverFolds = Literal["mean over folds", "pooled decisions"]
+MEAN: OverFolds = "mean over folds"
+POOLED: OverFolds = "pooled decisions"
 
 
 @dataclass(frozen=True)
@@ -31,64 +34,64 @@ class Cases:
     """(N, C)."""
 
     def __post_init__(self) -> None:
-        num_classes = self.probabilities.shape[-1]
-        expected = (len(self.labels), num_classes)
-        if self.probabilities.shape != expected or len(self.predicted) != len(self.labels):
+        expected = (len(self.labels), self.num_classes)
+        if self.probabilities.shape != expected or self.predicted.shape != self.labels.shape:
             raise RuntimeError(
                 f"Expected probabilities of shape {expected} and as many decisions, got "
                 f"{self.probabilities.shape} and {len(self.predicted)}."
             )
-        if max(self.labels.max(initial=0), self.predicted.max(initial=0)) >= num_classes:
-            raise RuntimeError(f"Expected labels below {num_classes}, got {self.labels.max()}.")
+        largest = max(self.labels.max(initial=0), self.predicted.max(initial=0))
+        if largest >= self.num_classes:
+            raise RuntimeError(f"Expected labels below {self.num_classes}, got {largest}.")
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.probabilities.shape[-1])
 
     @cached_property
     def confusion(self) -> Ints:
         """(C, C) counts: row = true class, column = predicted class."""
-        size = self.probabilities.shape[1]
-        cells = self.labels * size + self.predicted
-        return np.bincount(cells, minlength=size * size).astype(np.int64).reshape(size, size)
+        size = self.num_classes
+        cells = np.bincount(self.labels * size + self.predicted, minlength=size * size)
+        return cells.astype(np.int64).reshape(size, size)
 
     def against_rest(self, target: int) -> Cases:
         """The same cases with two classes: all others, and `target`."""
-        scores = self.probabilities[:, target]
-        return Cases(
-            (self.labels == target).astype(np.int64),
-            (self.predicted == target).astype(np.int64),
-            np.column_stack([1 - scores, scores]),
-        )
+        score = self.probabilities[:, target]
+        labels, predicted = self.labels == target, self.predicted == target
+        return Cases(1 * labels, 1 * predicted, np.column_stack([1 - score, score]))
 
 
 def cases_of(table: pd.DataFrame, classes: Sequence[str]) -> Cases:
     """The cases of a table with label, predicted and prob_*."""
-    return Cases(
-        _codes(table["label"], classes),
-        _codes(table["predicted"], classes),
-        table[prob_columns(classes)].to_numpy(),
-    )
+    label, predicted = (_codes(table[name], classes) for name in ("label", "predicted"))
+    return Cases(label, predicted, table[prob_columns(classes)].to_numpy())
+
+
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """None where one is missing: a mean over fewer classes or folds would be another quantity."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if len(present) == len(values) else None
 
 
 def auroc(cases: Cases) -> float | None:
     """Area under the ROC curve, of two classes."""
     from sklearn.metrics import roc_auc_score
 
-    scores = cases.probabilities[:, 1]
-    return float(roc_auc_score(cases.labels, scores)) if _has_both(cases) else None
+    return _of_scores(roc_auc_score, cases)
 
 
 def average_precision(cases: Cases) -> float | None:
     """Mean precision over the thresholds, weighted by the gain in sensitivity, of two classes."""
     from sklearn.metrics import average_precision_score
 
-    scores = cases.probabilities[:, 1]
-    return float(average_precision_score(cases.labels, scores)) if _has_both(cases) else None
+    return _of_scores(average_precision_score, cases)
 
 
 def balanced_accuracy(cases: Cases) -> float | None:
     """Mean over classes of the share that is recognised."""
-    shares = [_ratio(row[code], row.sum()) for code, row in enumerate(cases.confusion)]
-    present = [share for share in shares if share is not None]
-    complete = len(present) == len(shares)  # else the mean would be over fewer classes
-    return float(np.mean(present)) if complete else None
+    matrix = cases.confusion
+    return mean_of_all([_ratio(row[code], row.sum()) for code, row in enumerate(matrix)])
 
 
 def accuracy(cases: Cases) -> float | None:
@@ -112,7 +115,7 @@ class Metric:
 
     name: str
     function: Callable[[Cases], float | None]
-    over_folds: Literal["mean over folds", "pooled decisions"]
+    over_folds: OverFolds
     """Rankings are averaged, because the network of each fold has a score scale of its own.
     Decisions were made with the threshold of each fold, and are pooled."""
     more_classes: Literal["as it is", "mean", "each"] = "as it is"
@@ -124,14 +127,23 @@ class Metric:
     validates: bool = False
     """Is it computed after every epoch, so that `training.select_by` may name it?"""
 
+    def of(self, cases: Cases, target: int | None = None) -> float | None:
+        """Of class `target` against the rest, or of all; None where it cannot be computed."""
+        if target is not None:
+            return self.function(cases.against_rest(target))
+        if self.more_classes == "as it is" or cases.num_classes == 2:
+            return self.function(cases)
+        targets = range(cases.num_classes)
+        return mean_of_all([self.function(cases.against_rest(code)) for code in targets])
+
 
 METRICS = [
-    Metric("auroc", auroc, "mean over folds", "mean", validates=True),
-    Metric("average_precision", average_precision, "mean over folds", "mean", validates=True),
-    Metric("balanced_accuracy", balanced_accuracy, "pooled decisions", validates=True),
-    Metric("accuracy", accuracy, "pooled decisions", least_classes=3),
-    Metric("sensitivity", sensitivity, "pooled decisions", "each"),
-    Metric("specificity", specificity, "pooled decisions", "each"),
+    Metric("auroc", auroc, MEAN, "mean", validates=True),
+    Metric("average_precision", average_precision, MEAN, "mean", validates=True),
+    Metric("balanced_accuracy", balanced_accuracy, POOLED, validates=True),
+    Metric("accuracy", accuracy, POOLED, least_classes=3),
+    Metric("sensitivity", sensitivity, POOLED, "each"),
+    Metric("specificity", specificity, POOLED, "each"),
 ]
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
@@ -143,48 +155,27 @@ def higher_is_better(name: str) -> bool:
     return directions[last]
 
 
-@dataclass(frozen=True)
-class NamedMetric:
-    """A metric of some classes, under the name that metrics.json gives it."""
+def named_metrics(
+    classes: Sequence[str], level: Level | None = None
+) -> dict[str, tuple[Metric, int | None]]:
+    """Name in metrics.json -> metric, and the class that it is of where each class has its own.
 
-    name: str
-    metric: Metric
-    target: int | None = None
-    """The class that it is of, where each class has its own."""
-
-    def of(self, cases: Cases) -> float | None:
-        """None where it cannot be computed."""
-        num_classes = cases.probabilities.shape[1]
-        if self.target is not None:
-            return self.metric.function(cases.against_rest(self.target))
-        if self.metric.more_classes == "as it is" or num_classes == 2:
-            return self.metric.function(cases)
-        found = [self.metric.function(cases.against_rest(code)) for code in range(num_classes)]
-        values = [value for value in found if value is not None]
-        return float(np.mean(values)) if len(values) == num_classes else None
-
-
-def named_metrics(classes: Sequence[str], level: Level | None = None) -> list[NamedMetric]:
-    """The metrics of these classes, at one level or at any, in the order of metrics.json."""
-    table = [
-        metric
-        for metric in METRICS
-        if len(classes) >= metric.least_classes and (level is None or level in metric.levels)
-    ]
-    each = [m for m in table if m.more_classes == "each" and len(classes) > 2]
-    return [NamedMetric(metric.name, metric) for metric in table if metric not in each] + [
-        NamedMetric(f"{metric.name}_{name}", metric, code)
-        for code, name in enumerate(classes)
-        for metric in each
-    ]
+    In the order of metrics.json; of one level, or of all.
+    """
+    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in (None, *m.levels)]
+    each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
+    named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in fit if m not in each}
+    for code, name in enumerate(classes):
+        named |= {f"{metric.name}_{name}": (metric, code) for metric in each}
+    return named
 
 
 def metrics(
     table: pd.DataFrame, classes: Sequence[str], level: Level | None = None
 ) -> dict[str, float | None]:
     """The metrics of a table with label, predicted and prob_*."""
-    cases = cases_of(table, classes)
-    return {metric.name: metric.of(cases) for metric in named_metrics(classes, level)}
+    cases, named = cases_of(table, classes), named_metrics(classes, level)
+    return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
 
 
 def num_per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
@@ -193,8 +184,9 @@ def num_per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]
     return dict(zip(classes, counts.tolist(), strict=True))
 
 
-def _has_both(cases: Cases) -> bool:
-    return len(np.unique(cases.labels)) == 2
+def _of_scores(function: Callable[[AnyInts, AnyFloats], float], cases: Cases) -> float | None:
+    both = len(np.unique(cases.labels)) == 2
+    return float(function(cases.labels, cases.probabilities[:, 1])) if both else None
 
 
 def _codes(names: pd.Series, classes: Sequence[str]) -> Ints:

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.metrics import (
-    Cases,
+    MEAN,
     Level,
-    NamedMetric,
     cases_of,
+    mean_of_all,
     named_metrics,
     num_per_class,
 )
@@ -87,39 +86,31 @@ def write_metrics(summary: Summary, path: Path) -> None:
 def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:
     folds = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
     pooled = cases_of(table, classes)
-    return {m.name: _entry(m, folds, pooled) for m in named_metrics(classes, level)}
-
-
-def _entry(metric: NamedMetric, folds: Sequence[Cases], pooled: Cases) -> MetricEntry:
-    per_fold = [metric.of(cases) for cases in folds]
-    present = [value for value in per_fold if value is not None]
-    num_missing = len(per_fold) - len(present)
-    how = metric.metric.over_folds
-    if how == "pooled decisions":
-        value = metric.of(pooled)
-    else:  # a mean over the folds that happen to have both classes would be another quantity
-        value = None if num_missing else float(np.mean(present))
-    return {"value": value, "per_fold": per_fold, "num_missing": num_missing, "how": how}
+    entries: dict[str, MetricEntry] = {}
+    for name, (metric, target) in named_metrics(classes, level).items():
+        per_fold = [metric.of(cases, target) for cases in folds]
+        how = metric.over_folds
+        entries[name] = {
+            "value": mean_of_all(per_fold) if how == MEAN else metric.of(pooled, target),
+            "per_fold": per_fold,
+            "num_missing": per_fold.count(None),
+            "how": how,
+        }
+    return entries
 
 
 def _counts(image: pd.DataFrame, patient: pd.DataFrame | None, classes: Sequence[str]) -> Counts:
     per_fold: list[FoldCounts] = []
-    for fold in sorted(set(image["fold"])):
+    for fold in sorted(set(image["fold"].tolist())):
         rows = image[image["fold"] == fold]
         patients = None if patient is None else patient[patient["fold"] == fold]
-        per_fold.append(
-            {
-                "fold": int(fold),
-                "patients": rows["patient_id"].nunique(),
-                "images": len(rows),
-                "patients_per_class": (
-                    None if patients is None else num_per_class(patients, classes)
-                ),
-                "images_per_class": num_per_class(rows, classes),
-            }
-        )
-    return {
-        "patients": image["patient_id"].nunique(),
-        "images": len(image),
-        "per_fold": per_fold,
-    }
+        counts: FoldCounts = {
+            "fold": fold,
+            "patients": rows["patient_id"].nunique(),
+            "images": len(rows),
+            "patients_per_class": None if patients is None else num_per_class(patients, classes),
+            "images_per_class": num_per_class(rows, classes),
+        }
+        per_fold.append(counts)
+    num_patients = image["patient_id"].nunique()
+    return {"patients": num_patients, "images": len(image), "per_fold": per_fold}

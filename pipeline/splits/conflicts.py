@@ -62,10 +62,11 @@ def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
             "a class needs 3 independent patients or more, one each to train, validate and test: "
             "leave its rows out, or merge it with another class"
         )
-    elif plan.made_by.rotates and most >= 3:
-        advice = f"use at most {most} folds (split.num_folds)"
+    elif not plan.made_by.rotates:
+        advice = f"split.scheme={plan.scheme} separates the class from the others: "
+        advice += plan.made_by.remedy
     else:
-        advice = plan.made_by.remedy
+        advice = f"use at most {most} folds (split.num_folds)" if most >= 3 else plan.made_by.remedy
     if {part for _, part, _ in missing} == {"val"}:
         advice += "; or training.select_by=val/loss, which needs no class in val"
     return advice

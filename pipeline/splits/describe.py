@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
-from pipeline.splits.dealing.balance import Measure, Quantities, balance, rand_index
+from pipeline.splits.dealing.balance import Quantities, balance, rand_index
 from pipeline.splits.dealing.counts import count_groups, group_names
 from pipeline.splits.folds import PARTS
 from pipeline.splits.plan import Plan
@@ -79,14 +79,14 @@ def _evenness(place: dict[str, str], manifest: Manifest, split: SplitConfig) -> 
     shares = np.full(len(places), 1 / len(places)) if what == "block" else sizes / sizes.sum()
     found = balance(quantities, blocks, shares)
     classes, others = np.split(quantities.patients, [len(manifest.classes)], axis=1)
-    by_class = _largest_deviation(classes, quantities, blocks, shares)
+    by_class = _off_by(classes, quantities, blocks, shares)
     off = f"  largest deviation of a {what}:"
     lines = [
         f"{off} class shares {found.image_prevalence:.3f} (images), {by_class:.3f} (patients)",
         f"{off} size {found.image_size:.1%} (images), {found.patient_size:.1%} (patients)",
     ]
     if split.stratify:
-        by_column = _largest_deviation(others, quantities, blocks, shares)
+        by_column = _off_by(others, quantities, blocks, shares)
         lines.append(f"{off} shares of patients by {', '.join(split.stratify)} {by_column:.3f}")
     return [
         *lines,
@@ -94,13 +94,10 @@ def _evenness(place: dict[str, str], manifest: Manifest, split: SplitConfig) -> 
     ]
 
 
-def _largest_deviation(
-    patients: Floats, quantities: Quantities, blocks: Ints, shares: Floats
-) -> float:
-    """Of the shares of patients in the columns `patients` (G, P) of any block."""
-    measure = Measure(replace(quantities, patients=patients), shares)
-    loads = measure.loads(blocks, len(shares))
-    return float(measure.deviations(loads, measure.fair)[:, 1].max())
+def _off_by(patients: Floats, quantities: Quantities, blocks: Ints, shares: Floats) -> float:
+    """Largest deviation of the shares of patients in the columns `patients` (G, P)."""
+    some = replace(quantities, patients=patients)
+    return balance(some, blocks, shares).patient_prevalence
 
 
 def _likeness(dealings: list[dict[str, str]]) -> str:

@@ -1,5 +1,6 @@
 """`Plan`: all folds of one cross-validation, made here from groups, and proved."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -107,11 +108,9 @@ class Plan:
     @cached_property
     def times_tested(self) -> dict[str, int]:
         """How often each patient that is in the folds is tested."""
-        counts = dict.fromkeys(sorted(self.groups.keys() - self.locked - self.purged_patients), 0)
-        for fold in self.folds:
-            for patient in fold.test:
-                counts[patient] = counts.get(patient, 0) + 1
-        return counts
+        times = Counter(patient for fold in self.folds for patient in fold.test)
+        inside = self.groups.keys() - self.locked - self.purged_patients
+        return {patient: times[patient] for patient in sorted(inside)}
 
     @cached_property
     def rows(self) -> list[list[str]]:
