@@ -247,12 +247,12 @@ def test_a_damaged_table_under_a_recomputed_hash_is_refused(path: Path) -> None:
         assert why in refused(path)
 
 
-def test_a_plan_of_strangers_is_told_as_such(path: Path, make_cohort: Cohort) -> None:
+def test_a_plan_of_strangers_is_named_as_such(path: Path, make_cohort: Cohort) -> None:
     other = read_manifest(make_cohort({f"Q{i}": ["no", "yes"] for i in range(9)}, name="other"))
     assert "none of its 10 patients, e.g. " in refused(path, other)
 
 
-def test_the_json_of_a_plan_is_told_from_its_csv(path: Path) -> None:
+def test_the_json_of_a_plan_is_not_taken_for_its_csv(path: Path) -> None:
     assert f"name the plan's .csv file, {path}." in refused(path.with_suffix(".json"))
 
 
@@ -270,7 +270,7 @@ def test_the_json_of_a_plan_is_told_from_its_csv(path: Path) -> None:
     (None, "P5_00.png,no,2020-06-01", "P5_00.png,no,2020-01-01",
      "line 12 (patient 'P5', 2020-01-01) belongs to the purged images by its date, not to test (1"),
 ])  # fmt: skip
-def test_dates_that_changed_their_period_are_told(
+def test_dates_that_changed_their_period_are_reported(
     make_cohort: Cohort, tmp_path: Path, val_from: str | None, was: str, now: str, words: str
 ) -> None:
     config = make_cohort({f"P{i}": ["no", "yes"] for i in range(6)})

@@ -183,7 +183,7 @@ def test_holdout_fractions_are_met():
     (SplitConfig(scheme="temporal", test_from=DAYS[1], val_from=DAYS[3]), "must be before"),
     (SplitConfig(scheme="predefined", assignments="no.csv"), "no.csv: No such file"),
 ])  # fmt: skip
-def test_what_cannot_be_planned_is_told(split, why):
+def test_what_cannot_be_planned_is_reported(split, why):
     with pytest.raises(UserError, match=why):
         plan_folds(cohort(), split)
 
