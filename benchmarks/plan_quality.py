@@ -1,7 +1,7 @@
 """How even are our blocks beside StratifiedGroupKFold's? `python benchmarks/plan_quality.py`
 
 Prints the imbalance J (pipeline/splits/dealing/balance.py) of both on seven kinds of synthetic
-cohorts, how often the exact optimum is found where every dealing can be tried, J of plans that grew,
+cohorts, how often the exact optimum is found where every dealing can be tried, J of grown plans,
 and seconds at size. J counts patients and images; single parts of it can be worse than
 scikit-learn's, which looks at images only. "floor" is the best J that is possible with whole
 patients, or below it: near it no dealing is better.
