@@ -1,4 +1,4 @@
-"""A J (pipeline/splits/balance.py) that no dealing can beat, proved by integer programs.
+"""A J (pipeline/splits/dealing/balance.py) that no dealing can beat, proved by integer programs.
 
 For cohorts in which every patient has one class, like HAM10000's lesions. A tighter bound than the
 plan's own floor, and too slow for it: only here, to tell a weak search from an impossible wish.
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from pipeline.arrays import Floats
-from pipeline.splits.balance import SIZE_WEIGHT, Quantities, floor
+from pipeline.splits.dealing.balance import SIZE_WEIGHT, Quantities, floor
 
 Kinds = tuple[Floats, Floats]
 """Images a patient of a class may have, and how many patients have so many."""

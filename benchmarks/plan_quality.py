@@ -1,9 +1,10 @@
 """How even are our blocks beside StratifiedGroupKFold's? `python benchmarks/plan_quality.py`
 
-Prints J (pipeline/splits/balance.py) of both on seven kinds of synthetic cohorts, how often the
-exact optimum is found where every dealing can be tried, J of plans that grew, and seconds at size.
-J counts patients and images; single parts of it can be worse than scikit-learn's, which looks at
-images only. "floor" is a J that whole patients forbid to beat: near it no dealing is better.
+Prints the imbalance J (pipeline/splits/dealing/balance.py) of both on seven kinds of synthetic
+cohorts, how often the exact optimum is found where every dealing can be tried, J of grown plans,
+and seconds at size. J counts patients and images; single parts of it can be worse than
+scikit-learn's, which looks at images only. "floor" is the best J that is possible with whole
+patients, or below it: near it no dealing is better.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_folds
-from pipeline.splits.balance import Measure, Quantities, balance
-from pipeline.splits.deal import deal, scikit_learn_blocks
+from pipeline.splits.dealing.balance import Measure, Quantities, balance
+from pipeline.splits.dealing.deal import deal, scikit_learn_blocks
 
 NUM_BLOCKS = 5
 

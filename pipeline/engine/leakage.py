@@ -14,7 +14,7 @@ from pipeline.evaluation.intervals import Interval, auroc_interval
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
-from pipeline.splits.unsafe import plan_by_image
+from pipeline.splits import plan_by_image
 from pipeline.training.planning import make_plan
 
 

@@ -5,35 +5,62 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.summary import FoldCounts, Level, MetricEntry, Summary
+from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.summary import FoldCounts, MetricEntry, Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-_BINARY = ("auroc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
-_MULTICLASS = ("auroc", "average_precision", "balanced_accuracy", "accuracy")
+WIDTH = 80
+Columns = dict[str, list[str]]
 
 
 def print_summary(summary: Summary, level: Level, console: Console) -> None:
-    """Print one row a fold and a last row over folds, and below it what each value is.
+    """Print one row per fold and a last row over folds, and below it what each value is.
 
-    At most 80 columns; plain ASCII where the console is no terminal.
+    At most 80 columns wide: metrics that do not fit follow in a table below. Those that each class
+    has of its own, of more than two, are in metrics.json only. Plain ASCII off a terminal.
     """
-    from rich.table import Table
     from rich.text import Text
 
     entries = summary[level]
     if entries is None:
         console.print(f"No {level}-level metrics.")
         return
-    shown = {
-        name: entries[name] for name in (_BINARY if len(summary["classes"]) == 2 else _MULTICLASS)
-    }
+    named = named_metrics(summary["classes"], level)
+    shown = {name: entries[name] for name, (_, target) in named.items() if target is None}
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
-    columns = _count_columns(summary, level) | {
+    counts = _count_columns(summary, level)
+    scores = {
         name: [_score(value, gap) for value in (*entry["per_fold"], entry["value"])]
         for name, entry in shown.items()
     }
+    console.print(Text(f"Test results, {level} level", style="bold"))
+    for columns in _tables(counts, scores):
+        console.print(_table(columns))
+    for line in _notes(summary, level, shown, gap):
+        console.print(Text(line))
+
+
+def _tables(counts: Columns, scores: Columns) -> list[Columns]:
+    """Columns of one table after the other; the first has the counts, each has the folds."""
+    tables = [dict(counts)]
+    for name, cells in scores.items():
+        widths = [_width(*column) for column in (tables[-1] | {name: cells}).items()]
+        if sum(widths) + len(widths) - 1 > WIDTH:
+            tables.append({"fold": counts["fold"]})
+        tables[-1][name] = cells
+    return tables
+
+
+def _width(name: str, cells: list[str]) -> int:
+    return max(map(len, [*name.split("_"), *cells]))
+
+
+def _table(columns: Columns) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
         words = name.split("_")
@@ -41,14 +68,11 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         table.add_column("\n".join([*words, rule]), justify="right", vertical="bottom")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
-    console.print(Text(f"Test results, {level} level", style="bold"))
-    console.print(table)
-    for line in _notes(summary, level, shown, gap):
-        console.print(Text(line))
+    return table
 
 
-def _count_columns(summary: Summary, level: Level) -> dict[str, list[str]]:
-    """Fold numbers and counts: a value a fold, then the one over folds."""
+def _count_columns(summary: Summary, level: Level) -> Columns:
+    """Fold numbers and counts: one value per fold, then the one over folds."""
     num = summary["num"]
     columns = {
         "fold": [*(str(fold["fold"]) for fold in num["per_fold"]), "all"],
@@ -74,21 +98,17 @@ def _score(value: float | None, gap: str) -> str:
 def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap: str) -> list[str]:
     """Say what the last row is, what positive means, and why values are missing."""
     notes = []
-    by_how: dict[str, list[str]] = {}
-    for name, entry in shown.items():
-        by_how.setdefault(entry["how"], []).append(name)
-    for how, names in by_how.items():
+    for how in dict.fromkeys(entry["how"] for entry in shown.values()):
+        names = [name for name, entry in shown.items() if entry["how"] == how]
         notes.append(f"all: {how} for {', '.join(names)}")
     if len(summary["classes"]) == 2:
         notes.append(f"positive: {level}s labelled {summary['classes'][1]}")
-    by_num: dict[int, list[str]] = {}
-    for name, entry in shown.items():
-        if entry["num_missing"]:
-            by_num.setdefault(entry["num_missing"], []).append(name)
     num_folds = len(summary["num"]["per_fold"])
-    for num_missing, names in by_num.items():
-        notes.append(
-            f"{gap}: {', '.join(names)} not defined in {num_missing} of {num_folds} folds, "
-            f"whose test {level}s lack a class; a mean over the other folds would mislead"
-        )
+    for num in dict.fromkeys(entry["num_missing"] for entry in shown.values()):
+        if num:
+            names = [name for name, entry in shown.items() if entry["num_missing"] == num]
+            notes.append(
+                f"{gap}: {', '.join(names)} not defined in {num} of {num_folds} folds, whose test "
+                f"{level}s lack a class; a mean over the other folds would mislead"
+            )
     return notes

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats, Floats32, Ints
+
 _CELLS_AT_ONCE = 4_000_000  # weights held in memory: draws x rows
 _MOST_UNDEFINED = 0.05
 
@@ -25,9 +27,9 @@ class Interval:
 
 
 def auroc_interval(
-    labels: NDArray[np.integer[Any]],
-    scores: NDArray[np.floating[Any]],
-    folds: NDArray[np.integer[Any]],
+    labels: AnyInts,
+    scores: AnyFloats,
+    folds: AnyInts,
     patients: NDArray[Any],
     seed: int = 0,
     num_draws: int = 1000,
@@ -56,12 +58,9 @@ def auroc_interval(
     generator = np.random.default_rng(seed)
     strata = _strata(labels, folds, units)
     at_once = max(1, _CELLS_AT_ONCE // max(1, len(labels)))
-    draws = np.concatenate(
-        [
-            _aurocs(labels, scores, folds, _draw(strata, generator, count)[:, units])
-            for count in _chunks(num_draws, at_once)
-        ]
-    )
+    counts = [min(at_once, num_draws - start) for start in range(0, num_draws, at_once)]
+    weights = (_draw(strata, generator, count)[:, units] for count in counts)
+    draws = np.concatenate([_aurocs(labels, scores, folds, chunk) for chunk in weights])
     defined = draws[~np.isnan(draws)]
     if len(defined) < (1 - _MOST_UNDEFINED) * num_draws:
         return None
@@ -69,9 +68,7 @@ def auroc_interval(
     return Interval(value, float(low), float(high))
 
 
-def _strata(
-    labels: NDArray[np.integer[Any]], folds: NDArray[np.integer[Any]], units: NDArray[np.intp]
-) -> list[NDArray[np.intp]]:
+def _strata(labels: AnyInts, folds: AnyInts, units: Ints) -> list[Ints]:
     """The unit numbers of each stratum; together every unit once."""
     rows = pd.DataFrame({"unit": units, "label": labels, "fold": folds}).groupby("unit")
     table = rows.agg(label=("label", "max"), first=("fold", "min"), last=("fold", "max"))
@@ -80,9 +77,7 @@ def _strata(
     return [part.index.to_numpy(dtype=np.intp) for _, part in table.groupby(keys)]
 
 
-def _draw(
-    strata: Sequence[NDArray[np.intp]], generator: np.random.Generator, num_draws: int
-) -> NDArray[np.float32]:
+def _draw(strata: Sequence[Ints], generator: np.random.Generator, num_draws: int) -> Floats32:
     """(num_draws, U): the weight of each unit, drawn with replacement within its stratum.
 
     Of n units n - 1 are drawn and weighted n / (n - 1) (Rao and Wu 1988): drawing n would make the
@@ -100,12 +95,7 @@ def _draw(
     return counts
 
 
-def _aurocs(
-    labels: NDArray[np.integer[Any]],
-    scores: NDArray[np.floating[Any]],
-    folds: NDArray[np.integer[Any]],
-    weights: NDArray[np.float32],
-) -> NDArray[np.float64]:
+def _aurocs(labels: AnyInts, scores: AnyFloats, folds: AnyInts, weights: Floats32) -> Floats:
     """(B,) mean over folds and targets of the AUROC under weights (B, N); nan if undefined."""
     num_classes = scores.shape[1]
     targets = [1] if num_classes == 2 else range(num_classes)
@@ -115,13 +105,11 @@ def _aurocs(
         for rows in [np.flatnonzero(folds == fold)]
         for target in targets
     ]
-    means: NDArray[np.float64] = np.mean(values, axis=0)
+    means: Floats = np.mean(values, axis=0)
     return means
 
 
-def _weighted_auroc(
-    positive: NDArray[np.bool_], scores: NDArray[np.floating[Any]], weights: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def _weighted_auroc(positive: Bools, scores: AnyFloats, weights: Floats32) -> Floats:
     """(B,) share of concordant pairs, ties one half: one sort, then sums along it for all draws."""
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
@@ -134,7 +122,3 @@ def _weighted_auroc(
     shares = np.full(len(pairs), np.nan)
     np.divide(concordant, pairs, out=shares, where=pairs > 0)
     return shares
-
-
-def _chunks(total: int, at_once: int) -> list[int]:
-    return [min(at_once, total - start) for start in range(0, total, at_once)]

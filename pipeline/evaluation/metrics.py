@@ -1,89 +1,195 @@
-"""Metrics of one table of predictions. What cannot be computed is None, never nan."""
+"""Metrics of one table of predictions. What cannot be computed is None, never nan.
 
-from collections.abc import Sequence
-from typing import Any
+To add a metric: one function and one line in `METRICS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.arrays import AnyFloats, AnyInts, Ints
 from pipeline.evaluation.predictions import prob_columns
 
-
-def metrics(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, float | None]:
-    """Return ranking and decision metrics of a table with label, prob_* and predicted."""
-    probabilities = table[prob_columns(classes)].to_numpy()
-    return {
-        **ranking_metrics(_codes(table["label"], classes), probabilities, classes),
-        **decision_metrics(confusion(table, classes), classes),
-    }
+Level = Literal["patient", "image"]
+OverFolds = Literal["mean over folds", "pooled decisions"]
+MEAN: OverFolds = "mean over folds"
+POOLED: OverFolds = "pooled decisions"
 
 
-def ranking_metrics(
-    labels: NDArray[np.integer[Any]],
-    probabilities: NDArray[np.floating[Any]],
-    classes: Sequence[str],
+@dataclass(frozen=True)
+class Cases:
+    """N images or patients of C classes, judged. Of two classes, the last is the positive one."""
+
+    labels: AnyInts
+    """(N,) class indices."""
+    predicted: AnyInts
+    """(N,) class indices."""
+    probabilities: AnyFloats
+    """(N, C)."""
+
+    def __post_init__(self) -> None:
+        expected = (len(self.labels), self.num_classes)
+        if self.probabilities.shape != expected or self.predicted.shape != self.labels.shape:
+            raise RuntimeError(
+                f"Expected probabilities of shape {expected} and as many decisions, got "
+                f"{self.probabilities.shape} and {len(self.predicted)}."
+            )
+        largest = max(self.labels.max(initial=0), self.predicted.max(initial=0))
+        if largest >= self.num_classes:
+            raise RuntimeError(f"Expected labels below {self.num_classes}, got {largest}.")
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.probabilities.shape[-1])
+
+    @cached_property
+    def confusion(self) -> Ints:
+        """(C, C) counts: row = true class, column = predicted class."""
+        size = self.num_classes
+        cells = np.bincount(self.labels * size + self.predicted, minlength=size * size)
+        return cells.astype(np.int64).reshape(size, size)
+
+    def against_rest(self, target: int) -> Cases:
+        """The same cases with two classes: all others, and `target`."""
+        score = self.probabilities[:, target]
+        labels, predicted = self.labels == target, self.predicted == target
+        return Cases(1 * labels, 1 * predicted, np.column_stack([1 - score, score]))
+
+
+def cases_of(table: pd.DataFrame, classes: Sequence[str]) -> Cases:
+    """The cases of a table with label, predicted and prob_*."""
+    label, predicted = (_codes(table[name], classes) for name in ("label", "predicted"))
+    return Cases(label, predicted, table[prob_columns(classes)].to_numpy())
+
+
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """None where one is missing: a mean over fewer classes or folds would be another quantity."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if len(present) == len(values) else None
+
+
+def auroc(cases: Cases) -> float | None:
+    """Area under the ROC curve, of two classes."""
+    from sklearn.metrics import roc_auc_score
+
+    return _of_scores(roc_auc_score, cases)
+
+
+def average_precision(cases: Cases) -> float | None:
+    """Mean precision over the thresholds, weighted by the gain in sensitivity, of two classes."""
+    from sklearn.metrics import average_precision_score
+
+    return _of_scores(average_precision_score, cases)
+
+
+def balanced_accuracy(cases: Cases) -> float | None:
+    """Mean over classes of the share that is recognised."""
+    matrix = cases.confusion
+    return mean_of_all([_ratio(row[code], row.sum()) for code, row in enumerate(matrix)])
+
+
+def accuracy(cases: Cases) -> float | None:
+    """Share of right decisions."""
+    return _ratio(np.diag(cases.confusion).sum(), cases.confusion.sum())
+
+
+def sensitivity(cases: Cases) -> float | None:
+    """Share of the positive cases that are called positive."""
+    return _ratio(cases.confusion[1, 1], cases.confusion[1].sum())
+
+
+def specificity(cases: Cases) -> float | None:
+    """Share of the negative cases that are called negative."""
+    return _ratio(cases.confusion[0, 0], cases.confusion[0].sum())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One line of the table of metrics."""
+
+    name: str
+    function: Callable[[Cases], float | None]
+    over_folds: OverFolds
+    """Rankings are averaged, because the network of each fold has a score scale of its own.
+    Decisions were made with the threshold of each fold, and are pooled."""
+    more_classes: Literal["as it is", "mean", "each"] = "as it is"
+    """With more than two: the function knows; the mean over classes of one against the rest; or
+    one metric for each class, named <name>_<class>."""
+    least_classes: int = 2
+    levels: tuple[Level, ...] = ("patient", "image")
+    higher_is_better: bool = True
+    validates: bool = False
+    """Is it computed after every epoch, so that `training.select_by` may name it?"""
+
+    def of(self, cases: Cases, target: int | None = None) -> float | None:
+        """Of class `target` against the rest, or of all; None where it cannot be computed."""
+        if target is not None:
+            return self.function(cases.against_rest(target))
+        if self.more_classes == "as it is" or cases.num_classes == 2:
+            return self.function(cases)
+        targets = range(cases.num_classes)
+        return mean_of_all([self.function(cases.against_rest(code)) for code in targets])
+
+
+METRICS = [
+    Metric("auroc", auroc, MEAN, "mean", validates=True),
+    Metric("average_precision", average_precision, MEAN, "mean", validates=True),
+    Metric("balanced_accuracy", balanced_accuracy, POOLED, validates=True),
+    Metric("accuracy", accuracy, POOLED, least_classes=3),
+    Metric("sensitivity", sensitivity, POOLED, "each"),
+    Metric("specificity", specificity, POOLED, "each"),
+]
+VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
+
+
+def higher_is_better(name: str) -> bool:
+    """The direction of a metric as it is logged, e.g. val/patient/auroc; a loss should be low."""
+    last = name.rsplit("/", 1)[-1]
+    directions = {metric.name: metric.higher_is_better for metric in METRICS} | {"loss": False}
+    return directions[last]
+
+
+def named_metrics(
+    classes: Sequence[str], level: Level | None = None
+) -> dict[str, tuple[Metric, int | None]]:
+    """Name in metrics.json -> metric, and the class that it is of where each class has its own.
+
+    In the order of metrics.json; of one level, or of all.
+    """
+    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in (None, *m.levels)]
+    each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
+    named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in fit if m not in each}
+    for code, name in enumerate(classes):
+        named |= {f"{metric.name}_{name}": (metric, code) for metric in each}
+    return named
+
+
+def metrics(
+    table: pd.DataFrame, classes: Sequence[str], level: Level | None = None
 ) -> dict[str, float | None]:
-    """Return auroc and average_precision of class indices (N,) and probabilities (N, C).
-
-    Binary: of the last class. More classes: the plain mean over classes of one against the rest.
-    None where a class is missing from the labels.
-    """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    if probabilities.shape != (len(labels), len(classes)):
-        raise RuntimeError(
-            f"Expected probabilities of shape {(len(labels), len(classes))}, "
-            f"got {probabilities.shape}."
-        )
-    counts = np.bincount(labels, minlength=len(classes))
-    if len(counts) > len(classes):
-        raise RuntimeError(f"Expected labels below {len(classes)}, got {labels.max()}.")
-    if not counts.all():
-        return {"auroc": None, "average_precision": None}
-    targets = [1] if len(classes) == 2 else range(len(classes))
-    pairs = [(labels == target, probabilities[:, target]) for target in targets]
-    return {
-        "auroc": float(np.mean([roc_auc_score(*pair) for pair in pairs])),
-        "average_precision": float(np.mean([average_precision_score(*pair) for pair in pairs])),
-    }
-
-
-def decision_metrics(matrix: NDArray[np.int64], classes: Sequence[str]) -> dict[str, float | None]:
-    """Return the metrics of a confusion matrix (C, C), rows = true.
-
-    Binary: balanced_accuracy, sensitivity, specificity. More classes: balanced_accuracy,
-    accuracy, and sensitivity_<class>, specificity_<class> for each class.
-    """
-    hits = np.diag(matrix)
-    sensitivities = [_ratio(hit, row.sum()) for hit, row in zip(hits, matrix, strict=True)]
-    present = [value for value in sensitivities if value is not None]
-    complete = len(present) == len(classes)  # else the mean would be over fewer classes
-    balanced = {"balanced_accuracy": float(np.mean(present)) if complete else None}
-    if len(classes) == 2:
-        return balanced | {"sensitivity": sensitivities[1], "specificity": sensitivities[0]}
-    result = balanced | {"accuracy": _ratio(hits.sum(), matrix.sum())}
-    for index, name in enumerate(classes):
-        others = np.delete(matrix, index, axis=0)
-        result[f"sensitivity_{name}"] = sensitivities[index]
-        result[f"specificity_{name}"] = _ratio(others.sum() - others[:, index].sum(), others.sum())
-    return result
-
-
-def confusion(table: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return counts (C, C): row = true class, column = predicted class."""
-    size = len(classes)
-    cells = _codes(table["label"], classes) * size + _codes(table["predicted"], classes)
-    return np.bincount(cells, minlength=size * size).astype(np.int64).reshape(size, size)
+    """The metrics of a table with label, predicted and prob_*."""
+    cases, named = cases_of(table, classes), named_metrics(classes, level)
+    return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
 
 
 def num_per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
-    """Return how many rows carry each label, zeros included."""
+    """How many rows carry each label, zeros included."""
     counts = np.bincount(_codes(table["label"], classes), minlength=len(classes))
     return dict(zip(classes, counts.tolist(), strict=True))
 
 
-def _codes(names: pd.Series, classes: Sequence[str]) -> NDArray[np.int64]:
+def _of_scores(function: Callable[[AnyInts, AnyFloats], float], cases: Cases) -> float | None:
+    both = len(np.unique(cases.labels)) == 2
+    return float(function(cases.labels, cases.probabilities[:, 1])) if both else None
+
+
+def _codes(names: pd.Series, classes: Sequence[str]) -> Ints:
     codes = pd.Index(classes).get_indexer(pd.Index(names)).astype(np.int64)
     if (codes < 0).any():
         unknown = sorted(set(names) - set(classes))

@@ -5,17 +5,14 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from pipeline.arrays import Floats, Ints
 from pipeline.config import Aggregate, PatientLabel, UserError
 from pipeline.evaluation.predictions import prob_columns
 
 
 def per_patient(
-    table: pd.DataFrame,
-    classes: Sequence[str],
-    aggregate: Aggregate,
-    patient_label: PatientLabel,
+    table: pd.DataFrame, classes: Sequence[str], aggregate: Aggregate, patient_label: PatientLabel
 ) -> pd.DataFrame | None:
     """Return one row per (fold, patient_id): label, prob_*, num_images; None for label "none".
 
@@ -40,39 +37,33 @@ def per_patient(
     return patients
 
 
-def _aggregate(
-    probabilities: NDArray[np.float64], starts: NDArray[np.intp], aggregate: Aggregate
-) -> NDArray[np.float64]:
+def _aggregate(probabilities: Floats, starts: Ints, aggregate: Aggregate) -> Floats:
     """(N, C) image probabilities -> (P, C)."""
     if aggregate == "mean":
         num_images = np.diff(starts, append=len(probabilities))
-        means: NDArray[np.float64] = np.add.reduceat(probabilities, starts) / num_images[:, None]
+        means: Floats = np.add.reduceat(probabilities, starts) / num_images[:, None]
         return means
     largest = np.maximum.reduceat(probabilities, starts)
     if largest.shape[1] == 2:
         return np.column_stack([1 - largest[:, 1], largest[:, 1]])
-    scaled: NDArray[np.float64] = largest / largest.sum(axis=1, keepdims=True)
+    scaled: Floats = largest / largest.sum(axis=1, keepdims=True)
     return scaled
 
 
 def _patient_labels(
-    table: pd.DataFrame,
-    starts: NDArray[np.intp],
-    names: pd.Series,
-    classes: Sequence[str],
-    rule: PatientLabel,
-) -> NDArray[np.intp]:
+    table: pd.DataFrame, starts: Ints, names: pd.Series, classes: Sequence[str], rule: PatientLabel
+) -> Ints:
     """Return a class index per patient, (P,)."""
     one_hot = table["label"].to_numpy(dtype=object)[:, None] == np.asarray(classes, dtype=object)
     counts = np.add.reduceat(one_hot.astype(np.int64), starts)  # (P, C)
     if rule == "same":
         _check_one_label(counts, names, classes)
     votes = counts if rule == "majority" else (counts > 0).astype(np.int64)
-    latest_first: NDArray[np.intp] = votes[:, ::-1].argmax(axis=1)
+    latest_first: Ints = votes[:, ::-1].argmax(axis=1)
     return len(classes) - 1 - latest_first
 
 
-def _check_one_label(counts: NDArray[np.int64], names: pd.Series, classes: Sequence[str]) -> None:
+def _check_one_label(counts: Ints, names: pd.Series, classes: Sequence[str]) -> None:
     mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
     if not mixed.size:
         return

@@ -9,8 +9,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import Ints
 from pipeline.files import write_whole
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def plot_learning_curves(
 
 
 def plot_confusion(
-    matrix: NDArray[np.int64], classes: Sequence[str], title: str, path: Path, warning: str = ""
+    matrix: Ints, classes: Sequence[str], title: str, path: Path, warning: str = ""
 ) -> None:
     """Draw counts and row percentages of a confusion matrix (C, C), rows = true.
 

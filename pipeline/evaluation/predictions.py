@@ -1,30 +1,39 @@
-"""Prediction tables, gathered by sample index.
+"""Prediction tables, gathered by sample index, and CSV files that read back bit for bit.
 
 Columns: fold, patient_id, image_path, label, prob_<class>... in class order, predicted.
 Probabilities are float64 columns that hold float32 values: what a file gives back is bit for bit
 what was written, and sums over a patient's images do not depend on their order.
 """
 
+import csv
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from pipeline.arrays import AnyFloats, AnyInts, Floats
+from pipeline.config import UserError
+from pipeline.files import write_whole
+from pipeline.words import counted
 
 SAMPLE_COLUMNS = ["patient_id", "image_path", "label"]
 _SUM_TOLERANCE = 1e-4
 
 
+class PredictionError(UserError):
+    """A predictions file that cannot be used."""
+
+
 def prob_columns(classes: Sequence[str]) -> list[str]:
-    """One column a class, in class order."""
+    """One column per class, in class order."""
     return [f"prob_{name}" for name in classes]
 
 
 def prediction_table(
     samples: pd.DataFrame,
-    probabilities: NDArray[np.floating[Any]],
-    indices: NDArray[np.integer[Any]],
+    probabilities: AnyFloats,
+    indices: AnyInts,
     classes: Sequence[str],
     fold: int,
 ) -> pd.DataFrame:
@@ -40,13 +49,13 @@ def prediction_table(
             f"Fold {fold}: expected probabilities of shape {(len(samples), len(classes))}, "
             f"got {probabilities.shape}."
         )
-    if problem := probability_problem(probabilities):
+    if problem := _probability_problem(probabilities):
         raise RuntimeError(f"Fold {fold}: {problem}.")
     if unknown := sorted(set(samples["label"]) - set(classes)):
         raise RuntimeError(f"Fold {fold}: labels must be among {list(classes)}, got {unknown}.")
     table = samples[SAMPLE_COLUMNS].reset_index(drop=True)
     table.insert(0, "fold", fold)
-    table[prob_columns(classes)] = as_float32(probabilities[np.argsort(indices)])
+    table[prob_columns(classes)] = _as_float32(probabilities[np.argsort(indices)])
     return _sorted(table)
 
 
@@ -93,9 +102,8 @@ def gather_folds(
     if extra:
         problems.append(f"{len(extra)} predicted twice or not a sample, e.g. {extra[0]}")
     if len(wrong):
-        problems.append(
-            f"{len(wrong)} patient(s) tested in another number of folds, e.g. {wrong.index[0]!r}"
-        )
+        who = counted(len(wrong), "patient")
+        problems.append(f"{who} tested in another number of folds, e.g. {wrong.index[0]!r}")
     if problems:
         raise RuntimeError(
             f"Expected every sample tested as often as the plan says: {'; '.join(problems)}."
@@ -103,16 +111,50 @@ def gather_folds(
     return _sorted(gathered)
 
 
+def write_predictions(table: pd.DataFrame, path: Path) -> None:
+    """Write atomically; the same table gives the same bytes on every machine."""
+    names = list(table.columns)
+    probs = names[4:-1]
+    if names[:4] != ["fold", *SAMPLE_COLUMNS] or names[-1] != "predicted" or len(probs) < 2:
+        raise RuntimeError(f"Expected a prediction table with decisions, got the columns {names}.")
+    table = table.astype(dict.fromkeys(probs, np.float32))
+    # 9 digits are enough to tell any two float32 apart
+    text = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    write_whole(path, text)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Read what `write_predictions` wrote; text stays text (`007`, `NA`).
+
+    PredictionError unless the file holds exactly these classes' columns and sound values.
+    """
+    header, *rows = _read_rows(path, ["fold", *SAMPLE_COLUMNS, *prob_columns(classes), "predicted"])
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    try:
+        folds = [int(text) for text in columns["fold"]]
+        probabilities = np.array([columns[name] for name in prob_columns(classes)], np.float64).T
+    except ValueError as error:
+        raise PredictionError(f"{path}: expected numbers in fold and prob_*: {error}.") from None
+    problems = [_probability_problem(probabilities)]
+    for name in ("label", "predicted"):
+        if unknown := sorted(set(columns[name]) - set(classes)):
+            problems.append(f"{name} must be among {list(classes)}, got {unknown}")
+    if found := [problem for problem in problems if problem]:
+        raise PredictionError(f"{path}: {'; '.join(found)}.")
+    numbers = zip(prob_columns(classes), _as_float32(probabilities).T, strict=True)
+    return pd.DataFrame({**columns, "fold": folds, **dict(numbers)})
+
+
 def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["patient_id", "image_path"], ignore_index=True)
 
 
-def as_float32(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def _as_float32(probabilities: AnyFloats) -> Floats:
     """Round to float32 in [0, 1], kept in float64."""
     return probabilities.astype(np.float32).clip(0, 1).astype(np.float64)
 
 
-def _check_exactly_once(indices: NDArray[np.integer[Any]], num_samples: int, fold: int) -> None:
+def _check_exactly_once(indices: AnyInts, num_samples: int, fold: int) -> None:
     known = indices[(indices >= 0) & (indices < num_samples)]
     counts = np.bincount(known, minlength=num_samples)
     problems = []
@@ -121,7 +163,7 @@ def _check_exactly_once(indices: NDArray[np.integer[Any]], num_samples: int, fol
     if (doubled := np.flatnonzero(counts > 1)).size:
         problems.append(f"{doubled.size} have more than one, e.g. {doubled[0]}")
     if unknown := sorted(set(indices.tolist()) - set(range(num_samples))):
-        problems.append(f"{len(unknown)} unknown index(es), e.g. {unknown[0]}")
+        problems.append(f"{len(unknown)} not among the samples, e.g. {unknown[0]}")
     if problems:
         raise RuntimeError(
             f"Fold {fold}: each of {num_samples} samples must be predicted exactly once: "
@@ -129,7 +171,7 @@ def _check_exactly_once(indices: NDArray[np.integer[Any]], num_samples: int, fol
         )
 
 
-def probability_problem(probabilities: NDArray[np.floating[Any]]) -> str | None:
+def _probability_problem(probabilities: AnyFloats) -> str | None:
     """Say what is wrong with probabilities (N, C), if anything is."""
     values = probabilities.astype(np.float64)  # (N, C)
     with np.errstate(invalid="ignore"):  # inf - inf is nan, and nan fails every comparison
@@ -141,3 +183,23 @@ def probability_problem(probabilities: NDArray[np.floating[Any]]) -> str | None:
         f"probabilities must lie in [0, 1] and sum to 1, not so in {bad.size} of {len(values)} "
         f"rows, e.g. row {bad[0]}: {values[bad[0]].tolist()}"
     )
+
+
+def _read_rows(path: Path, expected: list[str]) -> list[list[str]]:
+    """Return header and at least one row, all of the expected width."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PredictionError(f"{path}: cannot be read: {error}.") from None
+    header = rows[0] if rows else []
+    if header != expected:
+        raise PredictionError(f"{path}: expected the columns {expected}, got {header}.")
+    if len(rows) == 1:
+        raise PredictionError(f"{path}: holds no predictions, only a header.")
+    if wrong := [number for number, row in enumerate(rows, 1) if len(row) != len(expected)]:
+        raise PredictionError(
+            f"{path}: expected {len(expected)} values in each row, not so in "
+            f"{counted(len(wrong), 'row')}, e.g. row {wrong[0]}."
+        )
+    return rows

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
-import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.metrics import confusion, decision_metrics, metrics, num_per_class
+from pipeline.evaluation.metrics import (
+    MEAN,
+    Level,
+    cases_of,
+    mean_of_all,
+    named_metrics,
+    num_per_class,
+)
 from pipeline.files import write_json
-
-Level = Literal["patient", "image"]
-
-_RANKING = ("auroc", "average_precision")
 
 
 class MetricEntry(TypedDict):
@@ -57,9 +59,8 @@ class Summary(TypedDict):
 def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str]) -> Summary:
     """Sum up the out-of-fold tables of both levels, decisions included.
 
-    Rankings are averaged over folds, because each fold's network has a score scale of its own;
-    decisions were made with each fold's own threshold and are pooled. `tables["patient"]` may be
-    missing or None: no patient-level metrics.
+    Each metric is averaged over folds or pooled, as its line in the table of metrics says.
+    `tables["patient"]` may be missing or None: no patient-level metrics.
     """
     image, patient = tables["image"], tables.get("patient")
     assert image is not None
@@ -67,11 +68,11 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
         raise RuntimeError("Expected the same folds at patient and at image level.")
     return {
         "classes": list(classes),
-        "patient": None if patient is None else _entries(patient, classes),
-        "image": _entries(image, classes),
+        "patient": None if patient is None else _entries(patient, classes, "patient"),
+        "image": _entries(image, classes, "image"),
         "confusion": {
-            "patient": None if patient is None else confusion(patient, classes).tolist(),
-            "image": confusion(image, classes).tolist(),
+            "patient": None if patient is None else cases_of(patient, classes).confusion.tolist(),
+            "image": cases_of(image, classes).confusion.tolist(),
         },
         "num": _counts(image, patient, classes),
     }
@@ -82,42 +83,34 @@ def write_metrics(summary: Summary, path: Path) -> None:
     write_json(path, summary)
 
 
-def _entries(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, MetricEntry]:
-    per_fold = [metrics(rows, classes) for _, rows in table.groupby("fold", sort=True)]
-    pooled = decision_metrics(confusion(table, classes), classes)
-    return {name: _entry(name, [fold[name] for fold in per_fold], pooled) for name in per_fold[0]}
-
-
-def _entry(
-    name: str, per_fold: list[float | None], pooled: Mapping[str, float | None]
-) -> MetricEntry:
-    present = [value for value in per_fold if value is not None]
-    num_missing = len(per_fold) - len(present)
-    if name not in _RANKING:
-        value, how = pooled[name], "pooled decisions"
-    else:  # a mean over the folds that happen to have both classes would be another quantity
-        value, how = None if num_missing else float(np.mean(present)), "mean over folds"
-    return {"value": value, "per_fold": per_fold, "num_missing": num_missing, "how": how}
+def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:
+    folds = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
+    pooled = cases_of(table, classes)
+    entries: dict[str, MetricEntry] = {}
+    for name, (metric, target) in named_metrics(classes, level).items():
+        per_fold = [metric.of(cases, target) for cases in folds]
+        how = metric.over_folds
+        entries[name] = {
+            "value": mean_of_all(per_fold) if how == MEAN else metric.of(pooled, target),
+            "per_fold": per_fold,
+            "num_missing": per_fold.count(None),
+            "how": how,
+        }
+    return entries
 
 
 def _counts(image: pd.DataFrame, patient: pd.DataFrame | None, classes: Sequence[str]) -> Counts:
     per_fold: list[FoldCounts] = []
-    for fold in sorted(set(image["fold"])):
+    for fold in sorted(set(image["fold"].tolist())):
         rows = image[image["fold"] == fold]
         patients = None if patient is None else patient[patient["fold"] == fold]
-        per_fold.append(
-            {
-                "fold": int(fold),
-                "patients": rows["patient_id"].nunique(),
-                "images": len(rows),
-                "patients_per_class": (
-                    None if patients is None else num_per_class(patients, classes)
-                ),
-                "images_per_class": num_per_class(rows, classes),
-            }
-        )
-    return {
-        "patients": image["patient_id"].nunique(),
-        "images": len(image),
-        "per_fold": per_fold,
-    }
+        counts: FoldCounts = {
+            "fold": fold,
+            "patients": rows["patient_id"].nunique(),
+            "images": len(rows),
+            "patients_per_class": None if patients is None else num_per_class(patients, classes),
+            "images_per_class": num_per_class(rows, classes),
+        }
+        per_fold.append(counts)
+    num_patients = image["patient_id"].nunique()
+    return {"patients": num_patients, "images": len(image), "per_fold": per_fold}

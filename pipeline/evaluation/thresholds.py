@@ -1,16 +1,12 @@
 """Operating points, chosen on the validation part."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import AnyFloats, Bools
 from pipeline.config import ThresholdRule, UserError
 
 
-def choose_threshold(
-    labels: NDArray[np.bool_], scores: NDArray[np.floating[Any]], rule: ThresholdRule
-) -> float:
+def choose_threshold(labels: Bools, scores: AnyFloats, rule: ThresholdRule) -> float:
     """Return the threshold at or above which a score (N,) in [0, 1] is called positive.
 
     "fixed" is 0.5, whatever the data. "youden" has the largest balanced accuracy on the data
@@ -49,7 +45,7 @@ def choose_threshold(
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def _midpoints(distinct: NDArray[np.float64]) -> NDArray[np.float64]:
+def _midpoints(distinct: AnyFloats) -> AnyFloats:
     """Return a threshold below each score, and one above the last.
 
     Nothing lies above a last score of 1. Its candidate, 1, then stands for a decision that cannot

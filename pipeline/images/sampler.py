@@ -3,7 +3,6 @@
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
-
 from pipeline.config import Balance
 
 

@@ -4,8 +4,10 @@ from collections.abc import Collection
 
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.folds import Part, Plan
+from pipeline.splits.folds import Part
+from pipeline.splits.plan import Plan
 from pipeline.splits.quality import missing_classes
+from pipeline.words import SHOWN, and_more, counted
 
 Missing = tuple[int, Part, str]
 """(fold, part, class)"""
@@ -16,7 +18,7 @@ class PlanError(UserError):
 
 
 def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> list[str]:
-    """What a metric will be missing for, one line a class.
+    """What a metric will be missing for, one line per class.
 
     Raises:
         PlanError: when a part among `needed` misses a class.
@@ -27,8 +29,7 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
         raise PlanError(
             "\n".join(
                 [
-                    f"{plan.num_folds} fold{'s' * (plan.num_folds > 1)} of {manifest.path} "
-                    "cannot be trained:",
+                    f"{counted(plan.num_folds, 'fold')} of {manifest.path} cannot be trained:",
                     *(f"  {line}" for line in _class_by_class(fatal, manifest)),
                     f"  {_advice(fatal, manifest, plan)}",
                 ]
@@ -41,15 +42,13 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
 
 
 def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
-    """One line a class: how many patients it has, and where it is missing."""
+    """One line per class: how many patients it has, and where it is missing."""
     lines = []
     for name, count in _num_patients(manifest).items():
         places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
         if places:
-            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
-            lines.append(
-                f"class {name!r} has {count} patient(s), none in {', '.join(places[:5])}{more}"
-            )
+            where = and_more(places[:SHOWN], len(places))
+            lines.append(f"class {name!r} has {counted(count, 'patient')}, none in {where}")
     return lines
 
 
@@ -57,22 +56,17 @@ def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
     """How to get a plan that can be trained."""
     independent = _num_groups(manifest, plan)
     fewest = min(independent[label] for _, _, label in missing)
-    num_folds = plan.num_folds // plan.repeats
+    most = min(fewest, plan.num_folds // plan.repeats - 1)
     if fewest < 3:
         advice = (
             "a class needs 3 independent patients or more, one each to train, validate and test: "
             "leave its rows out, or merge it with another class"
         )
-    elif not plan.scheme.startswith("kfold"):
-        advice = f"split.scheme={plan.scheme} parts the class from the others: leave out, cut or "
-        advice += "assign in another way (split.leave_out, test_from, fractions), or use kfold"
+    elif not plan.made_by.rotates:
+        advice = f"split.scheme={plan.scheme} separates the class from the others: "
+        advice += plan.made_by.remedy
     else:
-        most = min(fewest, num_folds - 1)
-        advice = (
-            f"use at most {most} folds (split.num_folds)"
-            if most >= 3
-            else ("another split.seed may part them better")
-        )
+        advice = f"use at most {most} folds (split.num_folds)" if most >= 3 else plan.made_by.remedy
     if {part for _, part, _ in missing} == {"val"}:
         advice += "; or training.select_by=val/loss, which needs no class in val"
     return advice

@@ -1,25 +1,21 @@
 """A plan in words: what it does, whom it leaves out, how sure its result can be."""
 
 from dataclasses import replace
+from math import sqrt
 
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Measure, Quantities, balance, rand_index
-from pipeline.splits.counts import count_groups, group_names
-from pipeline.splits.folds import PARTS, Plan
-from pipeline.splits.precision import accuracy_half_width, auroc_half_width
+from pipeline.splits.dealing.balance import Quantities, balance, rand_index
+from pipeline.splits.dealing.counts import count_groups, group_names
+from pipeline.splits.folds import PARTS
+from pipeline.splits.plan import Plan
+from pipeline.words import counted
 
-SHOWN = 12
-WORDS = {
-    "kfold": "fold i tests block i, validates on block i + 1, trains on the rest",
-    "leave_one_out": "each fold tests one unit and validates on a part of the rest",
-    "holdout": "one test part and one validation part, dealt by fractions",
-    "temporal": "the latest patients are tested, earlier ones trained on",
-    "predefined": "as given",
-}
+Z = 1.959964
+"""Half of a 95 % interval, in standard errors."""
 
 
 def promise(plan: Plan) -> str:
@@ -28,58 +24,45 @@ def promise(plan: Plan) -> str:
     if times == {1} and not plan.locked and not plan.purged_patients:
         return "every patient is tested exactly once"
     if times == {plan.repeats} and plan.repeats > 1:
-        return f"every patient is tested {plan.repeats} times, once a repeat"
+        return f"every patient is tested {plan.repeats} times, once per repeat"
     num_tested = sum(count > 0 for count in plan.times_tested.values())
     return f"{num_tested} of {len(plan.groups)} patients are tested, none twice"
 
 
 def describe_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> list[str]:
-    """Lines: scheme and hash, locked and purged patients, balance and its floor, precision.
+    """Lines: scheme and hash, locked and purged patients, balance and its bound, precision.
 
-    `split` names the columns (`stratify`) whose balance is told beside that of the classes.
+    `split` names the columns (`stratify`) whose balance is reported beside that of the classes.
     """
-    words = WORDS.get(plan.scheme, "UNSAFE: every image is dealt as if it were a patient")
-    lines = [f"plan: {plan.scheme}, {plan.num_folds} fold(s), hash {plan.hash[:12]}; {words}"]
+    scheme = plan.made_by
+    words = "UNSAFE: every image is dealt as if it were a patient" if plan.unsafe else scheme.words
+    num_folds = counted(plan.num_folds, "fold")
+    lines = [f"plan: {plan.scheme}, {num_folds}, hash {plan.hash[:12]}; {words}"]
     if plan.locked:
-        lines.append(f"  {len(plan.locked)} patient(s) are locked away and in no fold")
+        lines.append(f"  locked: {counted(len(plan.locked), 'patient')}, in no fold")
     if plan.purged_images:
         lines.append(
-            f"  purged: {len(plan.purged_images)} image(s) earlier than their patient's period, "
-            f"{len(plan.purged_patients)} patient(s) wholly"
+            f"  purged: {counted(len(plan.purged_images), 'image')} earlier than the period of "
+            f"their patient; all images of {counted(len(plan.purged_patients), 'patient')}"
         )
-    if plan.scheme == "leave_one_out" and (column := manifest.column(split.leave_out)):
-        lines += _left_out(plan, manifest, split.leave_out, column)
+    if scheme.lines:
+        lines += scheme.lines(plan.folds, manifest, split)
     if dealings := _dealings(plan):
         lines += _evenness(dealings[0], manifest, split)
     if len(dealings) > 1:
         lines.append(_likeness(dealings))
-    return [*lines, *_precision(plan, manifest)]
-
-
-def _left_out(plan: Plan, manifest: Manifest, name: str, column: str) -> list[str]:
-    """Which values each fold tests; several where a patient or a link has them all."""
-    values = manifest.samples.assign(value=manifest.samples[column].astype(str).str.strip())
-    tested_in = {p: fold.index for fold in plan.folds for p in fold.test}
-    found = values.groupby(values["patient_id"].map(tested_in))["value"].unique()
-    told = [
-        f"{fold:.0f} {' with '.join(map(repr, sorted(of_fold)))}" for fold, of_fold in found.items()
-    ]
-    more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-    line = f"  fold tests {name}: {', '.join(told[:SHOWN])}{more}"
-    joined = any(len(of_fold) > 1 for of_fold in found)
-    why = ["  (values in one fold share a patient or a leakage group)"] if joined else []
-    return [line, *why]
+    return [*lines, _precision(plan, manifest)]
 
 
 def _dealings(plan: Plan) -> list[dict[str, str]]:
-    """Group -> its block or part; one a repeat, none where each fold deals anew."""
+    """Group -> its block or part; one per repeat, none where each fold deals anew."""
     k = plan.num_folds // plan.repeats
     if all(f.val == plan.folds[i // k * k + (i + 1) % k].test for i, f in enumerate(plan.folds)):
+        repeats = [plan.folds[start : start + k] for start in range(0, plan.num_folds, k)]
         return [
-            {plan.groups[p]: f"block {f.index % k}" for f in plan.folds[start : start + k]
-             for p in f.test}
-            for start in range(0, plan.num_folds, k)
-        ]  # fmt: skip
+            {plan.groups[p]: f"block {fold.index % k}" for fold in folds for p in fold.test}
+            for folds in repeats
+        ]
     if plan.num_folds > 1:
         return []
     return [{plan.groups[p]: part for part in PARTS for p in plan.folds[0].of(part)}]
@@ -96,27 +79,25 @@ def _evenness(place: dict[str, str], manifest: Manifest, split: SplitConfig) -> 
     shares = np.full(len(places), 1 / len(places)) if what == "block" else sizes / sizes.sum()
     found = balance(quantities, blocks, shares)
     classes, others = np.split(quantities.patients, [len(manifest.classes)], axis=1)
+    by_class = _off_by(classes, quantities, blocks, shares)
+    off = f"  largest deviation of a {what}:"
     lines = [
-        f"  class shares of a {what} are off by at most {found.image_prevalence:.3f} (images) and "
-        f"{_largest_deviation(classes, quantities, blocks, shares):.3f} (patients), its size by "
-        f"{found.image_size:.1%} and {found.patient_size:.1%}"
+        f"{off} class shares {found.image_prevalence:.3f} (images), {by_class:.3f} (patients)",
+        f"{off} size {found.image_size:.1%} (images), {found.patient_size:.1%} (patients)",
     ]
     if split.stratify:
-        off = _largest_deviation(others, quantities, blocks, shares)
-        lines.append(
-            f"  shares of patients by {', '.join(split.stratify)} are off by at most {off:.3f}"
-        )
-    forced = f"together J = {found.objective:.3f}, where whole patients force {found.floor:.3f}"
-    return [*lines[:-1], f"{lines[-1]}; {forced} or more"]
+        by_column = _off_by(others, quantities, blocks, shares)
+        lines.append(f"{off} shares of patients by {', '.join(split.stratify)} {by_column:.3f}")
+    return [
+        *lines,
+        f"  imbalance {found.objective:.3f} (best possible with whole patients: {found.floor:.3f})",
+    ]
 
 
-def _largest_deviation(
-    patients: Floats, quantities: Quantities, blocks: Ints, shares: Floats
-) -> float:
-    """Of the shares of patients in the columns `patients` (G, P) of any block."""
-    measure = Measure(replace(quantities, patients=patients), shares)
-    loads = measure.loads(blocks, len(shares))
-    return float(measure.deviations(loads, measure.fair)[:, 1].max())
+def _off_by(patients: Floats, quantities: Quantities, blocks: Ints, shares: Floats) -> float:
+    """Largest deviation of the shares of patients in the columns `patients` (G, P)."""
+    some = replace(quantities, patients=patients)
+    return balance(some, blocks, shares).patient_prevalence
 
 
 def _likeness(dealings: list[dict[str, str]]) -> str:
@@ -129,13 +110,29 @@ def _likeness(dealings: list[dict[str, str]]) -> str:
     return f"  {len(dealings)} repeats, mean Rand index between them {rand:.2f}{same}"
 
 
-def _precision(plan: Plan, manifest: Manifest) -> list[str]:
+def _precision(plan: Plan, manifest: Manifest) -> str:
     tested = [patient for patient, times in plan.times_tested.items() if times]
-    rows = manifest.of(tested)
     half = accuracy_half_width(len(tested))
-    line = f"  {len(tested)} test patients: an accuracy of 0.80 will be known to +-{half:.2f}"
-    counts = manifest.num_patients_per_class(rows)
+    line = f"  {counted(len(tested), 'test patient')}: the 95 % interval of an accuracy of 0.80 "
+    line += f"will be +-{half:.2f}"
+    counts = manifest.num_patients_per_class(manifest.of(tested))
     if len(counts) == 2 and counts.min() > 0:
         width = auroc_half_width(int(counts[1]), int(counts[0]))
-        line += f", an AUROC of 0.80 to +-{width:.2f} (95 % intervals, patient level)"
-    return [line]
+        line += f", that of an AUROC of 0.80 +-{width:.2f}"
+    return line
+
+
+def accuracy_half_width(num_patients: int, accuracy: float = 0.8) -> float:
+    """Half of the 95 % interval of an accuracy, normal approximation (20 patients: 0.18)."""
+    return Z * sqrt(accuracy * (1 - accuracy) / num_patients)
+
+
+def auroc_half_width(num_positive: int, num_negative: int, auroc: float = 0.8) -> float:
+    """Half of the 95 % interval of an AUROC (Hanley and McNeil 1982, Radiology 143:29)."""
+    q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    variance = (
+        auroc * (1 - auroc)
+        + (num_positive - 1) * (q1 - auroc**2)
+        + (num_negative - 1) * (q2 - auroc**2)
+    ) / (num_positive * num_negative)
+    return Z * sqrt(variance)

@@ -1,4 +1,4 @@
-"""A frozen plan lives on: new patients are placed, a new link is mended, on request only."""
+"""A frozen plan lives on: on request, new patients are placed and a new link is repaired."""
 
 from collections import Counter
 from dataclasses import replace
@@ -8,10 +8,12 @@ import pandas as pd
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.counts import count_groups, group_names
-from pipeline.splits.deal import deal
-from pipeline.splits.fitting import check_links
-from pipeline.splits.folds import Fold, Plan
+from pipeline.splits.dealing.counts import count_groups, group_names
+from pipeline.splits.dealing.deal import deal
+from pipeline.splits.folds import Fold
+from pipeline.splits.frozen import check_links, check_nobody_is_gone
+from pipeline.splits.plan import Plan
+from pipeline.words import counted
 
 
 def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
@@ -29,7 +31,7 @@ def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
 
 
 def repair_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> tuple[Plan, list[str]]:
-    """Mend newly found links: the smaller side moves to the larger; also who moved, in words.
+    """Repair newly found links: the smaller side moves to the larger; also who moved, in words.
 
     Patients that `plan` does not know are placed as `grow_plan` does.
 
@@ -54,7 +56,7 @@ def repair_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> tuple[Pla
 
 
 def predefined_split(plan: Plan, manifest: Manifest) -> pd.DataFrame:
-    """image_path and test_fold for scikit-learn's PredefinedSplit, one row an image.
+    """image_path and test_fold for scikit-learn's PredefinedSplit, one row per image.
 
     PredefinedSplit trains on every row that it does not test, so that locked patients and purged
     images have no row; -1 stands for patients of the plan that no fold tests. It knows no
@@ -75,21 +77,17 @@ def predefined_split(plan: Plan, manifest: Manifest) -> pd.DataFrame:
 
 def _blocks(plan: Plan) -> dict[str, int]:
     """Patient -> block, -1 for locked."""
-    if plan.scheme != "kfold" or plan.repeats > 1 or plan.purged_images:
+    if not plan.made_by.rotates or plan.unsafe or plan.repeats > 1 or plan.purged_images:
         raise UserError(
-            f"a plan of scheme {plan.scheme} with {plan.repeats} repeat(s) cannot grow or be "
-            "repaired, only a kfold one without repeats; make a new plan."
+            f"a plan of scheme {plan.scheme} with {counted(plan.repeats, 'repeat')} cannot grow or "
+            "be repaired, only a kfold one with 1 repeat; make a new plan."
         )
     blocks = {patient: fold.index for fold in plan.folds for patient in fold.test}
     return blocks | dict.fromkeys(plan.locked, -1)
 
 
 def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int], split: SplitConfig) -> Plan:
-    if gone := blocks.keys() - set(manifest.patients):
-        raise UserError(
-            f"{len(gone)} patient(s) of the plan are not in the manifest, e.g. {min(gone)!r}; "
-            "a plan cannot shrink, make a new one."
-        )
+    check_nobody_is_gone(plan, manifest)
     table = manifest.table.drop_duplicates("patient_id")
     groups = dict(zip(table["patient_id"].astype(str), table["group"].astype(str), strict=True))
     placed = {groups[patient]: block for patient, block in blocks.items()}

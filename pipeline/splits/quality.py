@@ -4,22 +4,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import Ints
 from pipeline.manifest import Manifest
-from pipeline.splits.folds import PARTS, Part, Plan
+from pipeline.splits.folds import PARTS, Part
+from pipeline.splits.plan import Plan
 
 
 @dataclass(frozen=True)
 class PartCounts:
-    """What one part of one fold holds; the arrays are (C,), one entry a class."""
+    """What one part of one fold holds; the arrays are (C,), one entry per class."""
 
     fold: int
     part: Part
     num_patients: int
     num_images: int
-    patients_per_class: NDArray[np.int64]
-    images_per_class: NDArray[np.int64]
+    patients_per_class: Ints
+    images_per_class: Ints
 
 
 def count_parts(plan: Plan, manifest: Manifest) -> Iterator[PartCounts]:

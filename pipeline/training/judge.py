@@ -8,6 +8,7 @@ import torch
 from pandas import DataFrame
 
 from pipeline.evaluation import (
+    VAL_METRICS,
     choose_threshold,
     metrics,
     per_patient,
@@ -22,7 +23,6 @@ from pipeline.training.learner import Learner
 
 Thresholds = Mapping[str, float | None]
 Levels = dict[str, dict[str, float | None] | None]
-VAL_METRICS = ("auroc", "average_precision", "balanced_accuracy")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_a_wrong_setting_is_told_in_one_message(
 def test_more_folds_than_patients_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     assert told(tmp_path, *of(config, "split.num_folds=9")) == (
-        f"split.num_folds is 9, but {config.path} has only 8 independent patient(s), and "
+        f"split.num_folds is 9, but {config.path} has only 8 independent patients, and "
         "class 'no' only 4; use 3 to 4 folds."
     )
 
@@ -130,7 +130,7 @@ def test_a_class_of_one_patient_is_told(tmp_path: Path, make_cohort: Cohort) -> 
     message = told(tmp_path, *of(config, "split.num_folds=3", "loss=weighted_cross_entropy"))
     first, second, *_ = message.splitlines()
     assert first == f"3 folds of {config.path} cannot be trained:"
-    assert second.startswith("  class 'yes' has 1 patient(s), none in ")
+    assert second.startswith("  class 'yes' has 1 patient, none in ")
     assert "train of fold" in second
 
 
@@ -162,7 +162,7 @@ def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> No
     plan = plan_folds(read_manifest(config), SplitConfig(num_folds=4, seed=0))
     assert f"manifest {config.path}: 12 images of 8 patients" in done.stdout
     assert "no 8 images of 4 patients, yes 4 images of 4 patients" in done.stdout
-    assert f"plan: kfold, 4 fold(s), hash {plan.hash[:12]}" in done.stdout
+    assert f"plan: kfold, 4 folds, hash {plan.hash[:12]}" in done.stdout
     assert "every patient is tested exactly once" in done.stdout
     written = tmp_path / "runs" / "check" / "demo"
     assert sorted(path.name for path in written.iterdir()) == ["check.html", "check.json"]
@@ -229,12 +229,12 @@ def test_a_test_part_without_a_class_is_a_warning(make_cohort: Cohort) -> None:
     )
     with pytest.raises(UserError) as caught:
         check_of(config, 4)
-    assert "class 'yes' has 3 patient(s), none in val of fold" in str(caught.value)
+    assert "class 'yes' has 3 patients, none in val of fold" in str(caught.value)
     assert "use at most 3 folds (split.num_folds); or training.select_by=val/loss" in str(
         caught.value
     )
     (warning,) = check_of(config, 4, "training.select_by=val/loss")
-    assert warning.startswith("class 'yes' has 3 patient(s), none in ")
+    assert warning.startswith("class 'yes' has 3 patients, none in ")
     assert "test of fold" in warning
     assert warning.endswith("; metrics there that need it will be reported as missing")
 
@@ -265,8 +265,8 @@ def test_a_frozen_plan_is_used_as_it_is(tmp_path: Path, make_cohort: Cohort) -> 
         tmp_path, *of(config, "split.file=frozen.csv", "split.seed=0", "audit.content=false")
     )
     assert done.returncode == 0, done.stderr
-    assert f"plan: kfold, 3 fold(s), hash {plan.hash[:12]}" in done.stdout
+    assert f"plan: kfold, 3 folds, hash {plan.hash[:12]}" in done.stdout
     other = make_cohort(PATIENTS | {"Q": ["no"]}, name="other")
     message = told(tmp_path, *of(other, "split.file=frozen.csv"))
-    assert message.startswith("plan frozen.csv: 1 patient(s) are in no fold, e.g. 'Q'; place new")
+    assert message.startswith("plan frozen.csv: 1 patient in no fold, e.g. 'Q'. Place new")
     assert load_plan(tmp_path / "frozen.csv").hash == plan.hash

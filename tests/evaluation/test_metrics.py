@@ -1,9 +1,24 @@
+import io
+import json
+import re
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from sklearn import metrics as sklearn_metrics
 
-from pipeline.evaluation import confusion, decision_metrics, metrics, num_per_class, ranking_metrics
+from pipeline.config import TrainingConfig
+from pipeline.evaluation import (
+    VAL_METRICS,
+    higher_is_better,
+    metrics,
+    print_summary,
+    summarise,
+    write_metrics,
+)
+from pipeline.evaluation.metrics import METRICS, Cases, Metric, cases_of, num_per_class
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
@@ -42,7 +57,7 @@ def test_binary_by_hand():
         "sensitivity": 1 / 2,
         "specificity": 2 / 3,
     }
-    assert confusion(table, BINARY).tolist() == [[2, 1], [1, 1]]
+    assert cases_of(table, BINARY).confusion.tolist() == [[2, 1], [1, 1]]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -77,7 +92,7 @@ def test_more_classes_agree_with_scikit_learn(seed):
         expected[f"sensitivity_{name}"] = sklearn_metrics.recall_score(is_class, called)
         expected[f"specificity_{name}"] = sklearn_metrics.recall_score(~is_class, ~called)
     assert metrics(table, GRADES) == pytest.approx(expected)
-    assert confusion(table, GRADES).tolist() == (
+    assert cases_of(table, GRADES).confusion.tolist() == (
         sklearn_metrics.confusion_matrix(truth, decided, labels=GRADES).tolist()
     )
 
@@ -107,13 +122,14 @@ def test_multiclass_metrics_that_need_the_absent_class_are_missing():
 
 
 def test_a_class_that_is_the_only_one_has_no_specificity():
-    found = decision_metrics(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 0]]), GRADES)
+    table = table_of(GRADES, ["none"] * 4, ["none"] * 3 + ["mild"], np.full((4, 3), 1 / 3))
+    found = metrics(table, GRADES)
     assert found["specificity_none"] is None
     assert found["sensitivity_none"] == 0.75
 
 
 def test_nothing_predicted_gives_nothing():
-    assert set(decision_metrics(np.zeros((3, 3), dtype=int), GRADES).values()) == {None}
+    assert set(metrics(table_of(GRADES, [], [], np.zeros((0, 3))), GRADES).values()) == {None}
 
 
 @pytest.mark.parametrize("classes", [BINARY, GRADES])
@@ -122,14 +138,19 @@ def test_values_are_plain_floats(classes):
     assert {type(value) for value in found.values()} == {float}
 
 
-def test_ranking_takes_class_indices_and_float32():
+def test_probabilities_may_be_float32():
     table = random_table(GRADES, seed=1)
-    codes = table["label"].map(GRADES.index).to_numpy()
-    probabilities = table[[f"prob_{name}" for name in GRADES]].to_numpy()
-    found = ranking_metrics(codes, probabilities.astype(np.float32), GRADES)
-    everything = metrics(table, GRADES)
-    assert found == pytest.approx({name: everything[name] for name in found}, abs=1e-3)
-    assert list(found) == ["auroc", "average_precision"]
+    probabilities = [f"prob_{name}" for name in GRADES]
+    found = metrics(table.astype(dict.fromkeys(probabilities, np.float32)), GRADES)
+    assert found == pytest.approx(metrics(table, GRADES), abs=1e-3)
+
+
+def test_the_settings_select_by_what_is_validated_and_in_its_direction():
+    choices = TrainingConfig.__annotations__["select_by"].__args__
+    assert {choice.rsplit("/", 1)[-1] for choice in choices} == {"loss", *VAL_METRICS}
+    for choice in choices:
+        mode = TrainingConfig(select_by=choice).select_mode
+        assert mode == ("max" if higher_is_better(choice) else "min")
 
 
 def test_counts_include_absent_classes():
@@ -140,11 +161,65 @@ def test_counts_include_absent_classes():
 def test_names_outside_the_classes_are_an_error():
     table = table_of(BINARY, ["neg", "pos"], ["neg", "maybe"], np.full((2, 2), 0.5))
     with pytest.raises(RuntimeError, match=r"predicted must be among .*got \['maybe'\]"):
-        confusion(table, BINARY)
+        metrics(table, BINARY)
 
 
 def test_shapes_and_indices_that_do_not_fit_are_an_error():
-    with pytest.raises(RuntimeError, match=r"shape \(2, 2\), got \(2, 3\)"):
-        ranking_metrics(np.array([0, 1]), np.full((2, 3), 1 / 3), BINARY)
+    with pytest.raises(RuntimeError, match=r"shape \(2, 2\) .* got \(3, 2\) and 2"):
+        Cases(np.array([0, 1]), np.array([0, 1]), np.full((3, 2), 1 / 2))
     with pytest.raises(RuntimeError, match="Expected labels below 2, got 2"):
-        ranking_metrics(np.array([0, 1, 2]), np.full((3, 2), 0.5), BINARY)
+        Cases(np.array([0, 1, 2]), np.array([0, 1, 0]), np.full((3, 2), 0.5))
+
+
+# --- a new metric is one function and one line
+
+
+def f1(cases):
+    hits = cases.confusion[1, 1]
+    called_or_positive = cases.confusion[1].sum() + cases.confusion[:, 1].sum()
+    return float(2 * hits / called_or_positive) if called_or_positive else None
+
+
+def shown(summary, level):
+    file = io.StringIO()
+    print_summary(summary, level, Console(file=file, width=80))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("classes", [BINARY, GRADES])
+def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
+    folds = [random_table(classes, seed).assign(fold=seed) for seed in range(3)]
+    table = pd.concat(folds, ignore_index=True)
+    table["patient_id"] = table.index.astype(str)
+    before = summarise({"image": table, "patient": table}, classes)
+    line = Metric("f1", f1, "pooled decisions", "mean", levels=("image",))
+    monkeypatch.setattr(sys.modules[Metric.__module__], "METRICS", [*METRICS, line])
+    summary = summarise({"image": table, "patient": table}, classes)
+    entry = summary["image"].pop("f1")
+    assert summary == before  # nothing else moved, and the patient level has none
+    kind = {"average": "macro"} if len(classes) > 2 else {"pos_label": "pos"}
+    expected = [
+        sklearn_metrics.f1_score(rows["label"], rows["predicted"], **kind)
+        for rows in (*folds, table)
+    ]
+    assert [*entry["per_fold"], entry["value"]] == pytest.approx(expected)
+    assert (entry["how"], entry["num_missing"]) == ("pooled decisions", 0)
+    summary["image"]["f1"] = entry
+    write_metrics(summary, tmp_path / "metrics.json")
+    assert json.loads((tmp_path / "metrics.json").read_text())["image"]["f1"] == entry
+    text = shown(summary, "image")
+    assert re.search(rf"^ +all .*{entry['value']:.3f}$", text, re.MULTILINE)
+    assert max(len(row) for row in text.split("all:")[0].splitlines()) <= 80
+    assert re.search(r"pooled decisions for [^:]*f1", text)
+    assert "f1" not in shown(summary, "patient")
+
+
+def test_columns_that_do_not_fit_continue_in_a_table_below(monkeypatch):
+    table = random_table(BINARY, 0).assign(fold=0, patient_id="P")
+    more = [Metric(f"metric_number_{i}", f1, "mean over folds") for i in range(20)]
+    monkeypatch.setattr(sys.modules[Metric.__module__], "METRICS", [*METRICS, *more])
+    text = shown(summarise({"image": table}, BINARY), "image").split("all:")[0]
+    rows = [line for line in text.splitlines() if line.split()[:1] == ["all"]]
+    assert len(rows) == 3
+    assert sum(len(row.split()) - 1 for row in rows) == 3 + 5 + 20
+    assert max(len(row) for row in text.splitlines()) <= 80

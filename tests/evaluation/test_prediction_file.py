@@ -109,8 +109,11 @@ GOOD = "0,p,a.png,NA,0.25,0.75,1"
         (f"{HEADER.replace('prob_NA,prob_1', 'prob_1,prob_NA')}\n{GOOD}", "expected the columns"),
         (f"{HEADER},extra\n{GOOD},1", "expected the columns"),
         (HEADER, "holds no predictions"),
-        (f"{HEADER}\n{GOOD}\n0,p,b.png,N", r"1 row\(s\) have not 7 values, e\.g\. row 3"),
-        (f"{HEADER}\n{GOOD},9\n", r"1 row\(s\) have not 7 values, e\.g\. row 2"),
+        (
+            f"{HEADER}\n{GOOD}\n0,p,b.png,N",
+            "7 values in each row, not so in 1 row, e.g. row 3",
+        ),
+        (f"{HEADER}\n{GOOD},9\n", "7 values in each row, not so in 1 row, e.g. row 2"),
         (f"{HEADER}\nx,p,a.png,NA,0.25,0.75,1", "expected numbers in fold and prob.*'x'"),
         (f"{HEADER}\n0,p,a.png,NA,,0.75,1", "expected numbers in fold and prob"),
         (f"{HEADER}\n0,p,a.png,NA,nan,nan,1", "sum to 1, not so in 1 of 1 rows"),

@@ -59,8 +59,8 @@ def test_rows_are_sorted_by_patient_and_image_whatever_the_order_of_samples():
         ([0, 1, 2], r"1 have no prediction, e\.g\. 3"),
         ([0, 1, 2, 3, 1], r"1 have more than one, e\.g\. 1"),
         ([0, 1, 2, 2], r"1 have no prediction, e\.g\. 3; 1 have more than one, e\.g\. 2"),
-        ([0, 1, 2, 3, 4], r"1 unknown index\(es\), e\.g\. 4"),
-        ([0, 1, 2, 3, -1], r"1 unknown index\(es\), e\.g\. -1"),
+        ([0, 1, 2, 3, 4], r"1 not among the samples, e\.g\. 4"),
+        ([0, 1, 2, 3, -1], r"1 not among the samples, e\.g\. -1"),
     ],
 )
 def test_a_part_not_predicted_exactly_once_is_an_error(indices, match):
@@ -175,7 +175,5 @@ def test_a_patient_tested_in_two_folds_is_an_error():
     samples = samples_of(12)
     first, second = fold_tables(samples, 2)
     torn = first.assign(fold=[2, *first["fold"][1:]])
-    with pytest.raises(
-        RuntimeError, match=r"1 patient\(s\) tested in another number of folds.*'p00'"
-    ):
+    with pytest.raises(RuntimeError, match=r"1 patient tested in another number of folds.*'p00'"):
         gather_folds([torn, second], samples, once(samples))

@@ -61,7 +61,7 @@ def test_a_tiny_change_of_a_score_flips_no_decision(rows):
 
 
 @pytest.mark.parametrize("toward", [0, 1])  # half-way is rounded down in one, up in the other
-def test_neighbouring_floats_are_told_apart(toward):
+def test_neighbouring_floats_are_kept_apart(toward):
     low, high = sorted([0.25, np.nextafter(0.25, toward)])
     assert low < youden([low], [high]) <= high
 

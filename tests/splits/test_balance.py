@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.splits.balance import Measure, Quantities, balance, rand_index
-from pipeline.splits.deal import deal, greedy, scikit_learn_blocks
+from pipeline.splits.dealing.balance import Measure, Quantities, balance, rand_index
+from pipeline.splits.dealing.deal import deal, greedy, scikit_learn_blocks
 
 
 def cohort(seed, num_groups, prevalence=(0.7, 0.3), tail=0.8):

@@ -1,4 +1,4 @@
-"""A frozen plan: new patients are placed and nobody moves; links are mended on request only."""
+"""A frozen plan: new patients are placed and nobody moves; links are repaired on request only."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from sklearn.model_selection import PredefinedSplit
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
-from pipeline.splits.fitting import check_fits
+from pipeline.splits.frozen import check_fits
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
 
 
@@ -79,7 +79,7 @@ def test_a_plan_that_nothing_changes_keeps_its_version():
     assert repair_plan(plan, cohort(20), SplitConfig()) == (plan, [])
 
 
-def test_a_new_link_stops_growth_and_is_mended_on_request():
+def test_a_new_link_stops_growth_and_is_repaired_on_request():
     old = plan_folds(cohort(20), SplitConfig(num_folds=4))
     place = places(old)
     other = next(i for i in range(1, 20) if place[f"P{i:03}"] != place["P000"])

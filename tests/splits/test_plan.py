@@ -30,7 +30,7 @@ from pipeline.splits import (
     missing_classes,
     plan_folds,
 )
-from pipeline.splits.fitting import check_fits
+from pipeline.splits.frozen import check_fits
 from pipeline.splits.quality import count_parts
 
 Cohort = Callable[..., ManifestConfig]
@@ -186,13 +186,13 @@ def test_more_folds_than_groups_is_an_error(num_folds: int) -> None:
     with pytest.raises(UserError) as caught:
         plan_folds(manifest, kfold(num_folds, 0))
     assert str(caught.value) == (
-        f"split.num_folds is {num_folds}, but x.csv has only 3 independent patient(s); use 3 folds."
+        f"split.num_folds is {num_folds}, but x.csv has only 3 independent patients; use 3 folds."
     )
     assert len(plan_folds(manifest, kfold(3, 0)).folds) == 3
 
 
 def test_fewer_than_three_groups_can_never_be_dealt() -> None:
-    with pytest.raises(UserError, match=r"only 2 independent patient\(s\); at least 3 are needed"):
+    with pytest.raises(UserError, match="only 2 independent patients; at least 3 are needed"):
         plan_folds(manifest_of({"P1": ["a"], "P2": ["b"]}), kfold(3, 0))
 
 
@@ -206,7 +206,7 @@ def test_a_fold_refuses_a_patient_in_two_parts(one: str, other: str) -> None:
     assert fold().of("train") == {"P1"}
     with pytest.raises(LeakageError) as caught:
         fold(**{one: {"P8", "P9"}, other: {"P9", "P7", "P8"}})
-    assert str(caught.value) == f"fold 2: 2 patient(s) in both {one} and {other}, e.g. 'P8'."
+    assert str(caught.value) == f"fold 2: 2 patients in both {one} and {other}, e.g. 'P8'."
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
@@ -249,7 +249,7 @@ def test_a_plan_refuses_a_group_in_two_blocks() -> None:
 
 def test_a_plan_refuses_fewer_than_three_folds_a_repeat() -> None:
     plan = plan_of({"A": 0, "B": 1, "C": 2, "D": 3}, 4)
-    with pytest.raises(LeakageError, match="at least 3 folds a repeat, got 4 in 2"):
+    with pytest.raises(LeakageError, match="at least 3 folds per repeat, got 4 in 2 repeats"):
         replace(plan, repeats=2)
 
 

@@ -135,7 +135,7 @@ def test_a_patient_doubled_under_a_recomputed_hash_is_refused(path: Path, plan: 
 @pytest.mark.parametrize(("key", "value", "why"), [
     ("num_folds", 4, "fold 3: the val part has no patient"),
     ("num_folds", 2, "fold 2 is outside 0 to 1"),
-    ("repeats", 3, "a plan needs at least 3 folds a repeat"),
+    ("repeats", 3, "a plan needs at least 3 folds per repeat"),
     ("plan_hash", "0" * 64, EDITED),
     ("num_folds", "3", "is damaged"),
     ("num_folds", None, "is damaged"),
@@ -204,11 +204,11 @@ def test_a_lost_and_an_added_patient_are_named(path: Path, config: ManifestConfi
     csv_file = Path(config.path)
     lines = csv_file.read_text(encoding="utf-8").splitlines(keepends=True)
     csv_file.write_text("".join(line for line in lines if not line.startswith("P7")), "utf-8")
-    assert "1 patient(s) of the plan are not in the manifest, e.g. 'P7'" in refused(
+    assert "the manifest lacks 1 patient of the plan, e.g. 'P7'" in refused(
         path, read_manifest(config)
     )
     csv_file.write_text("".join(lines).replace("P8,", "Q8,"), "utf-8")
-    assert "1 patient(s) are in no fold, e.g. 'Q8'" in refused(path, read_manifest(config))
+    assert "1 patient in no fold, e.g. 'Q8'" in refused(path, read_manifest(config))
 
 
 # --- damaged
@@ -247,12 +247,12 @@ def test_a_damaged_table_under_a_recomputed_hash_is_refused(path: Path) -> None:
         assert why in refused(path)
 
 
-def test_a_plan_of_strangers_is_told_as_such(path: Path, make_cohort: Cohort) -> None:
+def test_a_plan_of_strangers_is_named_as_such(path: Path, make_cohort: Cohort) -> None:
     other = read_manifest(make_cohort({f"Q{i}": ["no", "yes"] for i in range(9)}, name="other"))
     assert "none of its 10 patients, e.g. " in refused(path, other)
 
 
-def test_the_json_of_a_plan_is_told_from_its_csv(path: Path) -> None:
+def test_the_json_of_a_plan_is_not_taken_for_its_csv(path: Path) -> None:
     assert f"name the plan's .csv file, {path}." in refused(path.with_suffix(".json"))
 
 
@@ -260,9 +260,9 @@ def test_the_json_of_a_plan_is_told_from_its_csv(path: Path) -> None:
     (None, "2020-02-01", "2020-05-01",  # P1, line 4
      "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train and val (2 im"),
     ("2020-04-01", "2020-02-01", "2020-05-01",
-     "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train (2 image(s)"),
+     "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train (2 images"),
     ("2020-04-01", "2020-02-01", "2020-04-30",
-     "line 4 (patient 'P1', 2020-04-30) belongs to val by its date, not to train (2 image(s)"),
+     "line 4 (patient 'P1', 2020-04-30) belongs to val by its date, not to train (2 images"),
     ("2020-04-01", "2020-04-01", "2020-03-31",
      "line 8 (patient 'P3', 2020-03-31) belongs to the purged images by its date, not to val (1"),
     (None, "P1_00.png,no,2020-02-01", "P1_00.png,no,2020-06-01",
@@ -270,7 +270,7 @@ def test_the_json_of_a_plan_is_told_from_its_csv(path: Path) -> None:
     (None, "P5_00.png,no,2020-06-01", "P5_00.png,no,2020-01-01",
      "line 12 (patient 'P5', 2020-01-01) belongs to the purged images by its date, not to test (1"),
 ])  # fmt: skip
-def test_dates_that_changed_their_period_are_told(
+def test_dates_that_changed_their_period_are_reported(
     make_cohort: Cohort, tmp_path: Path, val_from: str | None, was: str, now: str, words: str
 ) -> None:
     config = make_cohort({f"P{i}": ["no", "yes"] for i in range(6)})

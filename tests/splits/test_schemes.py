@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits import load_plan, plan_folds, save_plan
-from pipeline.splits.counts import count_groups
-from pipeline.splits.describe import describe_plan
-from pipeline.splits.precision import accuracy_half_width
-from pipeline.splits.unsafe import plan_by_image
+from pipeline.splits import LeakageError, load_plan, plan_by_image, plan_folds, save_plan
+from pipeline.splits.dealing.counts import count_groups
+from pipeline.splits.describe import accuracy_half_width, describe_plan
+from pipeline.splits.growth import grow_plan
+from pipeline.splits.schemes import SCHEMES, Scheme
 
 DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
 SPLITS = [
@@ -85,7 +85,7 @@ def test_every_scheme_keeps_its_promises(rows, split, shuffle):
             assert plan.startswith("manifest.columns.fold: ")
             assert not whole
         else:
-            assert "independent patient" in plan or "fold(s)" in plan
+            assert "independent patient" in plan or " 1 fold;" in plan
         return
     assert whole or split.scheme != "predefined"
     assert plan_folds(manifest_of(shuffled), split).hash == plan.hash
@@ -166,7 +166,7 @@ def test_leaving_each_of_many_patients_out_is_fast_and_bounded():
     plan = plan_folds(manifest_of(rows[:60]), SplitConfig(scheme="leave_one_out"))
     assert {len(fold.test) for fold in plan.folds} == {1}
     assert {len(fold.val) for fold in plan.folds} <= {5, 6}
-    with pytest.raises(UserError, match=r"gives 1001 fold\(s\); 2 to 1000"):
+    with pytest.raises(UserError, match="gives 1,001 folds; 2 to 1,000"):
         plan_folds(manifest_of(rows), SplitConfig(scheme="leave_one_out"))
 
 
@@ -183,7 +183,7 @@ def test_holdout_fractions_are_met():
     (SplitConfig(scheme="temporal", test_from=DAYS[1], val_from=DAYS[3]), "must be before"),
     (SplitConfig(scheme="predefined", assignments="no.csv"), "no.csv: No such file"),
 ])  # fmt: skip
-def test_what_cannot_be_planned_is_told(split, why):
+def test_what_cannot_be_planned_is_reported(split, why):
     with pytest.raises(UserError, match=why):
         plan_folds(cohort(), split)
 
@@ -272,7 +272,7 @@ def test_a_value_that_is_spelled_several_ways_cannot_be_left_out():
     """Else a hospital would be trained on, while a part of it is tested."""
     manifest = cohort(hospital={"P00": "North", "P01": "north ", "P02": "NORTH"})
     split = SplitConfig(scheme="leave_one_out", leave_out="hospital")
-    with pytest.raises(UserError, match=r"'North', 'north', 'NORTH', and each would be a fold"):
+    with pytest.raises(UserError, match=r"'North', 'north', 'NORTH'. Each would be a fold"):
         plan_folds(manifest, split)
 
 
@@ -284,3 +284,56 @@ def test_a_number_without_end_is_a_value_beside_the_bins():
         warnings.simplefilter("error")
         counts = count_groups(manifest, names, ("age",), num_bins=3)
     assert counts.patients.sum(axis=0).tolist() == [12, 12, 7, 7, 7, 3]
+
+
+# --- one file and one line for each scheme
+
+
+def test_the_registry_and_the_settings_know_the_same_schemes():
+    assert SplitConfig.__annotations__["scheme"].__args__ == tuple(SCHEMES)
+    assert all(scheme.name == name and scheme.words for name, scheme in SCHEMES.items())
+
+
+def test_a_new_scheme_needs_no_line_elsewhere(monkeypatch, tmp_path):
+    def every_third(groups, _):
+        yield groups.free[::3], groups.free[1::3]
+
+    scheme = Scheme(name="every_third", words="every third patient is tested", rounds=every_third)
+    monkeypatch.setitem(SCHEMES, scheme.name, scheme)
+    split = SplitConfig()
+    object.__setattr__(split, "scheme", scheme.name)
+    manifest = cohort()
+    plan = plan_folds(manifest, split)
+    assert plan.folds[0].test == {f"P{i:02}" for i in range(0, 24, 3)}
+    (said,) = [line for line in describe_plan(plan, manifest, split) if "plan: " in line]
+    assert said == f"plan: every_third, 1 fold, hash {plan.hash[:12]}; {scheme.words}"
+    save_plan(plan, tmp_path / "plan.csv")
+    assert load_plan(tmp_path / "plan.csv", manifest) == plan
+    assert not plan.unsafe
+
+
+def test_a_plan_of_an_unknown_scheme_is_refused_and_the_known_ones_are_named(monkeypatch, tmp_path):
+    manifest = cohort()
+    with monkeypatch.context() as newer:
+        newer.setitem(SCHEMES, "newer", replace(SCHEMES["kfold"], name="newer"))
+        plan = replace(plan_folds(manifest, SplitConfig(num_folds=3)), scheme="newer")
+        save_plan(plan, tmp_path / "plan.csv")
+    known = "known are kfold, leave_one_out, holdout, temporal, predefined"
+    with pytest.raises(LeakageError, match=rf"plan\.csv: scheme 'newer' is unknown; {known}\."):
+        load_plan(tmp_path / "plan.csv", manifest)
+
+
+def test_a_plan_by_image_stays_marked_in_its_file(tmp_path):
+    leaking, plan = plan_by_image(cohort(), SplitConfig(num_folds=3))
+    save_plan(plan, tmp_path / "plan.csv")
+    loaded = load_plan(tmp_path / "plan.csv", leaking)
+    assert loaded.unsafe
+    assert loaded.hash == plan.hash != replace(plan, scheme="kfold").hash
+    with pytest.raises(UserError, match="cannot grow"):
+        grow_plan(loaded, leaking, SplitConfig(num_folds=3))
+
+
+def test_only_a_plan_that_rotates_has_repeats():
+    plan = plan_folds(cohort(), SplitConfig(scheme="leave_one_out", leave_out="site"))
+    with pytest.raises(LeakageError, match="leave_one_out has no repeats, got 2"):
+        replace(plan, repeats=2)

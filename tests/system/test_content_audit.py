@@ -26,7 +26,7 @@ from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Finding, Manifest, read_manifest
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
-from pipeline.splits.fitting import check_fits
+from pipeline.splits.frozen import check_fits
 from pipeline.training.planning import Planned, make_plan, rehearse
 
 PATIENTS = [f"P{i:02d}" for i in range(12)]

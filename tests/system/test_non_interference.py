@@ -16,7 +16,7 @@ from pipeline.command import load_config
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.splits import Plan, plan_folds
-from pipeline.splits.fitting import check_fits
+from pipeline.splits.frozen import check_fits
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge

@@ -82,6 +82,6 @@ def test_leaving_out_the_only_scanner_with_a_class_is_told(tmp_path: Path) -> No
     table.to_csv(path, index=False)
     with pytest.raises(UserError) as caught:
         cross_validate(load_config(overrides))
-    assert "class 'lesion' has 4 patient(s), none in train of fold" in str(caught.value)
-    assert "split.scheme=leave_one_out parts the class from the others" in str(caught.value)
+    assert "class 'lesion' has 4 patients, none in train of fold" in str(caught.value)
+    assert "split.scheme=leave_one_out separates the class from the others" in str(caught.value)
     assert "split.num_folds" not in str(caught.value)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Floats
+from pipeline.arrays import AnyInts, Floats, Ints
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.balance import Quantities
+from pipeline.splits.dealing.balance import Quantities
 
 
 def group_names(manifest: Manifest) -> list[str]:
@@ -45,7 +45,7 @@ def count_groups(
 
 
 def _patients_with(
-    patients: np.ndarray, group_of: np.ndarray, values: np.ndarray, num_values: int, num_groups: int
+    patients: AnyInts, group_of: Ints, values: AnyInts, num_values: int, num_groups: int
 ) -> Floats:
     """(G, V) patients of each group that have each value at least once."""
     once = np.unique(patients * num_values + values)
@@ -55,16 +55,16 @@ def _patients_with(
 
 
 def _values(
-    manifest: Manifest, samples: pd.DataFrame, column: str, num_bins: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(M,) row positions and (M,) value codes of the cells of `column`; blank ones are left out."""
-    asked, column = column, manifest.column(column) or ""
+    manifest: Manifest, samples: pd.DataFrame, asked: str, num_bins: int
+) -> tuple[Ints, Ints, int]:
+    """(M,) row positions and (M,) value codes of a column's cells; blank ones are left out."""
+    column = manifest.column(asked)
     if not column:
         raise UserError(
             f"split.stratify: {manifest.path} has no column {asked!r}; it has "
             f"{', '.join(manifest.column_names)}."
         )
-    text, texts = pd.factorize(samples[column].astype(str))  # each text is taken apart once
+    text, texts = pd.factorize(samples[column].astype(str))  # each text is split once
     cells = pd.Series(texts, dtype=str).str.split("|").explode().str.strip()
     cells = cells[cells != ""]
     rows = pd.DataFrame({"row": np.arange(len(text)), "text": text})

@@ -4,11 +4,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.arrays import Floats, Ints
-from pipeline.splits.balance import Measure, Quantities
-from pipeline.splits.local_search import improve
+from pipeline.arrays import Bools, Floats, Ints
+from pipeline.splits.dealing.balance import Measure, Quantities
+from pipeline.splits.dealing.local_search import improve
 
 MANY_GROUPS = 5000
 """Above this many groups: one greedy start, a short search, no start of scikit-learn's."""
@@ -20,9 +19,7 @@ SHAKEN = 8
 """Groups that change places in one kick."""
 
 
-def deal(
-    quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None = None
-) -> NDArray[np.int64]:
+def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None = None) -> Ints:
     """(G,) the block of each group, so that all blocks are alike in images and in patients.
 
     `shares` (B,) is what each block should hold, with sum 1. `fixed` (G,) names the block a group
@@ -61,9 +58,7 @@ def deal(
     return _relabelled(chosen) if free.all() and _are_equal(shares) else chosen
 
 
-def deal_some(
-    quantities: Quantities, groups: Ints, shares: Iterable[float], seed: int
-) -> NDArray[np.int64]:
+def deal_some(quantities: Quantities, groups: Ints, shares: Iterable[float], seed: int) -> Ints:
     """(M,) the block of each of some `groups` (M,), dealt by themselves."""
     some = Quantities(
         quantities.images[groups], quantities.patients[groups], quantities.num_patients[groups]
@@ -77,9 +72,7 @@ def carved(quantities: Quantities, groups: Ints, fraction: float, seed: int) -> 
     return val
 
 
-def _exchanged(
-    blocks: Ints, kinds: Ints, free: NDArray[np.bool_], generator: np.random.Generator
-) -> Ints:
+def _exchanged(blocks: Ints, kinds: Ints, free: Bools, generator: np.random.Generator) -> Ints:
     """Free groups that bring the same change places by chance.
 
     Nothing gets less even, who sits with whom does not follow the order of ids, and another seed
@@ -94,7 +87,7 @@ def _exchanged(
     return exchanged
 
 
-def _shaken(blocks: Ints, free: NDArray[np.bool_], generator: np.random.Generator) -> Ints:
+def _shaken(blocks: Ints, free: Bools, generator: np.random.Generator) -> Ints:
     """A few free groups change places among themselves (iterated local search)."""
     shaken = blocks.copy()
     movable = np.flatnonzero(free)
@@ -167,13 +160,13 @@ def scikit_learn_blocks(quantities: Quantities, num_blocks: int) -> Ints:
         return blocks  # it refuses; the search begins with everything in one block
     splitter = StratifiedGroupKFold(num_blocks)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of rare classes, which the plan's own check tells of
+        warnings.simplefilter("ignore")  # of rare classes, which the plan's own check reports
         for block, (_, test) in enumerate(splitter.split(labels, labels, groups)):
             blocks[groups[test]] = block
     return blocks
 
 
-def _filled(blocks: Ints, num_blocks: int, free: NDArray[np.bool_]) -> Ints:
+def _filled(blocks: Ints, num_blocks: int, free: Bools) -> Ints:
     """No block stays empty: it gets a free group of the fullest block that has one."""
     blocks = blocks.copy()
     for block in range(num_blocks):

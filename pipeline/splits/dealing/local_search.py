@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from pipeline.arrays import Floats, Ints
-from pipeline.splits.balance import SIZE_WEIGHT, Measure
+from pipeline.arrays import Bools, Floats, Ints
+from pipeline.splits.dealing.balance import SIZE_WEIGHT, Measure
 
 LOOKED_AT = 20_000
 """Moves that one step compares; of more, a random sample."""
 DOUBLINGS = 4
 """The search minimises J with 16-norms (2 ** 4) in place of maxima: where several blocks and
-classes are about equally bad, mending one of them helps, though the maximum stays."""
+classes are about equally bad, improving one of them helps, though the maximum stays."""
 
 
 def improve(
     measure: Measure,
     blocks: Ints,
     num_blocks: int,
-    free: np.ndarray,
+    free: Bools,
     generator: np.random.Generator,
     budget: int,
 ) -> tuple[Ints, int]:
@@ -49,7 +49,7 @@ def improve(
     return blocks, used
 
 
-def _distinct(blocks: Ints, kinds: Ints, free: np.ndarray) -> Ints:
+def _distinct(blocks: Ints, kinds: Ints, free: Bools) -> Ints:
     """One free group of each kind in each block."""
     movable = np.flatnonzero(free)
     places = blocks[movable] * (int(kinds.max()) + 1) + kinds[movable]

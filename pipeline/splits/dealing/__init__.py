@@ -1,0 +1,1 @@
+"""Leakage groups dealt to blocks, so that all blocks are alike in images and in patients."""

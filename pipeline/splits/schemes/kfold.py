@@ -1,0 +1,61 @@
+"""Each fold tests one block of patients and validates on the next; the blocks are alike."""
+
+from collections.abc import Sequence
+
+from pipeline.config import SplitConfig, UserError
+from pipeline.splits.dealing.deal import deal_some
+from pipeline.splits.folds import Fold, LeakageError
+from pipeline.splits.schemes.scheme import Groups, Rounds, Scheme
+from pipeline.words import counted
+
+
+def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
+    k, free = split.num_folds, groups.free
+    if len(free) < k:
+        raise UserError(_too_few(groups, k))
+    for repeat in range(split.repeats):
+        blocks = deal_some(groups.quantities, free, [1 / k] * k, split.seed + repeat)
+        for i in range(k):
+            yield free[blocks == i], free[blocks == (i + 1) % k]
+
+
+def _too_few(groups: Groups, num_folds: int) -> str:
+    """How many folds there can be: no more than groups, and than groups of the rarest class."""
+    num_free = len(groups.free)
+    text = (
+        f"split.num_folds is {num_folds}, but {groups.manifest.path} has only "
+        f"{counted(num_free, 'independent patient')}"
+    )
+    if num_free < 3:
+        return f"{text}; at least 3 are needed."
+    of_class = (groups.quantities.images[groups.free] > 0).sum(axis=0)
+    rarest = int(of_class.argmin())
+    most = int(of_class[rarest])
+    if most < num_free:
+        text += f", and class {groups.manifest.classes[rarest]!r} only {most}"
+    if most < 3:
+        return f"{text}; 3 of each class are needed: leave its rows out, or merge it with another."
+    return f"{text}; use {'3' if most == 3 else f'3 to {most}'} folds."
+
+
+def _check_rotation(folds: Sequence[Fold], repeats: int) -> None:
+    k, rest = divmod(len(folds), repeats)
+    if k < 3 or rest:
+        raise LeakageError(
+            f"a plan needs at least 3 folds per repeat, got {len(folds)} in "
+            f"{counted(repeats, 'repeat')}."
+        )
+    for i, fold in enumerate(folds):
+        if fold.val != folds[i // k * k + (i + 1) % k].test:
+            raise LeakageError(f"fold {i} does not validate on the next fold's block.")
+
+
+KFOLD = Scheme(
+    name="kfold",
+    words="fold i tests block i, validates on block i + 1, trains on the rest",
+    rounds=_rounds,
+    tests_everybody=True,
+    rotates=True,
+    remedy="another split.seed may deal them better",
+    check_folds=_check_rotation,
+)
