@@ -6,6 +6,7 @@ from pipeline.config.errors import ConfigError
 from pipeline.config.identity import flat, identity
 from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.sections import (
+    FORMER_METRICS,
     AcceptedRule,
     AuditConfig,
     AugmentConfig,
@@ -26,6 +27,7 @@ from pipeline.config.sections import (
 from pipeline.errors import UserError
 
 __all__ = [
+    "FORMER_METRICS",
     "AcceptedRule",
     "AuditConfig",
     "AugmentConfig",

@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from pipeline.config.config import Config
 from pipeline.config.plain import flatten
+from pipeline.config.sections import FORMER_METRICS
 
 
 def flat(config: Config) -> dict[str, str]:
@@ -22,7 +23,10 @@ def identity(config: Config) -> dict[str, str]:
     Where the folds run, where things are stored and which folds are asked for do not count, so
     that `folds=[0]` and then `folds=all` continue the same run.
     """
+    former = {name: old for old, name in FORMER_METRICS.items()}
     settings = flat(config)
+    name = settings["training.select_by"]
+    settings["training.select_by"] = former.get(name, name)  # else every old run gets a new key
     return {
         key: value
         for key, value in settings.items()

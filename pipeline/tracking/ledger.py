@@ -1,67 +1,54 @@
-"""mlflow.json: which MLflow runs belong to a run folder, and how far each one is filled."""
+"""mlflow.json: by what a run folder's MLflow runs are found, and which files they hold."""
 
 import uuid
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pipeline.files import lock, read_json, write_json
 
 FILE_NAME = "mlflow.json"
 LOCK_NAME = "mlflow.lock"
-PARENT = "parent"
-
-
-@dataclass
-class Entry:
-    """One run at one server."""
-
-    run_id: str = ""
-    """Empty until the server has confirmed the run."""
-    journal: str = ""
-    """Digest of the journal's first record: another one means the fold was begun anew."""
-    offset: int = 0
-    """Bytes of the journal that are in MLflow."""
-    files: dict[str, list[int]] = field(default_factory=dict)
-    """Uploaded artifacts: name -> [size, modification time in ns]."""
 
 
 class Ledger:
-    """The ids and positions of one run folder at one server; names are "parent", "fold-00", ...
+    """The uids of a run folder's runs ("parent", "fold-00", ...) and the files that were uploaded.
 
     A run's uid is the same at every server and is on disk before the run is created, so that a
-    run whose id was lost (killed in between, a moved database) is found again by its tag.
+    run is found again by its tag however a process ended, and in a moved database too.
     """
 
-    def __init__(self, run_dir: Path, uri: str) -> None:
+    def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / FILE_NAME
-        data = read_json(self._path) if self._path.exists() else {"uids": {}, "servers": {}}
-        self._uids: dict[str, str] = data["uids"]
-        self._others = {other: runs for other, runs in data["servers"].items() if other != uri}
-        self._uri = uri
-        self._runs = {name: Entry(**entry) for name, entry in data["servers"].get(uri, {}).items()}
+        data = read_json(self._path) if self._path.exists() else {}
+        self._uids: dict[str, str] = data.get("uids", {})
+        self._files: dict[str, dict[str, list[int]]] = data.get("files", {})
+        for runs in data.get("servers", {}).values():  # as the first version kept them
+            self._files |= {entry["run_id"]: entry["files"] for entry in runs.values()}
 
     def uid(self, name: str) -> str:
         """The run's uid, written to disk before it is handed out."""
         if name not in self._uids:
             self._uids[name] = uuid.uuid4().hex
-            self.save()
+            self._save()
         return self._uids[name]
 
-    def entry(self, name: str) -> Entry:
-        """The run's entry; call save after a change."""
-        return self._runs.setdefault(name, Entry())
+    def is_uploaded(self, run_id: str, name: str, file: Path) -> bool:
+        """Whether the run holds this very version of the file."""
+        return self._files.get(run_id, {}).get(name) == version_of(file)
 
-    def restart(self, name: str) -> Entry:
-        """Forget the run at this server: everything will be logged again."""
-        self._runs[name] = Entry()
-        self.save()
-        return self._runs[name]
+    def note_upload(self, run_id: str, name: str, version: list[int]) -> None:
+        """Remember that the run holds this version of the file."""
+        self._files.setdefault(run_id, {})[name] = version
+        self._save()
 
-    def save(self) -> None:
-        """Write mlflow.json in one step."""
-        runs = {name: asdict(entry) for name, entry in self._runs.items()}
-        write_json(self._path, {"uids": self._uids, "servers": self._others | {self._uri: runs}})
+    def _save(self) -> None:
+        write_json(self._path, {"uids": self._uids, "files": self._files})
+
+
+def version_of(file: Path) -> list[int]:
+    """What differs after every change: size and time of the change in ns."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def only_mirror(run_dir: Path) -> AbstractContextManager[None]:

@@ -3,49 +3,114 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pipeline.files import read_json
-from pipeline.tracking.facts import summary_metrics
-from pipeline.tracking.fold import MirroredFold, forget_if_begun_anew
-from pipeline.tracking.journal import first_record
-from pipeline.tracking.ledger import PARENT, Ledger, only_mirror
+from pipeline.tracking.journal import (
+    VERSION,
+    EpochEnded,
+    Event,
+    Failed,
+    JournalTail,
+    Progressed,
+)
+from pipeline.tracking.ledger import Ledger, only_mirror
 from pipeline.tracking.record import RunRecord
-from pipeline.tracking.run import MirroredRun
+from pipeline.tracking.result import numbers, read_result, result_metrics, summary_metrics
+from pipeline.tracking.run import Experiment, MirroredRun, Point, milliseconds
 from pipeline.tracking.server import connect, reaching
 from pipeline.tracking.uri import absolute_tracking_uri
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
-ARTIFACTS = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
-SUMMARY, REPORT = "metrics.json", "report.html"
+ERROR_TAG = "patientfold.error"
+RUN_FILES = (
+    "plan.csv",
+    "plan.json",
+    "config.yaml",
+    "environment.json",
+    "predictions.csv",
+    "report.html",
+)
+FOLD_FILES = (
+    "best.pt",
+    "predictions_val.csv",
+    "predictions_test.csv",
+    "journal.jsonl",
+    "result.json",
+)
+SUMMARY = "metrics.json"
 
 
 @dataclass
-class Server:
+class _Fold:
+    """A fold that has begun."""
+
+    run: MirroredRun
+    folder: Path
+    tail: JournalTail
+    last: Event
+    """The last event that was read."""
+
+    def catch_up(self, events: list[Event]) -> None:
+        """Log the events, and what is new in the folder besides."""
+        result = self.folder / "result.json"
+        is_done = result.exists()  # asked first: the journal is complete if it is there
+        if is_done and self.run.status == "FINISHED":
+            return
+        events = events + self.tail.read_new()
+        self.run.log(_points(events))
+        for event in events:
+            self.last = event
+        if is_done:
+            self._finish(result)
+        elif any(not isinstance(event, Progressed) for event in events):
+            self._show_state()
+
+    def kill(self) -> None:
+        """Mark a fold that neither finished nor failed."""
+        if self.run.status not in ("FINISHED", "FAILED"):
+            self.run.set_status("KILLED", self.last.time)
+
+    def _show_state(self) -> None:
+        if isinstance(self.last, Failed):
+            self.run.set_tags({ERROR_TAG: self.last.error})
+            self.run.upload(self.folder / "journal.jsonl")  # with the traceback
+            self.run.set_status("FAILED", self.last.time)
+        elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
+            self.run.set_status("RUNNING")
+            self.run.remove_tag(ERROR_TAG)
+
+    def _finish(self, path: Path) -> None:
+        result = read_result(path)
+        self.run.log_final(result_metrics(result), result["time"])
+        for name in FOLD_FILES:
+            self.run.upload(self.folder / name)
+        self.run.remove_tag(ERROR_TAG)
+        self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
+
+
+@dataclass
+class _Server:
     """The runs as they stand at a server that answers."""
 
-    client: MlflowClient
-    experiment_id: str
-    ledger: Ledger
+    experiment: Experiment
     parent: MirroredRun
-    folds: dict[int, MirroredFold] = field(default_factory=dict)
+    folds: dict[int, _Fold] = field(default_factory=dict)
 
 
 class Mirror:
     """Brings MLflow up to date with a run folder, any number of times, each fact once.
 
-    Everything comes from files, so that nothing is lost while the server is down. After an error
-    the next call connects anew and goes on from mlflow.json. Not for several threads at once.
+    Everything comes from files, so that nothing is lost while the server is down. It can be begun
+    at any state of the server: runs are found by their uids, and what is there is not logged again.
+    After an error the next call connects anew. Not for several threads at once.
 
     Raises (every method):
         TrackingError: MLflow cannot be reached or refuses.
@@ -56,7 +121,7 @@ class Mirror:
         self._run_dir = run_dir
         self._record = RunRecord.load(run_dir)
         self.uri = absolute_tracking_uri(uri or self._record.uri)
-        self._server: Server | None = None
+        self._server: _Server | None = None
         self._lock = ExitStack()
         self._lock.enter_context(only_mirror(run_dir))
 
@@ -69,8 +134,7 @@ class Mirror:
         """Create the runs that are missing and log what is new."""
         with self._reached() as server:
             for fold in range(self._record.num_folds):
-                if mirrored := self._fold(server, fold):
-                    mirrored.catch_up()
+                self._catch_up_fold(server, fold)
             self._catch_up_parent(server.parent)
 
     def finish(self, status: Status, running: Collection[int] = ()) -> None:
@@ -105,34 +169,31 @@ class Mirror:
         self.close()
 
     @contextmanager
-    def _reached(self) -> Iterator[Server]:
+    def _reached(self) -> Iterator[_Server]:
         server, self._server = self._server, None  # forgotten if anything goes wrong
         with reaching(self.uri):
             server = server or self._connect()
             yield server
         self._server = server
 
-    def _connect(self) -> Server:
-        client, experiment_id = connect(self.uri, self._record.experiment)
-        ledger = Ledger(self._run_dir, self.uri)
-        record = self._record
-        parent = MirroredRun(client, experiment_id, ledger, PARENT, record.run_name, record.started)
+    def _connect(self) -> _Server:
+        record, ledger = self._record, Ledger(self._run_dir)
+        experiment = Experiment(*connect(self.uri, record.experiment), ledger)
+        parent = MirroredRun(experiment, "parent", record.run_name, record.started)
         parent.describe({**record.tags, "patientfold.role": "cv"}, record.params, record.dataset)
-        return Server(client, experiment_id, ledger, parent)
+        return _Server(experiment, parent)
 
-    def _fold(self, server: Server, fold: int) -> MirroredFold | None:
+    def _catch_up_fold(self, server: _Server, fold: int) -> None:
         if fold in server.folds:
-            return server.folds[fold]
+            server.folds[fold].catch_up([])
+            return
         folder = self._run_dir / f"fold_{fold:02d}"
-        first = first_record(folder / "journal.jsonl")
-        if first is None:
-            return None
+        tail = JournalTail(folder / "journal.jsonl")
+        events = tail.read_new()
+        if not events:
+            return
         name, record = f"fold-{fold:02d}", self._record
-        digest = hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]
-        forget_if_begun_anew(server.client, server.ledger, name, digest)
-        run = MirroredRun(
-            server.client, server.experiment_id, server.ledger, name, name, first["time"]
-        )
+        run = MirroredRun(server.experiment, name, name, events[0].time, _digest(tail.path))
         run.describe(
             {
                 **record.tags,
@@ -143,15 +204,12 @@ class Mirror:
             {**record.params, "fold": str(fold), **record.fold_params[fold]},
             record.dataset,
         )
-        run.entry.journal = digest
-        server.ledger.save()
-        server.folds[fold] = MirroredFold(run, folder)
-        return server.folds[fold]
+        server.folds[fold] = _Fold(run, folder, tail, events[-1])
+        server.folds[fold].catch_up(events)
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in (*ARTIFACTS, REPORT):
-            if (file := self._run_dir / name).exists():
-                parent.upload(file)
+        for name in RUN_FILES:
+            parent.upload(self._run_dir / name)
         for plot in sorted((self._run_dir / "plots").glob("*.png")):
             parent.upload(plot, "plots")
         summary = self._run_dir / SUMMARY
@@ -163,3 +221,49 @@ class Mirror:
         files = [self._run_dir / SUMMARY, *self._run_dir.glob("fold_*/*.json*")]
         times = [file.stat().st_mtime for file in files if file.exists()]
         return max(times, default=self._record.started)
+
+
+def sync(run_dir: Path, running: Collection[int] = (), uri: str | None = None) -> str:
+    """Mirror the run folder to MLflow and set the final statuses; returns a summary line.
+
+    A fold without result and without failure is KILLED unless it is in `running`; the
+    cross-validation is FINISHED when all folds that began have finished and metrics.json is there.
+    Another `uri` than the recorded one makes the runs there, and leaves the recorded one alone.
+
+    Raises:
+        TrackingError: MLflow cannot be reached or refuses.
+        UserError: not a run folder, a damaged file, or a cross-validation that is still running.
+    """
+    with Mirror(run_dir, uri) as mirror:
+        mirror.catch_up()
+        status = _outcome(mirror.statuses(), running, (run_dir / SUMMARY).exists())
+        mirror.finish(status, running)
+        folds = Counter(mirror.statuses().values())
+        counts = ", ".join(f"{num} {name}" for name, num in sorted(folds.items()))
+        return f"{run_dir} -> {mirror.uri}: {status}; folds: {counts or 'none begun'}."
+
+
+def _outcome(folds: dict[int, str], running: Collection[int], has_summary: bool) -> Status:
+    if running:
+        return "RUNNING"
+    if "FAILED" in folds.values():
+        return "FAILED"
+    if has_summary and set(folds.values()) == {"FINISHED"}:
+        return "FINISHED"
+    return "KILLED"
+
+
+def _digest(journal: Path) -> str:
+    """Of the first line, and of how epochs are counted: what makes two trainings one run."""
+    with journal.open("rb") as file:
+        return f"{VERSION}-{hashlib.sha256(file.readline()).hexdigest()[:16]}"
+
+
+def _points(events: list[Event]) -> list[Point]:
+    """The epochs' metrics with the journal's own time: the same event gives the same points."""
+    return [
+        Point(name, value, event.time, event.epoch)
+        for event in events
+        if isinstance(event, EpochEnded)
+        for name, value in numbers(event.metrics)
+    ]

@@ -21,7 +21,7 @@ from synthetic_run_folder import (
     write_summary,
 )
 
-from pipeline.tracking import Journal, JournalTail, Mirror, RunRecord, sync
+from pipeline.tracking import EpochEnded, Event, Journal, JournalTail, Mirror, RunRecord, sync
 
 
 @pytest.fixture
@@ -208,16 +208,19 @@ def test_a_result_that_appears_while_the_journal_is_read_waits_a_round(
     whole = journal.read_bytes()
     journal.write_bytes(seen)
 
-    read_new = JournalTail.read_new
+    with Mirror(run_dir) as mirror:
+        mirror.catch_up()
+        read_new = JournalTail.read_new
 
-    def finish_just_after(tail: JournalTail) -> list[dict[str, object]]:
-        records = read_new(tail)
-        journal.write_bytes(whole)
-        write_result(run_dir, 0)
-        return records
+        def finish_just_after(tail: JournalTail) -> list[Event]:
+            events = read_new(tail)
+            journal.write_bytes(whole)
+            write_result(run_dir, 0)
+            return events
 
-    monkeypatch.setattr(JournalTail, "read_new", finish_just_after)
-    catch_up(run_dir)
+        monkeypatch.setattr(JournalTail, "read_new", finish_just_after)
+        mirror.catch_up()
+    monkeypatch.undo()
     assert runs_at(uri)["fold-00"].info.status == "RUNNING"
     catch_up(run_dir)
     assert runs_at(uri)["fold-00"].info.status == "FINISHED"
@@ -240,7 +243,7 @@ def test_names_that_mlflow_refuses_are_made_acceptable(run_dir: Path, uri: str) 
     train(run_dir, 0, range(1))
     with Journal(fold_dir(run_dir, 0) / "journal.jsonl") as journal:
         metrics = {"val/f1(grade ≥ 2)": 0.5, "val//b[0]": 0.25}
-        journal.append({"event": "epoch", "time": STARTED, "epoch": 9, "metrics": metrics})
+        journal.append(EpochEnded(time=STARTED, epoch=9, metrics=metrics))
     record = RunRecord.load(run_dir)
     replace(record, params={"images.augment[0]": "flip"}).save(run_dir)
     catch_up(run_dir)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from synthetic_run_folder import (
@@ -46,17 +47,6 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
     return run_dir
 
 
-def edit_ledger(run_dir: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change every run's entry in mlflow.json."""
-    path = run_dir / "mlflow.json"
-    ledger = json.loads(path.read_text())
-    entries = [entry for runs in ledger["servers"].values() for entry in runs.values()]
-    assert entries
-    for entry in entries:
-        edit(entry)
-    path.write_text(json.dumps(ledger))
-
-
 def state(uri: str) -> dict[str, object]:
     """All that must be the same however often a process was killed on the way."""
     return {
@@ -75,11 +65,12 @@ def state(uri: str) -> dict[str, object]:
     }
 
 
-def test_a_run_whose_id_was_not_recorded_is_found_by_its_uid(run_dir: Path, uri: str) -> None:
+def test_a_run_of_which_only_the_uid_is_known_is_found(run_dir: Path, uri: str) -> None:
     sync(run_dir)
     first = state(uri)
     ids = {run.info.run_id for run in runs_at(uri).values()}
-    edit_ledger(run_dir, lambda entry: entry.update(run_id="", offset=0, files={}, journal=""))
+    path = run_dir / "mlflow.json"
+    path.write_text(json.dumps({"uids": json.loads(path.read_text())["uids"]}))
     sync(run_dir)
     assert state(uri) == first
     assert {run.info.run_id for run in runs_at(uri).values()} == ids
@@ -103,16 +94,14 @@ def test_the_uid_is_on_disk_before_the_run_exists(
     assert len(set(uids)) == 3
 
 
-@pytest.mark.parametrize("lost", [1, 150, 10_000])
-def test_a_lost_position_makes_no_doubles(run_dir: Path, uri: str, lost: int) -> None:
-    sync(run_dir)
+def test_what_was_mirrored_is_logged_again_without_doubles(run_dir: Path, uri: str) -> None:
+    with Mirror(run_dir) as mirror:
+        mirror.catch_up()
     first = state(uri)
-    lines = (fold_dir(run_dir, 0) / "journal.jsonl").read_bytes().splitlines(keepends=True)
-    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
-    back = max(start for start in starts if start <= max(0, starts[-1] - lost))
-    edit_ledger(run_dir, lambda entry: entry.update(offset=min(entry["offset"], back)))
-    train(run_dir, 1, range(2, 3))
-    sync(run_dir)
+    with Mirror(run_dir) as mirror:  # a new process, which knows nothing of the position
+        mirror.catch_up()
+        train(run_dir, 1, range(2, 3))
+        mirror.catch_up()
     assert state(uri)["fold-00"] == first["fold-00"]
     assert history(uri, runs_at(uri)["fold-01"], "train/loss") == losses(range(3))
 
@@ -266,14 +255,65 @@ def test_what_a_dead_server_missed_can_be_had_elsewhere(run_dir: Path, uri: str)
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
 
 
-def test_positions_are_kept_for_each_server(run_dir: Path, uri: str, tmp_path: Path) -> None:
+def test_uploads_are_remembered_for_each_server(
+    run_dir: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sync(run_dir)
     (tmp_path / "other").mkdir()
-    sync(run_dir, uri=make_database(tmp_path / "other"))
-    servers = json.loads((run_dir / "mlflow.json").read_text())["servers"]
-    offsets = {server: runs["fold-00"]["offset"] for server, runs in servers.items()}
-    size = (fold_dir(run_dir, 0) / "journal.jsonl").stat().st_size
-    assert offsets == {uri: size, f"sqlite:///{tmp_path}/other/mlflow.db": size}
+    other = make_database(tmp_path / "other")
+    sync(run_dir, uri=other)
+    for name, run in runs_at(other).items():
+        assert artifacts(other, run) == artifacts(uri, runs_at(uri)[name])
+    log_artifact = Mock()
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", log_artifact)
+    sync(run_dir)
+    sync(run_dir, uri=other)
+    log_artifact.assert_not_called()
+
+
+def as_the_first_version_left_it(run_dir: Path, uri: str) -> dict[str, str]:
+    """Make mlflow.json and the server's runs those of the first version; name -> run id."""
+    from mlflow import MlflowClient
+
+    client, runs = MlflowClient(uri), runs_at(uri)
+    path = run_dir / "mlflow.json"
+    ledger = json.loads(path.read_text())
+    entries = {}
+    for name, run in runs.items():
+        run_id = run.info.run_id
+        if name.startswith("fold"):
+            client.delete_tag(run_id, "patientfold.journal")
+            client.log_metric(run_id, "train/loss", 0.5, step=0)
+        entries["parent" if name == "demo-abc123" else name] = {
+            "run_id": run_id,
+            "journal": "0123456789abcdef",
+            "offset": 100,
+            "files": ledger["files"].get(run_id, {}),
+        }
+    path.write_text(json.dumps({"uids": ledger["uids"], "servers": {uri: entries}}))
+    return {name: run.info.run_id for name, run in runs.items()}
+
+
+def test_folds_that_the_first_version_mirrored_are_logged_anew_and_once(
+    run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their steps count from 0: a run with both would show each epoch twice."""
+    from mlflow import MlflowClient
+
+    sync(run_dir)
+    first = state(uri)
+    old = as_the_first_version_left_it(run_dir, uri)
+    uploaded = Mock(side_effect=MlflowClient.log_artifact, autospec=True)
+    monkeypatch.setattr(MlflowClient, "log_artifact", lambda *args: uploaded(*args))
+    sync(run_dir)
+    assert state(uri) == first
+    new = {name: run.info.run_id for name, run in runs_at(uri).items()}
+    assert [name for name in old if new[name] == old[name]] == ["demo-abc123"]
+    assert new["demo-abc123"] not in {call.args[1] for call in uploaded.call_args_list}
+    for name in ("fold-00", "fold-01"):
+        assert MlflowClient(uri).get_run(old[name]).info.lifecycle_stage == "deleted"
+    sync(run_dir)
+    assert {name: run.info.run_id for name, run in runs_at(uri).items()} == new
 
 
 def test_a_create_whose_answer_was_lost_is_not_sent_blindly_again(run_dir: Path) -> None:
