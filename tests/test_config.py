@@ -164,7 +164,7 @@ def test_a_config_is_frozen() -> None:
         config.training.epochs = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/auroc", "max")])
+@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/image/auroc", "max")])
 def test_only_the_loss_is_better_when_smaller(metric: Any, mode: str) -> None:
     assert TrainingConfig(select_by=metric).select_mode == mode
 
