@@ -5,10 +5,10 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -78,7 +78,7 @@ class JournalError(UserError):
     """A journal holds a complete line that is not an event."""
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """The writing end. Opening it cuts off a last line that a kill left without its newline."""
 
     def __init__(self, path: Path) -> None:
@@ -110,15 +110,7 @@ class Journal:
         """Close the file; nothing is buffered."""
         os.close(self._fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

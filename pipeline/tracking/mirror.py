@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.files import read_json
-from pipeline.tracking.journal import (
-    VERSION,
-    EpochEnded,
-    Event,
-    Failed,
-    JournalTail,
-    Progressed,
-)
-from pipeline.tracking.ledger import Ledger, only_mirror
+from pipeline.files import lock, read_json
+from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import numbers, read_result, result_metrics, summary_metrics
-from pipeline.tracking.run import Experiment, MirroredRun, Point, milliseconds
+from pipeline.tracking.run import MirroredRun, Point, milliseconds
 from pipeline.tracking.server import connect, reaching
 from pipeline.tracking.uri import absolute_tracking_uri
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
-ERROR_TAG = "patientfold.error"
-RUN_FILES = (
-    "plan.csv",
-    "plan.json",
-    "config.yaml",
-    "environment.json",
-    "predictions.csv",
-    "report.html",
-)
-FOLD_FILES = (
-    "best.pt",
-    "predictions_val.csv",
-    "predictions_test.csv",
-    "journal.jsonl",
-    "result.json",
-)
-SUMMARY = "metrics.json"
+ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
+RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
+FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
+SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
+FORMER_LEDGER = "mlflow.json"
+"""In which the first version kept the uids that it had drawn for the runs."""
 
 
 @dataclass
@@ -60,7 +44,7 @@ class _Fold:
 
     def catch_up(self, events: list[Event]) -> None:
         """Log the events, and what is new in the folder besides."""
-        result = self.folder / "result.json"
+        result = self.folder / RESULT
         is_done = result.exists()  # asked first: the journal is complete if it is there
         if is_done and self.run.status == "FINISHED":
             return
@@ -90,7 +74,7 @@ class _Fold:
     def _finish(self, path: Path) -> None:
         result = read_result(path)
         self.run.log_final(result_metrics(result), result["time"])
-        for name in FOLD_FILES:
+        for name in (*FOLD_FILES, RESULT):
             self.run.upload(self.folder / name)
         self.run.remove_tag(ERROR_TAG)
         self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
@@ -100,17 +84,18 @@ class _Fold:
 class _Server:
     """The runs as they stand at a server that answers."""
 
-    experiment: Experiment
+    client: MlflowClient
+    experiment_id: str
     parent: MirroredRun
     folds: dict[int, _Fold] = field(default_factory=dict)
 
 
-class Mirror:
+class Mirror(AbstractContextManager["Mirror"]):
     """Brings MLflow up to date with a run folder, any number of times, each fact once.
 
-    Everything comes from files, so that nothing is lost while the server is down. It can be begun
-    at any state of the server: runs are found by their uids, and what is there is not logged again.
-    After an error the next call connects anew. Not for several threads at once.
+    Everything comes from files, so that nothing is lost while the server is down, and nothing is
+    remembered beside them: runs are found by their uids, and the server drops a point that it has
+    already. After an error the next call begins anew. Not for several threads at once.
 
     Raises (every method):
         TrackingError: MLflow cannot be reached or refuses.
@@ -123,7 +108,11 @@ class Mirror:
         self.uri = absolute_tracking_uri(uri or self._record.uri)
         self._server: _Server | None = None
         self._lock = ExitStack()
-        self._lock.enter_context(only_mirror(run_dir))
+        refusal = (
+            f"{run_dir} is being mirrored to MLflow by another process: its cross-validation is "
+            "still running, and fills the MLflow runs itself."
+        )
+        self._lock.enter_context(lock(run_dir / "mlflow.lock", refusal))
 
     def begin(self) -> None:
         """Show the cross-validation as running (again); the folds' states follow their journals."""
@@ -137,35 +126,27 @@ class Mirror:
                 self._catch_up_fold(server, fold)
             self._catch_up_parent(server.parent)
 
-    def finish(self, status: Status, running: Collection[int] = ()) -> None:
-        """Catch up, then set the parent's status; a fold that did not end, and is not running,
-        is KILLED.
+    def finish(self, status: Status | None = None) -> str:
+        """Catch up, then set the final statuses; returns a summary line.
+
+        A fold that did not end is KILLED. Without `status`, the cross-validation is FINISHED when
+        all folds that began have finished and metrics.json is there.
         """
         self.catch_up()
         with self._reached() as server:
-            for fold, mirrored in server.folds.items():
-                if fold not in running:
-                    mirrored.kill()
+            for fold in server.folds.values():
+                fold.kill()
+            folds = Counter(fold.run.status for fold in server.folds.values())
+            status = status or _outcome(folds, (self._run_dir / SUMMARY).exists())
             server.parent.set_status(status, self._last_change())
-
-    def statuses(self) -> dict[int, str]:
-        """Fold -> status at the server, of the folds that had begun at the last catch_up."""
-        assert self._server is not None, "catch_up comes first"
-        return {fold: mirrored.run.status for fold, mirrored in self._server.folds.items()}
+        counts = ", ".join(f"{number} {name}" for name, number in sorted(folds.items()))
+        return f"{self._run_dir} -> {self.uri}: {status}; folds: {counts or 'none begun'}."
 
     def close(self) -> None:
         """Let other processes mirror this run folder."""
         self._lock.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @contextmanager
@@ -177,11 +158,20 @@ class Mirror:
         self._server = server
 
     def _connect(self) -> _Server:
-        record, ledger = self._record, Ledger(self._run_dir)
-        experiment = Experiment(*connect(self.uri, record.experiment), ledger)
-        parent = MirroredRun(experiment, "parent", record.run_name, record.started)
+        record = self._record
+        client, experiment_id = connect(self.uri, record.experiment)
+        parent = MirroredRun(client, experiment_id, self._uid, record.run_name, record.started)
         parent.describe({**record.tags, "patientfold.role": "cv"}, record.params, record.dataset)
-        return _Server(experiment, parent)
+        return _Server(client, experiment_id, parent)
+
+    @property
+    def _uid(self) -> str:
+        """Of the parent run."""
+        former = self._run_dir / FORMER_LEDGER
+        if former.exists() and (uid := read_json(former)["uids"].get("parent")):
+            return str(uid)
+        record = self._record  # of it, what stays when the run folder is continued
+        return _digest(json.dumps([record.experiment, record.run_name, record.started]))
 
     def _catch_up_fold(self, server: _Server, fold: int) -> None:
         if fold in server.folds:
@@ -192,30 +182,25 @@ class Mirror:
         events = tail.read_new()
         if not events:
             return
-        name, record = f"fold-{fold:02d}", self._record
-        run = MirroredRun(server.experiment, name, name, events[0].time, _digest(tail.path))
-        run.describe(
-            {
-                **record.tags,
-                "mlflow.parentRunId": server.parent.run_id,
-                "patientfold.role": "fold",
-                "patientfold.fold": str(fold),
-            },
-            {**record.params, "fold": str(fold), **record.fold_params[fold]},
-            record.dataset,
-        )
+        name, record, parent = f"fold-{fold:02d}", self._record, server.parent.run_id
+        with tail.path.open() as file:  # a fold that was begun anew has another first line
+            uid = _digest(f"{self._uid} {VERSION} {file.readline()}")
+        replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{fold}'"
+        run = MirroredRun(server.client, server.experiment_id, uid, name, events[0].time, replaces)
+        tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
+        params = {"fold": str(fold), **record.fold_params[fold]}
+        run.describe({**record.tags, **tags}, {**record.params, **params}, record.dataset)
         server.folds[fold] = _Fold(run, folder, tail, events[-1])
         server.folds[fold].catch_up(events)
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in RUN_FILES:
+        for name in (*RUN_FILES, REPORT):
             parent.upload(self._run_dir / name)
         for plot in sorted((self._run_dir / "plots").glob("*.png")):
             parent.upload(plot, "plots")
         summary = self._run_dir / SUMMARY
-        if summary.exists() and not parent.is_uploaded(summary):
+        if parent.upload(summary):
             parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
-            parent.upload(summary)  # after its metrics: it marks them as logged
 
     def _last_change(self) -> float:
         files = [self._run_dir / SUMMARY, *self._run_dir.glob("fold_*/*.json*")]
@@ -223,11 +208,9 @@ class Mirror:
         return max(times, default=self._record.started)
 
 
-def sync(run_dir: Path, running: Collection[int] = (), uri: str | None = None) -> str:
-    """Mirror the run folder to MLflow and set the final statuses; returns a summary line.
+def sync(run_dir: Path, uri: str | None = None) -> str:
+    """Mirror the run folder to MLflow once and set the final statuses; returns a summary line.
 
-    A fold without result and without failure is KILLED unless it is in `running`; the
-    cross-validation is FINISHED when all folds that began have finished and metrics.json is there.
     Another `uri` than the recorded one makes the runs there, and leaves the recorded one alone.
 
     Raises:
@@ -235,28 +218,17 @@ def sync(run_dir: Path, running: Collection[int] = (), uri: str | None = None) -
         UserError: not a run folder, a damaged file, or a cross-validation that is still running.
     """
     with Mirror(run_dir, uri) as mirror:
-        mirror.catch_up()
-        status = _outcome(mirror.statuses(), running, (run_dir / SUMMARY).exists())
-        mirror.finish(status, running)
-        folds = Counter(mirror.statuses().values())
-        counts = ", ".join(f"{num} {name}" for name, num in sorted(folds.items()))
-        return f"{run_dir} -> {mirror.uri}: {status}; folds: {counts or 'none begun'}."
+        return mirror.finish()
 
 
-def _outcome(folds: dict[int, str], running: Collection[int], has_summary: bool) -> Status:
-    if running:
-        return "RUNNING"
-    if "FAILED" in folds.values():
+def _outcome(folds: Counter[str], has_summary: bool) -> Status:
+    if folds["FAILED"]:
         return "FAILED"
-    if has_summary and set(folds.values()) == {"FINISHED"}:
-        return "FINISHED"
-    return "KILLED"
+    return "FINISHED" if has_summary and set(folds) == {"FINISHED"} else "KILLED"
 
 
-def _digest(journal: Path) -> str:
-    """Of the first line, and of how epochs are counted: what makes two trainings one run."""
-    with journal.open("rb") as file:
-        return f"{VERSION}-{hashlib.sha256(file.readline()).hexdigest()[:16]}"
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _points(events: list[Event]) -> list[Point]:

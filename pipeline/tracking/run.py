@@ -9,23 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.tracking.ledger import Ledger, version_of
 from pipeline.tracking.record import DatasetRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput
 
-UID_TAG, JOURNAL_TAG = "patientfold.uid", "patientfold.journal"
+UID_TAG = "patientfold.uid"
 PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 6000, 8000, 36
-
-
-class Experiment(NamedTuple):
-    """Where a run folder's runs are, and by what they are found."""
-
-    client: MlflowClient
-    id: str
-    ledger: Ledger
 
 
 class Point(NamedTuple):
@@ -40,36 +31,33 @@ class Point(NamedTuple):
 class MirroredRun:
     """A run that is found by its uid tag, else created: never by name or age.
 
-    `journal` is the digest of the journal that a fold's run shows. A run of the same uid that shows
-    another one (the fold was begun anew, or its epochs were counted from 0) goes to MLflow's bin:
-    otherwise one run would hold the epochs of two trainings.
+    The uid follows from the run folder's files: a run is found again however a process ended, and
+    at every server. When it is created, the runs that it `replaces` (a filter) go to MLflow's bin.
     """
 
     def __init__(
-        self, experiment: Experiment, name: str, run_name: str, started: float, journal: str = ""
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        uid: str,
+        run_name: str,
+        started: float,
+        replaces: str = "",
     ) -> None:
-        self._client, _, self._ledger = experiment
-        uid = self._ledger.uid(name)
-        run = self._find(experiment.id, uid, journal) or self._client.create_run(
-            experiment.id,
-            start_time=milliseconds(started),
-            tags={UID_TAG: uid} | ({JOURNAL_TAG: journal} if journal else {}),
-            run_name=run_name,
-        )
+        self._client = client
+        found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")
+        run = min(found, key=lambda run: str(run.info.run_id), default=None)
+        if run is None:
+            for former in client.search_runs([experiment_id], replaces) if replaces else []:
+                client.delete_run(former.info.run_id)
+            run = client.create_run(experiment_id, milliseconds(started), {UID_TAG: uid}, run_name)
         self.run_id: str = run.info.run_id
         self.status: str = run.info.status
         self.ended: int | None = run.info.end_time
         """Unix milliseconds."""
         self._tags: dict[str, str] = dict(run.data.tags)
         self._params: dict[str, str] = dict(run.data.params)
-
-    def _find(self, experiment_id: str, uid: str, journal: str) -> Run | None:
-        found = self._client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")
-        for run in found:
-            if run.data.tags.get(JOURNAL_TAG, "") != journal:
-                self._client.delete_run(run.info.run_id)
-        same = [run for run in found if run.data.tags.get(JOURNAL_TAG, "") == journal]
-        return min(same, key=lambda run: str(run.info.run_id), default=None)
+        self._files: dict[Path, tuple[int, int]] = {}
 
     def describe(
         self, tags: Mapping[str, str], params: Mapping[str, str], dataset: DatasetRecord
@@ -125,18 +113,17 @@ class MirroredRun:
         new = {name: value for name, value in values.items() if there.get(_key(name)) != value}
         self.log([Point(name, value, time, step=0) for name, value in new.items()])
 
-    def is_uploaded(self, file: Path) -> bool:
-        """Whether this very version of the file is at the server, in no folder."""
-        return self._ledger.is_uploaded(self.run_id, file.name, file)
-
-    def upload(self, file: Path, folder: str | None = None) -> None:
-        """Upload a file if it exists, unless this version is there already."""
-        name = f"{folder}/{file.name}" if folder else file.name
-        if not file.exists() or self._ledger.is_uploaded(self.run_id, name, file):
-            return
-        version = version_of(file)  # before: a change during the upload is uploaded again
+    def upload(self, file: Path, folder: str | None = None) -> bool:
+        """Upload a file if it exists, unless this object did so already; whether it did now."""
+        if not file.exists():
+            return False
+        stat = file.stat()  # before: a change during the upload is uploaded again
+        version = (stat.st_size, stat.st_mtime_ns)
+        if self._files.get(file) == version:
+            return False
         self._client.log_artifact(self.run_id, str(file), folder)
-        self._ledger.note_upload(self.run_id, name, version)
+        self._files[file] = version
+        return True
 
     def set_status(self, status: str, ended: float | None = None) -> None:
         """RUNNING, or FINISHED, FAILED or KILLED with the unix time of the end."""

@@ -132,13 +132,27 @@ def test_only_a_changed_file_is_uploaded_again(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_summary(run_dir)
-    catch_up(run_dir)
-    log_artifact = Mock()
-    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", log_artifact)
-    (run_dir / "config.yaml").write_text("training: {epochs: 4}\n")
-    catch_up(run_dir)
+    with Mirror(run_dir) as mirror:
+        mirror.catch_up()
+        log_artifact = Mock()
+        monkeypatch.setattr("mlflow.MlflowClient.log_artifact", log_artifact)
+        (run_dir / "config.yaml").write_text("training: {epochs: 4}\n")
+        mirror.catch_up()
     uploaded = [Path(call.args[1]).name for call in log_artifact.call_args_list]
     assert uploaded == ["config.yaml"]
+
+
+def test_a_finished_fold_is_left_alone(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checkpoint may be large, and its run may hold what a user has added."""
+    train(run_dir, 0, range(3))
+    write_result(run_dir, 0)
+    sync(run_dir)
+    log_artifact, set_terminated = Mock(), Mock()
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", log_artifact)
+    monkeypatch.setattr("mlflow.MlflowClient.set_terminated", set_terminated)
+    sync(run_dir)
+    assert {Path(call.args[1]).parent for call in log_artifact.call_args_list} == {run_dir}
+    set_terminated.assert_not_called()
 
 
 def test_times_are_those_of_the_files_not_of_the_upload(run_dir: Path, uri: str) -> None:
@@ -308,13 +322,6 @@ def test_sync_without_summary_is_not_finished(run_dir: Path) -> None:
     assert "KILLED; folds: 1 FINISHED" in sync(run_dir)
 
 
-def test_sync_leaves_running_folds_running(run_dir: Path, uri: str) -> None:
-    train(run_dir, 0, range(1))
-    train(run_dir, 1, range(1))
-    assert "RUNNING; folds: 1 KILLED, 1 RUNNING" in sync(run_dir, running={1})
-    assert runs_at(uri)["demo-abc123"].info.status == "RUNNING"
-
-
 def test_the_runs_can_be_rebuilt_from_the_run_folder_alone(run_dir: Path, uri: str) -> None:
     train(run_dir, 0, range(3))
     write_result(run_dir, 0)
@@ -322,7 +329,6 @@ def test_the_runs_can_be_rebuilt_from_the_run_folder_alone(run_dir: Path, uri: s
     sync(run_dir)
     first = runs_at(uri)
     replace_database(uri)
-    (run_dir / "mlflow.json").unlink()
     sync(run_dir)
     again = runs_at(uri)
     assert set(again) == set(first) == {"demo-abc123", "fold-00"}

@@ -4,13 +4,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from synthetic_run_folder import (
+    STARTED,
     artifacts,
     fold_dir,
     history,
@@ -25,8 +26,7 @@ from synthetic_run_folder import (
 )
 
 from pipeline.config import UserError
-from pipeline.files import write_json
-from pipeline.tracking import Mirror, TrackingError, absolute_tracking_uri, sync
+from pipeline.tracking import Mirror, RunRecord, TrackingError, absolute_tracking_uri, sync
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 
@@ -65,33 +65,25 @@ def state(uri: str) -> dict[str, object]:
     }
 
 
-def test_a_run_of_which_only_the_uid_is_known_is_found(run_dir: Path, uri: str) -> None:
-    sync(run_dir)
-    first = state(uri)
-    ids = {run.info.run_id for run in runs_at(uri).values()}
-    path = run_dir / "mlflow.json"
-    path.write_text(json.dumps({"uids": json.loads(path.read_text())["uids"]}))
-    sync(run_dir)
-    assert state(uri) == first
-    assert {run.info.run_id for run in runs_at(uri).values()} == ids
-
-
-def test_the_uid_is_on_disk_before_the_run_exists(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_runs_uid_follows_from_the_run_folder(
+    run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So that it is known before any run can carry it, at every server."""
     from mlflow import MlflowClient
 
-    create_run = MlflowClient.create_run
-    uids: list[str] = []
+    def uids() -> dict[str, str]:
+        return {name: run.data.tags["patientfold.uid"] for name, run in runs_at(uri).items()}
 
-    def create(self: Any, *args: Any, **kwargs: Any) -> Any:
-        uids.append(kwargs["tags"]["patientfold.uid"])
-        assert uids[-1] in (run_dir / "mlflow.json").read_text()
-        return create_run(self, *args, **kwargs)
-
-    monkeypatch.setattr(MlflowClient, "create_run", create)
     sync(run_dir)
-    assert len(set(uids)) == 3
+    first = uids()
+    assert len(set(first.values())) == len(first) == 3
+    replace_database(uri)
+    record = RunRecord.load(run_dir)
+    replace(record, tags={"another": "commit"}, started=STARTED + 99).save(run_dir)
+    sync(run_dir)
+    assert uids() == first
+    monkeypatch.setattr(MlflowClient, "create_run", None)  # all of them are found
+    sync(run_dir)
 
 
 def test_what_was_mirrored_is_logged_again_without_doubles(run_dir: Path, uri: str) -> None:
@@ -160,8 +152,14 @@ def test_a_kill_after_any_step_loses_and_doubles_nothing(
 
         return step
 
-    monkeypatch.setattr("pipeline.tracking.ledger.write_json", killable(write_json))
-    for name in ("create_run", "log_batch", "log_inputs", "set_terminated", "log_artifact"):
+    for name in (
+        "create_run",
+        "delete_run",
+        "log_batch",
+        "log_inputs",
+        "set_terminated",
+        "log_artifact",
+    ):
         monkeypatch.setattr(MlflowClient, name, killable(getattr(MlflowClient, name)))
 
     uri = make_database(tmp_path)
@@ -255,47 +253,25 @@ def test_what_a_dead_server_missed_can_be_had_elsewhere(run_dir: Path, uri: str)
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
 
 
-def test_uploads_are_remembered_for_each_server(
-    run_dir: Path, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sync(run_dir)
-    (tmp_path / "other").mkdir()
-    other = make_database(tmp_path / "other")
-    sync(run_dir, uri=other)
-    for name, run in runs_at(other).items():
-        assert artifacts(other, run) == artifacts(uri, runs_at(uri)[name])
-    log_artifact = Mock()
-    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", log_artifact)
-    sync(run_dir)
-    sync(run_dir, uri=other)
-    log_artifact.assert_not_called()
-
-
 def as_the_first_version_left_it(run_dir: Path, uri: str) -> dict[str, str]:
     """Make mlflow.json and the server's runs those of the first version; name -> run id."""
     from mlflow import MlflowClient
 
-    client, runs = MlflowClient(uri), runs_at(uri)
-    path = run_dir / "mlflow.json"
-    ledger = json.loads(path.read_text())
-    entries = {}
-    for name, run in runs.items():
-        run_id = run.info.run_id
+    client = MlflowClient(uri)
+    ids = {name: run.info.run_id for name, run in runs_at(uri).items()}
+    uids = {"parent" if name == "demo-abc123" else name: 32 * name[-1] for name in ids}
+    for name, run_id in ids.items():
+        client.set_tag(run_id, "patientfold.uid", 32 * name[-1])
         if name.startswith("fold"):
-            client.delete_tag(run_id, "patientfold.journal")
             client.log_metric(run_id, "train/loss", 0.5, step=0)
-        entries["parent" if name == "demo-abc123" else name] = {
-            "run_id": run_id,
-            "journal": "0123456789abcdef",
-            "offset": 100,
-            "files": ledger["files"].get(run_id, {}),
-        }
-    path.write_text(json.dumps({"uids": ledger["uids"], "servers": {uri: entries}}))
-    return {name: run.info.run_id for name, run in runs.items()}
+    entry = {"journal": "0123456789abcdef", "offset": 100, "files": {}}
+    runs = {name: {"run_id": uid, **entry} for name, uid in uids.items()}
+    (run_dir / "mlflow.json").write_text(json.dumps({"uids": uids, "servers": {uri: runs}}))
+    return ids
 
 
 def test_folds_that_the_first_version_mirrored_are_logged_anew_and_once(
-    run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, uri: str
 ) -> None:
     """Their steps count from 0: a run with both would show each epoch twice."""
     from mlflow import MlflowClient
@@ -303,13 +279,10 @@ def test_folds_that_the_first_version_mirrored_are_logged_anew_and_once(
     sync(run_dir)
     first = state(uri)
     old = as_the_first_version_left_it(run_dir, uri)
-    uploaded = Mock(side_effect=MlflowClient.log_artifact, autospec=True)
-    monkeypatch.setattr(MlflowClient, "log_artifact", lambda *args: uploaded(*args))
     sync(run_dir)
     assert state(uri) == first
     new = {name: run.info.run_id for name, run in runs_at(uri).items()}
     assert [name for name in old if new[name] == old[name]] == ["demo-abc123"]
-    assert new["demo-abc123"] not in {call.args[1] for call in uploaded.call_args_list}
     for name in ("fold-00", "fold-01"):
         assert MlflowClient(uri).get_run(old[name]).info.lifecycle_stage == "deleted"
     sync(run_dir)
@@ -401,6 +374,9 @@ def test_a_sweep_can_start_on_a_database_that_does_not_exist(tmp_path: Path) -> 
     processes = []
     for number in range(2):
         run_dir = make_run_folder(tmp_path / f"run_{number}", uri)
+        record = json.loads((run_dir / "tracking.json").read_text())
+        record["started"] += number
+        (run_dir / "tracking.json").write_text(json.dumps(record))
         train(run_dir, number, range(1))
         code = "import pathlib, sys, pipeline.tracking as t; t.sync(pathlib.Path(sys.argv[1]))"
         command = [sys.executable, "-c", code, str(run_dir)]
