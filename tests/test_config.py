@@ -228,9 +228,18 @@ def test_a_config_is_frozen() -> None:
         config.training.epochs = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/auroc", "max")])
+@pytest.mark.parametrize(("metric", "mode"), [("val/loss", "min"), ("val/image/auroc", "max")])
 def test_only_the_loss_is_better_when_smaller(metric: Any, mode: str) -> None:
     assert TrainingConfig(select_by=metric).select_mode == mode
+
+
+@pytest.mark.parametrize("name", ["auroc", "average_precision", "balanced_accuracy"])
+def test_an_image_metric_may_be_named_as_before_and_is_the_same_run(name: str) -> None:
+    before = config_of(f"training.select_by=val/{name}")
+    now = config_of(f"training.select_by=val/image/{name}")
+    assert before == now
+    assert now.training.select_by == f"val/image/{name}"
+    assert identity(now)["training.select_by"] == f"val/{name}"  # as run folders have it
 
 
 # --- what is refused

@@ -9,6 +9,7 @@ from pipeline.config.leaf import PACKAGES, is_within, mappings
 from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.plugins import make_importable, plugin_facts
 from pipeline.config.sections import (
+    FORMER_METRICS,
     AcceptedRule,
     Aggregate,
     AuditConfig,
@@ -36,6 +37,7 @@ from pipeline.errors import UserError
 
 __all__ = [
     "DEFAULTS_VERSION",
+    "FORMER_METRICS",
     "PACKAGES",
     "AcceptedRule",
     "Aggregate",

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pipeline.config.config import Config
 from pipeline.config.door import defaults
 from pipeline.config.plain import flatten
+from pipeline.config.sections import FORMER_METRICS
 
 SECTIONS = (
     "augment",
@@ -22,10 +23,7 @@ SECTIONS = (
 WITHOUT = ("images.cache_dir", "images.num_processes")
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
-RENAMED = {
-    ("training.select_by", f"val/{metric}"): f"val/image/{metric}"
-    for metric in ("auroc", "average_precision", "balanced_accuracy")
-}
+RENAMED = {("training.select_by", former): name for former, name in FORMER_METRICS.items()}
 """(setting, value) that older runs have written -> what the value is called today."""
 
 

@@ -36,8 +36,19 @@ PatientLabel = Literal["same", "worst", "majority", "none"]
 ThresholdRule = Literal["youden", "fixed"]
 
 
+FORMER_METRICS = {
+    f"val/{name}": f"val/image/{name}"
+    for name in ("auroc", "average_precision", "balanced_accuracy")
+}
+"""What validation metrics of the image level were called before -> their names."""
+
+
 def _separator(value: Any) -> Any:
     return SEPARATORS.get(value, value) if isinstance(value, str) else value
+
+
+def _metric(value: Any) -> Any:
+    return FORMER_METRICS.get(value, value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -243,15 +254,18 @@ class TrainingConfig:
     """Images per optimizer step."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of weights, order and augmentation; the split has a seed of its own."""
-    select_by: Literal[
-        "val/loss",
-        "val/auroc",
-        "val/average_precision",
-        "val/balanced_accuracy",
-        "val/patient/auroc",
-        "val/patient/average_precision",
-        "val/patient/balanced_accuracy",
-    ] = "val/auroc"
+    select_by: Annotated[
+        Literal[
+            "val/loss",
+            "val/image/auroc",
+            "val/image/average_precision",
+            "val/image/balanced_accuracy",
+            "val/patient/auroc",
+            "val/patient/average_precision",
+            "val/patient/balanced_accuracy",
+        ],
+        BeforeValidator(_metric),
+    ] = "val/image/auroc"
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better one; 0: never."""

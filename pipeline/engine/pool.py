@@ -7,7 +7,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 from pipeline.processes import start_forkserver
-from pipeline.tracking import Journal, read_journal
+from pipeline.tracking import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 
 POLL_S = 0.3
@@ -79,14 +79,14 @@ def _failure(worker: _Running) -> list[Failure]:
     path = worker.job.fold_dir / "journal.jsonl"
     if code == 0:
         return []
-    records = read_journal(path)
-    if code == 1 and records and records[-1]["event"] == "failed":
-        return [Failure(fold, str(records[-1]["error"]))]
+    last = read_journal(path)[-1:]
+    if code == 1 and last and isinstance(last[0], Failed):
+        return [Failure(fold, last[0].error)]
     reason = f"the worker ended with exit code {code}; see {worker.job.fold_dir / 'output.log'}"
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = ": often too little memory" if -code == signal.SIGKILL else ""
         reason = f"the worker was killed by {name}{hint}"
     with Journal(path) as journal:  # the worker could not say so itself
-        journal.append({"event": "failed", "error": reason, "traceback": ""})
+        journal.append(Failed(error=reason))
     return [Failure(fold, reason)]

@@ -4,14 +4,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from pipeline.engine.run_folder import Run
-from pipeline.tracking import JournalTail
+from pipeline.tracking import EpochEnded, Event, Failed, JournalTail, Progressed, Started
 
 
 @dataclass
@@ -27,27 +26,29 @@ class _Row:
     value: float | None = None
     speed: float | None = None
     left_s: float | None = None
-    told_at: float = field(default_factory=time.time)
+    noted_at: float = field(default_factory=time.time)
 
-    def note(self, record: dict[str, Any], select_by: str) -> None:
+    def note(self, event: Event, select_by: str) -> None:
         """Take in one line of the journal."""
-        self.told_at = record["time"]
-        if record["event"] == "start":
-            self.state, self.epoch, self.epochs = "training", record["epoch"], record["epochs"]
-        elif record["event"] == "progress":
-            self.part_done, self.speed = record["done"] / record["of"], record["images_per_s"]
-        elif record["event"] == "epoch":
-            values = record["metrics"]
-            self.epoch, self.part_done, self.left_s = record["epoch"] + 1, 0.0, record["left_s"]
-            self.loss, self.value = values["train/loss"], values[select_by]
-            self.speed = values["train/images_per_s"]
-        elif record["event"] == "failed":
-            self.state = "failed"
+        self.noted_at = event.time
+        match event:
+            case Started():
+                self.state, self.epoch, self.epochs = "training", event.epochs_done, event.epochs
+            case Progressed():
+                self.part_done, self.speed = event.done / event.of, event.images_per_s
+            case EpochEnded():
+                self.epoch, self.part_done, self.left_s = event.epoch, 0.0, event.left_s
+                self.loss, self.value, self.speed = (
+                    event.metrics.get(name)
+                    for name in ("train/loss", select_by, "train/images_per_s")
+                )
+            case Failed():
+                self.state = "failed"
 
     def left(self) -> str:
         if self.left_s is None or self.state != "training":
             return "-"
-        seconds = max(0, round(self.left_s - (time.time() - self.told_at)))
+        seconds = max(0, round(self.left_s - (time.time() - self.noted_at)))
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
     def cells(self) -> list[str]:
@@ -72,19 +73,21 @@ class FoldProgress:
         self.rows = {fold: _Row() for fold in folds}
         self.tails = {fold: JournalTail(run.fold_dir(fold) / "journal.jsonl") for fold in folds}
         for fold, tail in self.tails.items():  # what happened before this command is not news
-            for record in tail.read_new():
-                self.rows[fold].note(record, run.config.training.select_by)
-            self.rows[fold].state = "waiting"
+            for event in tail.read_new():
+                self.rows[fold].note(event, run.config.training.select_by)
+            self.rows[fold].state = "done" if run.is_done(fold) else "waiting"
 
     def poll(self) -> None:
         select_by = self.run.config.training.select_by
         for fold, tail in self.tails.items():
-            for record in tail.read_new():
-                self.rows[fold].note(record, select_by)
+            for event in tail.read_new():
+                self.rows[fold].note(event, select_by)
                 if self.live is None:
-                    self._print_line(fold, record, select_by)
-            if self.run.is_done(fold):
+                    self._print_line(fold, event, select_by)
+            if self.run.is_done(fold) and self.rows[fold].state != "done":
                 self.rows[fold].state = "done"
+                if self.live is None:
+                    self._print_choice(fold)
         if self.live is not None:
             self.live.update(self._table())
 
@@ -108,18 +111,27 @@ class FoldProgress:
             table.add_row(str(fold), row.state, *row.cells())
         return table
 
-    def _print_line(self, fold: int, record: dict[str, Any], select_by: str) -> None:
-        if record["event"] == "epoch":
-            epoch, loss, value, speed, left = self.rows[fold].cells()
-            self._say(
-                f"fold {fold}  epoch {epoch:>7}  train loss {loss}  {select_by} {value}  "
-                f"{speed} images/s  {left} left"
-            )
-        elif record["event"] == "start":
-            more = f", continuing after epoch {record['epoch']}" if record["epoch"] else ""
-            self._say(f"fold {fold}  started on {record['device']}{more}")
-        elif record["event"] == "failed":
-            self._say(f"fold {fold}  failed: {record['error']}")
+    def _print_line(self, fold: int, event: Event, select_by: str) -> None:
+        match event:
+            case EpochEnded():
+                epoch, loss, value, speed, left = self.rows[fold].cells()
+                self._say(
+                    f"fold {fold}  epoch {epoch:>7}  train loss {loss}  {select_by} {value}  "
+                    f"{speed} images/s  {left} left"
+                )
+            case Started():
+                done = event.epochs_done
+                more = f", continuing after epoch {done}" if done else ""
+                self._say(f"fold {fold}  started on {event.device}{more}")
+            case Failed():
+                self._say(f"fold {fold}  failed: {event.error}")
+
+    def _print_choice(self, fold: int) -> None:
+        result = self.run.result(fold)
+        self._say(
+            f"fold {fold}  done, epoch {result['best_epoch']} has the best {result['select_by']}, "
+            f"{result['select_value']:.4f}"
+        )
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -16,7 +16,8 @@ from pipeline.evaluation import (
     write_metrics,
     write_predictions,
 )
-from pipeline.tracking import read_journal
+from pipeline.evaluation.plots import History
+from pipeline.tracking import EpochEnded, read_journal
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
@@ -51,7 +52,7 @@ def write_results(run: Run) -> Summary:
     plots_dir.mkdir(exist_ok=True)
     plot_learning_curves(
         {fold: _history(run, fold) for fold in folds},
-        {fold: int(str(run.result(fold)["best_epoch"])) for fold in folds},
+        {fold: run.result(fold)["best_epoch"] for fold in folds},
         run.config.training.select_by,
         plots_dir / "learning_curves.png",
         warning,
@@ -80,6 +81,6 @@ def _patient_table(run: Run, fold: int, table: pd.DataFrame) -> pd.DataFrame | N
     return with_decisions(patients, classes, thresholds["patient"])
 
 
-def _history(run: Run, fold: int) -> list[dict[str, object]]:
-    records = read_journal(run.fold_dir(fold) / "journal.jsonl")
-    return [record for record in records if record["event"] == "epoch"]
+def _history(run: Run, fold: int) -> History:
+    events = read_journal(run.fold_dir(fold) / "journal.jsonl")
+    return {event.epoch: event.metrics for event in events if isinstance(event, EpochEnded)}

@@ -29,6 +29,7 @@ from pipeline.files import lock, read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
+from pipeline.tracking import read_result
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
@@ -131,9 +132,9 @@ class Run:
     def is_done(self, fold: int) -> bool:
         return (self.fold_dir(fold) / "result.json").exists()
 
-    def result(self, fold: int) -> dict[str, object]:
-        """The content of a done fold's result.json."""
-        return read_json(self.fold_dir(fold) / "result.json")
+    def result(self, fold: int) -> dict[str, Any]:
+        """The content of a done fold's result.json; epochs count from 1."""
+        return read_result(self.fold_dir(fold) / "result.json")
 
     def job(self, fold: int, device: str = "cpu") -> FoldJob:
         return FoldJob(

@@ -9,7 +9,7 @@ import torch
 from pipeline.config import UserError
 from pipeline.files import lock
 from pipeline.processes import follow_parent
-from pipeline.tracking import Journal
+from pipeline.tracking import Failed, Journal
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 
@@ -29,16 +29,10 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
         refusal = f"fold folder {job.fold_dir} is in use by another process; wait until it ends."
         with lock(job.fold_dir / ".lock", refusal, LOCK_PATIENCE_S):
             train_fold(job)
-    except Exception as error:  # noqa: BLE001  (whatever ends a fold is told, by whoever it is)
+    except Exception as error:  # noqa: BLE001  (whatever ends a fold is written down)
         traceback.print_exc()
         with Journal(job.fold_dir / "journal.jsonl") as journal:
-            journal.append(
-                {
-                    "event": "failed",
-                    "error": _reason(error),
-                    "traceback": traceback.format_exc(),
-                }
-            )
+            journal.append(Failed(error=_reason(error), traceback=traceback.format_exc()))
         sys.exit(1)
 
 

@@ -24,8 +24,11 @@ _TRAIN: dict[str, Any] = {"linestyle": "-", "marker": "."}
 _VAL: dict[str, Any] = {"linestyle": "--", "marker": "x", "markersize": 5}
 _LABEL_WIDTH = 22  # characters
 
-History = Sequence[Mapping[str, Any]]
-"""One fold's epochs in order, each with "epoch" and "metrics"."""
+AUROC = "val/image/auroc"
+"""Shown where a loss selects."""
+
+History = Mapping[int, Mapping[str, float | None]]
+"""One fold's epochs in order, from 1 -> metrics, None where one cannot be computed."""
 
 
 def plot_learning_curves(
@@ -35,15 +38,15 @@ def plot_learning_curves(
     path: Path,
     warning: str = "",
 ) -> None:
-    """Draw losses (train solid, val dashed) and the selecting metric, one colour a fold.
+    """Draw losses (train solid, val dashed) and the selecting metric, one colour per fold.
 
     `histories` and `best_epochs` are keyed by fold. Where a loss selects, the second panel shows
-    val/auroc if there is any. `warning` is written across the plot in red.
+    val/image/auroc if there is any. `warning` is written across the plot in red.
     """
     from matplotlib.figure import Figure
 
-    has_auroc = any("val/auroc" in row["metrics"] for rows in histories.values() for row in rows)
-    metric = "val/auroc" if select_by == "val/loss" and has_auroc else select_by
+    has_auroc = any(AUROC in row for history in histories.values() for row in history.values())
+    metric = AUROC if select_by == "val/loss" and has_auroc else select_by
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     losses, selection = figure.subplots(1, 2)
     colors = _fold_colors(len(histories))
@@ -100,8 +103,8 @@ def _curve(
     best_epoch: int | None = None,
 ) -> None:
     """Draw a metric over epochs, with gaps where it is missing; a ring marks the best epoch."""
-    epochs = [row["epoch"] for row in history]
-    found = [row["metrics"].get(metric) for row in history]
+    epochs = list(history)
+    found = [row.get(metric) for row in history.values()]
     values = [np.nan if value is None else value for value in found]
     lines = axes.plot(epochs, values, linewidth=1.3, **style)
     if len(epochs) > _MAX_MARKED_EPOCHS:

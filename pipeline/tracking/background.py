@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from pipeline.tracking.mirror import Mirror, Status
@@ -12,8 +12,8 @@ from pipeline.tracking.mirror import Mirror, Status
 class BackgroundMirror:
     """Mirrors a run folder while the `with` block runs; everything mlflow happens in its thread.
 
-    The thread waits `interval_s` seconds between rounds, `retry_s` after an error. Errors are told
-    once, through `warn`, which is called from the thread.
+    The thread waits `interval_s` seconds between rounds, `retry_s` after an error. The first error
+    is reported through `warn`, which is called from the thread.
     """
 
     def __init__(
@@ -38,16 +38,9 @@ class BackgroundMirror:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close("FINISHED")
-        else:
-            self.close("FAILED" if issubclass(kind, Exception) else "KILLED")
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        is_error = kind is not None and issubclass(kind, Exception)
+        self.close("FINISHED" if kind is None else "FAILED" if is_error else "KILLED")
 
     def close(self, status: Status, timeout_s: float = 60.0) -> str | None:
         """Mirror the rest, set the statuses and wait for it at most `timeout_s` seconds.
@@ -71,30 +64,27 @@ class BackgroundMirror:
         return message
 
     def _run(self) -> None:
-        mirror: Mirror | None = None
-        begun = False
-        while not self._is_complete:
-            is_last = self._closing.is_set()
-            try:
-                mirror = mirror or Mirror(self._run_dir)
-                if not begun:
-                    mirror.begin()
-                    begun = True
-                if is_last:
-                    mirror.finish(self._status)
-                    self._is_complete = True
-                else:
-                    mirror.catch_up()
-                self._error = ""
-            except Exception as error:  # noqa: BLE001  (tracking never harms the training)
-                self._tell(error)
-            if is_last:
-                break
-            self._closing.wait(self._retry_s if self._error else self._interval_s)
-        if mirror is not None:
-            mirror.close()
+        with ExitStack() as held:
+            mirror: Mirror | None = None
+            is_last = False
+            while not is_last:
+                is_last = self._closing.is_set()
+                try:
+                    if mirror is None:
+                        mirror = held.enter_context(Mirror(self._run_dir))
+                    if not is_last:
+                        mirror.begin()
+                        mirror.catch_up()
+                    else:
+                        mirror.finish(self._status)
+                        self._is_complete = True
+                    self._error = ""
+                except Exception as error:  # noqa: BLE001  (tracking never harms the training)
+                    self._note(error)
+                if not is_last:
+                    self._closing.wait(self._retry_s if self._error else self._interval_s)
 
-    def _tell(self, error: Exception) -> None:
+    def _note(self, error: Exception) -> None:
         self._error = str(error) or type(error).__name__
         if not self._warned and not self._closing.is_set():
             self._warned = True

@@ -1,22 +1,84 @@
-"""A fold's journal: one JSON object a line, appended by the fold's worker, read by all others."""
+"""A fold's journal: one event a line as JSON, appended by the fold's worker, read by all others."""
 
 import errno
 import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Literal
 
-from pipeline.config import UserError
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.config import FORMER_METRICS, UserError
+
+VERSION: Final = 2
+"""Written into journal lines, checkpoints and result.json, whose epochs count from 1.
+
+Files without a version are of the first, which counted from 0 and left `image` out of the names
+of metrics. Each journal line has its own version: a journal may have been begun by the first.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Event:
+    time: float = field(default_factory=time.time)
+    """Unix seconds."""
+    version: Literal[2] = VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(_Event):
+    """A worker begins with the fold, or goes on with it."""
+
+    event: Literal["start"] = "start"
+    fold: int
+    epochs_done: int = 0
+    epochs: int = 0
+    """At most; the fold may stop earlier."""
+    device: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progressed(_Event):
+    """Some images of a long epoch are done."""
+
+    event: Literal["progress"] = "progress"
+    epoch: int
+    done: int
+    of: int
+    images_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded(_Event):
+    event: Literal["epoch"] = "epoch"
+    epoch: int
+    metrics: Mapping[str, float | None]
+    """None: it cannot be computed."""
+    best: bool = False
+    left_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(_Event):
+    event: Literal["failed"] = "failed"
+    error: str
+    traceback: str = ""
+
+
+Event = Started | Progressed | EpochEnded | Failed
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 class JournalError(UserError):
-    """A journal holds a complete line that is not a record."""
+    """A journal holds a complete line that is not an event."""
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """The writing end. Opening it cuts off a last line that a kill left without its newline."""
 
     def __init__(self, path: Path) -> None:
@@ -26,19 +88,18 @@ class Journal:
         if complete < os.fstat(self._fd).st_size:
             os.ftruncate(self._fd, complete)
 
-    def append(self, record: Mapping[str, object]) -> None:
-        """Write one line; "time" (unix seconds) is added if it is absent.
+    def append(self, event: Event) -> None:
+        """Write one line.
 
         Raises:
             ValueError: a number is nan or infinite: a metric that cannot be computed is None.
         """
-        stamped = {"event": record["event"], "time": time.time(), **record}
         try:
-            line = json.dumps(stamped, allow_nan=False).encode() + b"\n"
+            line = json.dumps(to_record(event), allow_nan=False).encode() + b"\n"
         except ValueError as error:
             raise ValueError(
-                f"{self.path}: event {record['event']!r} holds nan or inf, expected finite numbers"
-                f" (None for a metric that cannot be computed), got {stamped}."
+                f"{self.path}: event {event.event!r} holds nan or inf, expected finite numbers"
+                f" (None for a metric that cannot be computed), got {event}."
             ) from error
         size = os.fstat(self._fd).st_size
         if os.write(self._fd, line) < len(line):
@@ -49,79 +110,85 @@ class Journal:
         """Close the file; nothing is buffered."""
         os.close(self._fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 class JournalTail:
-    """The reading end: each call returns the complete records that were added since the last."""
+    """The reading end: each call returns the complete events that were added since the last."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.offset = offset
-        """Bytes read so far, always at the start of a line."""
+        self._offset = 0  # bytes read so far, always at the start of a line
 
-    def read_new(self) -> list[dict[str, Any]]:
-        """The new records, oldest first; none while the file is missing.
+    def read_new(self) -> list[Event]:
+        """The new events, oldest first; none while the file is missing.
 
         Raises:
-            JournalError: a complete line is not a record; names the file and the line.
+            JournalError: a complete line is not an event; names the file and the line.
         """
         try:
             with self.path.open("rb") as file:
-                file.seek(self.offset)
+                file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             return []
         complete = data[: data.rfind(b"\n") + 1]
-        records = []
+        events = []
         for line in complete.splitlines(keepends=True):
-            records.append(_parse(self.path, line, self.offset))
-            self.offset += len(line)
-        return records
+            events.append(self._parse(line))
+            self._offset += len(line)
+        return events
+
+    def _parse(self, line: bytes) -> Event:
+        try:
+            return to_event(json.loads(line))
+        except ValueError as error:
+            number = self.path.read_bytes()[: self._offset].count(b"\n") + 1
+            raise JournalError(
+                f"{self.path}, line {number}: expected an event (start, progress, epoch or failed) "
+                f"as JSON, found {line[:80].decode(errors='replace').rstrip()!r}. The file is "
+                "damaged: restore it, or delete the fold's folder to train that fold again."
+            ) from error
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All complete records, oldest first; [] when the file is missing.
+def read_journal(path: Path) -> list[Event]:
+    """All complete events, oldest first; [] when the file is missing.
 
     Raises:
-        JournalError: a complete line is not a record; names the file and the line.
+        JournalError: a complete line is not an event; names the file and the line.
     """
     return JournalTail(path).read_new()
 
 
-def first_record(path: Path) -> dict[str, Any] | None:
-    """The first record; None while there is no complete line.
+def to_record(event: Event) -> dict[str, Any]:
+    """The event as JSON holds it."""
+    return {"event": event.event, **asdict(event)}
+
+
+def to_event(record: Any) -> Event:
+    """The event of a record, whatever version wrote it.
 
     Raises:
-        JournalError: the line is not a record.
+        ValueError: it is not the record of an event.
     """
+    if not isinstance(record, dict) or "time" not in record or "event" not in record:
+        raise ValueError("expected a JSON object with 'event' and 'time'.")
+    record = record if "version" in record else _from_version_1(record)
     try:
-        with path.open("rb") as file:
-            line = file.readline()
-    except FileNotFoundError:
-        return None
-    return _parse(path, line, offset=0) if line.endswith(b"\n") else None
+        return _EVENT.validate_python(record)
+    except ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
-def _parse(path: Path, line: bytes, offset: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict) or not {"event", "time"} <= record.keys():
-        number = path.read_bytes()[:offset].count(b"\n") + 1
-        raise JournalError(
-            f"{path}, line {number}: expected a JSON object with 'event' and 'time', "
-            f"found {line[:80].decode(errors='replace').rstrip()!r}. The file is damaged: "
-            "restore it, or delete the fold's folder to train that fold again."
-        )
-    return record
+def _from_version_1(record: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {**record, "version": VERSION}
+    if record["event"] == "start":
+        changed["epochs_done"] = record.get("epoch", 0)
+    elif isinstance(record.get("epoch"), int):
+        changed["epoch"] = record["epoch"] + 1
+    if isinstance(record.get("metrics"), dict):
+        changed["metrics"] = {
+            FORMER_METRICS.get(name, name): value for name, value in record["metrics"].items()
+        }
+    return changed

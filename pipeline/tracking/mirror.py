@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.files import read_json
-from pipeline.tracking.facts import summary_metrics
-from pipeline.tracking.fold import MirroredFold, forget_if_begun_anew
-from pipeline.tracking.journal import first_record
-from pipeline.tracking.ledger import PARENT, Ledger, only_mirror
+from pipeline.files import lock, read_json
+from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord
-from pipeline.tracking.run import MirroredRun
+from pipeline.tracking.result import numbers, read_result, result_metrics, summary_metrics
+from pipeline.tracking.run import MirroredRun, Point, milliseconds
 from pipeline.tracking.server import connect, reaching
 from pipeline.tracking.uri import absolute_tracking_uri
 
@@ -26,26 +24,78 @@ if TYPE_CHECKING:
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
-ARTIFACTS = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
-SUMMARY, REPORT = "metrics.json", "report.html"
+ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
+RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
+FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
+SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
+FORMER_LEDGER = "mlflow.json"
+"""In which the first version kept the uids that it had drawn for the runs."""
 
 
 @dataclass
-class Server:
+class _Fold:
+    """A fold that has begun."""
+
+    run: MirroredRun
+    folder: Path
+    tail: JournalTail
+    last: Event
+    """The last event that was read."""
+
+    def catch_up(self, events: list[Event]) -> None:
+        """Log the events, and what is new in the folder besides."""
+        result = self.folder / RESULT
+        is_done = result.exists()  # asked first: the journal is complete if it is there
+        if is_done and self.run.status == "FINISHED":
+            return
+        events = events + self.tail.read_new()
+        self.run.log(_points(events))
+        for event in events:
+            self.last = event
+        if is_done:
+            self._finish(result)
+        elif any(not isinstance(event, Progressed) for event in events):
+            self._show_state()
+
+    def kill(self) -> None:
+        """Mark a fold that neither finished nor failed."""
+        if self.run.status not in ("FINISHED", "FAILED"):
+            self.run.set_status("KILLED", self.last.time)
+
+    def _show_state(self) -> None:
+        if isinstance(self.last, Failed):
+            self.run.set_tags({ERROR_TAG: self.last.error})
+            self.run.upload(self.folder / "journal.jsonl")  # with the traceback
+            self.run.set_status("FAILED", self.last.time)
+        elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
+            self.run.set_status("RUNNING")
+            self.run.remove_tag(ERROR_TAG)
+
+    def _finish(self, path: Path) -> None:
+        result = read_result(path)
+        self.run.log_final(result_metrics(result), result["time"])
+        for name in (*FOLD_FILES, RESULT):
+            self.run.upload(self.folder / name)
+        self.run.remove_tag(ERROR_TAG)
+        self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
+
+
+@dataclass
+class _Server:
     """The runs as they stand at a server that answers."""
 
     client: MlflowClient
     experiment_id: str
-    ledger: Ledger
     parent: MirroredRun
-    folds: dict[int, MirroredFold] = field(default_factory=dict)
+    folds: dict[int, _Fold] = field(default_factory=dict)
 
 
-class Mirror:
+class Mirror(AbstractContextManager["Mirror"]):
     """Brings MLflow up to date with a run folder, any number of times, each fact once.
 
-    Everything comes from files, so that nothing is lost while the server is down. After an error
-    the next call connects anew and goes on from mlflow.json. Not for several threads at once.
+    Everything comes from files, so that nothing is lost while the server is down, and nothing is
+    remembered beside them: runs are found by their uids, and the server drops a point that it has
+    already. After an error the next call begins anew. Not for several threads at once.
 
     Raises (every method):
         TrackingError: MLflow cannot be reached or refuses.
@@ -56,9 +106,13 @@ class Mirror:
         self._run_dir = run_dir
         self._record = RunRecord.load(run_dir)
         self.uri = absolute_tracking_uri(uri or self._record.uri)
-        self._server: Server | None = None
+        self._server: _Server | None = None
         self._lock = ExitStack()
-        self._lock.enter_context(only_mirror(run_dir))
+        refusal = (
+            f"{run_dir} is being mirrored to MLflow by another process: its cross-validation is "
+            "still running, and fills the MLflow runs itself."
+        )
+        self._lock.enter_context(lock(run_dir / "mlflow.lock", refusal))
 
     def begin(self) -> None:
         """Show the cross-validation as running (again); the folds' states follow their journals."""
@@ -69,97 +123,119 @@ class Mirror:
         """Create the runs that are missing and log what is new."""
         with self._reached() as server:
             for fold in range(self._record.num_folds):
-                if mirrored := self._fold(server, fold):
-                    mirrored.catch_up()
+                self._catch_up_fold(server, fold)
             self._catch_up_parent(server.parent)
 
-    def finish(self, status: Status, running: Collection[int] = ()) -> None:
-        """Catch up, then set the parent's status; a fold that did not end, and is not running,
-        is KILLED.
+    def finish(self, status: Status | None = None) -> str:
+        """Catch up, then set the final statuses; returns a summary line.
+
+        A fold that did not end is KILLED. Without `status`, the cross-validation is FINISHED when
+        all folds that began have finished and metrics.json is there.
         """
         self.catch_up()
         with self._reached() as server:
-            for fold, mirrored in server.folds.items():
-                if fold not in running:
-                    mirrored.kill()
+            for fold in server.folds.values():
+                fold.kill()
+            folds = Counter(fold.run.status for fold in server.folds.values())
+            status = status or _outcome(folds, (self._run_dir / SUMMARY).exists())
             server.parent.set_status(status, self._last_change())
-
-    def statuses(self) -> dict[int, str]:
-        """Fold -> status at the server, of the folds that had begun at the last catch_up."""
-        assert self._server is not None, "catch_up comes first"
-        return {fold: mirrored.run.status for fold, mirrored in self._server.folds.items()}
+        counts = ", ".join(f"{number} {name}" for name, number in sorted(folds.items()))
+        return f"{self._run_dir} -> {self.uri}: {status}; folds: {counts or 'none begun'}."
 
     def close(self) -> None:
         """Let other processes mirror this run folder."""
         self._lock.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @contextmanager
-    def _reached(self) -> Iterator[Server]:
+    def _reached(self) -> Iterator[_Server]:
         server, self._server = self._server, None  # forgotten if anything goes wrong
         with reaching(self.uri):
             server = server or self._connect()
             yield server
         self._server = server
 
-    def _connect(self) -> Server:
-        client, experiment_id = connect(self.uri, self._record.experiment)
-        ledger = Ledger(self._run_dir, self.uri)
+    def _connect(self) -> _Server:
         record = self._record
-        parent = MirroredRun(client, experiment_id, ledger, PARENT, record.run_name, record.started)
+        client, experiment_id = connect(self.uri, record.experiment)
+        parent = MirroredRun(client, experiment_id, self._uid, record.run_name, record.started)
         parent.describe({**record.tags, "patientfold.role": "cv"}, record.params, record.dataset)
-        return Server(client, experiment_id, ledger, parent)
+        return _Server(client, experiment_id, parent)
 
-    def _fold(self, server: Server, fold: int) -> MirroredFold | None:
+    @property
+    def _uid(self) -> str:
+        """Of the parent run."""
+        former = self._run_dir / FORMER_LEDGER
+        if former.exists() and (uid := read_json(former)["uids"].get("parent")):
+            return str(uid)
+        record = self._record  # of it, what stays when the run folder is continued
+        return _digest(json.dumps([record.experiment, record.run_name, record.started]))
+
+    def _catch_up_fold(self, server: _Server, fold: int) -> None:
         if fold in server.folds:
-            return server.folds[fold]
+            server.folds[fold].catch_up([])
+            return
         folder = self._run_dir / f"fold_{fold:02d}"
-        first = first_record(folder / "journal.jsonl")
-        if first is None:
-            return None
-        name, record = f"fold-{fold:02d}", self._record
-        digest = hashlib.sha256(json.dumps(first).encode()).hexdigest()[:16]
-        forget_if_begun_anew(server.client, server.ledger, name, digest)
-        run = MirroredRun(
-            server.client, server.experiment_id, server.ledger, name, name, first["time"]
-        )
-        run.describe(
-            {
-                **record.tags,
-                "mlflow.parentRunId": server.parent.run_id,
-                "patientfold.role": "fold",
-                "patientfold.fold": str(fold),
-            },
-            {**record.params, "fold": str(fold), **record.fold_params[fold]},
-            record.dataset,
-        )
-        run.entry.journal = digest
-        server.ledger.save()
-        server.folds[fold] = MirroredFold(run, folder)
-        return server.folds[fold]
+        tail = JournalTail(folder / "journal.jsonl")
+        events = tail.read_new()
+        if not events:
+            return
+        name, record, parent = f"fold-{fold:02d}", self._record, server.parent.run_id
+        with tail.path.open() as file:  # a fold that was begun anew has another first line
+            uid = _digest(f"{self._uid} {VERSION} {file.readline()}")
+        replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{fold}'"
+        run = MirroredRun(server.client, server.experiment_id, uid, name, events[0].time, replaces)
+        tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
+        params = {"fold": str(fold), **record.fold_params[fold]}
+        run.describe({**record.tags, **tags}, {**record.params, **params}, record.dataset)
+        server.folds[fold] = _Fold(run, folder, tail, events[-1])
+        server.folds[fold].catch_up(events)
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in (*ARTIFACTS, REPORT):
-            if (file := self._run_dir / name).exists():
-                parent.upload(file)
+        for name in (*RUN_FILES, REPORT):
+            parent.upload(self._run_dir / name)
         for plot in sorted((self._run_dir / "plots").glob("*.png")):
             parent.upload(plot, "plots")
         summary = self._run_dir / SUMMARY
-        if summary.exists() and not parent.is_uploaded(summary):
+        if parent.upload(summary):
             parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
-            parent.upload(summary)  # after its metrics: it marks them as logged
 
     def _last_change(self) -> float:
         files = [self._run_dir / SUMMARY, *self._run_dir.glob("fold_*/*.json*")]
         times = [file.stat().st_mtime for file in files if file.exists()]
         return max(times, default=self._record.started)
+
+
+def sync(run_dir: Path, uri: str | None = None) -> str:
+    """Mirror the run folder to MLflow once and set the final statuses; returns a summary line.
+
+    Another `uri` than the recorded one makes the runs there, and leaves the recorded one alone.
+
+    Raises:
+        TrackingError: MLflow cannot be reached or refuses.
+        UserError: not a run folder, a damaged file, or a cross-validation that is still running.
+    """
+    with Mirror(run_dir, uri) as mirror:
+        return mirror.finish()
+
+
+def _outcome(folds: Counter[str], has_summary: bool) -> Status:
+    if folds["FAILED"]:
+        return "FAILED"
+    return "FINISHED" if has_summary and set(folds) == {"FINISHED"} else "KILLED"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _points(events: list[Event]) -> list[Point]:
+    """The epochs' metrics with the journal's own time: the same event gives the same points."""
+    return [
+        Point(name, value, event.time, event.epoch)
+        for event in events
+        if isinstance(event, EpochEnded)
+        for name, value in numbers(event.metrics)
+    ]

@@ -7,74 +7,57 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.tracking.facts import Point
-from pipeline.tracking.ledger import Ledger
 from pipeline.tracking.record import DatasetRecord
-from pipeline.tracking.server import is_missing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput
 
 UID_TAG = "patientfold.uid"
 PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 6000, 8000, 36
 
 
-class MirroredRun:
-    """A run at the server and its entry in the ledger.
+class Point(NamedTuple):
+    """One value of one metric."""
 
-    It is found by its recorded id, else by its uid tag, else created: never by name or age. A run
-    that was deleted at the server is created again, with its position back at the start.
+    name: str
+    value: float
+    time: float  # unix seconds
+    step: int
+
+
+class MirroredRun:
+    """A run that is found by its uid tag, else created: never by name or age.
+
+    The uid follows from the run folder's files: a run is found again however a process ended, and
+    at every server. When it is created, the runs that it `replaces` (a filter) go to MLflow's bin.
     """
 
     def __init__(
         self,
         client: MlflowClient,
         experiment_id: str,
-        ledger: Ledger,
-        name: str,
+        uid: str,
         run_name: str,
         started: float,
+        replaces: str = "",
     ) -> None:
         self._client = client
-        self._ledger = ledger
-        self._name = name
-        self.entry = ledger.entry(name)
-        run = self._recorded()
+        found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")
+        run = min(found, key=lambda run: str(run.info.run_id), default=None)
         if run is None:
-            self.entry = ledger.restart(name)
-            run = self._by_uid(experiment_id) or client.create_run(
-                experiment_id,
-                start_time=_milliseconds(started),
-                tags={UID_TAG: ledger.uid(name)},
-                run_name=run_name,
-            )
-            self.entry.run_id = run.info.run_id
-            ledger.save()
+            for former in client.search_runs([experiment_id], replaces) if replaces else []:
+                client.delete_run(former.info.run_id)
+            run = client.create_run(experiment_id, milliseconds(started), {UID_TAG: uid}, run_name)
         self.run_id: str = run.info.run_id
         self.status: str = run.info.status
+        self.ended: int | None = run.info.end_time
+        """Unix milliseconds."""
         self._tags: dict[str, str] = dict(run.data.tags)
         self._params: dict[str, str] = dict(run.data.params)
-
-    def _recorded(self) -> Run | None:
-        from mlflow.exceptions import MlflowException
-
-        if not self.entry.run_id:
-            return None
-        try:
-            run = self._client.get_run(self.entry.run_id)
-        except MlflowException as error:
-            if is_missing(error):
-                return None
-            raise
-        return run if run.info.lifecycle_stage == "active" else None
-
-    def _by_uid(self, experiment_id: str) -> Run | None:
-        uid = self._ledger.uid(self._name)  # on disk before any run can carry it
-        found = self._client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")
-        return min(found, key=lambda run: run.info.run_id, default=None)
+        self._files: dict[Path, tuple[int, int]] = {}
 
     def describe(
         self, tags: Mapping[str, str], params: Mapping[str, str], dataset: DatasetRecord
@@ -119,7 +102,7 @@ class MirroredRun:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(_key(point.name), point.value, _milliseconds(point.time), point.step)
+            Metric(_key(point.name), point.value, milliseconds(point.time), point.step)
             for point in points
         ]
         self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
@@ -127,33 +110,20 @@ class MirroredRun:
     def log_final(self, values: Mapping[str, float], time: float) -> None:
         """Log values without a history, at step 0 (the UI then draws bars, not lines)."""
         there = self._client.get_run(self.run_id).data.metrics
-        self.log(
-            [
-                Point(name, value, time, step=0)
-                for name, value in values.items()
-                if there.get(_key(name)) != value
-            ]
-        )
+        new = {name: value for name, value in values.items() if there.get(_key(name)) != value}
+        self.log([Point(name, value, time, step=0) for name, value in new.items()])
 
-    def is_uploaded(self, file: Path) -> bool:
-        """Whether this very version of the file is at the server, in no folder."""
-        return self.entry.files.get(file.name) == _version(file)
-
-    def upload(self, file: Path, folder: str | None = None) -> None:
-        """Upload a file unless this version is there already."""
-        version = _version(file)  # before: a change during the upload is uploaded again
-        name = f"{folder}/{file.name}" if folder else file.name
-        if self.entry.files.get(name) == version:
-            return
+    def upload(self, file: Path, folder: str | None = None) -> bool:
+        """Upload a file if it exists, unless this object did so already; whether it did now."""
+        if not file.exists():
+            return False
+        stat = file.stat()  # before: a change during the upload is uploaded again
+        version = (stat.st_size, stat.st_mtime_ns)
+        if self._files.get(file) == version:
+            return False
         self._client.log_artifact(self.run_id, str(file), folder)
-        self.entry.files[name] = version
-        self._ledger.save()
-
-    def read_until(self, offset: int) -> None:
-        """Remember that the journal is in MLflow up to this byte."""
-        if offset != self.entry.offset:
-            self.entry.offset = offset
-            self._ledger.save()
+        self._files[file] = version
+        return True
 
     def set_status(self, status: str, ended: float | None = None) -> None:
         """RUNNING, or FINISHED, FAILED or KILLED with the unix time of the end."""
@@ -163,17 +133,13 @@ class MirroredRun:
             self._client.update_run(self.run_id, status=status)
         else:
             assert ended is not None, "a run that is over has an end"
-            self._client.set_terminated(self.run_id, status, _milliseconds(ended))
+            self._client.set_terminated(self.run_id, status, milliseconds(ended))
         self.status = status
 
 
-def _milliseconds(time: float) -> int:
+def milliseconds(time: float) -> int:
+    """Unix seconds as MLflow keeps them."""
     return round(time * 1000)
-
-
-def _version(file: Path) -> list[int]:
-    stat = file.stat()
-    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _key(name: str) -> str:

@@ -1,6 +1,12 @@
-"""A fold's two checkpoints: `last.pt` to go on from, `best.pt` to test."""
+"""A fold's state on disk: `last.pt` to go on from, `best.pt` to test, and the journal's line.
 
+`save_epoch` says in which order they are written, `reopen` what is made up for after a kill.
+"""
+
+import math
+import os
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -10,15 +16,97 @@ import torch
 from pipeline.config import UserError
 from pipeline.files import replacing
 from pipeline.images.packed import Normalisation
+from pipeline.tracking import (
+    VERSION,
+    EpochEnded,
+    Journal,
+    Started,
+    read_journal,
+    to_event,
+    to_record,
+)
 from pipeline.training.job import FoldJob
-from pipeline.training.learner import Learner, Progress
+from pipeline.training.learner import Learner
 
 
-def save_last(learner: Learner, job: FoldJob) -> None:
+@dataclass(frozen=True)
+class Progress:
+    """How far a fold has come. Epochs count from 1."""
+
+    num_epochs: int = 0
+    best_epoch: int = 0
+    best_value: float = math.nan
+    last: EpochEnded | None = None
+    """The journal's line of the last epoch."""
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last epoch is the best one."""
+        return self.best_epoch == self.num_epochs
+
+    @property
+    def epochs_since_best(self) -> int:
+        return self.num_epochs - self.best_epoch
+
+    def after(self, value: float, mode: str) -> "Progress":
+        """With one more epoch, which reached `value`; the first of equal ones stays the best."""
+        epoch = self.num_epochs + 1
+        better = value < self.best_value if mode == "min" else value > self.best_value
+        if epoch == 1 or better:
+            return Progress(epoch, epoch, value)
+        return Progress(epoch, self.best_epoch, self.best_value)
+
+
+def save_epoch(
+    learner: Learner,
+    progress: Progress,
+    job: FoldJob,
+    normalisation: Normalisation,
+    journal: Journal,
+) -> None:
+    """Save what an epoch has changed: first `last.pt`, then `best.pt`, then the journal's line.
+
+    In this order a kill at any moment loses nothing and doubles nothing: before `last.pt` the
+    epoch is trained again, after it `reopen` makes up for what is missing.
+    """
+    assert progress.last is not None, "an epoch has a line in the journal"
+    save_last(learner, progress, job)
+    if progress.is_best:
+        save_best(learner, progress, job, normalisation)
+    journal.append(progress.last)
+
+
+def reopen(
+    learner: Learner, job: FoldJob, normalisation: Normalisation
+) -> tuple[Progress, Journal]:
+    """Go on from `last.pt` where there is one, make up for what did not follow it, and say so."""
+    progress = resume(learner, job)
+    path = job.fold_dir / "journal.jsonl"
+    written = {event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)}
+    journal = Journal(path)
+    if progress.last is not None:
+        if progress.is_best:
+            save_best(learner, progress, job, normalisation)
+        if progress.num_epochs not in written:
+            journal.append(progress.last)
+    journal.append(
+        Started(
+            fold=job.fold.index,
+            epochs_done=progress.num_epochs,
+            epochs=job.config.training.epochs,
+            device=job.device,
+            pid=os.getpid(),
+        )
+    )
+    return progress, journal
+
+
+def save_last(learner: Learner, progress: Progress, job: FoldJob) -> None:
     """Write `last.pt`: all that is needed to go on. Random states are not: each epoch is seeded."""
-    progress = learner.progress
+    assert progress.last is not None, "an epoch has a line in the journal"
     _save(
         {
+            "version": VERSION,
             "key": job.key,
             "fold": job.fold.index,
             "network": learner.network.state_dict(),
@@ -28,34 +116,37 @@ def save_last(learner: Learner, job: FoldJob) -> None:
             "num_epochs": progress.num_epochs,
             "best_epoch": progress.best_epoch,
             "best_value": progress.best_value,
-            "record": progress.record,
+            "record": to_record(progress.last),
         },
         job.fold_dir / "last.pt",
     )
 
 
-def resume(learner: Learner, job: FoldJob) -> None:
-    """Continue from `last.pt` where there is one."""
+def resume(learner: Learner, job: FoldJob) -> Progress:
+    """Put the state of `last.pt` into the learner, where there is one."""
     path = job.fold_dir / "last.pt"
     if not path.exists():
-        return
+        return Progress()
     state = load_checkpoint(path, job)
     learner.network.load_state_dict(state["network"])
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.scheduler.load_state_dict(state["scheduler"])
     learner.scaler.load_state_dict(state["scaler"])
-    learner.progress = Progress(
-        state["num_epochs"], state["best_epoch"], state["best_value"], state["record"]
-    )
+    last = to_event(state["record"])
+    assert isinstance(last, EpochEnded), "last.pt keeps the line of an epoch"
+    return Progress(state["num_epochs"], state["best_epoch"], state["best_value"], last)
 
 
-def save_best(learner: Learner, job: FoldJob, normalisation: Normalisation) -> None:
+def save_best(
+    learner: Learner, progress: Progress, job: FoldJob, normalisation: Normalisation
+) -> None:
     """Write `best.pt`: the network as it stands, with what is needed to use it."""
     _save(
         {
+            "version": VERSION,
             "key": job.key,
             "fold": job.fold.index,
-            "epoch": learner.progress.best_epoch,
+            "epoch": progress.best_epoch,
             "network": learner.network.state_dict(),
             "classes": list(job.manifest.classes),
             "mean": list(normalisation.mean),
@@ -65,10 +156,10 @@ def save_best(learner: Learner, job: FoldJob, normalisation: Normalisation) -> N
     )
 
 
-def load_best(learner: Learner, job: FoldJob) -> None:
+def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
     """Put the best epoch's weights into the network."""
     state = load_checkpoint(job.fold_dir / "best.pt", job)
-    assert state["epoch"] == learner.progress.best_epoch, "best.pt is of another epoch"
+    assert state["epoch"] == progress.best_epoch, "best.pt is of another epoch"
     learner.network.load_state_dict(state["network"])
 
 
@@ -98,6 +189,8 @@ def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
             f"{path} belongs to fold {state.get('fold')} of run {str(state.get('key'))[:12]}, not "
             f"to fold {job.fold.index} of run {job.key[:12]}; it is never loaded here."
         )
+    if "version" not in state:  # written when epochs counted from 0
+        state |= {name: state[name] + 1 for name in ("epoch", "best_epoch") if name in state}
     return state
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.arrays import Floats, Floats32, Ints
 from pipeline.config import UserError
 from pipeline.images.augment import augment_batch
 from pipeline.images.batches import BatchSource
@@ -22,7 +22,7 @@ EVAL_BATCH = {"cpu": 64, "cuda": 256}
 """Images a forward pass takes at once: what fits a CPU's cache, what fills a GPU."""
 
 Report = Callable[[int, int, float], None]
-"""Told (images done, images of the epoch, images per second) every few seconds."""
+"""Called with (images done, images of the epoch, images per second) every few seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class TrainPart:
 
     job: FoldJob
     source: BatchSource
-    rows: NDArray[np.int64]
-    weights: NDArray[np.float64]
+    rows: Ints
+    weights: Floats
     labels: Tensor
     transforms: RandomTransforms | None
 
@@ -54,10 +54,14 @@ class TrainPart:
             else None,
         )
 
+    def seed(self, epoch: int, purpose: int = 0) -> int:
+        """Of an epoch, which counts from 1; seeds have counted from 0 ever since, and still do."""
+        job = self.job
+        return seed_for(job.config.training.seed, job.fold.index, epoch - 1, purpose)
+
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented images (B, C, ...) and labels (B,) of one epoch, on the device."""
-        config, fold = self.job.config, self.job.fold.index
-        seed = seed_for(config.training.seed, fold, epoch)
+        config, seed = self.job.config, self.seed(epoch)
         order = draw_epoch(self.weights, config.sampler.balance, np.random.default_rng(seed))
         rows = _split(self.rows[order], config.training.batch_size)
         if self.transforms is not None:
@@ -73,13 +77,13 @@ class TrainPart:
 
 
 def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
-    """One pass over the train part; returns the mean loss.
+    """One pass over the train part; `epoch` counts from 1. Returns the mean loss.
 
     Raises:
         UserError: when the loss is not finite.
     """
     learner.network.train()
-    seed_everything(seed_for(part.job.config.training.seed, part.job.fold.index, epoch, purpose=2))
+    seed_everything(part.seed(epoch, purpose=2))
     total = torch.zeros((), device=learner.device)
     done, started = 0, time.monotonic()
     last_report = started
@@ -105,9 +109,7 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
 
 
 @torch.inference_mode()
-def predict(
-    learner: Learner, source: BatchSource, rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], Tensor]:
+def predict(learner: Learner, source: BatchSource, rows: Ints) -> tuple[Floats32, Tensor]:
     """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order."""
     learner.network.eval()
     logits = []
@@ -118,7 +120,7 @@ def predict(
     return everything.softmax(dim=1).cpu().numpy(), everything
 
 
-def _split(rows: NDArray[np.int64], size: int) -> list[Tensor]:
+def _split(rows: Ints, size: int) -> list[Tensor]:
     """`rows` in batches; a last batch of one joins its neighbour, for batch norm needs two."""
     batches = list(torch.split(torch.from_numpy(rows), size))
     if len(batches) > 1 and len(batches[-1]) == 1:

@@ -1,11 +1,11 @@
-"""What a worker is told: one fold of one run, and the device to train it on."""
+"""What a worker gets: one fold of one run, and the device to train it on."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipeline.arrays import Ints
 from pipeline.config import Config
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
@@ -23,12 +23,12 @@ class FoldJob:
     """Of the run; a checkpoint or result of another key is refused."""
     device: str
 
-    def rows(self, part: Part) -> NDArray[np.int64]:
+    def rows(self, part: Part) -> Ints:
         """Row numbers of a part's samples in manifest and packed array."""
         return self.manifest.of(self.fold.of(part))
 
 
 def seed_for(training_seed: int, fold: int, epoch: int, purpose: int = 0) -> int:
-    """A 63-bit seed: every draw is a function of (seed, fold, epoch) and what it is for."""
+    """A 63-bit seed: every draw is a function of (seed, fold, epoch from 0), and what it is for."""
     sequence = np.random.SeedSequence([training_seed, fold, epoch, purpose])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)

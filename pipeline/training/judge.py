@@ -38,8 +38,8 @@ class Judge:
         table, loss = self._predict("val")
         levels = self.levels(table, self.thresholds(table))
         values: dict[str, float | None] = {"val/loss": loss}
-        for prefix, level in (("val", levels["image"]), ("val/patient", levels["patient"])):
-            values |= {f"{prefix}/{name}": level[name] for name in VAL_METRICS if level}
+        for name, level in levels.items():
+            values |= {f"val/{name}/{metric}": level[metric] for metric in VAL_METRICS if level}
         return values
 
     def predict(self, part: Part) -> DataFrame:
@@ -85,6 +85,6 @@ class Judge:
             return None
         is_positive = (table["label"] == classes[1]).to_numpy()
         one_class = is_positive.all() or not is_positive.any()
-        # One class leaves nothing to choose from; the missing class was told before training.
+        # One class leaves nothing to choose from; the missing class was reported before training.
         rule = "fixed" if one_class else self.job.config.evaluation.threshold
         return choose_threshold(is_positive, table[f"prob_{classes[1]}"].to_numpy(), rule)

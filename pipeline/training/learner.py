@@ -1,8 +1,7 @@
 """Everything a fold trains with, built from the config, in one place."""
 
 import random
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,31 +18,6 @@ from pipeline.training.loss import WeightedLoss, build_loss, first_line, shape_o
 
 
 @dataclass
-class Progress:
-    """How far a fold has come; saved in `last.pt`, so that a new worker can go on from it."""
-
-    num_epochs: int = 0
-    best_epoch: int = -1
-    best_value: float = float("nan")
-    record: dict[str, Any] = field(default_factory=dict)
-    """The journal's line of the last epoch."""
-
-    @property
-    def is_best(self) -> bool:
-        return self.best_epoch == self.num_epochs - 1
-
-    def epochs_since_best(self) -> int:
-        return self.num_epochs - 1 - self.best_epoch
-
-    def note(self, value: float, mode: str) -> None:
-        """Count an epoch that reached `value`; the first of equal ones stays the best."""
-        better = value < self.best_value if mode == "min" else value > self.best_value
-        if self.best_epoch < 0 or better:
-            self.best_epoch, self.best_value = self.num_epochs, value
-        self.num_epochs += 1
-
-
-@dataclass
 class Learner:
     network: nn.Module
     loss: WeightedLoss
@@ -52,7 +26,6 @@ class Learner:
     scaler: torch.amp.GradScaler
     precision: torch.dtype
     device: torch.device
-    progress: Progress = field(default_factory=Progress)
 
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32

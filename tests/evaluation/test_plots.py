@@ -7,11 +7,8 @@ from PIL import Image
 from pipeline.evaluation import plot_confusion, plot_learning_curves
 
 
-def history(num_epochs, metrics=("train/loss", "val/loss", "val/auroc")):
-    return [
-        {"epoch": epoch, "metrics": dict.fromkeys(metrics, 1 / (epoch + 2))}
-        for epoch in range(num_epochs)
-    ]
+def history(num_epochs, metrics=("train/loss", "val/loss", "val/image/auroc")):
+    return {epoch: dict.fromkeys(metrics, 1 / (epoch + 1)) for epoch in range(1, num_epochs + 1)}
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def test_curves_are_drawn_for_any_number_of_folds_and_epochs(
 ):
     folds = {fold: history(num_epochs) for fold in range(num_folds)}
     path = tmp_path / "plots" / "curves.png"
-    plot_learning_curves(folds, dict.fromkeys(folds, 0), "val/auroc", path)
+    plot_learning_curves(folds, dict.fromkeys(folds, 1), "val/image/auroc", path)
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert min(image.size) > 400
@@ -53,16 +50,20 @@ def test_curves_are_drawn_for_any_number_of_folds_and_epochs(
 
 def test_the_ring_is_at_the_chosen_epoch_and_an_unfinished_fold_has_none(tmp_path, figures):
     folds = {0: history(5), 2: history(4)}
-    plot_learning_curves(folds, {2: 3}, "val/auroc", tmp_path / "curves.png")
+    plot_learning_curves(folds, {2: 4}, "val/image/auroc", tmp_path / "curves.png")
     rings = [line for line in figures[0].axes[1].lines if len(line.get_xdata()) == 1]
-    assert [(ring.get_xdata()[0], ring.get_ydata()[0]) for ring in rings] == [(3, 1 / 5)]
+    assert [(ring.get_xdata()[0], ring.get_ydata()[0]) for ring in rings] == [(4, 1 / 5)]
 
 
 @pytest.mark.parametrize(
     ("select_by", "metrics", "shown"),
     [
-        ("val/patient/auroc", ["val/loss", "val/auroc", "val/patient/auroc"], "val/patient/auroc"),
-        ("val/loss", ["val/loss", "val/auroc"], "val/auroc"),
+        (
+            "val/patient/auroc",
+            ["val/loss", "val/image/auroc", "val/patient/auroc"],
+            "val/patient/auroc",
+        ),
+        ("val/loss", ["val/loss", "val/image/auroc"], "val/image/auroc"),
         ("val/loss", ["val/loss"], "val/loss"),
     ],
 )
@@ -73,12 +74,12 @@ def test_the_second_panel_shows_what_selects(tmp_path, figures, select_by, metri
 
 def test_missing_metrics_are_gaps_and_all_missing_is_said(tmp_path, figures):
     rows = history(3)
-    rows[1]["metrics"]["val/auroc"] = None
-    plot_learning_curves({0: rows}, {0: 0}, "val/auroc", tmp_path / "gap.png")
+    rows[2]["val/image/auroc"] = None
+    plot_learning_curves({0: rows}, {0: 1}, "val/image/auroc", tmp_path / "gap.png")
     assert np.isnan(figures[0].axes[1].lines[0].get_ydata()).tolist() == [False, True, False]
-    for row in rows:
-        row["metrics"]["val/auroc"] = None
-    plot_learning_curves({0: rows}, {0: 0}, "val/auroc", tmp_path / "none.png")
+    for row in rows.values():
+        row["val/image/auroc"] = None
+    plot_learning_curves({0: rows}, {0: 1}, "val/image/auroc", tmp_path / "none.png")
     assert [text.get_text() for text in figures[1].axes[1].texts] == ["cannot be computed"]
 
 
@@ -121,7 +122,7 @@ def test_long_class_names_are_inside_the_picture(tmp_path, size, length):
 
 def test_the_same_plot_has_the_same_bytes(tmp_path):
     for name in ("a.png", "b.png"):
-        plot_learning_curves({0: history(3)}, {0: 1}, "val/auroc", tmp_path / name)
+        plot_learning_curves({0: history(3)}, {0: 1}, "val/image/auroc", tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert "Software" not in image.info  # the library's version would differ

@@ -88,7 +88,7 @@ def _assert_each_epoch_once_in_journals(run_dir: Path) -> None:
     for fold in range(NUM_FOLDS):
         lines = (run_dir / f"fold_{fold:02d}" / "journal.jsonl").read_text().splitlines()
         epochs = [r["epoch"] for r in map(json.loads, lines) if r["event"] == "epoch"]
-        assert epochs == list(range(NUM_EPOCHS)), f"fold {fold}"
+        assert epochs == list(range(1, NUM_EPOCHS + 1)), f"fold {fold}"
 
 
 def _assert_each_epoch_once_in_mlflow(cwd: Path) -> None:
@@ -98,6 +98,6 @@ def _assert_each_epoch_once_in_mlflow(cwd: Path) -> None:
     assert [run.info.run_name for run in children] == [f"fold-{i:02d}" for i in range(NUM_FOLDS)]
     for run in children:
         assert run.info.status == "FINISHED"
-        history = client.get_metric_history(run.info.run_id, "val/auroc")
-        assert sorted(metric.step for metric in history) == list(range(NUM_EPOCHS))
+        history = client.get_metric_history(run.info.run_id, "val/image/auroc")
+        assert sorted(metric.step for metric in history) == list(range(1, NUM_EPOCHS + 1))
         assert len(client.get_metric_history(run.info.run_id, "test/patient/auroc")) == 1

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.tracking import DatasetRecord, Journal, RunRecord
+from pipeline.tracking import DatasetRecord, EpochEnded, Failed, Journal, RunRecord, Started
 from pipeline.tracking.server import connect, reaching
 
 STARTED = 1_700_000_000.25
@@ -42,24 +42,20 @@ def train(run_dir: Path, fold: int, epochs: range) -> None:
     """Journal a start and some epochs, with the times that real epochs would have."""
     with Journal(fold_dir(run_dir, fold) / "journal.jsonl") as journal:
         began = STARTED + 100 * fold + 10 * epochs.start
-        journal.append({"event": "start", "time": began, "fold": fold, "epoch": epochs.start})
+        journal.append(Started(time=began, fold=fold, epochs_done=epochs.start))
         for epoch in epochs:
             journal.append(
-                {
-                    "event": "epoch",
-                    "time": began + 10 * (epoch - epochs.start) + 7.125,
-                    "epoch": epoch,
-                    "metrics": {"train/loss": 1 / (epoch + 2), "val/auroc": None},
-                    "best": True,
-                }
+                EpochEnded(
+                    time=began + 10 * (epoch - epochs.start) + 7.125,
+                    epoch=epoch + 1,
+                    metrics={"train/loss": 1 / (epoch + 2), "val/image/auroc": None},
+                )
             )
 
 
 def fail(run_dir: Path, fold: int) -> None:
     with Journal(fold_dir(run_dir, fold) / "journal.jsonl") as journal:
-        journal.append(
-            {"event": "failed", "time": STARTED + 900, "error": "loss is nan", "traceback": "..."}
-        )
+        journal.append(Failed(time=STARTED + 900, error="loss is nan", traceback="..."))
 
 
 def write_result(run_dir: Path, fold: int) -> None:
@@ -67,8 +63,9 @@ def write_result(run_dir: Path, fold: int) -> None:
     (folder / "best.pt").write_bytes(b"weights")
     (folder / "predictions_test.csv").write_text("fold,patient_id\n")
     result = {
+        "version": 2,
         "fold": fold,
-        "best_epoch": 1,
+        "best_epoch": 2,
         "num_epochs": 3,
         "thresholds": {"image": 0.41, "patient": None},
         "test": {"patient": None, "image": {"auroc": 0.9, "balanced_accuracy": None}},
@@ -142,5 +139,5 @@ def artifacts(uri: str, run: Any, folder: str | None = None) -> set[str]:
 
 
 def losses(epochs: range) -> list[tuple[int, float]]:
-    """The history of train/loss that `train` journals."""
-    return [(epoch, 1 / (epoch + 2)) for epoch in epochs]
+    """The history of train/loss that `train` journals, whose steps count from 1."""
+    return [(epoch + 1, 1 / (epoch + 2)) for epoch in epochs]

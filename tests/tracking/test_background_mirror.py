@@ -30,7 +30,7 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
 
 
 class Warnings(list[str]):
-    """Collects what the user is told, and lets a test wait for it."""
+    """Collects what is reported to the user, and lets a test wait for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def test_an_error_in_the_training_sets_the_status_and_goes_through(
     assert runs_at(uri)["fold-00"].info.status == "KILLED"
 
 
-def test_a_dead_server_is_told_once_and_how_to_finish_later(tmp_path: Path, uri: str) -> None:
+def test_a_dead_server_is_reported_once_and_how_to_finish_later(tmp_path: Path, uri: str) -> None:
     run_dir = make_run_folder(tmp_path / "other", CLOSED)
     train(run_dir, 0, range(2))
     warnings = Warnings()
@@ -128,11 +128,13 @@ def test_a_server_that_comes_back_gets_everything(
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("odd"), KeyError("gone"), ImportError("mlflow")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("unexpected"), KeyError("gone"), ImportError("mlflow")]
+)
 def test_no_error_of_the_mirror_reaches_the_training(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(Mirror, "begin", Mock(side_effect=error))
+    monkeypatch.setattr(Mirror, "catch_up", Mock(side_effect=error))
     warnings = Warnings()
     with BackgroundMirror(run_dir, warnings, interval_s=0.01, retry_s=0.01):
         assert warnings.arrived.wait(30)

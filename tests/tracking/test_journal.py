@@ -2,19 +2,31 @@ import json
 import math
 import os
 import re
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
-from pipeline.tracking import Journal, JournalError, JournalTail, read_journal
+from pipeline.tracking import (
+    EpochEnded,
+    Event,
+    Failed,
+    Journal,
+    JournalError,
+    JournalTail,
+    Progressed,
+    Started,
+    read_journal,
+    to_record,
+)
 
-FIRST = {"event": "start", "time": 1.5, "fold": 0}
-SECOND = {"event": "epoch", "time": 2.5, "epoch": 0, "metrics": {"val/auroc": None, "é": 1e-300}}
+FIRST = Started(time=1.5, fold=0, epochs=8, device="cpu", pid=5)
+SECOND = EpochEnded(time=2.5, epoch=1, metrics={"val/image/auroc": None, "é": 1e-300})
 
 
-def lines(*records: dict[str, object]) -> bytes:
-    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+def lines(*events: Event) -> bytes:
+    return b"".join(json.dumps(to_record(event)).encode() + b"\n" for event in events)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -24,12 +36,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert read_journal(tmp_path / "j") == [FIRST, SECOND]  # before it is closed: no buffer
 
 
-def test_time_is_added_only_if_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: 99.5)
-    with Journal(tmp_path / "j") as journal:
-        journal.append({"event": "start"})
-        journal.append(FIRST)
-    assert [record["time"] for record in read_journal(tmp_path / "j")] == [99.5, 1.5]
+def test_an_event_has_the_time_at_which_it_was_made() -> None:
+    before = time.time()
+    assert before <= Failed(error="x").time <= time.time()
 
 
 def test_a_line_is_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +79,7 @@ def test_nan_and_inf_are_refused_and_leave_no_trace(tmp_path: Path, value: float
     with Journal(tmp_path / "j") as journal:
         journal.append(FIRST)
         with pytest.raises(ValueError, match="event 'epoch' holds nan or inf"):
-            journal.append({"event": "epoch", "metrics": {"train/loss": value}})
+            journal.append(EpochEnded(epoch=2, metrics={"train/loss": value}))
     assert read_journal(tmp_path / "j") == [FIRST]
 
 
@@ -93,12 +102,26 @@ def test_a_missing_journal_is_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"garbage", b"", b"[1]", b'{"event": "epoch"}', b'{"time": 1}', b"\xff\xfe", b"null"]
+    "bad",
+    [
+        b"garbage",
+        b"",
+        b"[1]",
+        b'{"event": "epoch"}',
+        b'{"time": 1}',
+        b"\xff\xfe",
+        b"null",
+        b'{"event": "epoch", "time": 1, "epoch": null, "metrics": {}}',
+        b'{"event": "epoch", "time": 1, "epoch": 1, "metrics": [0.5]}',
+        b'{"event": "epoch", "time": 1, "epoch": 1}',
+        b'{"event": "party", "time": 1}',
+        b'{"event": "start", "time": 1, "version": 99, "fold": 0}',
+    ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, bad: bytes) -> None:
     path = tmp_path / "j"
     path.write_bytes(lines(FIRST) + bad + b"\n" + lines(SECOND))
-    with pytest.raises(JournalError, match=f"{re.escape(str(path))}, line 2: expected a JSON"):
+    with pytest.raises(JournalError, match=f"{re.escape(str(path))}, line 2: expected an event"):
         read_journal(path)
 
 
@@ -111,9 +134,41 @@ def test_a_tail_gives_every_record_once_wherever_the_writer_stands(tmp_path: Pat
         (tmp_path / "j").write_bytes(data[:end])
         seen += tail.read_new()
     assert seen == [FIRST, SECOND, FIRST]
-    assert tail.offset == len(data)
+    assert tail.read_new() == []
 
 
-def test_a_tail_goes_on_from_an_offset(tmp_path: Path) -> None:
-    (tmp_path / "j").write_bytes(lines(FIRST, SECOND))
-    assert JournalTail(tmp_path / "j", offset=len(lines(FIRST))).read_new() == [SECOND]
+def test_each_line_is_read_by_its_own_version(tmp_path: Path) -> None:
+    """Before, epochs counted from 0 and the image level had no name."""
+    old = [
+        {"event": "start", "time": 1.5, "fold": 0, "epoch": 0, "epochs": 8, "device": "cpu"},
+        {"event": "progress", "time": 2, "epoch": 0, "done": 1, "of": 4, "images_per_s": 2.5},
+        {
+            "event": "epoch",
+            "time": 2.5,
+            "epoch": 0,
+            "metrics": {"val/loss": 1, "val/auroc": 0.5, "val/patient/auroc": None},
+            "best": True,
+            "left_s": 3.5,
+        },
+        {"event": "failed", "time": 3, "error": "why", "traceback": "where"},
+        {"event": "start", "time": 4, "fold": 0, "epoch": 1, "epochs": 8, "device": "cpu"},
+    ]
+    path = tmp_path / "j"
+    path.write_text("".join(json.dumps(record) + "\n" for record in old))
+    second = EpochEnded(time=5, epoch=2, metrics={"val/image/auroc": 0.6})
+    with Journal(path) as journal:
+        journal.append(second)
+    assert read_journal(path) == [
+        Started(time=1.5, fold=0, epochs_done=0, epochs=8, device="cpu"),
+        Progressed(time=2, epoch=1, done=1, of=4, images_per_s=2.5),
+        EpochEnded(
+            time=2.5,
+            epoch=1,
+            metrics={"val/loss": 1, "val/image/auroc": 0.5, "val/patient/auroc": None},
+            best=True,
+            left_s=3.5,
+        ),
+        Failed(time=3, error="why", traceback="where"),
+        Started(time=4, fold=0, epochs_done=1, epochs=8, device="cpu"),
+        second,
+    ]

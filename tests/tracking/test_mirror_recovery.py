@@ -4,12 +4,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from synthetic_run_folder import (
+    STARTED,
     artifacts,
     fold_dir,
     history,
@@ -24,8 +26,7 @@ from synthetic_run_folder import (
 )
 
 from pipeline.config import UserError
-from pipeline.files import write_json
-from pipeline.tracking import Mirror, TrackingError, absolute_tracking_uri, sync
+from pipeline.tracking import Mirror, RunRecord, TrackingError, absolute_tracking_uri, sync
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 
@@ -46,17 +47,6 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
     return run_dir
 
 
-def edit_ledger(run_dir: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Change every run's entry in mlflow.json."""
-    path = run_dir / "mlflow.json"
-    ledger = json.loads(path.read_text())
-    entries = [entry for runs in ledger["servers"].values() for entry in runs.values()]
-    assert entries
-    for entry in entries:
-        edit(entry)
-    path.write_text(json.dumps(ledger))
-
-
 def state(uri: str) -> dict[str, object]:
     """All that must be the same however often a process was killed on the way."""
     return {
@@ -75,44 +65,35 @@ def state(uri: str) -> dict[str, object]:
     }
 
 
-def test_a_run_whose_id_was_not_recorded_is_found_by_its_uid(run_dir: Path, uri: str) -> None:
-    sync(run_dir)
-    first = state(uri)
-    ids = {run.info.run_id for run in runs_at(uri).values()}
-    edit_ledger(run_dir, lambda entry: entry.update(run_id="", offset=0, files={}, journal=""))
-    sync(run_dir)
-    assert state(uri) == first
-    assert {run.info.run_id for run in runs_at(uri).values()} == ids
-
-
-def test_the_uid_is_on_disk_before_the_run_exists(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_runs_uid_follows_from_the_run_folder(
+    run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So that it is known before any run can carry it, at every server."""
     from mlflow import MlflowClient
 
-    create_run = MlflowClient.create_run
-    uids: list[str] = []
+    def uids() -> dict[str, str]:
+        return {name: run.data.tags["patientfold.uid"] for name, run in runs_at(uri).items()}
 
-    def create(self: Any, *args: Any, **kwargs: Any) -> Any:
-        uids.append(kwargs["tags"]["patientfold.uid"])
-        assert uids[-1] in (run_dir / "mlflow.json").read_text()
-        return create_run(self, *args, **kwargs)
-
-    monkeypatch.setattr(MlflowClient, "create_run", create)
     sync(run_dir)
-    assert len(set(uids)) == 3
-
-
-@pytest.mark.parametrize("lost", [1, 150, 10_000])
-def test_a_lost_position_makes_no_doubles(run_dir: Path, uri: str, lost: int) -> None:
+    first = uids()
+    assert len(set(first.values())) == len(first) == 3
+    replace_database(uri)
+    record = RunRecord.load(run_dir)
+    replace(record, tags={"another": "commit"}, started=STARTED + 99).save(run_dir)
     sync(run_dir)
+    assert uids() == first
+    monkeypatch.setattr(MlflowClient, "create_run", None)  # all of them are found
+    sync(run_dir)
+
+
+def test_what_was_mirrored_is_logged_again_without_doubles(run_dir: Path, uri: str) -> None:
+    with Mirror(run_dir) as mirror:
+        mirror.catch_up()
     first = state(uri)
-    lines = (fold_dir(run_dir, 0) / "journal.jsonl").read_bytes().splitlines(keepends=True)
-    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
-    back = max(start for start in starts if start <= max(0, starts[-1] - lost))
-    edit_ledger(run_dir, lambda entry: entry.update(offset=min(entry["offset"], back)))
-    train(run_dir, 1, range(2, 3))
-    sync(run_dir)
+    with Mirror(run_dir) as mirror:  # a new process, which knows nothing of the position
+        mirror.catch_up()
+        train(run_dir, 1, range(2, 3))
+        mirror.catch_up()
     assert state(uri)["fold-00"] == first["fold-00"]
     assert history(uri, runs_at(uri)["fold-01"], "train/loss") == losses(range(3))
 
@@ -171,8 +152,14 @@ def test_a_kill_after_any_step_loses_and_doubles_nothing(
 
         return step
 
-    monkeypatch.setattr("pipeline.tracking.ledger.write_json", killable(write_json))
-    for name in ("create_run", "log_batch", "log_inputs", "set_terminated", "log_artifact"):
+    for name in (
+        "create_run",
+        "delete_run",
+        "log_batch",
+        "log_inputs",
+        "set_terminated",
+        "log_artifact",
+    ):
         monkeypatch.setattr(MlflowClient, name, killable(getattr(MlflowClient, name)))
 
     uri = make_database(tmp_path)
@@ -266,14 +253,40 @@ def test_what_a_dead_server_missed_can_be_had_elsewhere(run_dir: Path, uri: str)
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
 
 
-def test_positions_are_kept_for_each_server(run_dir: Path, uri: str, tmp_path: Path) -> None:
+def as_the_first_version_left_it(run_dir: Path, uri: str) -> dict[str, str]:
+    """Make mlflow.json and the server's runs those of the first version; name -> run id."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    ids = {name: run.info.run_id for name, run in runs_at(uri).items()}
+    uids = {"parent" if name == "demo-abc123" else name: 32 * name[-1] for name in ids}
+    for name, run_id in ids.items():
+        client.set_tag(run_id, "patientfold.uid", 32 * name[-1])
+        if name.startswith("fold"):
+            client.log_metric(run_id, "train/loss", 0.5, step=0)
+    entry = {"journal": "0123456789abcdef", "offset": 100, "files": {}}
+    runs = {name: {"run_id": uid, **entry} for name, uid in uids.items()}
+    (run_dir / "mlflow.json").write_text(json.dumps({"uids": uids, "servers": {uri: runs}}))
+    return ids
+
+
+def test_folds_that_the_first_version_mirrored_are_logged_anew_and_once(
+    run_dir: Path, uri: str
+) -> None:
+    """Their steps count from 0: a run with both would show each epoch twice."""
+    from mlflow import MlflowClient
+
     sync(run_dir)
-    (tmp_path / "other").mkdir()
-    sync(run_dir, uri=make_database(tmp_path / "other"))
-    servers = json.loads((run_dir / "mlflow.json").read_text())["servers"]
-    offsets = {server: runs["fold-00"]["offset"] for server, runs in servers.items()}
-    size = (fold_dir(run_dir, 0) / "journal.jsonl").stat().st_size
-    assert offsets == {uri: size, f"sqlite:///{tmp_path}/other/mlflow.db": size}
+    first = state(uri)
+    old = as_the_first_version_left_it(run_dir, uri)
+    sync(run_dir)
+    assert state(uri) == first
+    new = {name: run.info.run_id for name, run in runs_at(uri).items()}
+    assert [name for name in old if new[name] == old[name]] == ["demo-abc123"]
+    for name in ("fold-00", "fold-01"):
+        assert MlflowClient(uri).get_run(old[name]).info.lifecycle_stage == "deleted"
+    sync(run_dir)
+    assert {name: run.info.run_id for name, run in runs_at(uri).items()} == new
 
 
 def test_a_create_whose_answer_was_lost_is_not_sent_blindly_again(run_dir: Path) -> None:
@@ -361,6 +374,9 @@ def test_a_sweep_can_start_on_a_database_that_does_not_exist(tmp_path: Path) -> 
     processes = []
     for number in range(2):
         run_dir = make_run_folder(tmp_path / f"run_{number}", uri)
+        record = json.loads((run_dir / "tracking.json").read_text())
+        record["started"] += number
+        (run_dir / "tracking.json").write_text(json.dumps(record))
         train(run_dir, number, range(1))
         code = "import pathlib, sys, pipeline.tracking as t; t.sync(pathlib.Path(sys.argv[1]))"
         command = [sys.executable, "-c", code, str(run_dir)]

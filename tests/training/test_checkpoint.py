@@ -17,7 +17,18 @@ from pipeline.config import Config, UserError
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
-from pipeline.training.checkpoint import load_best, load_checkpoint, resume, save_best, save_last
+from pipeline.tracking import EpochEnded, Journal, Started, read_journal
+from pipeline.training import checkpoint
+from pipeline.training.checkpoint import (
+    Progress,
+    load_best,
+    load_checkpoint,
+    reopen,
+    resume,
+    save_best,
+    save_epoch,
+    save_last,
+)
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import build_learner
 
@@ -98,6 +109,19 @@ def job_of(folder, config=None, index=0, key="a" * 64):
     )
 
 
+def ended(progress):
+    """The progress with its journal line."""
+    line = EpochEnded(epoch=progress.num_epochs, metrics={"val/loss": None}, time=5.0)
+    return replace(progress, last=line)
+
+
+FIRST = ended(Progress(1, 1, 0.5))
+"""After one epoch."""
+
+SECOND = ended(FIRST.after(0.7, "max"))
+"""After two epochs, of which the second is better."""
+
+
 def train_a_step(learner, number):
     """One epoch of one step, on pixels that follow from its number."""
     generator = torch.Generator().manual_seed(number)
@@ -112,8 +136,6 @@ def train_a_step(learner, number):
     learner.scaler.update()
     value = 0.5  # never better: a plateau scheduler must remember how long it has waited
     learner.step_scheduler(value)
-    learner.progress.note(value, "max")
-    learner.progress.record = {"event": "epoch", "epoch": number, "metrics": {"val/loss": None}}
     return loss.item()
 
 
@@ -140,7 +162,6 @@ def state_of(learner):
         "optimizer": learner.optimizer.state_dict(),
         "scheduler": learner.scheduler.state_dict(),
         "scaler": learner.scaler.state_dict(),
-        "progress": vars(learner.progress),
     }
 
 
@@ -162,12 +183,13 @@ def test_going_on_from_last_is_the_same_as_never_having_stopped(
     assert learner.scaler.is_enabled() == (precision == "float16")
     for number in range(2):
         train_a_step(learner, number)
-    save_last(learner, job)
+    progress = ended(Progress().after(0.5, "max").after(0.5, "max"))
+    save_last(learner, progress, job)
     resumed = build_learner(job)
     with torch.no_grad():
         for values in resumed.network.parameters():
             values.fill_(9.0)
-    resume(resumed, job)
+    assert resume(resumed, job) == progress
     assert_same(state_of(resumed), state_of(learner))
     for number in range(2, 8):
         assert train_a_step(resumed, number) == train_a_step(learner, number)
@@ -181,9 +203,7 @@ def test_optimizers_and_schedulers_are_found():
 
 def test_there_is_nothing_to_go_on_from_at_first(tmp_path):
     job = job_of(tmp_path)
-    learner = build_learner(job)
-    resume(learner, job)
-    assert learner.progress.num_epochs == 0
+    assert resume(build_learner(job), job).num_epochs == 0
 
 
 def test_best_holds_the_network_and_what_is_needed_to_use_it(tmp_path):
@@ -191,13 +211,13 @@ def test_best_holds_the_network_and_what_is_needed_to_use_it(tmp_path):
     learner = build_learner(job)
     train_a_step(learner, 0)
     best = {name: values.clone() for name, values in learner.network.state_dict().items()}
-    save_best(learner, job, NORMALISATION)
+    save_best(learner, FIRST, job, NORMALISATION)
     train_a_step(learner, 1)
-    load_best(learner, job)
+    load_best(learner, FIRST, job)
     assert_same(dict(learner.network.state_dict()), best)
     state = load_checkpoint(job.fold_dir / "best.pt", job)
     assert {name: state[name] for name in ("epoch", "classes", "mean", "std")} == {
-        "epoch": 0, "classes": ["neg", "pos"], "mean": [3.0], "std": [2.0],
+        "epoch": 1, "classes": ["neg", "pos"], "mean": [3.0], "std": [2.0],
     }  # fmt: skip
 
 
@@ -205,10 +225,9 @@ def test_a_best_of_another_epoch_is_our_own_mistake(tmp_path):
     job = job_of(tmp_path)
     learner = build_learner(job)
     train_a_step(learner, 0)
-    save_best(learner, job, NORMALISATION)
-    learner.progress.best_epoch = 1
+    save_best(learner, FIRST, job, NORMALISATION)
     with pytest.raises(AssertionError, match="another epoch"):
-        load_best(learner, job)
+        load_best(learner, Progress(2, 2, 0.7), job)
 
 
 def saved(folder):
@@ -216,7 +235,7 @@ def saved(folder):
     job = job_of(folder)
     learner = build_learner(job)
     train_a_step(learner, 0)
-    save_last(learner, job)
+    save_last(learner, FIRST, job)
     return job, learner, job.fold_dir / "last.pt"
 
 
@@ -239,7 +258,6 @@ def test_a_checkpoint_of_another_fold_or_run_is_refused(tmp_path, index, key):
     with pytest.raises(UserError, match=message):
         resume(fresh, other)
     assert_same(dict(fresh.network.state_dict()), before)
-    assert fresh.progress.num_epochs == 0
     assert path.exists()
     resume(learner, job)
 
@@ -332,14 +350,16 @@ def test_a_write_that_fails_half_way_leaves_the_old_checkpoint(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full_disk)
         with pytest.raises(OSError, match="No space left"):
-            save_last(learner, job)
+            save_last(learner, SECOND, job)
     assert load_checkpoint(path, job)["num_epochs"] == 1
-    save_last(learner, job)
+    save_last(learner, SECOND, job)
     assert load_checkpoint(path, job)["num_epochs"] == 2
     assert [file.name for file in job.fold_dir.iterdir()] == ["last.pt"]
 
 
-@pytest.mark.parametrize(("select_by", "steps"), [("val/auroc", [0.5, 0.6]), ("val/loss", [2, 1])])
+@pytest.mark.parametrize(
+    ("select_by", "steps"), [("val/image/auroc", [0.5, 0.6]), ("val/loss", [2, 1])]
+)
 def test_a_plateau_watches_the_value_that_selects(tmp_path, select_by, steps):
     sections = {
         "scheduler": leaf(CONF / "scheduler" / "plateau.yaml"),
@@ -353,13 +373,73 @@ def test_a_plateau_watches_the_value_that_selects(tmp_path, select_by, steps):
     assert rates == pytest.approx([0.01] * 5 + [0.003])
 
 
-def test_progress_counts_epochs_and_keeps_the_first_of_equal_ones(tmp_path):
-    progress = build_learner(job_of(tmp_path)).progress
+def test_progress_counts_epochs_from_1_and_keeps_the_first_of_equal_ones():
+    progress = Progress()
     assert math.isnan(progress.best_value)
     seen = []
     for value in [0.5, 0.7, 0.7, 0.6, 0.8]:
-        progress.note(value, "max")
-        seen.append((progress.best_epoch, progress.is_best, progress.epochs_since_best()))
-    assert seen == [(0, True, 0), (1, True, 0), (1, False, 1), (1, False, 2), (4, True, 0)]
-    progress.note(0.1, "min")
-    assert (progress.best_epoch, progress.best_value, progress.num_epochs) == (5, 0.1, 6)
+        progress = progress.after(value, "max")
+        seen.append((progress.best_epoch, progress.is_best, progress.epochs_since_best))
+    assert seen == [(1, True, 0), (2, True, 0), (2, False, 1), (2, False, 2), (5, True, 0)]
+    progress = progress.after(0.1, "min")
+    assert (progress.best_epoch, progress.best_value, progress.num_epochs) == (6, 0.1, 6)
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+def epochs_in(job):
+    events = read_journal(job.fold_dir / "journal.jsonl")
+    return [event.epoch for event in events if isinstance(event, EpochEnded)]
+
+
+@pytest.mark.parametrize("step", ["save_last", "save_best", "append"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_while_an_epoch_is_saved_loses_and_doubles_nothing(
+    tmp_path, monkeypatch, step, moment
+):
+    job = job_of(tmp_path)
+    learner = build_learner(job)
+    with Journal(job.fold_dir / "journal.jsonl") as journal:
+        save_epoch(learner, FIRST, job, NORMALISATION, journal)
+        train_a_step(learner, 1)
+        trained = {name: value.clone() for name, value in learner.network.state_dict().items()}
+        place = Journal if step == "append" else checkpoint
+        whole = getattr(place, step)
+
+        def killed(*args):
+            if moment == "after":
+                whole(*args)
+            raise Killed
+
+        monkeypatch.setattr(place, step, killed)
+        with pytest.raises(Killed):
+            save_epoch(learner, SECOND, job, NORMALISATION, journal)
+        monkeypatch.undo()
+    again = build_learner(job)
+    progress, journal = reopen(again, job, NORMALISATION)
+    journal.close()
+    if (step, moment) == ("save_last", "before"):
+        assert (progress, epochs_in(job)) == (FIRST, [1])  # it is trained again
+    else:
+        assert (progress, epochs_in(job)) == (SECOND, [1, 2])
+        assert_same(dict(again.network.state_dict()), trained)
+    load_best(again, progress, job)
+    last = read_journal(job.fold_dir / "journal.jsonl")[-1]
+    assert isinstance(last, Started)
+    assert last.epochs_done == progress.num_epochs
+
+
+def test_checkpoints_whose_epochs_count_from_0_are_understood(tmp_path):
+    job, learner, path = saved(tmp_path)
+    save_best(learner, FIRST, job, NORMALISATION)
+    record = {"event": "epoch", "time": 5.0, "epoch": 0, "metrics": {"val/auroc": 0.5}}
+    for file, old in ((path, {"best_epoch": 0, "record": record}), ("best.pt", {"epoch": 0})):
+        state = torch.load(job.fold_dir / file, weights_only=True) | old
+        del state["version"]
+        torch.save(state, job.fold_dir / file)
+    progress = resume(learner, job)
+    line = EpochEnded(time=5.0, epoch=1, metrics={"val/image/auroc": 0.5})
+    assert progress == Progress(1, 1, 0.5, line)
+    load_best(learner, progress, job)

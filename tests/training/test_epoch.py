@@ -130,7 +130,7 @@ def test_an_epoch_holds_train_images_with_their_own_labels(job, balance):
     part = part_of(
         with_config(job, augment=AugmentConfig(), sampler=SamplerConfig(balance=balance))
     )
-    images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 0), strict=True))
+    images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 1), strict=True))
     rows = rows_of(images)
     train = job.rows("train")
     assert len(rows) == len(train)
@@ -144,18 +144,18 @@ def test_an_epoch_holds_train_images_with_their_own_labels(job, balance):
 def test_an_epoch_is_a_function_of_seed_fold_and_epoch_only(job, augment):
     job = with_config(job, augment=AugmentConfig(**augment))
     part = part_of(job)
-    first, second = drawn(part, 0), drawn(part, 1)
+    first, second = drawn(part, 1), drawn(part, 2)
     torch.manual_seed(99)
     np.random.seed(99)
     fresh = part_of(job)
     next(fresh.batches(5))  # given up half way
-    assert are_equal(drawn(fresh, 1), second)
-    assert are_equal(drawn(fresh, 0), first)
+    assert are_equal(drawn(fresh, 2), second)
+    assert are_equal(drawn(fresh, 1), first)
     assert not are_equal(first, second)
     other_fold = part_of(replace(job, fold=replace(job.fold, index=1)))
-    assert not are_equal(drawn(other_fold, 0), first)
+    assert not are_equal(drawn(other_fold, 1), first)
     other_seed = part_of(with_config(job, training=replace(job.config.training, seed=1)))
-    assert not are_equal(drawn(other_seed, 0), first)
+    assert not are_equal(drawn(other_seed, 1), first)
 
 
 def test_the_augmentation_is_drawn_anew_in_every_epoch_and_fold(job):
@@ -165,7 +165,7 @@ def test_the_augmentation_is_drawn_anew_in_every_epoch_and_fold(job):
     for index in range(2):
         part = part_of(replace(job, fold=replace(job.fold, index=index)))
         part = replace(part, source=replace(part.source, pixels=blank))
-        noise += [torch.cat([images for images, _ in drawn(part, epoch)]) for epoch in range(2)]
+        noise += [torch.cat([images for images, _ in drawn(part, epoch)]) for epoch in (1, 2)]
     for position, one in enumerate(noise):
         for other in noise[:position]:
             assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) < 0.1
@@ -181,6 +181,13 @@ def test_seeds_of_all_purposes_differ():
     assert seeds == [seed_for(*given) for given in arguments]
 
 
+def test_seeds_are_those_of_epochs_that_counted_from_0(job):
+    """Else a run folder that was begun before would go on with other draws."""
+    part = part_of(job)
+    assert part.seed(1) == seed_for(0, 0, 0)
+    assert part.seed(3, purpose=2) == seed_for(0, 0, 2, 2)
+
+
 def silent(*_):
     raise AssertionError("a short epoch reports nothing")
 
@@ -190,7 +197,7 @@ def test_training_learns_and_is_repeatable(job):
     losses: list[list[float]] = [[], []]
     for run, found in enumerate(losses):
         learner, part = build_learner(job), part_of(job)
-        for epoch in range(6):
+        for epoch in range(1, 7):
             torch.manual_seed(run)  # what another worker did before, dropout must not feel
             found.append(train_epoch(learner, part, epoch, silent))
     assert losses[0] == losses[1]
@@ -205,21 +212,21 @@ def test_the_mean_loss_counts_images_not_batches(job):
     learner.network = torch.nn.Sequential(
         *[layer for i, layer in enumerate(learner.network.children()) if i in (0, 4, 5, 6)]
     )
-    found = train_epoch(learner, part, 0, silent)
-    images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 0), strict=True))
+    found = train_epoch(learner, part, 1, silent)
+    images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 1), strict=True))
     assert found == pytest.approx(learner.loss(learner.network(images), labels).item(), rel=1e-5)
 
 
 def test_long_epochs_report_how_far_they_are(job, monkeypatch):
     monkeypatch.setattr(epoch_module, "REPORT_EVERY_S", -1.0)
     told = []
-    train_epoch(build_learner(job), part_of(job), 0, lambda *words: told.append(words))
+    train_epoch(build_learner(job), part_of(job), 1, lambda *words: told.append(words))
     assert [(done, of) for done, of, _ in told] == [(done, 24) for done in range(4, 25, 4)]
     assert all(speed > 0 for *_, speed in told)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("epoch", [0, 3])
+@pytest.mark.parametrize("epoch", [1, 4])
 def test_a_loss_that_is_not_finite_stops_the_training(job, value, epoch):
     learner = build_learner(job)
     learner.network.get_parameter("6.bias").data[0] = value
@@ -230,7 +237,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(job, value, epoch):
 
 def trained(job):
     learner, part = build_learner(job), part_of(job)
-    for epoch in range(2):
+    for epoch in (1, 2):
         train_epoch(learner, part, epoch, silent)
     return learner, part.source
 
@@ -269,6 +276,6 @@ def test_training_goes_back_to_training_after_a_prediction(job):
     learner, part = build_learner(job), part_of(job)
     predict(learner, part.source, job.rows("val"))
     before = learner.network.get_buffer("1.running_mean").clone()
-    train_epoch(learner, part, 0, silent)
+    train_epoch(learner, part, 1, silent)
     assert learner.network.training
     assert not torch.equal(learner.network.get_buffer("1.running_mean"), before)
