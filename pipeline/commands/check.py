@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.audit.foreign import audit_parts
-from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_findings
@@ -35,6 +34,7 @@ from pipeline.prepared import (
     say,
 )
 from pipeline.processes import start_forkserver
+from pipeline.splits.quality import Split
 
 MOST_CLASSES = 5
 """Columns of the printed table; a terminal has about 80 characters."""

@@ -7,7 +7,7 @@ from pipeline.manifest import Manifest
 from pipeline.splits.folds import Part, Plan
 from pipeline.splits.quality import missing_classes
 
-Missing = tuple[int, Part, str]
+Missing = tuple[int, str, str]
 """(fold, part, class)"""
 
 
