@@ -32,7 +32,7 @@ GROUND = ("errors", "arrays", "words", "console", "files", "processes", "targets
 """Modules at the top of the package that are no commands."""
 LIGHT = ("config", "formats", "manifest", "making", "splits", "evaluation", "tracking", "audit")
 HOMELESS = ("utils", "util", "helpers", "helper", "common", "misc")
-MOST_LINES, MOST_LINES_OF_A_FUNCTION = 200, 60
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
 
 
 def modules() -> dict[str, Path]:

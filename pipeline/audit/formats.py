@@ -1,14 +1,14 @@
-"""Mixed shapes and bit depths: a few odd files among many are often from another source."""
+"""Mixed shapes and bit depths: a few unusual files among many are often from another source."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from pipeline.manifest import Finding, Manifest
+from pipeline.words import SHOWN, and_more, counted
 
 USUAL = 0.9
-"""Where so many images are alike the others are named, as odd ones; else the set is just mixed."""
-SHOWN = 5
+"""Where so many images are alike, the others are named; else the set is just mixed."""
 
 
 def format_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
@@ -21,16 +21,13 @@ def format_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> I
         counts = found.value_counts()
         if len(counts) < 2:
             continue
-        usual = counts.index[0]
-        if counts.iloc[0] < USUAL * len(found):
-            most = ", ".join(f"{value} ({number})" for value, number in counts.head(SHOWN).items())
-            more = ", ..." if len(counts) > SHOWN else ""
-            text = f"images of {len(counts)} {name}s: {most}{more}"
+        usual, number = counts.index[0], counts.iloc[0]
+        if number < USUAL * len(found):
+            most = [f"{value} ({num:,})" for value, num in counts.head(SHOWN).items()]
+            text = f"images of {counted(len(counts), name)}: {and_more(most, len(counts))}"
             yield Finding(rule, "note" if rule == "mixed_shapes" else "warning", text)
             continue
-        odd = manifest.table.loc[(found != usual).to_numpy(), "line"].sort_values()
-        value_of = dict(zip(manifest.table["line"], found, strict=True))
-        named = ", ".join(f"line {line}: {value_of[line]}" for line in odd.head(SHOWN))
-        more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
-        text = f"{counts.iloc[0]} images have {name} {usual}, {len(odd)} not: {named}{more}"
-        yield Finding(rule, "warning", text)
+        others = found[found != usual].set_axis(manifest.table["line"][found != usual]).sort_index()
+        named = [f"line {line}: {value}" for line, value in others.head(SHOWN).items()]
+        text = f"{number:,} images have {name} {usual}, {len(others):,} not: "
+        yield Finding(rule, "warning", text + and_more(named, len(others)))

@@ -14,14 +14,13 @@ from PIL import Image
 
 from pipeline.audit.content import Content
 from pipeline.audit.copies import Copies
-from pipeline.audit.foreign_counts import PartCounts, Split
 from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
 from pipeline.config import SplitConfig, UserError
 from pipeline.files import write_whole
 from pipeline.manifest import Finding, Manifest, ManifestError
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
-from pipeline.splits.quality import count_parts
+from pipeline.splits.quality import Split, count_parts
 
 SCHEMA = 1
 SEVERITIES = ("error", "warning", "note")
@@ -99,20 +98,9 @@ class Report:
 
 def split_of(plan: Plan, manifest: Manifest, split: SplitConfig) -> Split:
     """A proved plan, for the report."""
-    parts = [
-        PartCounts(
-            str(counts.fold),
-            counts.part,
-            counts.num_patients,
-            counts.num_images,
-            tuple(counts.patients_per_class.tolist()),
-            tuple(counts.images_per_class.tolist()),
-        )
-        for counts in count_parts(plan, manifest)
-    ]
     lines = [line.strip() for line in describe_plan(plan, manifest, split)]
     lines.append(f"no patient is in two parts; {promise(plan)}")
-    return Split(f"plan {plan.hash[:12]}", tuple(lines), tuple(parts))
+    return Split(f"plan {plan.hash[:12]}", tuple(lines), tuple(count_parts(plan, manifest)))
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:

@@ -16,7 +16,6 @@ from rich.table import Table
 
 from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.foreign import audit_parts
-from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
@@ -26,6 +25,7 @@ from pipeline.console import say
 from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
 from pipeline.manifest.describe import describe_manifest
+from pipeline.splits.quality import Split
 from pipeline.training.planning import make_plan, rehearse
 from pipeline.words import counted
 

@@ -156,6 +156,6 @@ def _record(run: Run, sweep: str) -> RunRecord:
 def _fold_params(run: Run) -> list[dict[str, str]]:
     params: list[dict[str, str]] = [{} for _ in range(run.plan.num_folds)]
     for counts in count_parts(run.plan, run.manifest):
-        params[counts.fold][f"num_patients/{counts.part}"] = str(counts.num_patients)
-        params[counts.fold][f"num_images/{counts.part}"] = str(counts.num_images)
+        params[int(counts.fold)][f"num_patients/{counts.part}"] = str(counts.num_patients)
+        params[int(counts.fold)][f"num_images/{counts.part}"] = str(counts.num_images)
     return params

@@ -9,7 +9,7 @@ from pipeline.splits.plan import Plan
 from pipeline.splits.quality import missing_classes
 from pipeline.words import SHOWN, and_more, counted
 
-Missing = tuple[int, Part, str]
+Missing = tuple[int, str, str]
 """(fold, part, class)"""
 
 

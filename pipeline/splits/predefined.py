@@ -5,19 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.arrays import Ints
-from pipeline.config import SplitConfig, UserError
+from pipeline.config import SplitConfig
+from pipeline.errors import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.folds import LeakageError
-from pipeline.splits.given import (
-    NEVER_TESTED,
-    GivenSplit,
-    Round,
-    fold_number,
-    read_column,
-    read_file,
-)
+from pipeline.splits.given import GivenSplit, fold_number, read_column, read_file
 from pipeline.words import counted, listed
 
 
@@ -43,11 +38,11 @@ def predefined_rounds(
     if unknown := given.unknown_names():
         raise UserError(f"{where}: {unknown}.")
     proof = _Proof(manifest, names, where, audit)
-    if given.blocks is not None:
-        return proof.rotation(given.everywhere[0], list(given.blocks))
-    numbers = [fold_number(fold.name) for fold in given.rounds]
+    if given.form == "kfold":
+        return proof.rotation(given)
+    numbers = [fold_number(fold) for fold in given.folds]
     proof.check_numbers([number for number in numbers if number is not None])
-    rounds = [proof.parts(fold, given.form) for fold in given.rounds]
+    rounds = [proof.parts(given, fold, placed) for fold, placed in given.complete()]
     proof.check_times([test for test, _ in rounds])
     return rounds
 
@@ -73,29 +68,30 @@ class _Proof:
         self._images = manifest.table["image_path"].to_numpy(object)
         self._group = pd.Index(names).get_indexer(pd.Index(manifest.table["group"]))
 
-    def rotation(self, blocks: Round, numbers: list[int]) -> list[tuple[Ints, Ints]]:
+    def rotation(self, given: GivenSplit) -> list[tuple[Ints, Ints]]:
         """Fold i tests block i and validates on the next."""
-        folds = [number for number in numbers if number != NEVER_TESTED]
+        folds = list(map(int, given.folds))
         self.check_numbers(folds, least=3)
-        block = np.array(numbers)[self._home(blocks)]
-        k = len(folds)
-        return [(np.flatnonzero(block == i), np.flatnonzero(block == (i + 1) % k)) for i in folds]
+        ((_, placed),) = given.complete()
+        home, k = self._home("", placed), len(folds)
+        return [(np.flatnonzero(home == f"fold {i}"), np.flatnonzero(home == f"fold {(i + 1) % k}"))
+                for i in folds]  # fmt: skip
 
-    def parts(self, fold: Round, form: str) -> tuple[Ints, Ints]:
+    def parts(self, given: GivenSplit, fold: str, placed: pd.DataFrame) -> tuple[Ints, Ints]:
         """The groups to test and to validate on."""
-        parts = list(fold.parts)
-        tested = "val" if form == "nnunet" and "test" not in parts else "test"
-        empty = [p for p in ("train", tested) if p not in parts or not len(fold.parts[p])]
+        parts = given.folds[fold]
+        tested = "val" if given.form == "nnunet" and "test" not in parts else "test"
+        empty = [part for part in ("train", tested) if not (placed["place"] == part).any()]
         if empty:
-            whose = f"fold {fold.name}" if fold.name else "the split"
+            whose = f"fold {fold}" if fold else "the split"
             hint = ", and what is to be tested must be called test" if "test" in empty else ""
             raise UserError(
                 f"{self._where}: {whose} has nobody in {', '.join(empty)}; it has "
                 f"{listed(parts)}{hint}."
             )
-        place = np.array(parts)[self._home(fold)]
+        home = self._home(fold, placed)
         val = "val" if tested == "test" else ""
-        return np.flatnonzero(place == tested), np.flatnonzero(place == val)
+        return np.flatnonzero(home == tested), np.flatnonzero(home == val)
 
     def check_numbers(self, folds: list[int], least: int = 0) -> None:
         """A fold keeps its number: a gap, or a start at 1, would give it another."""
@@ -115,44 +111,45 @@ class _Proof:
                 "(train the repeats, or the folds beside one common test part, one by one)."
             )
 
-    def _home(self, fold: Round) -> Ints:
-        """(G,) which of the fold's parts each group lies in."""
-        parts = list(fold.parts.values())
-        rows = np.concatenate(parts)
-        place = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        group = self._group[rows]
-        home = np.full(self._num_groups, -1, np.int64)
-        home[group] = place
-        if len(cut := np.unique(group[place != home[group]])):
-            of_first = group == cut[0]
-            raise LeakageError(self._in_words(fold, rows[of_first], place[of_first], len(cut)))
-        self._check_complete(fold, rows)
-        return home
+    def _home(self, fold: str, placed: pd.DataFrame) -> NDArray[np.object_]:
+        """(G,) which of the fold's places each group lies in."""
+        rows = placed.assign(
+            group=self._group[placed["row"]],
+            patient=self._ids[placed["row"]],
+            number=placed["place"].cat.codes,
+        )
+        places = rows.groupby("group")["number"]
+        cut = (places.min() < places.max()).to_numpy().nonzero()[0]
+        if len(cut):
+            of_first = rows[rows["group"] == places.min().index[cut[0]]]
+            raise LeakageError(self._in_words(fold, of_first, len(cut)))
+        self._check_complete(fold, placed["row"].to_numpy())
+        return placed["place"].cat.categories.to_numpy(object)[places.min()]
 
-    def _in_words(self, fold: Round, rows: Ints, place: Ints, num_cut: int) -> str:
-        """Who of a group is where, from its rows (M,) in several parts and their place (M,)."""
-        parts = list(fold.parts)
-        seen = sorted(set(zip(self._ids[rows].tolist(), place.tolist(), strict=True)))
-        pairs = [(a, b) for a in seen for b in seen if a[1] < b[1]]
+    def _in_words(self, fold: str, rows: pd.DataFrame, num_cut: int) -> str:
+        """Who of a group is where, from its rows in several places."""
+        seen = rows.sort_values(["patient", "number"]).drop_duplicates(["patient", "number"])
+        who = list(zip(seen["patient"], seen["number"], seen["place"], strict=True))
+        pairs = [(a, b) for a in who for b in who if a[1] < b[1]]
         one, other = min(pairs, key=lambda pair: pair[0][0] != pair[1][0])
-        both = f"{parts[one[1]]} and {fold.place(parts[other[1]])}"
-        who = f"patient {one[0]!r} is in both {both}"
+        both = f"{one[2]} and {other[2]}{f' of fold {fold}' if fold else ''}"
+        text = f"patient {one[0]!r} is in both {both}"
         if one[0] != other[0]:
-            who = f"patients {one[0]!r} and {other[0]!r} belong together but are in {both}"
+            text = f"patients {one[0]!r} and {other[0]!r} belong together but are in {both}"
         more = f", and {counted(num_cut - 1, 'more group')} cut" if num_cut > 1 else ""
-        return f"{self._where}: {who}{more}; pipeline.check with {self._audit} names all."
+        return f"{self._where}: {text}{more}; pipeline.check with {self._audit} names all."
 
-    def _check_complete(self, fold: Round, rows: Ints) -> None:
+    def _check_complete(self, fold: str, rows: Ints) -> None:
         lost = np.ones(len(self._group), bool)
         lost[rows] = False
         if not lost.any():
             return
         patients = sorted(set(self._ids[lost]) - set(self._ids[~lost]))
-        found = [(patients, len(set(self._ids)), "patient"),
-                 (self._images[lost].tolist(), len(lost), "image")]  # fmt: skip
-        named, total, noun = found[0] if patients else found[1]
+        named, total, noun = self._images[lost].tolist(), len(lost), "image"
+        if patients:
+            named, total, noun = patients, len(set(self._ids)), "patient"
         raise UserError(
             f"{self._where}: {len(named):,} of {counted(total, noun)} in no part"
-            f"{f' of fold {fold.name}' if fold.name else ''}: {listed(named)}; give each a part, "
+            f"{f' of fold {fold}' if fold else ''}: {listed(named)}; give each a part, "
             "or take the rows out of the manifest."
         )

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from pipeline.audit.foreign import audit_parts
-from pipeline.audit.foreign_counts import PartCounts, Split
 from pipeline.command import load_config
 from pipeline.config import AuditConfig, ColumnsConfig, ManifestConfig
 from pipeline.manifest import Finding, Manifest, read_manifest
+from pipeline.splits.quality import PartCounts, Split
 
 DATA = os.environ.get("PATIENTFOLD_DATA")
 SIX = [f"P{i}" for i in range(6)]

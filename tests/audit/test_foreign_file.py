@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from pipeline.audit.foreign import audit_parts
-from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import split_of
 from pipeline.command import load_config
 from pipeline.config import AuditConfig, UserError
 from pipeline.manifest import Finding, Manifest
 from pipeline.splits import load_plan, plan_folds, save_plan
+from pipeline.splits.quality import Split
 
 SIX = [f"P{i}" for i in range(6)]
 CLEAN = {"P0": "train", "P1": "train", "P2": "train", "P3": "train", "P4": "test", "P5": "test"}
@@ -425,8 +425,8 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
     ("a.csv", "patient_id,part\nP0,red\nP1,blue\n",
      "unknown part 'blue', 'red'; allowed are words for train"),
     ("a.csv", "patient_id,part\nP0,train\nP1\nP2,test,3\n",
-     "line 3 has 1 cells, the header has 2; 1 more line of a wrong length."),
-    ("a.csv", 'patient_id,part\n"P\n0",train\nP1\n', "line 4 has 1 cells, the header has 2."),
+     "line 3 has 1 cell, the header has 2; 1 more line of a wrong length."),
+    ("a.csv", 'patient_id,part\n"P\n0",train\nP1\n', "line 4 has 1 cell, the header has 2."),
     ("a.csv", 'patient_id,part\nP0,"train\n', "line 2: badly quoted"),
     ("a.csv", "patient_id,part\n", "has no rows below its header"),
     ("a.csv", "patient_id,part\nP0,\n", "every row is blank; allowed are"),

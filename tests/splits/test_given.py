@@ -1,5 +1,6 @@
 """What others write for folds and parts is understood, and what cannot be meant so is refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_folds
 from pipeline.splits.given import GivenSplit, fold_number, read_column, read_file
-from pipeline.splits.given.given_split import PartRows
 from pipeline.splits.given.words import MOST_FOLDS, part_of
 
 
@@ -64,8 +64,9 @@ AGES = [23, 31, 34, 35, 38, 41, 42, 47, 50, 53, 56, 58, 60, 61, 64, 67, 70, 71, 
 def test_numbers_that_count_up_are_folds(numbers: list[int]) -> None:
     """A fold a patient included, and a few that are missing."""
     split = read([str(number) for number in numbers])
-    assert split.blocks is not None
-    assert list(split.blocks) == sorted(set(numbers))
+    assert split.form == "kfold"
+    assert list(split.folds) == [str(number) for number in sorted(set(numbers)) if number >= 0]
+    assert split.table["fold"].tolist() == [str(number) for number in sorted(numbers)]
 
 
 @pytest.mark.parametrize("numbers", [
@@ -92,8 +93,8 @@ def test_the_message_says_what_was_found_and_what_is_allowed() -> None:
 def test_folds_that_are_called_so_are_no_measurement() -> None:
     """Somebody's second repeat, say."""
     split = read([f"fold_{number}" for number in range(10, 15)])
-    assert split.blocks is not None
-    assert list(split.blocks) == list(range(10, 15))
+    assert split.form == "kfold"
+    assert list(split.folds) == ["10", "11", "12", "13", "14"]
 
 
 @pytest.mark.parametrize(("values", "named"), [
@@ -129,27 +130,43 @@ def test_ages_are_no_folds_to_train_on_either(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_parts_come_back_as_they_were(seed: int) -> None:
+def test_parts_come_back_as_they_were(tmp_path: Path, seed: int) -> None:
+    """Each row once and in order, however often and in whatever order it was listed."""
     generator = np.random.default_rng(seed)
-    rows = {part: generator.integers(0, 50, size) for part, size in (("train", 40), ("test", 0))}
-    parts = PartRows(50, rows)
-    assert list(parts) == ["train", "test"]
-    assert len(parts) == 2
-    for part, those in rows.items():
-        assert parts[part].tolist() == sorted(set(those.tolist()))
-    with pytest.raises(KeyError):
-        parts["val"]
+    folds = [
+        {part: generator.integers(0, 50, size).tolist()
+         for part, size in (("train", 40), ("val", 0), ("test", 9))} for _ in range(2)
+    ]  # fmt: skip
+    names = [{part: [f"P{i:05d}" for i in rows] for part, rows in fold.items()} for fold in folds]
+    (tmp_path / "a.json").write_text(json.dumps(names))
+    split = read_file(of_values(["0"] * 50), tmp_path / "a.json", "audit.part_file a.json")
+    assert split.folds == {"0": ("train", "val", "test"), "1": ("train", "val", "test")}
+    expected = [(row, str(i), part) for i, fold in enumerate(folds) for part, rows in fold.items()
+                for row in sorted(set(rows))]  # fmt: skip
+    assert list(split.table.itertuples(index=False, name=None)) == expected
 
 
 def test_many_folds_that_list_all_rows_take_little_memory(tmp_path: Path) -> None:
-    """A fold is kept in a bit a row and part, where row numbers would take 64."""
+    """A line of the table takes 6 bytes: 4 for the row, 1 each for fold and part."""
     manifest = of_values(["0"] * 4000)
     ids = manifest.table["patient_id"]
     lines = [f"{fold},{p},{'test' if i % 50 == fold else 'train'}"
              for fold in range(50) for i, p in enumerate(ids)]  # fmt: skip
     (tmp_path / "a.csv").write_text("\n".join(["fold,patient,part", *lines]))
     split = read_file(manifest, tmp_path / "a.csv", "audit.part_file a.csv")
-    assert [len(fold.parts["train"]) for fold in split.rounds] == [3920] * 50
-    for fold in split.rounds:
-        assert isinstance(fold.parts, PartRows)
-        assert sum(bits.nbytes for bits in fold.parts._bits.values()) == 1000
+    sizes = split.table.groupby(["fold", "part"], observed=True).size()
+    assert sizes.tolist() == [3920, 80] * 50
+    assert split.table.memory_usage(index=False).sum() < 50 * 4000 * 6.1
+
+
+@pytest.mark.parametrize("num_folds", [3, 500])
+def test_a_plan_lists_only_who_is_not_trained_on(tmp_path: Path, num_folds: int) -> None:
+    """Leave-one-out over many patients would list all rows for each of them."""
+    manifest = of_values(["0"] * 500)
+    lines = [f"{p},{p},{i % num_folds},{(i + 1) % num_folds}"
+             for i, p in enumerate(manifest.table["patient_id"])]  # fmt: skip
+    (tmp_path / "p.csv").write_text("\n".join(["patient_id,group,fold,val_fold", *lines]))
+    split = read_file(manifest, tmp_path / "p.csv", "audit.part_file p.csv")
+    assert len(split.table) == 2 * 500
+    for _, placed in split.complete():
+        assert sorted(placed["row"]) == list(range(500))

@@ -317,8 +317,8 @@ def test_equal_patients_are_dealt_equally() -> None:
     for seed in range(10):
         plan = plan_folds(manifest, kfold(5, seed))
         tests = [counts for counts in count_parts(plan, manifest) if counts.part == "test"]
-        assert [counts.patients_per_class.tolist() for counts in tests] == [[4, 2]] * 5
-        assert [counts.images_per_class.tolist() for counts in tests] == [[12, 6]] * 5
+        assert [counts.patients_per_class for counts in tests] == [(4, 2)] * 5
+        assert [counts.images_per_class for counts in tests] == [(12, 6)] * 5
 
 
 def test_a_rare_class_reaches_every_block_when_it_can() -> None:
@@ -403,8 +403,8 @@ def test_the_counts_of_a_part_are_those_of_its_rows() -> None:
     plan = plan_of({"A": 0, "B": 1, "C": 2, "D": 2})
     counts = {(found.fold, found.part): found for found in count_parts(plan, manifest)}
     assert len(counts) == 9
-    val = counts[0, "val"]
+    val = counts["0", "val"]
     assert (val.num_patients, val.num_images) == (1, 3)
-    assert (val.patients_per_class.tolist(), val.images_per_class.tolist()) == ([1, 1], [1, 2])
-    train = counts[0, "train"]
+    assert (val.patients_per_class, val.images_per_class) == ((1, 1), (1, 2))
+    train = counts["0", "train"]
     assert (train.num_patients, train.num_images) == (2, 2)

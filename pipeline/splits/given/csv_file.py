@@ -1,86 +1,141 @@
 """Read a CSV that says who is in which fold or part, whatever its columns are called."""
 
+import csv
+import io
 import re
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from pipeline.config import UserError
+from pipeline.errors import UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.given.cells import Cells, read_cells
-from pipeline.splits.given.given_split import (
-    GivenSplit,
-    Numbers,
-    PartRows,
-    Round,
-    numbered,
-    split_by_value,
-)
-from pipeline.splits.given.names import NameMatcher
+from pipeline.splits.given.given_split import PLACES, GivenSplit, long_table, split_by_value
+from pipeline.splits.given.names import MatchedNames, match_names
 from pipeline.splits.given.our_plan import read_plan
 from pipeline.splits.given.words import ALLOWED, PARTS, meanings
-from pipeline.words import listed
+from pipeline.words import counted, listed
+
+_COLUMNS = {
+    "image": "imagepath image path filepath filename file imageid img",
+    "patient": "patientid patient pid subjectid subject participantid caseid case id",
+    "fold": "fold foldid foldnumber cvfold kfold testfold block",
+    "part": "part split subset set partition phase",
+    "val_fold": "valfold",
+}
+"""What others call the columns that we know, the likeliest first."""
+Cells = Mapping[str, "pd.Categorical[str]"]
+"""The columns that we know, by our words for them; cells without the space around them."""
 
 
 def read_csv(manifest: Manifest, path: Path, where: str, text: str) -> GivenSplit:
     """The split in the text of a CSV: parts or folds of patients or images, or our plan.csv.
 
     Raises:
-        UserError: when it has not the columns, cells or words of a split, or no known names.
+        UserError: when it lacks the columns, cells or words of a split, or has no known names.
     """
-    cells = read_cells(where, text)
-    keys = [what for what in ("image", "patient") if what in cells]
-    matchers = {key: NameMatcher(manifest, cells[key].values, key == "image") for key in keys}
-    key = max(keys, key=lambda key: matchers[key].share_known)
-    matcher, names = matchers[key], cells[key].codes
-    matcher.check(where)
+    cells = _read_cells(where, text)
+    ways = [(key, match_names(manifest, list(cells[key].categories), key == "image"))
+            for key in ("image", "patient") if key in cells]  # fmt: skip
+    key, names = max(ways, key=lambda way: way[1].share_known)
+    names.check(where)
+    records = pd.DataFrame({"name": cells[key].codes} | dict(cells))
     if "val_fold" in cells and "fold" in cells:
-        return read_plan(manifest, path, where, matcher, names, cells)
-    source = f"{path.name} ({matcher.kind})"
+        return read_plan(manifest, path, where, names, records)
+    source = f"{path.name} ({names.kind})"
     if "fold" in cells and "part" in cells:
-        rounds = _long_form(where, matcher, names, cells, len(manifest))
-        return GivenSplit(source, rounds, unknown=matcher.unknown)
-    column = cells["part" if "part" in cells else "fold"]
-    rows, index = matcher.rows(names)
-    codes = column.codes[index]
-    return split_by_value(source, where, rows, codes, column.values, matcher.unknown)
+        return _read_listed_folds(source, where, names, records)
+    rows = names.with_rows(records)
+    values = rows["part" if "part" in cells else "fold"].array
+    return split_by_value(source, where, rows["row"].to_numpy(), values, names.unknown)
 
 
-def _long_form(
-    where: str, matcher: NameMatcher, names: Numbers, cells: Cells, num_rows: int
-) -> tuple[Round, ...]:
-    """One line for each fold and patient, with the part it has there."""
-    part = _parts(where, cells)
-    spelled = [re.sub(r"^fold[\s_-]*", "", v, flags=re.IGNORECASE) for v in cells["fold"].values]
-    code, folds = numbered(spelled)
-    fold = code[cells["fold"].codes]
+def _read_listed_folds(
+    source: str, where: str, names: MatchedNames, records: pd.DataFrame
+) -> GivenSplit:
+    """The split in a list of each fold's parts, with a line for each fold and name."""
+    part, fold = records["part"].array, records["fold"].array
+    meaning = meanings(where, part.categories)
+    if unknown := [value for value, part in meaning.items() if isinstance(part, int)]:
+        raise UserError(
+            f"{where}: unknown part {listed(sorted(unknown))}; beside a fold column {ALLOWED}."
+        )
+    called = [re.sub(r"^fold[\s_-]*", "", v, flags=re.IGNORECASE) for v in fold.categories]
+    folds = sorted(set(called), key=lambda name: (len(name), name))
+    records = records.assign(
+        fold=pd.Categorical(called, categories=folds).take(fold.codes),
+        part=pd.Categorical(list(meaning.values()), dtype=PLACES).take(part.codes),
+    )
     if "" in folds:
-        num_blank = int((fold == folds.index("")).sum())
-        raise UserError(f"{where}: fold is blank for {num_blank:,} of {len(fold):,} rows.")
-    if len(folds) > 1 and len(np.unique(names * len(folds) + fold)) == names.max() + 1:
+        num_blank = int((records["fold"] == "").sum())
+        raise UserError(
+            f"{where}: fold is blank for {num_blank:,} of {counted(len(records), 'row')}."
+        )
+    once = ~records[["name", "fold"]].drop_duplicates()["name"].duplicated(keep=False)
+    if len(folds) > 1 and once.all():
         raise UserError(
             f"{where}: has a fold and a part column but names nobody in two folds, so it is no "
             "list of each fold's parts; keep only one of the two columns."
         )
-    order = np.argsort(fold, kind="stable")
-    records = np.split(order, np.searchsorted(fold[order], np.arange(1, len(folds))))
-    rounds = []
-    for name, those in sorted(zip(folds, records, strict=True), key=lambda f: (len(f[0]), f[0])):
-        listed_parts = {p: those[part[those] == i] for i, p in enumerate(PARTS)}
-        # A fold of blanks keeps its train part, so that it is told as empty.
-        rows = {p: matcher.rows(names[listed_parts[p]])[0] for p in PARTS
-                if p == "train" or len(listed_parts[p])}  # fmt: skip
-        rounds.append(Round(name, PartRows(num_rows, rows)))
-    return tuple(rounds)
+    named = set(records[["fold", "part"]].drop_duplicates().itertuples(index=False, name=None))
+    # A fold of blanks keeps its train part, so that it is reported as empty.
+    parts = {f: tuple(p for p in PARTS if p == "train" or (f, p) in named) for f in folds}
+    table = long_table(names.with_rows(records))
+    return GivenSplit(source, table, parts, unknown=names.unknown)
 
 
-def _parts(where: str, cells: Cells) -> Numbers:
-    """(M,) place in PARTS of each record's part, -1 for a blank."""
-    meaning = meanings(where, cells["part"].values)
-    if odd := [value for value, part in meaning.items() if isinstance(part, int)]:
+def _read_cells(where: str, text: str) -> Cells:
+    """The columns of a CSV with a header and any usual separator.
+
+    Raises:
+        UserError: when a column is missing, a line is too short or long, or there are none.
+    """
+    separator = max(",;\t|", key=text.split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    ragged: list[tuple[int, int]] = []
+    try:
+        header = next(reader, [])
+        place = _find_columns(where, header)
+        numbers: dict[str, dict[str, int]] = {what: {} for what in place}
+        codes = {what: array("i") for what in place}
+        fields = [(place[what], numbers[what], codes[what]) for what in place]
+        for record in reader:
+            if len(record) == len(header):
+                for i, number, column in fields:
+                    column.append(number.setdefault(record[i].strip(), len(number)))
+            elif record:
+                ragged.append((reader.line_num, len(record)))
+    except csv.Error as error:
+        raise UserError(f"{where}: line {reader.line_num}: badly quoted ({error}).") from None
+    if ragged:
+        (line, num_cells), *others = ragged
+        num = counted(len(others), "more line")
+        more = f"; {num} of a wrong length" if others else ""
         raise UserError(
-            f"{where}: unknown part {listed(sorted(odd))}; beside a fold column {ALLOWED}."
+            f"{where}: line {line} has {counted(num_cells, 'cell')}, the header has "
+            f"{len(header)}{more}."
         )
-    place = {part: i for i, part in enumerate(PARTS)}
-    of_value = [place.get(str(meaning[value]), -1) for value in cells["part"].values]
-    return np.array(of_value, np.int64)[cells["part"].codes]
+    if not all(numbers.values()):
+        raise UserError(f"{where}: has no rows below its header.")
+    values = {what: list(number) for what, number in numbers.items()}
+    return {what: pd.Categorical(texts, categories=texts).take(np.array(codes[what]))
+            for what, texts in values.items()}  # fmt: skip
+
+
+def _find_columns(where: str, header: Sequence[str]) -> dict[str, int]:
+    """Where the file names patients or images, and folds or parts."""
+    plain = [re.sub(r"[\W_]+", "", name.casefold()) for name in header]
+    found = {
+        what: plain.index(name)
+        for what, names in _COLUMNS.items()
+        for name in [next((n for n in names.split() if n in plain), "")]
+        if name
+    }
+    if not found.keys() & {"image", "patient"} or not found.keys() & {"fold", "part"}:
+        raise UserError(
+            f"{where}: needs a column patient_id or image_path, and a column fold or part (or "
+            f"split); its columns are {listed(header, len(header)) or 'none'}."
+        )
+    return found

@@ -1,15 +1,16 @@
 """Read nnU-Net's splits_final.json, whose folds list the names of cases."""
 
 import json
+from array import array
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from pipeline.config import UserError
+from pipeline.errors import UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.given.given_split import GivenSplit, PartRows, Round
-from pipeline.splits.given.names import NameMatcher
+from pipeline.splits.given.given_split import PLACES, GivenSplit, long_table
+from pipeline.splits.given.names import match_names
 from pipeline.splits.given.words import PARTS
 
 
@@ -26,9 +27,7 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
         if not _is_fold(entry):
             return entry
         return {
-            part: np.fromiter(
-                (number.setdefault(str(case), len(number)) for case in cases), np.int32, len(cases)
-            )
+            part: array("i", (number.setdefault(str(case), len(number)) for case in cases))
             for part, cases in entry.items()
         }
 
@@ -43,13 +42,20 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
             f'{where}: needs nnU-Net\'s form, a list of {{"train": [...], "val": [...]}} with the '
             "names of cases."
         )
-    matcher = NameMatcher(manifest, list(number))
-    matcher.check(where)
-    rounds = tuple(
-        Round(str(i), _rows(matcher, len(manifest), entry)) for i, entry in enumerate(entries)
-    )
-    source = f"{name} ({matcher.kind})"
-    return GivenSplit(source, rounds, form="nnunet", unknown=matcher.unknown)
+    names = match_names(manifest, list(number))
+    names.check(where)
+    folds = {str(i): tuple(p for p in PARTS if p in fold) for i, fold in enumerate(entries)}
+    lists = [(i, part, fold[part]) for i, fold in enumerate(entries) for part in fold]
+    lengths = [len(cases) for *_, cases in lists]
+    fold = np.repeat(np.array([i for i, *_ in lists]), lengths)
+    part = pd.Categorical([part for _, part, _ in lists], dtype=PLACES).repeat(lengths)
+    records = pd.DataFrame({
+        "name": np.concatenate([cases for *_, cases in lists]),
+        "fold": pd.Categorical.from_codes(fold, dtype=pd.CategoricalDtype(list(folds))),
+        "part": part,
+    })  # fmt: skip
+    table = long_table(names.with_rows(records))
+    return GivenSplit(f"{name} ({names.kind})", table, folds, "nnunet", unknown=names.unknown)
 
 
 def _is_fold(entry: dict[str, Any]) -> bool:
@@ -59,9 +65,4 @@ def _is_fold(entry: dict[str, Any]) -> bool:
 
 
 def _is_numbered(entry: object) -> bool:
-    return isinstance(entry, dict) and any(isinstance(e, np.ndarray) for e in entry.values())
-
-
-def _rows(matcher: NameMatcher, num_rows: int, entry: dict[str, NDArray[np.int32]]) -> PartRows:
-    parts = {part: matcher.rows(entry[part].astype(np.int64))[0] for part in PARTS if part in entry}
-    return PartRows(num_rows, parts)
+    return isinstance(entry, dict) and any(isinstance(cases, array) for cases in entry.values())

@@ -3,91 +3,80 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from pipeline.config import UserError
+from pipeline.arrays import Ints
+from pipeline.errors import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.folds import LeakageError
-from pipeline.splits.given.cells import Cells
-from pipeline.splits.given.given_split import (
-    GivenSplit,
-    Numbers,
-    PartRows,
-    Round,
-    Rows,
-    rows_of_each,
-)
-from pipeline.splits.given.names import NameMatcher
+from pipeline.splits.given.given_split import PLACES, GivenSplit, long_table
+from pipeline.splits.given.names import MatchedNames
 from pipeline.splits.plan_file import purged_images
 
 MOST_DIGITS = 9
-STATES = {"locked": 1, "purged": 2}
+STATES = ("locked", "purged")
 
 
 def read_plan(
-    manifest: Manifest, path: Path, where: str, matcher: NameMatcher, names: Numbers, cells: Cells
+    manifest: Manifest, path: Path, where: str, names: MatchedNames, records: pd.DataFrame
 ) -> GivenSplit:
     """In the folds that `fold` names a patient is tested, in those of `val_fold` it validates.
 
-    Images that the plan.json beside it has as purged are in no part; one that is missing or does
-    not fit is told in `doubt`.
+    Images that the plan.json beside it has as purged are in no part; `doubt` says when that file
+    is missing or does not fit.
 
     Raises:
         UserError: for a cell that names no fold.
     """
     purged, doubt = _purged_rows(manifest, path)
-    found, records, codes = _folds(where, cells)
-    state = np.array([STATES.get(cell, 0) for cell in cells["fold"]])
-    everyone, locked, wholly = (
-        rows[~np.isin(rows, purged)] for rows in _of_each(matcher, names, state, 3)
+    used = names.with_rows(records[["name", "fold", "val_fold"]])
+    state = used["fold"].astype(object).where(used["fold"].isin(STATES), "")
+    wholly = used.loc[state == "purged", "row"]
+    used = used[~used["row"].isin(purged)]
+    rows = pd.concat(
+        [
+            used.merge(_folds_of(where, used["fold"].array.categories, "fold", "test")),
+            used.merge(_folds_of(where, used["val_fold"].array.categories, "val_fold", "val")),
+        ]
     )
-    listed = _of_each(matcher, names[records], codes, 2 * len(found))
-    validates = any(cells["val_fold"].values)
-    rounds = []
-    for i, number in enumerate(found.tolist()):
-        test, val = (rows[~np.isin(rows, purged)] for rows in listed[2 * i : 2 * i + 2])
-        parts = {"train": everyone[~np.isin(everyone, np.concatenate([test, val]))]}
-        parts |= {"val": val} if validates else {}
-        parts |= {"test": test} | ({"locked": locked} if len(locked) else {})
-        rounds.append(Round(str(number), PartRows(len(manifest), parts)))
+    if not len(rows):
+        raise UserError(f"{where}: every row is blank; allowed are fold numbers (0, 1, ...).")
+    numbers = pd.DataFrame({"number": np.unique(rows["number"])})
+    locked = used.loc[state == "locked", ["row"]].merge(numbers, how="cross")
+    rows = pd.concat([rows, locked.assign(part="locked")])
+    folds = list(map(str, numbers["number"]))
+    place = np.searchsorted(numbers["number"], rows["number"])
+    fold = pd.Categorical.from_codes(place, dtype=pd.CategoricalDtype(folds))
+    table = long_table(rows.assign(fold=fold, part=rows["part"].astype(PLACES)))
+    validates = any(records["val_fold"].array.categories)
+    parts = ("train", *["val"] * validates, "test", *["locked"] * bool(len(locked)))
     return GivenSplit(
-        f"{path.name} ({matcher.kind})",
-        tuple(rounds),
+        f"{path.name} ({names.kind})",
+        table,
+        dict.fromkeys(folds, parts),
         form="plan",
+        rest=np.unique(used.loc[state == "", "row"]),
         aside=np.union1d(wholly, purged),
-        unknown=matcher.unknown,
+        unknown=names.unknown,
         doubt=doubt,
     )
 
 
-def _of_each(matcher: NameMatcher, names: Numbers, codes: Numbers, num: int) -> list[Rows]:
-    """For each code 0 to num-1 the rows of the names (M,) that have it (M,)."""
-    rows, index = matcher.rows(names)
-    return rows_of_each(rows, codes[index], num)
+def _folds_of(where: str, cells: "pd.Index[str]", column: str, part: str) -> pd.DataFrame:
+    """Each fold `number` that a cell of the column names: its rows are in that part there."""
+    named = [(cell, number) for cell in cells if column != "fold" or cell not in STATES
+             for number in cell.split()]  # fmt: skip
+    for cell, number in named:
+        if not number.isdecimal() or len(number) > MOST_DIGITS:
+            raise UserError(f"{where}: a fold must be 0, 1, ..., got {cell!r}.")
+    return pd.DataFrame({
+        column: pd.Categorical([cell for cell, _ in named], categories=cells),
+        "number": np.array([int(number) for _, number in named], np.int64),
+        "part": part,
+    })  # fmt: skip
 
 
-def _folds(where: str, cells: Cells) -> tuple[Numbers, Numbers, Numbers]:
-    """Each fold's number (K,); a record of the file (M,) and its place there (M,).
-
-    The place is 2 i for the test part of the i-th fold and 2 i + 1 for its validation part.
-    """
-    records, numbers, parts = [], [], []
-    for part, column in enumerate(("fold", "val_fold")):
-        for record, cell in enumerate(cells[column]):
-            if part == 0 and cell in STATES:
-                continue
-            for number in cell.split():
-                if not number.isdecimal() or len(number) > MOST_DIGITS:
-                    raise UserError(f"{where}: a fold must be 0, 1, ..., got {cell!r}.")
-                records.append(record)
-                numbers.append(int(number))
-                parts.append(part)
-    if not records:
-        raise UserError(f"{where}: every row is blank; allowed are fold numbers (0, 1, ...).")
-    found, fold = np.unique(np.array(numbers, np.int64), return_inverse=True)
-    return found, np.array(records, np.int64), 2 * fold + np.array(parts)
-
-
-def _purged_rows(manifest: Manifest, path: Path) -> tuple[Numbers, str]:
+def _purged_rows(manifest: Manifest, path: Path) -> tuple[Ints, str]:
     """The rows that the plan.json calls purged, or none and why they are not known."""
     try:
         purged = purged_images(path)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from pipeline.config import UserError
+from pipeline.errors import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.given.csv_file import read_csv
-from pipeline.splits.given.given_split import GivenSplit, numbered, split_by_value
+from pipeline.splits.given.given_split import GivenSplit, split_by_value
 from pipeline.splits.given.nnunet import read_nnunet
 from pipeline.words import listed
 
@@ -27,8 +28,8 @@ def read_column(manifest: Manifest, column: str, where: str, known_as: str) -> G
             f"{listed(known, len(known))}."
         )
     rows = manifest.samples.index.to_numpy(np.int64)
-    codes, values = numbered(manifest.samples[column])
-    return split_by_value(f"column {known_as!r}", where, rows, codes, values)
+    values = pd.Categorical(manifest.samples[column])
+    return split_by_value(f"column {known_as!r}", where, rows, values)
 
 
 def read_file(manifest: Manifest, path: Path, where: str) -> GivenSplit:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from pipeline.config import UserError
+from pipeline.errors import UserError
 from pipeline.words import counted, listed
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -60,19 +60,19 @@ def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
             cannot be folds; or if all are blank.
     """
     found: dict[str, str | int | None] = {}
-    odd = []
+    unknown = []
     for value in values:
         try:
             found[value] = part_of(value)
         except KeyError:
-            odd.append(value)
-    if odd and all(map(_is_number, odd)):
+            unknown.append(value)
+    if unknown and all(map(_is_number, unknown)):
         raise UserError(
-            f"{where}: {listed(sorted(odd))} cannot be a fold number; is this a measurement, such "
-            f"as an age? {ALLOWED}."
+            f"{where}: {listed(sorted(unknown))} cannot be a fold number; is this a measurement, "
+            f"such as an age? {ALLOWED}."
         )
-    if odd:
-        raise UserError(f"{where}: unknown part {listed(sorted(odd))}; {ALLOWED}.")
+    if unknown:
+        raise UserError(f"{where}: unknown part {listed(sorted(unknown))}; {ALLOWED}.")
     if all(part is None for part in found.values()):
         raise UserError(f"{where}: every row is blank; {ALLOWED}.")
     _check_numbers(where, found)
