@@ -2,6 +2,7 @@ import io
 import json
 import re
 import sys
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,8 @@ def test_probabilities_may_be_float32():
 
 
 def test_the_settings_select_by_what_is_validated_and_in_its_direction():
-    choices = TrainingConfig.__annotations__["select_by"].__args__
+    choices = get_args(get_args(TrainingConfig.__annotations__["select_by"])[0])
+    assert len(choices) == 7
     assert {choice.rsplit("/", 1)[-1] for choice in choices} == {"loss", *VAL_METRICS}
     for choice in choices:
         mode = TrainingConfig(select_by=choice).select_mode
