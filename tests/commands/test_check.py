@@ -68,7 +68,7 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
 @pytest.mark.parametrize(("override", "message"), [
     ("split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
     ("training.epochs=many", "training.epochs: input should be a valid integer"),
-    ("split.num_folds=2", "greater than or equal to 3, got 2 (kfold: how many; each needs a block to test"),
+    ("split.num_folds=2", "greater than or equal to 3, got 2 (kfold: how many; each needs"),
     ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
     ("experiment=dmeo", "dmeo"),
     ("manifest.classes=[no,yes,1]", "manifest.classes.2: input should be a valid string, got 1 "
