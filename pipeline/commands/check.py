@@ -21,7 +21,7 @@ from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_findings
-from pipeline.command import run_command
+from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.manifest import Finding, ManifestError, read_manifest
 from pipeline.manifest.files import file_size

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pipeline.command import run_command
+from pipeline.commands.door import run_command
 from pipeline.commands.leakage_cost import both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import Config, to_config
 from pipeline.engine.devices import device_slots

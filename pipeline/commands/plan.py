@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pipeline.command import run_command
+from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.manifest import Manifest
 from pipeline.prepared import (

@@ -4,7 +4,7 @@ from pipeline.manifest import Manifest
 from pipeline.splits.folds import LeakageError, Plan
 from pipeline.splits.temporal import check_dates
 
-PLAN_COMMAND = "`python -m pipeline plan plan.action={}` and the same settings"
+PLAN_COMMAND = "`patientfold plan plan.action={}` and the same settings"
 
 
 def check_fits(plan: Plan, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.foreign_counts import PartCounts, Split
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import AuditConfig, ColumnsConfig, ManifestConfig
 from pipeline.manifest import Finding, Manifest, read_manifest
 
