@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = ROOT / "pipeline"
 
 FLOORS: tuple[frozenset[str], ...] = tuple(map(frozenset, (
-    ["errors", "arrays", "words"],
+    ["errors", "arrays", "words", "console"],
     ["files", "processes"],
     ["config"],
     ["manifest", "targets"],
@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(map(frozenset, (
 Two modules at the top of the package are no commands but may be used by rooms above config:
 `targets` instantiates what a config names, `processes` starts the process that forks workers.
 """
-GROUND = ("errors", "arrays", "words", "files", "processes", "targets")
+GROUND = ("errors", "arrays", "words", "console", "files", "processes", "targets")
 """Modules at the top of the package that are no commands."""
 LIGHT = ("config", "manifest", "splits", "evaluation", "tracking", "audit")
 HOMELESS = ("utils", "util", "helpers", "helper", "common", "misc")

@@ -1,8 +1,10 @@
-"""What decoded pixels say: copies under two patients join their groups; odd formats are told."""
+"""What decoded pixels say: copies under two patients join their groups."""
 
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+
+from rich.console import Console
 
 from pipeline.audit.copies import (
     LEAST_CORRELATION,
@@ -14,10 +16,13 @@ from pipeline.audit.copies import (
 )
 from pipeline.audit.copy_findings import contradictions, copy_findings
 from pipeline.audit.formats import format_findings
-from pipeline.config import UserError, fingerprint
-from pipeline.files import write_whole
+from pipeline.config import AuditConfig, Config, UserError, fingerprint
+from pipeline.console import progress_bar
+from pipeline.files import write_json
 from pipeline.images.packed import PackedImages
+from pipeline.images.packing import pack_images
 from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
+from pipeline.processes import start_forkserver
 
 
 class AuditError(UserError):
@@ -26,27 +31,68 @@ class AuditError(UserError):
 
 @dataclass(frozen=True)
 class Content:
-    """What was found in the pixels."""
+    """What the images' contents say of a manifest."""
 
     manifest: Manifest
     """With the groups of copies joined."""
     copies: Copies
     findings: tuple[Finding, ...]
+    images: PackedImages | None = None
+    """Where they were compared by their pixels."""
 
-    def stop_at_errors(self) -> None:
-        """Raise AuditError with every finding that is an error."""
+    @property
+    def warnings(self) -> list[str]:
+        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+
+    def sound_manifest(self) -> Manifest:
+        """The manifest, when no finding forbids to train on it.
+
+        Raises:
+            AuditError: with every finding that is an error.
+        """
         errors = [f"  {finding}" for finding in self.findings if finding.severity == "error"]
         if errors:
             raise AuditError("\n".join([f"the images of {self.manifest.path}:", *errors]))
+        return self.manifest
 
 
-def audit_content(
-    manifest: Manifest, images: PackedImages, near: str, accept: Collection[str] = ()
+def look_at_images(config: Config, manifest: Manifest, console: Console) -> Content:
+    """Decode the images, unless `audit.content=false`, and link the copies among them."""
+    if not config.audit.content:
+        return _by_files(manifest, config.manifest.accept)
+    start_forkserver()
+    with progress_bar("decoding images", console) as progress:
+        images = pack_images(manifest, config.images, progress)
+    return link_copies(manifest, images, config.audit, config.manifest.accept)
+
+
+def link_copies(
+    manifest: Manifest, images: PackedImages, audit: AuditConfig, accept: Collection[str]
 ) -> Content:
-    """Find copies and odd formats; join groups over exact copies, over near ones if asked.
+    """Find copies, and join the groups of patients that share one; report mixed image formats.
 
-    `images` are those of `manifest`; `near` is `audit.near`, `accept` is `manifest.accept`.
+    With `audit.content=false` only byte-identical files are compared. Near copies follow
+    `audit.near`; `accept` is `manifest.accept`.
     """
+    if not audit.content:
+        return _by_files(manifest, accept)
+    return _by_pixels(manifest, images, audit.near, accept)
+
+
+def _by_files(manifest: Manifest, accept: Collection[str]) -> Content:
+    """Byte-identical files; their groups were joined when the manifest was read."""
+    digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
+    copies = exact_copies(digests, manifest.table["patient_id"].tolist())
+    findings = [
+        *copy_findings(manifest, copies, "report"),
+        *contradictions(manifest, digests, (), accept),
+    ]
+    return Content(manifest, copies, tuple(findings))
+
+
+def _by_pixels(
+    manifest: Manifest, images: PackedImages, near: str, accept: Collection[str]
+) -> Content:
     copies = known_copies(manifest, images)
     digests = [fact["pixel_digest"] for fact in images.facts]
     findings = [
@@ -59,21 +105,7 @@ def audit_content(
         manifest = join_groups(manifest, links, "copied images")
     except ManifestError as error:  # a group became too large
         findings += error.findings
-    return Content(manifest, copies, tuple(findings))
-
-
-def audit_files(manifest: Manifest, accept: Collection[str] = ()) -> Content:
-    """Byte-identical files of two patients or labels: what is known without decoding an image.
-
-    Their groups were joined when the manifest was read.
-    """
-    digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
-    copies = exact_copies(digests, manifest.table["patient_id"].tolist())
-    findings = [
-        *copy_findings(manifest, copies, "report"),
-        *contradictions(manifest, digests, (), accept),
-    ]
-    return Content(manifest, copies, tuple(findings))
+    return Content(manifest, copies, tuple(findings), images)
 
 
 def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
@@ -87,5 +119,5 @@ def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
         digests = [fact["pixel_digest"] for fact in images.facts]
         copies = find_copies(digests, images.thumbnails, patients)
-        write_whole(path, json.dumps(asdict(copies)).encode())
+        write_json(path, asdict(copies))
         return copies

@@ -4,21 +4,21 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from pipeline.audit.content import Content
 from pipeline.audit.copies import Copies
 from pipeline.audit.foreign_counts import PartCounts, Split
-from pipeline.audit.shortcuts import ALARM, Shortcut
-from pipeline.config import SplitConfig
+from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
+from pipeline.config import SplitConfig, UserError
 from pipeline.files import write_whole
-from pipeline.images.packed import PackedImages
-from pipeline.manifest import Finding, Manifest
+from pipeline.manifest import Finding, Manifest, ManifestError
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import count_parts
@@ -35,10 +35,34 @@ class Report:
     """Of the manifest."""
     findings: tuple[Finding, ...] = ()
     manifest: Manifest | None = None
-    images: PackedImages | None = None
     copies: Copies | None = None
     shortcuts: tuple[Shortcut, ...] = ()
     split: Split | None = None
+
+    def read(self, manifest: Manifest) -> Self:
+        """The report once the manifest was read."""
+        return replace(self, manifest=manifest, findings=manifest.findings)
+
+    def compared(self, content: Content) -> Self:
+        """The report once the images were compared."""
+        copies = None if content.images is None else content.copies
+        findings = (*self.findings, *content.findings)
+        return replace(self, manifest=content.manifest, copies=copies, findings=findings)
+
+    def measured(self, shortcuts: Sequence[Shortcut]) -> Self:
+        """The report once shortcuts were measured."""
+        findings = (*self.findings, *shortcut_findings(shortcuts))
+        return replace(self, shortcuts=tuple(shortcuts), findings=findings)
+
+    def divided(self, manifest: Manifest, split: Split, findings: Sequence[Finding]) -> Self:
+        """The report once there is a plan, or a given split was audited."""
+        return replace(self, manifest=manifest, split=split, findings=(*self.findings, *findings))
+
+    def stopped(self, error: UserError) -> Self:
+        """The report of a check that this error ended; a manifest's error lists its findings."""
+        listed = error.findings if isinstance(error, ManifestError) else ()
+        findings = listed or (Finding("stopped", "error", str(error)),)
+        return replace(self, findings=(*self.findings, *findings))
 
     @property
     def num_errors(self) -> int:

@@ -5,7 +5,7 @@ alone), and no split by patient prevents it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,7 @@ def find_shortcuts(patients: pd.DataFrame, seed: int = 0, num_draws: int = 1000)
     ]
 
 
-def shortcut_findings(shortcuts: list[Shortcut]) -> list[Finding]:
+def shortcut_findings(shortcuts: Sequence[Shortcut]) -> list[Finding]:
     """A warning for each flagged shortcut, a note for each that could not be measured."""
     advice: Mapping[str, str] = {
         "site": "compare AUROCs within each site, and test on sites that the network never saw: "

@@ -1,4 +1,4 @@
-"""`python -m pipeline canary`: would a leak show? Random labels, through the whole pipeline.
+"""Would a leak show? Random labels, through the whole pipeline.
 
 60 patients with a texture of their own and a label drawn by lot: there is nothing to learn but
 who is who. Split by patient, the AUROC must be that of chance; split by image on purpose, the
@@ -18,12 +18,12 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.commands.door import load_config
-from pipeline.commands.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import Config
 from pipeline.engine.devices import device_slots
+from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.results import write_results
 from pipeline.engine.run_folder import open_run
-from pipeline.engine.session import train_missing_folds
+from pipeline.engine.session import train_missing_folds, try_out
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.processes import call_in_child, start_forkserver
@@ -89,8 +89,6 @@ def canary_config(folder: Path, seed: int) -> Config:
             "optimizer.lr=0.002",
             "split.num_folds=5",
             f"split.seed={seed}",
-            "split.unit=both",
-            "split.allow_leakage=true",
             "training.epochs=10",
             "training.batch_size=16",
             f"training.seed={seed}",
@@ -100,13 +98,14 @@ def canary_config(folder: Path, seed: int) -> Config:
 
 
 def run_canary(config: Config, console: Console) -> LeakageCost:
-    """Read, pack, plan and train both ways, as `python -m pipeline cv` does, without MLflow."""
+    """Read, pack, plan and train both ways, as `patientfold cv` does, without MLflow."""
     manifest = read_manifest(config.manifest)
     start_forkserver()
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     images = pack_images(manifest, config.images, lambda _done, _total: None)
     runs = both_runs(config, manifest, images)
     for run in runs:
+        try_out(run)
         with open_run(run):
             train_missing_folds(run, slots, console)
             call_in_child(write_results, run)

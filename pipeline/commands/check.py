@@ -1,11 +1,9 @@
-"""`python -m pipeline check manifest=x`: is this manifest fit for a cross-validation, and its plan?
+"""Is this manifest fit for a cross-validation, and its plan? patientfold check manifest=mine
 
-With `audit.content=false` no image is decoded and neither torch nor monai is imported: the answer
-comes within seconds.
+With audit.content=false no image is decoded: the answer comes within seconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -16,25 +14,20 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.foreign_counts import Split
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
-from pipeline.audit.shortcuts import find_shortcuts, patient_table, shortcut_findings
+from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
-from pipeline.manifest import Finding, ManifestError, read_manifest
+from pipeline.console import say
+from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
+from pipeline.manifest.describe import describe_manifest
 from pipeline.manifest.files import file_size
-from pipeline.prepared import (
-    content_of,
-    decoded,
-    describe_manifest,
-    plan_and_check,
-    plan_early,
-    refuse_leaking,
-    say,
-)
-from pipeline.processes import start_forkserver
+from pipeline.training.planning import make_plan, rehearse
+from pipeline.words import counted
 
 MOST_CLASSES = 5
 """Columns of the printed table; a terminal has about 80 characters."""
@@ -46,25 +39,24 @@ class UnfitError(UserError):
 
 
 def check(cfg: DictConfig) -> None:
-    """The command: look at everything, print it, write the report.
+    """Look at everything, print it, write the report.
 
     Raises:
         UserError: with all errors, after the report was written.
     """
     config, console = to_config(cfg), Console()
-    refuse_leaking(config.split, "a plan that is looked at")
     report, stopped = examine(config, console)
     if stopped is not None and not Path(config.manifest.path).is_file():
-        raise stopped  # a slip of the pen needs no report
+        raise stopped  # a mistyped path needs no report
     print_report(report, console)
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
     say([f"report: {page}"], console)
-    told = stopped.findings if isinstance(stopped, ManifestError) else ()
-    if stopped is not None and report.num_errors <= max(1, _num_errors(told)):
+    listed = stopped.findings if isinstance(stopped, ManifestError) else ()
+    if stopped is not None and report.num_errors <= max(1, _num_errors(listed)):
         raise stopped  # there is nothing but what it says
     if errors := [f"  {f}" for f in report.findings if f.severity == "error"]:
-        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        count = counted(len(errors), "error")
         raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
 
 
@@ -79,75 +71,49 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
     """
     report = Report(config.manifest.path)
     try:
-        for step in (_read, _rehearse, _compare, _measure, _divide):
-            report = step(report, config, console)
+        manifest = read_manifest(config.manifest)
+        report = report.read(manifest)
+        _rehearse(config, manifest)
+        content = look_at_images(config, manifest, console)
+        report = report.compared(content)
+        report = report.measured(_shortcuts(config, content))
+        report = report.divided(*_divide(config, content))
     except UserError as error:
-        told = error.findings if isinstance(error, ManifestError) else ()
-        findings = told or (Finding("stopped", "error", str(error)),)
-        return replace(report, findings=(*report.findings, *findings)), error
+        return report.stopped(error), error
     return report, None
 
 
-def _read(report: Report, config: Config, _: Console) -> Report:
-    manifest = read_manifest(config.manifest)
-    return replace(report, manifest=manifest, findings=manifest.findings)
-
-
-def _rehearse(report: Report, config: Config, console: Console) -> Report:
-    """What makes a plan or a given split impossible is told before images are decoded."""
-    assert report.manifest is not None
+def _rehearse(config: Config, manifest: Manifest) -> None:
+    """What makes a plan or a given split impossible is found before images are decoded."""
     if config.audit.part_column or config.audit.part_file:
-        _divide(report, config, console)
+        audit_parts(manifest, config.audit)
     elif config.audit.content:
-        plan_early(config, report.manifest)
-    return report
+        rehearse(config, manifest)
 
 
-def _compare(report: Report, config: Config, console: Console) -> Report:
-    """Decode the images, or take them from the cache, and look for copies."""
-    assert report.manifest is not None
-    if not config.audit.content:
-        files = content_of(config, report.manifest, None)
-        return replace(report, findings=(*report.findings, *files.findings))
-    start_forkserver()
-    images = decoded(config, report.manifest, console)
-    content = content_of(config, report.manifest, images)
-    return replace(
-        report,
-        manifest=content.manifest,
-        images=images,
-        copies=content.copies,
-        findings=(*report.findings, *content.findings),
-    )
-
-
-def _measure(report: Report, config: Config, _: Console) -> Report:
-    """Shortcuts: what site, file metadata and image counts say of the label."""
-    assert report.manifest is not None
+def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
+    """What site, file metadata and image counts say about the label."""
     if not config.audit.shortcuts:
-        return report
-    files = pd.DataFrame({"file_size": [file_size(path) for path in report.manifest.image_files]})
-    if report.images is not None:
-        facts = pd.DataFrame(report.images.facts)
+        return []
+    paths = content.manifest.image_files
+    files = pd.DataFrame({"file_size": [file_size(path) for path in paths]})
+    if content.images is not None:
+        facts = pd.DataFrame(content.images.facts)
         files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])
-    found = find_shortcuts(patient_table(report.manifest, files), config.split.seed)
-    findings = (*report.findings, *shortcut_findings(found))
-    return replace(report, shortcuts=tuple(found), findings=findings)
+    return find_shortcuts(patient_table(content.manifest, files), config.split.seed)
 
 
-def _divide(report: Report, config: Config, _: Console) -> Report:
-    """Our plan; or, when there is one to audit, the split that was made elsewhere."""
-    assert report.manifest is not None
+def _divide(config: Config, content: Content) -> tuple[Manifest, Split, Sequence[Finding]]:
+    """Our plan; or, where there is one to audit, the split that was made elsewhere."""
     if config.audit.part_column or config.audit.part_file:
-        pairs = report.copies.pairs if report.copies else ()
+        pairs = content.copies.pairs if content.images is not None else ()
         sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
         near = sorted({(p.one, p.other) for p in pairs} - set(sure))
-        findings, split = audit_parts(report.manifest, config.audit, sure, near)
-        return replace(report, split=split, findings=(*report.findings, *findings))
-    manifest, plan, warnings = plan_and_check(config, report.manifest)
-    findings = [Finding("plan", "warning", warning) for warning in warnings]
-    split = split_of(plan, manifest, config.split)
-    return replace(report, manifest=manifest, split=split, findings=(*report.findings, *findings))
+        findings, split = audit_parts(content.manifest, config.audit, sure, near)
+        return content.manifest, split, findings
+    planned = make_plan(config, content.manifest)
+    warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
+    return planned.manifest, split_of(planned.plan, planned.manifest, config.split), warnings
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -155,11 +121,9 @@ def print_report(report: Report, console: Console) -> None:
     if report.manifest is not None:
         say(describe_manifest(report.manifest), console)
     for finding in sorted_findings(report.findings):
-        unmeasured = finding.rule == "shortcut" and finding.severity == "note"  # told below
+        unmeasured = finding.rule == "shortcut" and finding.severity == "note"  # printed below
         if finding.severity != "error" and not unmeasured:
-            style = COLOURS[finding.severity]
-            text = f"{finding.severity}: {finding}"
-            console.print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+            say([f"{finding.severity}: {finding}"], console, COLOURS[finding.severity])
     if report.shortcuts:
         say(["the label without a look at the image (out of fold, patient level):"], console)
         say([f"  {shortcut}" for shortcut in report.shortcuts], console)
@@ -205,4 +169,5 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
 
 
 def run() -> None:
+    """The command."""
     run_command(check)

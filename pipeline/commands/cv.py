@@ -1,4 +1,4 @@
-"""`python -m pipeline cv experiment=demo`: one leak-free cross-validation, from CSV to MLflow."""
+"""One leak-free cross-validation, from CSV to MLflow: patientfold cv experiment=demo"""
 
 import shlex
 from collections.abc import Sequence
@@ -9,15 +9,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
+from pipeline.audit.content import link_copies
 from pipeline.commands.door import run_command
-from pipeline.commands.leakage_cost import both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import Config, to_config
+from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
-from pipeline.engine.session import mirrored, report, train_missing_folds
-from pipeline.prepared import decoded, manifest_and_plan, with_content
+from pipeline.engine.session import mirrored, report, train_missing_folds, try_out
+from pipeline.images.packing import pack_images
+from pipeline.manifest import read_manifest
+from pipeline.manifest.describe import describe_manifest
 from pipeline.processes import call_in_child, start_forkserver
+from pipeline.splits.describe import describe_plan
 from pipeline.tracking import check_tracking_uri
+from pipeline.training.planning import make_plan, rehearse
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
@@ -40,32 +45,28 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     """
     console = Console()
     check_tracking_uri(config.tracking.uri)
-    manifest, plan = manifest_and_plan(config, console)
-    start_forkserver()  # torch and monai take seconds: most mistakes were told by here
+    manifest = read_manifest(config.manifest)
+    rehearse(config, manifest)
+    start_forkserver()  # torch and monai take seconds: most mistakes are found by now
     slots = call_in_child(device_slots, config.engine, config.training.precision)
-    images = decoded(config, manifest, console)
-    manifest, plan = with_content(config, manifest, plan, images, console)
-    if config.split.unit != "patient":
-        return show_leak(config, both_runs(config, manifest, images), slots, sweep, console)
-    return train(Run(config, manifest, plan, images), slots, sweep, console)
+    say(describe_manifest(manifest), console)
+    warn(manifest.warnings, console)
+    with progress_bar("decoding images", console) as progress:
+        images = pack_images(manifest, config.images, progress)
+    content = link_copies(manifest, images, config.audit, config.manifest.accept)
+    warn(content.warnings, console)
+    planned = make_plan(config, content.sound_manifest())
+    say(describe_plan(planned.plan, planned.manifest, config.split), console)
+    warn(planned.warnings, console)
+    return train(Run(config, planned.manifest, planned.plan, images), slots, sweep, console)
 
 
 def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float:
     """Train what is missing, mirror it, report; the mean validation metric."""
+    try_out(run)  # before there is a run folder, or a run in MLflow
     with open_run(run), mirrored(run, sweep, console):
         train_missing_folds(run, slots, console)
         return report(run, console)
-
-
-def show_leak(
-    config: Config, runs: Sequence[Run], slots: Sequence[str], sweep: str, console: Console
-) -> float:
-    """Train a split by image, marked unsafe; with split.unit=both also by patient, and compare."""
-    wanted = runs if config.split.unit == "both" else runs[:1]
-    values = [train(run, slots, sweep, console) for run in wanted]
-    if config.split.unit == "both" and config.folds == "all":
-        print_leakage_cost(leakage_cost(wanted), console)
-    return values[-1]
 
 
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
@@ -73,11 +74,10 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
     uri = config.tracking.uri
     ui = "make ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
-    venv = Path(".venv/bin/python")
-    python = str(venv) if venv.exists() else "python"
-    sweep = shlex.join([python, "-m", "pipeline", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    sweep = shlex.join(["patientfold", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
     return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
 
 
 def run() -> None:
+    """The command."""
     run_command(main)

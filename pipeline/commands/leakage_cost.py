@@ -1,108 +1,50 @@
-"""What a split by image would pretend: the same configuration, both ways, on the same images."""
+"""What a split by image would pretend, on your own data: patientfold leakage-cost experiment=demo
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+The same configuration is trained twice: split by image, which puts patients on both sides and is
+marked UNSAFE everywhere, and split by patient. The difference of the AUROCs is what the leak is
+worth.
+"""
 
-import numpy as np
+from dataclasses import replace
+
+from omegaconf import DictConfig
 from rich.console import Console
-from rich.table import Table
 
-from pipeline.config import Config, UserError
-from pipeline.engine.run_folder import Run
-from pipeline.evaluation import read_predictions
-from pipeline.evaluation.intervals import Interval, auroc_interval
-from pipeline.evaluation.predictions import prob_columns
-from pipeline.images.packed import PackedImages
-from pipeline.manifest import Manifest
-from pipeline.splits import plan_folds
-from pipeline.splits.unsafe import image_level
-
-
-@dataclass(frozen=True, slots=True)
-class LeakageCost:
-    """Image-level test AUROC under both plans, with patients drawn for the intervals."""
-
-    by_image: Interval
-    by_patient: Interval
-
-    @property
-    def gap(self) -> float:
-        """AUROC that is owed to the leak alone."""
-        return self.by_image.value - self.by_patient.value
+from pipeline.audit.content import link_copies
+from pipeline.commands.cv import train
+from pipeline.commands.door import run_command
+from pipeline.config import UserError, to_config
+from pipeline.console import progress_bar, warn
+from pipeline.engine.devices import device_slots
+from pipeline.engine.leakage import both_runs, leakage_cost, print_leakage_cost
+from pipeline.images.packing import pack_images
+from pipeline.manifest import read_manifest
+from pipeline.processes import call_in_child, start_forkserver
+from pipeline.tracking import check_tracking_uri
+from pipeline.training.planning import rehearse
 
 
-def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple[Run, Run]:
-    """The unsafe run that is split by image, and the same one split by patient.
-
-    Raises:
-        UserError: without `split.allow_leakage=true`.
-    """
-    if not config.split.allow_leakage:
-        raise UserError("split.unit=both needs split.allow_leakage=true: it trains a leaking run")
-    by_image = replace(
-        config,
-        split=replace(config.split, unit="image"),
-        evaluation=replace(config.evaluation, patient_label="none"),  # an image is no patient
-    )
-    by_patient = replace(config, split=replace(config.split, unit="patient", allow_leakage=False))
-    leaking = image_level(manifest)
-    if not leaking.table["image_path"].equals(manifest.table["image_path"]):
-        raise RuntimeError("Expected the image-level manifest to keep the order of rows.")
-    return (
-        Run(by_image, leaking, plan_folds(leaking, by_image.split), images),
-        Run(by_patient, manifest, plan_folds(manifest, by_patient.split), images),
-    )
+def main(cfg: DictConfig) -> None:
+    """Train both ways, each in a run folder and an MLflow run of its own, and compare."""
+    config, console = to_config(cfg), Console()
+    if config.folds != "all":
+        raise UserError(f"folds={list(config.folds)}: leakage-cost compares all folds; use all.")
+    config = replace(config, name=f"{config.name}-leakage-cost")
+    check_tracking_uri(config.tracking.uri)
+    manifest = read_manifest(config.manifest)
+    rehearse(config, manifest)
+    start_forkserver()
+    slots = call_in_child(device_slots, config.engine, config.training.precision)
+    with progress_bar("decoding images", console) as progress:
+        images = pack_images(manifest, config.images, progress)
+    content = link_copies(manifest, images, config.audit, config.manifest.accept)
+    warn([*manifest.warnings, *content.warnings], console)
+    runs = both_runs(config, content.sound_manifest(), images)
+    for run in runs:
+        train(run, slots, "", console)
+    print_leakage_cost(leakage_cost(runs), console)
 
 
-def leakage_cost(runs: Sequence[Run]) -> LeakageCost:
-    """Compare two done runs of the same images, in any order: one unsafe, one split by patient.
-
-    Raises:
-        UserError: when a fold of a run lacks a class, so that there is no AUROC.
-    """
-    (leaking,) = [run for run in runs if run.plan.unsafe]
-    (safe,) = [run for run in runs if not run.plan.unsafe]
-    return LeakageCost(image_auroc(leaking, safe.manifest), image_auroc(safe, safe.manifest))
-
-
-def image_auroc(run: Run, manifest: Manifest) -> Interval:
-    """A done run's test AUROC over images; `manifest` names the true patients of its images.
-
-    Raises:
-        UserError: when a fold lacks a class.
-    """
-    classes = run.manifest.classes
-    table = read_predictions(run.dir / "predictions.csv", classes)
-    ids = run.manifest.table["patient_id"], manifest.table["patient_id"]
-    patient_of = dict(zip(*ids, strict=True))
-    interval = auroc_interval(
-        labels=np.array([classes.index(label) for label in table["label"]]),
-        scores=table[prob_columns(classes)].to_numpy(),
-        folds=table["fold"].to_numpy(),
-        patients=table["patient_id"].map(patient_of).to_numpy(),
-        seed=run.config.split.seed,
-    )
-    if interval is None:
-        raise UserError(
-            f"run folder {run.dir}: the test part of a fold lacks a class, so that there is no "
-            "AUROC to compare; use fewer folds (split.num_folds)."
-        )
-    return interval
-
-
-def print_leakage_cost(cost: LeakageCost, console: Console) -> None:
-    """A table of both AUROCs and one line that says what the difference is."""
-    table = Table(title="the same configuration, split both ways")
-    for heading in ("split by", "image-level test AUROC", "95 % interval over patients"):
-        table.add_column(heading)
-    rows = (("image (UNSAFE)", cost.by_image, "red"), ("patient", cost.by_patient, "green"))
-    for name, interval, style in rows:
-        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
-        table.add_row(name, f"{interval.value:.3f}", bounds, style=style)
-    console.print(table)
-    console.print(
-        f"optimism gap: {cost.gap:+.3f} AUROC; a split by image reports that much for knowing the "
-        "patients, and new patients will not show it",
-        highlight=False,
-        soft_wrap=True,
-    )
+def run() -> None:
+    """The command."""
+    run_command(main)

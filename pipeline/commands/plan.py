@@ -1,34 +1,33 @@
-"""`python -m pipeline plan manifest=x`: make a plan to commit, let it grow, or repair it."""
+"""Make a plan to commit, let it grow, or repair it: patientfold plan manifest=mine"""
 
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
+from pipeline.audit.content import look_at_images
 from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
-from pipeline.manifest import Manifest
-from pipeline.prepared import (
-    audited_manifest,
-    check_plan,
-    ignored,
-    refuse_leaking,
-    warn,
-    with_links_of,
-    without_purged,
-)
+from pipeline.console import say, warn
+from pipeline.files import write_whole
+from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import Plan, load_plan, plan_folds, save_plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
+from pipeline.training.planning import trainable, with_links_of
+from pipeline.words import counted
 
 TEST_FOLD = b"image_path,test_fold"
 
 
-def plan(cfg: DictConfig) -> None:
-    """The command: make, grow or repair, prove, write, say what was done."""
+def main(cfg: DictConfig) -> None:
+    """Make, grow or repair the plan, prove it, write it, and say what was done."""
     config, console = to_config(cfg), Console()
-    refuse_leaking(config.split, "a plan to keep")
-    manifest = audited_manifest(config, console)
+    manifest = read_manifest(config.manifest)
+    warn(manifest.warnings, console)
+    content = look_at_images(config, manifest, console)
+    warn(content.warnings, console)
+    manifest = content.sound_manifest()
     before, after, moved = _planned(config, manifest)
     path = _out(config)
     if before is None and path.exists() and load_plan(path).hash != after.hash:
@@ -36,36 +35,37 @@ def plan(cfg: DictConfig) -> None:
             f"plan {path} exists and is another plan; keep it (split.file={path}), let it grow "
             f"(split.file={path} plan.action=grow), or write elsewhere with plan.out=."
         )
-    in_use = without_purged(manifest, after)
-    warn([*ignored(config.split, after), *check_plan(config, in_use, after)], console)
-    lines = [
-        *describe_plan(after, in_use, config.split),
-        f"no patient is in two parts; {promise(after)}",
-    ]
+    planned = trainable(config, manifest, after)
+    warn(planned.warnings, console)
+    say(describe_plan(after, planned.manifest, config.split), console)
+    say([f"no patient is in two parts; {promise(after)}"], console)
     if before is not None:
-        num_new = len(after.groups.keys() - before.groups.keys())
-        lines.append(f"version {after.version}: {num_new} new patient(s), {len(moved)} moved")
-        if before.locked and not after.locked:
-            lines.append("  nobody is locked away any more")
-    lines += [f"  moved {who}" for who in moved]
+        say(_changes(before, after, moved), console)
     if config.plan.test_fold:
-        lines.append(_export(after, manifest, Path(config.plan.test_fold), path))
+        say([_export(after, manifest, Path(config.plan.test_fold), path)], console)
     save_plan(after, path)
-    lines.append(f"written: {path} and {path.with_suffix('.json').name}")
-    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
+    say([f"written: {path} and {path.with_suffix('.json').name}"], console)
+
+
+def _changes(before: Plan, after: Plan, moved: list[str]) -> list[str]:
+    """Lines: what is new since the plan before, and who moved."""
+    num_new = len(after.groups.keys() - before.groups.keys())
+    lines = [f"version {after.version}: {counted(num_new, 'new patient')}, {len(moved)} moved"]
+    if before.locked and not after.locked:
+        lines.append("  nobody is locked away any more")
+    return lines + [f"  moved {who}" for who in moved]
 
 
 def _export(plan: Plan, manifest: Manifest, path: Path, plan_path: Path) -> str:
-    """Write PredefinedSplit's test_fold; what was written."""
+    """Write PredefinedSplit's test_fold; returns what was written."""
     if path.resolve() in (plan_path.resolve(), plan_path.with_suffix(".json").resolve()):
         raise UserError(f"plan.test_fold: {path} is the plan's own file; name another.")
     if path.is_file() and path.read_bytes()[: len(TEST_FOLD)] != TEST_FOLD:
         raise UserError(f"plan.test_fold: {path} exists and is something else; name another file.")
     table = predefined_split(plan, manifest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
+    write_whole(path, table.to_csv(index=False))
     left_out = len(manifest) - len(table)
-    without = f", without {left_out} locked or purged image(s)" if left_out else ""
+    without = f", without {counted(left_out, 'locked or purged image')}" if left_out else ""
     return f"PredefinedSplit's test_fold: {path}{without}"
 
 
@@ -92,4 +92,5 @@ def _out(config: Config) -> Path:
 
 
 def run() -> None:
-    run_command(plan)
+    """The command."""
+    run_command(main)

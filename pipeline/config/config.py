@@ -107,13 +107,6 @@ def _manifest_problems(config: ManifestConfig) -> Iterator[str]:
 
 def _split_problems(config: Config) -> Iterator[str]:
     split, columns = config.split, config.manifest.columns
-    if split.unit != "patient" and not split.allow_leakage:
-        yield (
-            f"split.unit={split.unit} puts images of one patient on both sides; it exists to show "
-            "what that leak costs and needs split.allow_leakage=true"
-        )
-    if split.unit != "patient" and (split.scheme != "kfold" or split.file):
-        yield f"split.unit={split.unit} works with split.scheme=kfold and no split.file only"
     if split.scheme == "temporal" and (columns.date is None or split.test_from is None):
         yield "split.scheme=temporal needs manifest.columns.date and split.test_from=YYYY-MM-DD"
     for name in ("val_from", "test_from"):

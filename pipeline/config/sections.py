@@ -108,11 +108,6 @@ class SplitConfig:
     seed: Annotated[int, Field(ge=0)] = 0
     file: str | None = None
     """A frozen plan (plan.csv) to use instead of dealing patients anew."""
-    unit: Literal["patient", "image", "both"] = "patient"
-    """What is dealt. image puts one patient on both sides: only to show what that leak costs (both
-    trains once each way and prints the gap)."""
-    allow_leakage: bool = False
-    """Must be true for a unit that leaks; such runs are marked unsafe everywhere."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

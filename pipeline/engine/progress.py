@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline.engine.run_folder import Run
@@ -124,23 +123,3 @@ class FoldProgress:
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def decoding_progress(console: Console) -> Iterator[Any]:
-    """A bar while images are decoded (plain lines at each tenth elsewhere than on a terminal)."""
-    if console.is_terminal:
-        columns = (TextColumn("decoding images"), BarColumn(), MofNCompleteColumn(),
-                   TimeRemainingColumn())  # fmt: skip
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("decode", total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-        return
-    tenths = [0]
-
-    def tell(done: int, total: int) -> None:
-        if done * 10 // total > tenths[0]:
-            tenths[0] = done * 10 // total
-            console.print(f"decoding images: {done} of {total}", highlight=False)
-
-    yield tell

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.config import UserError, flat
+from pipeline.console import say, warn
 from pipeline.engine.pool import Failure, run_folds
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.results import evaluate_folds, write_results
@@ -29,6 +30,23 @@ class FoldsFailedError(UserError):
         super().__init__("\n".join([f"{len(failures)} fold(s) failed:", *lines, again]))
 
 
+def try_out(run: Run) -> None:
+    """Build the network once and send images through, unless every fold is done already.
+
+    Raises:
+        ConfigError: for what cannot be built or does not fit; no run folder exists by then.
+    """
+    todo = [fold for fold in run.folds if not run.is_done(fold)]
+    if todo:
+        call_in_child(_try_job, run.job(todo[0]))
+
+
+def _try_job(job: FoldJob) -> None:
+    from pipeline.training.learner import try_out  # with torch: only in the child
+
+    try_out(job)
+
+
 def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> None:
     """Train the folds without a result, as many at once as there are slots.
 
@@ -36,13 +54,12 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
         FoldsFailedError: when a fold did not get done; the others were trained all the same.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
-    console.print(f"run folder {run.dir}", highlight=False, soft_wrap=True)
+    say([f"run folder {run.dir}"], console)
     _warn_if_unsafe(run, console)
     if not todo:
-        console.print("all folds are done already", highlight=False)
+        say(["all folds are done already"], console)
         return
     jobs = [run.job(fold) for fold in todo]
-    call_in_child(_try_out, jobs[0])
     progress = FoldProgress(run, run.folds, console)
     with progress.showing():
         failures = run_folds(jobs, slots, run.config.engine.threads_per_fold, progress.poll)
@@ -61,10 +78,12 @@ def report(run: Run, console: Console) -> float:
         summary = call_in_child(write_results, run)
     else:
         summary = call_in_child(evaluate_folds, run, run.folds)
-        console.print(
-            f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
-            "follow when all are done (folds=all)",
-            highlight=False,
+        say(
+            [
+                f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
+                "follow when all are done (folds=all)"
+            ],
+            console,
         )
     print_summary(summary, level, console)
     _warn_if_unsafe(run, console)
@@ -77,24 +96,14 @@ def _warn_if_unsafe(run: Run, console: Console) -> None:
             "UNSAFE: split by image, patients are on both sides; the metrics show what that leak "
             "costs and nothing else"
         )
-        console.print(line, style="bold red", highlight=False, soft_wrap=True)
-
-
-def _try_out(job: FoldJob) -> None:
-    from pipeline.training.learner import try_out
-
-    try_out(job)
+        say([line], console, style="bold red")
 
 
 @contextmanager
 def mirrored(run: Run, sweep: str, console: Console) -> Iterator[None]:
     """Mirror the run folder to MLflow while the block runs; statuses follow how it ends."""
     _record(run, sweep).save(run.dir)
-
-    def warn(message: str) -> None:
-        console.print(f"warning: {message}", style="yellow", highlight=False, soft_wrap=True)
-
-    mirror = BackgroundMirror(run.dir, warn)
+    mirror = BackgroundMirror(run.dir, lambda message: warn([message], console))
     timeout_s = run.config.tracking.timeout_s
     with mirror:
         try:
@@ -116,7 +125,7 @@ def _record(run: Run, sweep: str) -> RunRecord:
         "patientfold.manifest_hash": run.manifest.hash,
         "patientfold.run_dir": str(run.dir.absolute()),
     }
-    tags |= {"mlflow.source.name": "pipeline.cv", "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.source.name": "patientfold cv", "mlflow.source.type": "LOCAL"}
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit
     if sweep:

@@ -70,6 +70,11 @@ class Manifest:
     def num_left_out(self) -> int:
         return len(self.left_out)
 
+    @property
+    def warnings(self) -> list[str]:
+        """The findings that deserve a look."""
+        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+
     def column(self, name: str) -> str | None:
         """What `table` calls the CSV's column `name`; None when there is none."""
         ours = self.names.get(name, name)

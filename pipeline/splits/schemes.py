@@ -51,7 +51,7 @@ def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
         test_part, val_part = patients(test), patients(val)
         folds.append(Fold(index, everyone - test_part - val_part, val_part, test_part))
     return Plan(
-        scheme=f"{split.scheme}-image-level-UNSAFE" if split.unit == "image" else split.scheme,
+        scheme=split.scheme,
         seed=split.seed,
         folds=tuple(folds),
         groups=dict(sorted(groups.items())),

@@ -2,14 +2,19 @@
 
 from dataclasses import replace
 
+from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
+from pipeline.splits.folds import Plan
+from pipeline.splits.schemes import plan_folds
 
 
-def image_level(manifest: Manifest) -> Manifest:
-    """The same rows in the same order, every image a patient and group of its own.
+def plan_by_image(manifest: Manifest, split: SplitConfig) -> tuple[Manifest, Plan]:
+    """Deal images as if each were a patient; the rows stay in order.
 
-    Patient ids become "UNSAFE|<patient>|<image_path>", so that each row of each file is marked.
-    Plans of it have `Plan.unsafe`, and such runs are marked everywhere.
+    Patient ids become "UNSAFE|<patient>|<image_path>", so that every row of every file is marked;
+    `Plan.unsafe` is true, and such runs are marked everywhere.
     """
     ids = "UNSAFE|" + manifest.table["patient_id"] + "|" + manifest.table["image_path"]
-    return replace(manifest, table=manifest.table.assign(patient_id=ids, group=ids))
+    leaking = replace(manifest, table=manifest.table.assign(patient_id=ids, group=ids))
+    plan = plan_folds(leaking, split)
+    return leaking, replace(plan, scheme=f"{plan.scheme}-image-level-UNSAFE")

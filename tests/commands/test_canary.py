@@ -1,7 +1,9 @@
 """The leak canary and the leakage cost: what they compare, what they say, how it is marked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,8 @@ from pipeline.commands.canary import (
     make_canary,
     verdict,
 )
-from pipeline.commands.leakage_cost import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.config import UserError
+from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import _record, _warn_if_unsafe
 from pipeline.evaluation import plot_confusion, write_predictions
@@ -99,11 +101,14 @@ def _num_red(path: Path) -> int:
     return int((pixels[..., 0] - pixels[..., 1:].max(axis=2) > 80).sum())
 
 
-def test_both_ways_needs_leave(tmp_path: Path, runs: tuple[Run, Run]) -> None:
+@pytest.mark.parametrize("changed", [{"scheme": "holdout"}, {"file": "plan.csv"}])
+def test_only_rotating_folds_are_split_both_ways(
+    tmp_path: Path, runs: tuple[Run, Run], changed: dict[str, Any]
+) -> None:
     safe = runs[1]
-    assert not safe.config.split.allow_leakage
-    with pytest.raises(UserError, match="allow_leakage=true"):
-        both_runs(safe.config, safe.manifest, PackedImages(tmp_path, "pixels"))
+    config = replace(safe.config, split=replace(safe.config.split, **changed))
+    with pytest.raises(UserError, match=r"needs split.scheme=kfold and no split.file"):
+        both_runs(config, safe.manifest, PackedImages(tmp_path, "pixels"))
 
 
 def predict(run: Run, patients: pd.Series, knows: bool) -> None:

@@ -14,8 +14,8 @@ from pipeline.commands import demo
 from pipeline.commands.door import load_config
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
-from pipeline.prepared import check_plan
 from pipeline.splits import load_plan, plan_folds, save_plan
+from pipeline.training.planning import make_plan
 
 Cohort = Callable[..., ManifestConfig]
 PATIENTS = {f"P{i}": ["no", "no"] if i % 2 else ["yes"] for i in range(8)}
@@ -57,6 +57,9 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
     """Overrides that make the command read this cohort."""
     return [
         f"manifest.path={config.path}",
+        "manifest.image_root=null",
+        "manifest.classes=null",
+        "manifest.columns.site=null",
         f"manifest.task={config.task}",
         *overrides,
     ]
@@ -72,7 +75,6 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
      "(YAML takes it for a number or for yes/no: put it in quotes)"),
     ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
     ("split.val_from=2018-W01-1", "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'"),
-    ("split.unit=image", "needs split.allow_leakage=true"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_told_in_one_message(
     tmp_path: Path, override: str, message: str
@@ -88,16 +90,6 @@ def test_more_folds_than_patients_is_told(tmp_path: Path, make_cohort: Cohort) -
         f"split.num_folds is 9, but {config.path} has only 8 independent patient(s), and "
         "class 'no' only 4; use 3 to 4 folds."
     )
-
-
-@pytest.mark.parametrize("command", ["check", "plan"])
-def test_a_split_by_image_is_for_cv_only(tmp_path: Path, make_cohort: Cohort, command: str) -> None:
-    config = make_cohort(PATIENTS)
-    unsafe = ("split.unit=image", "split.allow_leakage=true", "audit.content=false")
-    done = run(tmp_path, command, *of(config, *unsafe))
-    assert done.returncode == 1
-    assert "error: split.unit=image works with pipeline.cv only" in done.stderr
-    assert not list(tmp_path.rglob("plan*"))
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, make_cohort: Cohort) -> None:
@@ -172,23 +164,27 @@ def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> No
     assert "no 8 images of 4 patients, yes 4 images of 4 patients" in done.stdout
     assert f"plan: kfold, 4 fold(s), hash {plan.hash[:12]}" in done.stdout
     assert "every patient is tested exactly once" in done.stdout
-    written = tmp_path / "runs" / "check" / "manifest"
+    written = tmp_path / "runs" / "check" / "demo"
     assert sorted(path.name for path in written.iterdir()) == ["check.html", "check.json"]
     assert not (tmp_path / ".cache").exists()
 
 
 def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
     """That is why the answer comes within seconds; torch, monai and mlflow need many."""
-    demo.make_images(tmp_path / "demo")
-    demo.write_manifest(tmp_path / "demo" / "manifest.csv")
+    demo.make_images(tmp_path)
     code = (
         "import sys\n"
         "from pipeline.commands.check import check\n"
-        "from pipeline.commands.door import run_command\n"
+        "from pipeline.command import run_command\n"
         "run_command(check)\n"
         "print('loaded', *sorted(name for name in sys.modules if '.' not in name))\n"
     )
-    overrides = ["manifest=demo", "audit.content=false"]
+    overrides = [
+        "manifest=demo",
+        f"manifest.path={demo.DATA_MANIFESTS / 'demo.csv'}",
+        f"manifest.image_root={tmp_path}",
+        "audit.content=false",
+    ]
     done = subprocess.run(
         [sys.executable, "-c", code, *overrides],
         cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -205,10 +201,8 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
 
 def check_of(config: ManifestConfig, num_folds: int, *overrides: str) -> list[str]:
     manifest = read_manifest(config)
-    settings = load_config(["manifest=demo", "sampler=none", *overrides])
-    return check_plan(
-        settings, manifest, plan_folds(manifest, SplitConfig(num_folds=num_folds, seed=0))
-    )
+    settings = load_config(["sampler=none", f"split.num_folds={num_folds}", *overrides])
+    return list(make_plan(settings, manifest).warnings)
 
 
 def test_a_fine_plan_has_no_warnings(make_cohort: Cohort) -> None:

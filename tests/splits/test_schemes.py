@@ -18,7 +18,7 @@ from pipeline.splits import load_plan, plan_folds, save_plan
 from pipeline.splits.counts import count_groups
 from pipeline.splits.describe import describe_plan
 from pipeline.splits.precision import accuracy_half_width
-from pipeline.splits.unsafe import image_level
+from pipeline.splits.unsafe import plan_by_image
 
 DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
 SPLITS = [
@@ -257,9 +257,8 @@ def test_somebody_is_left_to_train_on_however_large_the_validation_part():
 
 
 def test_an_image_level_plan_says_that_it_is_unsafe():
-    manifest = image_level(cohort())
-    split = SplitConfig(num_folds=3, unit="image", allow_leakage=True)
-    plan = plan_folds(manifest, split)
+    split = SplitConfig(num_folds=3)
+    manifest, plan = plan_by_image(cohort(), split)
     assert plan.unsafe
     assert plan.scheme == "kfold-image-level-UNSAFE"
     assert "UNSAFE" in describe_plan(plan, manifest, split)[0]

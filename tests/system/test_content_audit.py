@@ -15,17 +15,19 @@ from PIL.PngImagePlugin import PngInfo
 from planted import CHANGES, texture
 from rich.console import Console
 
-from pipeline.audit.content import AuditError, known_copies
+from pipeline.audit.content import AuditError, known_copies, look_at_images
 from pipeline.audit.copies import Copy
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.commands.check import UnfitError, check, examine
 from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
-from pipeline.manifest import Finding, read_manifest
-from pipeline.prepared import audited_manifest, decoded, manifest_and_plan, with_content
+from pipeline.images.packed import PackedImages
+from pipeline.images.packing import pack_images
+from pipeline.manifest import Finding, Manifest, read_manifest
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
 from pipeline.splits.fitting import check_fits
+from pipeline.training.planning import Planned, make_plan, rehearse
 
 PATIENTS = [f"P{i:02d}" for i in range(12)]
 
@@ -78,6 +80,26 @@ def quiet() -> Console:
     return Console(quiet=True)
 
 
+def rehearsed(config: Config) -> Manifest:
+    """The manifest as it stands before an image is decoded; some plan can work."""
+    manifest = read_manifest(config.manifest)
+    rehearse(config, manifest)
+    return manifest
+
+
+def audited(config: Config) -> Manifest:
+    """The manifest whose groups know of copied images."""
+    return look_at_images(config, read_manifest(config.manifest), quiet()).sound_manifest()
+
+
+def planned(config: Config) -> Planned:
+    return make_plan(config, audited(config))
+
+
+def decoded(config: Config, manifest: Manifest) -> PackedImages:
+    return pack_images(manifest, config.images, lambda _done, _total: None)
+
+
 def test_strangers_have_no_findings(folder: Path) -> None:
     report, stopped = examine(config_of(folder), quiet())
     assert stopped is None
@@ -109,7 +131,7 @@ def test_copies_are_looked_for_again_when_a_patient_id_is_corrected(folder: Path
     plant(folder, "P00_0.png", "P04_9.tif", "exact")
     config = config_of(folder)
     manifest = read_manifest(config.manifest)
-    images = decoded(config, manifest, quiet())
+    images = decoded(config, manifest)
     (pair,) = known_copies(manifest, images).pairs
     corrected = manifest.table.copy()
     corrected.loc[pair.other, "patient_id"] = "P00"
@@ -131,9 +153,9 @@ def test_near_copies_follow_the_policy(
     assert report.manifest.grouping.num_groups == num_groups
     if near == "error":
         with pytest.raises(AuditError, match=r"'P00' \(line 2, P00_0.png\) = 'P04'"):
-            audited_manifest(config, quiet())
+            audited(config)
     else:
-        assert audited_manifest(config, quiet()).grouping.num_groups == num_groups
+        assert audited(config).grouping.num_groups == num_groups
 
 
 def test_a_near_copy_with_another_label_says_so(folder: Path) -> None:
@@ -223,47 +245,46 @@ def test_a_group_that_became_too_large_stops_with_an_explanation(folder: Path) -
 # --- what a cross-validation and a frozen plan make of it
 
 
-def test_a_cross_validation_plans_anew_around_copies(folder: Path) -> None:
+def test_a_plan_keeps_copies_together_unless_nobody_looked(folder: Path) -> None:
     plant(folder, "P00_0.png", "P04_9.tif", "exact")
     config = config_of(folder)
-    before, plan = manifest_and_plan(config, quiet())
+    before = rehearsed(config)
     assert before.grouping.num_groups == 12
-    images = decoded(config, before, quiet())
-    manifest, plan = with_content(config, before, plan, images, quiet())
-    assert manifest.grouping.num_groups == 11
-    check_fits(plan, manifest)
-    assert all(len({"P00", "P04"} & fold.test) in (0, 2) for fold in plan.folds)
-    off = config_of(folder, overrides=["audit.content=false"])
-    unseen, untouched = with_content(off, before, plan, images, quiet())
-    assert (unseen, untouched) == (before, plan)
+    made = planned(config)
+    assert made.manifest.grouping.num_groups == 11
+    check_fits(made.plan, made.manifest)
+    assert all(len({"P00", "P04"} & fold.test) in (0, 2) for fold in made.plan.folds)
+    unseen = planned(config_of(folder, overrides=["audit.content=false"]))
+    assert unseen.manifest.hash == before.hash
+    assert unseen.plan == make_plan(config, before).plan
 
 
 def test_a_frozen_plan_that_parts_two_copies_is_refused_naming_both(folder: Path) -> None:
     config = config_of(folder)
-    _, plan = manifest_and_plan(config, quiet())
+    plan = planned(config).plan
     save_plan(plan, folder / "plan.csv")
     apart = next(p for p in plan.folds[1].test if int(p[1:]) % 2 == 0)
     here = next(p for p in plan.folds[0].test if int(p[1:]) % 2 == 0)
     plant(folder, f"{here}_0.png", f"{apart}_1.png", "exact")
     frozen = config_of(folder, overrides=[f"split.file={folder}/plan.csv"])
     one, other = sorted((here, apart))
-    manifest, old = manifest_and_plan(frozen, quiet())  # the files' names and bytes are in order
-    images = decoded(frozen, manifest, quiet())
+    manifest = rehearsed(frozen)  # the files' names and bytes are in order
+    content = look_at_images(frozen, manifest, quiet())
     with pytest.raises(LeakageError, match=f"patients '{one}' .* and '{other}' .* belong together"):
-        with_content(frozen, manifest, old, images, quiet())
+        make_plan(frozen, content.sound_manifest())
     assert load_plan(folder / "plan.csv").hash == plan.hash
 
 
 def test_a_frozen_plan_that_knows_of_copies_is_used_again(folder: Path) -> None:
     plant(folder, "P00_0.png", "P04_9.tif", "exact")
-    manifest = audited_manifest(config_of(folder), quiet())
+    manifest = audited(config_of(folder))
     plan = plan_folds(manifest, config_of(folder).split)
     save_plan(plan, folder / "plan.csv")
     frozen = config_of(folder, overrides=[f"split.file={folder}/plan.csv"])
-    early, first = manifest_and_plan(frozen, quiet())
-    again, used = with_content(frozen, early, first, decoded(frozen, early, quiet()), quiet())
-    assert used == plan
-    assert again.hash == manifest.hash
+    rehearsed(frozen)
+    again = planned(frozen)
+    assert again.plan == plan
+    assert again.manifest.hash == manifest.hash
     report, stopped = examine(frozen, quiet())
     assert stopped is None
     assert report.split is not None
@@ -274,32 +295,31 @@ def test_a_frozen_plan_of_other_labels_is_refused_though_the_images_are_the_same
     folder: Path,
 ) -> None:
     config = config_of(folder)
-    _, plan = manifest_and_plan(config, quiet())
-    save_plan(plan, folder / "plan.csv")
+    save_plan(planned(config).plan, folder / "plan.csv")
     labels = {"P00_0.png": "ill", "P00_1.png": "ill"}
     frozen = config_of(folder, labels, [f"split.file={folder}/plan.csv"])
     with pytest.raises(LeakageError, match="the plan was made for another manifest"):
-        manifest_and_plan(frozen, quiet())
+        rehearsed(frozen)
 
 
 def test_a_link_that_only_a_frozen_plan_has_is_refused(folder: Path) -> None:
     """It was made for images that were copies; now they are not, so it is another manifest."""
     plant(folder, "P00_0.png", "P04_1.png", "exact")
-    plan = plan_folds(audited_manifest(config_of(folder), quiet()), config_of(folder).split)
+    plan = plan_folds(audited(config_of(folder)), config_of(folder).split)
     save_plan(plan, folder / "plan.csv")
     Image.fromarray(texture(np.random.default_rng(7), 64)).save(folder / "P04_1.png")
     frozen = config_of(folder, overrides=[f"split.file={folder}/plan.csv"])
-    manifest, early = manifest_and_plan(frozen, quiet())
-    images = decoded(frozen, manifest, quiet())
+    rehearsed(frozen)
+    manifest = audited(frozen)
     with pytest.raises(LeakageError, match="the plan was made for another manifest"):
-        with_content(frozen, manifest, early, images, quiet())
+        make_plan(frozen, manifest)
 
 
 def test_the_copies_are_looked_for_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(folder, "P00_0.png", "P04_9.png", "10 % brighter")
     config = config_of(folder)
     manifest = read_manifest(config.manifest)
-    images = decoded(config, manifest, quiet())
+    images = decoded(config, manifest)
     first = known_copies(manifest, images)
     assert [(pair.one, pair.other) for pair in first.pairs] == [(0, 10)]
     with monkeypatch.context() as patch:
@@ -341,7 +361,7 @@ def test_a_slip_is_told_before_an_image_is_decoded(
 ) -> None:
     report, stopped = examine(config_of(folder, overrides=[override]), quiet())
     assert message in str(stopped)
-    assert report.images is None
+    assert report.copies is None
     assert not (folder / "cache").exists()
 
 
@@ -448,9 +468,7 @@ def test_byte_identical_files_are_compared_without_decoding(folder: Path) -> Non
     assert found(report)["copies_with_two_labels"].severity == "error"
     config = config_of(folder, overrides=off)
     with pytest.raises(UserError, match="occur with different labels"):
-        audited_manifest(config, quiet())
-    manifest, plan = manifest_and_plan(config, quiet())
-    with pytest.raises(UserError, match="occur with different labels"):
-        with_content(config, manifest, plan, decoded(config, manifest, quiet()), quiet())
+        audited(config)
+    rehearsed(config)
     accepted = config_of(folder, overrides=[*off, "manifest.accept=[copies_with_two_labels]"])
-    assert audited_manifest(accepted, quiet()).grouping.num_groups == 10
+    assert audited(accepted).grouping.num_groups == 10

@@ -15,9 +15,9 @@ from pipeline.commands import plan as command
 from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
 from pipeline.manifest import read_manifest
-from pipeline.prepared import plan_and_check
 from pipeline.splits import LeakageError, load_plan
 from pipeline.splits.describe import describe_plan
+from pipeline.training.planning import make_plan
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def run(folder: Path, num_patients: int, *overrides: str, study: Collection[str]
     config = config_of(folder, num_patients, *overrides, study=study)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.commands.plan.to_config", lambda _: config)
-        command.plan(OmegaConf.create())
+        command.main(OmegaConf.create())
 
 
 def config_of(
@@ -92,7 +92,7 @@ def test_what_a_frozen_plan_overrides_is_told(folder: Path) -> None:
         {"scheme=holdout": "kfold", "locked_fraction=0.2": "nobody locked"},
     ):
         config = config_of(folder, 12, file, *(f"split.{setting}" for setting in asked))
-        warnings = plan_and_check(config, read_manifest(config.manifest))[2]
+        warnings = make_plan(config, read_manifest(config.manifest)).warnings
         assert [line for line in warnings if "is ignored" in line] == [
             f"split.{setting} is ignored: split.file {folder}/plan.csv has {found}"
             for setting, found in asked.items()
@@ -106,7 +106,7 @@ def test_a_plan_grows_in_place_and_is_exported(
     before = load_plan(folder / "plan.csv")
     run(folder, 18, *grow(folder), f"plan.test_fold={folder}/test_fold.csv")
     after = load_plan(folder / "plan.csv")
-    assert "version 2: 6 new patient(s), 0 moved" in capsys.readouterr().out
+    assert "version 2: 6 new patients, 0 moved" in capsys.readouterr().out
     for old, new in zip(before.folds, after.folds, strict=True):
         assert old.test <= new.test
     test_fold = pd.read_csv(folder / "test_fold.csv").set_index("image_path")["test_fold"]
@@ -124,7 +124,7 @@ def test_a_new_link_is_refused_with_the_repair_that_then_works(
         run(folder, 12, *grow(folder), study={first, second})
     assert files(folder) == written
     run(folder, 12, f"split.file={folder}/plan.csv", "plan.action=repair", study={first, second})
-    assert "0 new patient(s), 1 moved" in capsys.readouterr().out
+    assert "0 new patients, 1 moved" in capsys.readouterr().out
     after = load_plan(folder / "plan.csv")
     assert any({first, second} <= fold.test for fold in after.folds)
     assert after.version == 2
@@ -173,7 +173,7 @@ def test_locked_patients_are_in_no_export(folder: Path, capsys: pytest.CaptureFi
     exported = pd.read_csv(folder / "test_fold.csv")["image_path"].str[:3]
     assert locked
     assert set(exported) == {f"P{n:02d}" for n in range(18)} - locked
-    assert f"without {2 * len(locked)} locked or purged image(s)" in capsys.readouterr().out
+    assert f"without {2 * len(locked)} locked or purged images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -210,8 +210,8 @@ def test_a_temporal_plan_is_described_without_what_it_purged(
              "split.val_fraction=0.4"]  # fmt: skip
     run(folder, 18, *asked)
     config = config_of(folder, 18, *asked)
-    manifest, plan, _ = plan_and_check(config, read_manifest(config.manifest))
-    lines = describe_plan(plan, manifest, config.split)
+    planned = make_plan(config, read_manifest(config.manifest))
+    lines = describe_plan(planned.plan, planned.manifest, config.split)
     assert any("purged: " in line for line in lines)
     assert "\n".join(lines) in capsys.readouterr().out
 

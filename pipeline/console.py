@@ -1,0 +1,38 @@
+"""What the commands print: whole lines as they are, and a bar for long work."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def say(lines: Iterable[str], console: Console, style: str | None = None) -> None:
+    """Print lines without wrapping, markup or colours other than `style`."""
+    for line in lines:
+        console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def warn(lines: Iterable[str], console: Console) -> None:
+    """Print warnings in yellow."""
+    say((f"warning: {line}" for line in lines), console, style="yellow")
+
+
+@contextmanager
+def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A function to call with (done, total); elsewhere than on a terminal, a line per tenth."""
+    if console.is_terminal:
+        columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    tenths = 0
+
+    def print_tenth(done: int, total: int) -> None:
+        nonlocal tenths
+        if done * 10 // total > tenths:
+            tenths = done * 10 // total
+            say([f"{what}: {done} of {total}"], console)
+
+    yield print_tenth

@@ -1,0 +1,105 @@
+"""What a split by image would pretend: the same configuration, both ways, on the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.config import Config, UserError
+from pipeline.engine.run_folder import Run
+from pipeline.evaluation import read_predictions
+from pipeline.evaluation.intervals import Interval, auroc_interval
+from pipeline.evaluation.predictions import prob_columns
+from pipeline.images.packed import PackedImages
+from pipeline.manifest import Manifest
+from pipeline.splits.unsafe import plan_by_image
+from pipeline.training.planning import make_plan
+
+
+@dataclass(frozen=True, slots=True)
+class LeakageCost:
+    """Image-level test AUROC under both plans, with patients drawn for the intervals."""
+
+    by_image: Interval
+    by_patient: Interval
+
+    @property
+    def gap(self) -> float:
+        """AUROC that is owed to the leak alone."""
+        return self.by_image.value - self.by_patient.value
+
+
+def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple[Run, Run]:
+    """The unsafe run that is split by image, and the same one split by patient.
+
+    Raises:
+        UserError: for another scheme than kfold, or a frozen plan.
+    """
+    if config.split.scheme != "kfold" or config.split.file:
+        raise UserError("leakage-cost needs split.scheme=kfold and no split.file.")
+    leaking, unsafe_plan = plan_by_image(manifest, config.split)
+    if not leaking.table["image_path"].equals(manifest.table["image_path"]):
+        raise RuntimeError("Expected the image-level manifest to keep the order of rows.")
+    no_patients = replace(config.evaluation, patient_label="none")  # an image is no patient
+    by_image = replace(config, evaluation=no_patients)
+    planned = make_plan(config, manifest)
+    return (
+        Run(by_image, leaking, unsafe_plan, images),
+        Run(config, planned.manifest, planned.plan, images),
+    )
+
+
+def leakage_cost(runs: Sequence[Run]) -> LeakageCost:
+    """Compare two done runs of the same images, in any order: one unsafe, one split by patient.
+
+    Raises:
+        UserError: when a fold of a run lacks a class, so that there is no AUROC.
+    """
+    (leaking,) = [run for run in runs if run.plan.unsafe]
+    (safe,) = [run for run in runs if not run.plan.unsafe]
+    return LeakageCost(image_auroc(leaking, safe.manifest), image_auroc(safe, safe.manifest))
+
+
+def image_auroc(run: Run, manifest: Manifest) -> Interval:
+    """A done run's test AUROC over images; `manifest` names the true patients of its images.
+
+    Raises:
+        UserError: when a fold lacks a class.
+    """
+    classes = run.manifest.classes
+    table = read_predictions(run.dir / "predictions.csv", classes)
+    ids = run.manifest.table["patient_id"], manifest.table["patient_id"]
+    patient_of = dict(zip(*ids, strict=True))
+    interval = auroc_interval(
+        labels=np.array([classes.index(label) for label in table["label"]]),
+        scores=table[prob_columns(classes)].to_numpy(),
+        folds=table["fold"].to_numpy(),
+        patients=table["patient_id"].map(patient_of).to_numpy(),
+        seed=run.config.split.seed,
+    )
+    if interval is None:
+        raise UserError(
+            f"run folder {run.dir}: the test part of a fold lacks a class, so that there is no "
+            "AUROC to compare; use fewer folds (split.num_folds)."
+        )
+    return interval
+
+
+def print_leakage_cost(cost: LeakageCost, console: Console) -> None:
+    """A table of both AUROCs and one line that says what the difference is."""
+    table = Table(title="the same configuration, split both ways")
+    for heading in ("split by", "image-level test AUROC", "95 % interval over patients"):
+        table.add_column(heading)
+    rows = (("image (UNSAFE)", cost.by_image, "red"), ("patient", cost.by_patient, "green"))
+    for name, interval, style in rows:
+        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
+        table.add_row(name, f"{interval.value:.3f}", bounds, style=style)
+    console.print(table)
+    console.print(
+        f"optimism gap: {cost.gap:+.3f} AUROC; a split by image reports that much for knowing the "
+        "patients, and new patients will not show it",
+        highlight=False,
+        soft_wrap=True,
+    )

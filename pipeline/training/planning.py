@@ -1,0 +1,93 @@
+"""From settings to a plan that can be trained on."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.config import Config, SplitConfig
+from pipeline.manifest import Manifest, ManifestError, contradictory_labels, join_groups
+from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
+from pipeline.training.imbalance import check_imbalance
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A proved plan, and the manifest without the images that it purged."""
+
+    manifest: Manifest
+    plan: Plan
+    warnings: tuple[str, ...]
+    """Settings that a frozen plan overrides, and metrics that some part cannot have."""
+
+
+def rehearse(config: Config, manifest: Manifest) -> None:
+    """Could any plan work? Asked before images are decoded; what it plans is not kept.
+
+    Links that only a frozen plan knows of are taken for granted here: they may come from pixels.
+
+    Raises:
+        UserError: see `make_plan`.
+    """
+    if config.split.file and config.audit.content:
+        manifest = with_links_of(load_plan(Path(config.split.file)), manifest)
+    make_plan(config, manifest)
+
+
+def make_plan(config: Config, manifest: Manifest) -> Planned:
+    """Deal the patients anew, or load the frozen plan in `split.file`.
+
+    Raises:
+        UserError: when there is no such plan, or `check_trainable` refuses it.
+    """
+    split, manifest = config.split, replace(manifest, purged=frozenset())
+    plan = load_plan(Path(split.file), manifest) if split.file else plan_folds(manifest, split)
+    return trainable(config, manifest, plan)
+
+
+def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
+    """The plan with what is to be said about it.
+
+    Raises:
+        UserError: when a train part misses a class, or a validation part one that
+            `training.select_by` needs, when labels contradict each other, or when the classes are
+            balanced twice.
+    """
+    rows = manifest.table["image_path"].isin(plan.purged_images)
+    manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
+    label_rule = config.evaluation.patient_label
+    if label_rule == "same" and (contradictions := contradictory_labels(manifest)):
+        raise ManifestError.of(manifest.path, contradictions)
+    # The loss is the only selection that needs no class in the validation part.
+    by_loss = config.training.select_by == "val/loss"
+    needed: tuple[Part, ...] = ("train",) if by_loss else ("train", "val")
+    missing = check_classes(plan, manifest, needed)
+    check_imbalance(config, manifest, plan.folds[0])
+    return Planned(manifest, plan, (*_ignored(config.split, plan), *missing))
+
+
+def with_links_of(plan: Plan, manifest: Manifest) -> Manifest:
+    """The manifest with its groups joined where `plan` knows of a link."""
+    ids = manifest.table["patient_id"]
+    planned = ids.map(lambda patient: plan.groups.get(patient, patient))
+    first = planned.map({group: row for row, group in reversed(list(planned.items()))})
+    links = list(zip(first.tolist(), range(len(first)), strict=True))
+    return join_groups(manifest, links, "the plan")
+
+
+def _ignored(split: SplitConfig, plan: Plan) -> list[str]:
+    """The settings that the frozen plan in `split.file` overrides, in words."""
+    if not split.file:
+        return []
+    pairs: list[tuple[str, object, object]] = [("seed", split.seed, plan.seed)]
+    if plan.scheme == "kfold":
+        pairs.append(("num_folds", split.num_folds, plan.num_folds // plan.repeats))
+    if split.scheme != "kfold":  # the default asks for nothing
+        pairs.append(("scheme", split.scheme, plan.scheme))
+    if split.repeats > 1:
+        pairs.append(("repeats", split.repeats, plan.repeats))
+    if split.locked_fraction and not plan.locked:
+        pairs.append(("locked_fraction", split.locked_fraction, "nobody locked"))
+    return [
+        f"split.{name}={asked} is ignored: split.file {split.file} has {found}"
+        for name, asked, found in pairs
+        if asked != found
+    ]
