@@ -10,8 +10,8 @@ from pathlib import Path
 from pipeline import __version__
 
 HELP = ("-h", "--help")
-PLANNED = ("manifest", "split", "audit.content", "audit.near", "images", "sampler", "loss",
-           "training.select_by", "evaluation.patient_label")  # fmt: skip
+PLANNED = ("plugins", "manifest", "split", "audit.content", "audit.near", "images", "sampler",
+           "loss", "training.select_by", "evaluation.patient_label")  # fmt: skip
 """What is read to make a plan and to judge it."""
 TRAINED = ("name", "folds", "run_dir", *PLANNED, "augment", "model", "init", "optimizer",
            "scheduler", "training", "evaluation", "tracking", "engine")  # fmt: skip

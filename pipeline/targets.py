@@ -1,14 +1,51 @@
-"""Instantiate the leaves of a config that we do not own (`_target_`), in one place."""
+"""Instantiate the leaves of a config that we do not own (`_target_`), in one place.
+
+A leaf is checked by what it is, a subclass of `nn.Module`, `Optimizer`, ..., before anything of it
+is called: a name that begins with `torch.` may run anybody's code. Only what a plugin holds, which
+the config names in `plugins`, may be any class or function; what it gives is checked instead.
+Importing this module imports neither torch nor monai.
+"""
 
 import inspect
-import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
-import hydra.utils
-from hydra.errors import InstantiationException
+from pipeline.config import (
+    PACKAGES,
+    Config,
+    ConfigError,
+    Target,
+    is_within,
+    leaves,
+    make_importable,
+    mappings,
+)
 
-from pipeline.config import ConfigError, Target
+NETWORK, TRANSFORM = "torch.nn.Module", "monai.transforms.Transform"
+BASES = {
+    "model": NETWORK,
+    "loss.function": NETWORK,
+    "optimizer": "torch.optim.Optimizer",
+    "scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "images.transforms": TRANSFORM,
+    "augment.transforms": TRANSFORM,
+}
+"""What the leaf at a key must be; leaves among its arguments are layers or transforms."""
+NOT_ALLOWED = {"LoadImage", "LoadImaged", "SaveImage", "SaveImaged", "PerceptualLoss"}
+"""Classes of MONAI that import what a text names, or fetch code."""
+
+
+def check_leaves(config: Config) -> None:
+    """Look at every leaf of a config; imports torch and monai, and calls nothing.
+
+    Raises:
+        ConfigError: with every leaf that is not what its setting needs.
+    """
+    problems = [p for key, leaf in leaves(config).items() for p in _problems(key, leaf)]
+    if problems:
+        raise ConfigError(problems)
 
 
 def build(key: str, leaf: Target, facts: Mapping[str, object] | None = None, **more: object) -> Any:
@@ -18,13 +55,102 @@ def build(key: str, leaf: Target, facts: Mapping[str, object] | None = None, **m
     knows. `more` are the arguments that the config cannot hold (a network's parameters).
 
     Raises:
-        ConfigError: for an unknown fact, an unknown class, or arguments it does not take.
+        ConfigError: for an unknown fact, a class that may not stand there, or arguments that it
+            does not take.
     """
-    settings = _with_facts(key, leaf, facts or {})
+    if problems := list(_problems(key, leaf)):
+        raise ConfigError(problems)
+    made = _made(key, _with_facts(key, leaf, facts or {}), more)
+    base = _base(key)
+    fits = callable(made) if base == TRANSFORM else isinstance(made, _found(base))
+    if not fits:
+        needed = "something to call" if base == TRANSFORM else f"a {base}"
+        name = type(made).__name__
+        raise ConfigError([f"{key}: {leaf['_target_']} must give {needed}, got a {name}"])
+    return made
+
+
+def _base(key: str) -> str:
+    return next(base for begin, base in BASES.items() if f"{key}.".startswith(f"{begin}."))
+
+
+def _problems(key: str, leaf: Target) -> Iterator[str]:
+    """What is wrong with the classes that a leaf and the leaves within it name."""
+    for path, mapping in mappings(leaf, key):
+        if "_target_" in mapping:
+            name = mapping["_target_"]
+            bases = [_base(key)] if path == key else [NETWORK, TRANSFORM]
+            try:
+                problem = _misfit(name, _found(name), bases)
+            except Exception as error:  # noqa: BLE001  (a plugin's import may fail in any way)
+                problem = f"{name} cannot be imported: {type(error).__name__}: {error}"
+            if problem:
+                yield f"{path}._target_: {problem}"
+
+
+def _misfit(name: str, found: object, bases: list[str]) -> str | None:
+    """Why the class or function called `name` may not stand there, or None."""
+    if not is_within(name, PACKAGES):  # a plugin, or the config's door had not let it pass
+        return None if callable(found) else f"{name} is no class or function"
+    if inspect.isclass(found):
+        if found.__name__ in NOT_ALLOWED:
+            return f"{name} is not allowed: it can load code that the config names"
+        if issubclass(found, tuple(_found(base) for base in bases)):
+            return None
+    elif NETWORK in bases and _makes_network(found):
+        return None
+    kind = "class" if inspect.isclass(found) else type(found).__name__
+    return f"must be a subclass of {' or '.join(bases)}, got {name}, a {kind}"
+
+
+def _makes_network(found: object) -> bool:
+    """Is it one of MONAI's functions such as resnet18, which give a network?"""
+    if not inspect.isfunction(found) or found.__name__.startswith(("get_", "drop_", "_")):
+        return False
+    nets = import_module("monai.networks.nets")
+    return found in vars(nets).values() and is_within(found.__module__, [nets.__name__])
+
+
+def _found(name: str) -> Any:
+    """The class or function of a dotted name; imports the module that holds it, calls nothing.
+
+    Raises:
+        ImportError, AttributeError: when there is none.
+    """
+    if name.split(".")[0] in sys.stdlib_module_names:
+        raise ImportError("Python's own modules are not allowed")
+    make_importable()
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:length])
+        try:
+            found: Any = import_module(module)
+        except ModuleNotFoundError as error:
+            if length == 1 or not f"{module}.".startswith(f"{error.name}."):
+                raise  # the module is there, and lacks one that it imports
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return found
+    raise ImportError("a name needs a module and a class")
+
+
+def _made(key: str, value: Any, more: Mapping[str, object]) -> Any:
+    """`value` with every leaf in it made, the innermost first."""
+    if isinstance(value, list):
+        return [_made(f"{key}.{i}", inner, {}) for i, inner in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return value
+    made = {name: _made(f"{key}.{name}", inner, {}) for name, inner in value.items()}
+    if "_target_" not in made:
+        return made
+    name, arguments = made.pop("_target_"), made.pop("_args_", [])
+    target = _found(name)
     try:
-        return hydra.utils.instantiate(settings, _convert_="all", **more)
-    except InstantiationException as error:
-        raise ConfigError([f"{key}: {_reason(settings, error)}"]) from None
+        return target(*arguments, **{**made, **more})
+    except Exception as error:  # noqa: BLE001  (a class may refuse its arguments in any way)
+        taken = _taken(target) if isinstance(error, TypeError) else ""
+        raise ConfigError([f"{key}: {name}: {' '.join(str(error).split())}{taken}"]) from None
 
 
 def _with_facts(key: str, value: Any, facts: Mapping[str, object]) -> Any:
@@ -40,18 +166,9 @@ def _with_facts(key: str, value: Any, facts: Mapping[str, object]) -> Any:
     return value
 
 
-def _reason(settings: Mapping[str, Any], error: InstantiationException) -> str:
-    """The cause's own words, and for a wrong argument the ones that the class takes."""
-    cause = error.__cause__ or error
-    taken = _taken(error) if isinstance(cause, TypeError) else ""
-    return f"{settings['_target_']}: {' '.join(str(cause).split())}{taken}"
-
-
-def _taken(error: InstantiationException) -> str:
-    """The arguments of the class that refused them; it may be nested in the leaf."""
-    refused = re.search(r"target '(.+?)'", str(error))
+def _taken(target: Any) -> str:
+    """The arguments of the class that refused them."""
     try:
-        parameters = inspect.signature(hydra.utils.get_object(refused[1] if refused else ""))
-    except (ImportError, ValueError, TypeError):
-        return ""  # a built-in function does not tell
-    return f"; it takes {', '.join(parameters.parameters)}"
+        return f"; it takes {', '.join(inspect.signature(target).parameters)}"
+    except (ValueError, TypeError):
+        return ""  # a built-in class does not tell

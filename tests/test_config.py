@@ -212,17 +212,19 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
 
 @pytest.mark.parametrize(("override", "problem"), [
     ("split.num_folds=2", "split.num_folds: input should be greater than or equal to 3, got 2 "
-     "(a fold needs a block to test, one to validate, and the rest to train)"),
-    ("training.batch_size=0",
-     "training.batch_size: input should be greater than or equal to 1, got 0"),
-    ("tracking.timeout_s=0", "tracking.timeout_s: input should be greater than 0, got 0"),
-    ("augment.zoom=1", "augment.zoom: input should be less than 1, got 1"),
-    ("augment.rotate_degrees=181",
-     "augment.rotate_degrees: input should be less than or equal to 180, got 181"),
-    ("augment.flip_axes=[0,3]",
-     "augment.flip_axes.1: input should be less than or equal to 2, got 3"),
-    ("manifest.separator=';;'",
-     "manifest.separator: string should have at most 1 character, got ';;'"),
+     "(kfold: how many; each needs a block to test, one to validate, and the rest to train)"),
+    ("training.batch_size=0", "training.batch_size: input should be greater than or equal to 1, "
+     "got 0 (Images per optimizer step)"),
+    ("tracking.timeout_s=0", "tracking.timeout_s: input should be greater than 0, got 0 "
+     "(How long the end of a run waits for the tracking server, in seconds)"),
+    ("augment.zoom=1", "augment.zoom: input should be less than 1, got 1 "
+     "(Largest change of scale: 0.1 draws factors from 0.9 to 1.1)"),
+    ("augment.rotate_degrees=181", "augment.rotate_degrees: input should be less than or equal to "
+     "180, got 181 (Largest rotation, in degrees)"),
+    ("augment.flip_axes=[0,3]", "augment.flip_axes.1: input should be less than or equal to 2, "
+     "got 3 (Spatial axes (0 = first) that are flipped with probability 1/2)"),
+    ("manifest.separator=';;'", "manifest.separator: string should have at most 1 character, got "
+     "';;' (One character, or its name: comma, semicolon, tab, pipe)"),
 ])  # fmt: skip
 def test_a_broken_limit_is_refused(override: str, problem: str) -> None:
     assert refused(override) == [problem]

@@ -1,4 +1,4 @@
-"""`patientfold demo`: make the demo, `demo/manifest.csv` and the images that it lists.
+"""Make the demo here, demo/manifest.csv and the images that it lists: patientfold demo
 
 Drawn, not scanned. Every patient has an anatomy of their own (outline, texture, brightness), so
 that a split by image would cheat as it does on real data. A lesion is a bright core in a fainter

@@ -28,14 +28,14 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.commands.arguments import in_order, nested, value_of
-from pipeline.commands.shipped import shipped
+from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.config import Config, UserError, defaults, suggestion, to_config, to_settings
 from pipeline.config.help import describe
+from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 
 Schema = TypeVar("Schema", bound=object)
 
 CONF_DIR = shipped("conf")
-RECIPES = shipped("data_manifests") / "recipes"
 NO_MANIFEST = (
     "no manifest is named: write manifest.path=my.csv for a CSV, manifest=mine for "
     "conf/manifest/mine.yaml (`patientfold init` makes one), or experiment=demo for the demo"
@@ -78,7 +78,7 @@ def run_command(
     with one_message(schema):
         flags, settings = in_order(sys.argv[1:])
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
-        _prepare(flags, schema)
+        _prepare(flags, settings, schema)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
         main(_shown_in_a_single_run(story))()
@@ -96,7 +96,7 @@ def composed(
     overrides: Sequence[str], config_name: str = "cv", schema: type = Config
 ) -> DictConfig:
     """The config of these settings, as Hydra composes it."""
-    _prepare([], schema)
+    _prepare([], overrides, schema)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         cfg: DictConfig = compose(config_name, overrides=list(overrides))
     return cfg
@@ -117,7 +117,7 @@ def help_lines(
         return list(describe(schema, nested(arguments), reads, {}))
     flags, settings = in_order(arguments)
     cfg = composed(settings, config_name, schema)
-    values = {str(name): value for name, value in OmegaConf.to_container(cfg).items()}
+    values: Any = OmegaConf.to_container(cfg)
     folders = [*own_folders(flags), CONF_DIR] if config_name == "cv" else []
     options: dict[str, list[str]] = {}
     for path in sorted(path for folder in folders for path in folder.glob("*/*.yaml")):
@@ -159,22 +159,28 @@ def one_message(schema: type) -> Iterator[None]:
 
 
 def own_folders(flags: Sequence[str] = ()) -> list[Path]:
-    """Folders of configs that did not ship: `./conf`, then --config-dir.
+    """Folders of configs that did not ship: `./conf`, and what a flag names.
 
     Raises:
-        UserError: --config-dir names no folder.
+        UserError: a flag names no folder.
     """
     found = [Path("conf")] if Path("conf").is_dir() else []
-    if given := value_of(flags, ("-cd", "--config-dir")):
-        if not Path(given).is_dir():
-            raise UserError(f"--config-dir {given}: no such folder (searched from {Path.cwd()})")
-        found.append(Path(given))
+    for names in (("-cd", "--config-dir"), ("-cp", "--config-path")):
+        if given := value_of(flags, names):
+            if not Path(given).is_dir():
+                raise UserError(f"{names[1]} {given}: no such folder (searched from {Path.cwd()})")
+            found.append(Path(given))
     return [folder for folder in found if folder.resolve() != CONF_DIR]
 
 
-def _prepare(flags: Sequence[str], schema: type) -> None:
-    """Everything that must be done before Hydra reads the first file."""
-    own_folders(flags)
+def _prepare(flags: Sequence[str], settings: Sequence[str], schema: type) -> None:
+    """Everything that must be done before Hydra reads the first file.
+
+    Raises:
+        UserError: a file or a word that sets something of Hydra itself, which could run code.
+    """
+    refuse_hydra_keys(own_folders(flags))
+    refuse_hydra_overrides(settings)
     ConfigStore.instance().store("settings", defaults(schema))
 
 

@@ -1,4 +1,4 @@
-"""`patientfold init`: begin a study folder here; `patientfold init manifest.path=x.csv` for a CSV.
+"""Begin a study folder here: patientfold init, or patientfold init manifest.path=my.csv
 
 What the CSV shows is filled in, each with the reason. What is not clear stays a comment with a
 question: nothing is guessed silently.
@@ -147,9 +147,10 @@ def _yaml(seen: Seen | None) -> str:
     found = {} if seen is None else {name: candidates(seen, name) for name in MEANINGS}
     lines += _separator(seen)
     lines += _image_root(seen, found)
-    lines.append("columns:")
-    for meaning in MEANINGS:
-        lines += [f"  {line}" for line in _column(meaning, found.get(meaning, []), seen)]
+    columns = [f"  {c}" for name in MEANINGS for c in _column(name, found.get(name, []), seen)]
+    is_empty = all(line.startswith("  #") for line in columns)  # else it would say null
+    lines += ["# columns:  # switched on together with a line below" if is_empty else "columns:"]
+    lines += columns
     lines += OTHER_COLUMNS
     lines += _classes(seen, found.get("label", []))
     lines += OTHER_SETTINGS

@@ -1,4 +1,4 @@
-"""`patientfold make-manifest source=... root=...`: a manifest from what lies on disk.
+"""A manifest from what lies on disk: patientfold make-manifest source=tree root=data pattern=...
 
 It never guesses whose image a file is: no rule for the patient, no manifest.
 """
@@ -17,7 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.commands.door import RECIPES, run_command
+from pipeline.commands.door import run_command
+from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
 from pipeline.manifest.making import MadeManifest, make_manifest

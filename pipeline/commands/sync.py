@@ -1,4 +1,4 @@
-"""`patientfold sync run_dir=runs/demo/...`: complete the MLflow runs from the journals."""
+"""Complete the MLflow runs of a run folder: patientfold sync run_dir=runs/demo/..."""
 
 from pathlib import Path
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config.errors import ConfigError
-from pipeline.config.plain import flatten, is_day
+from pipeline.config.leaf import leaf_problems
+from pipeline.config.plain import is_day
+from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import (
     SETTINGS,
     AuditConfig,
@@ -27,14 +29,20 @@ from pipeline.config.sections import (
     TrainingConfig,
 )
 
-ALLOWED_TARGETS = ("torch.", "monai.", "pipeline.models.")
-
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class Config:
+    """What a cross-validation does, and the commands around it."""
+
     name: str
+    """Of the experiment; names the folder in runs/ and the MLflow experiment."""
     folds: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] = "all"
+    """Folds to train now: all, or a list such as [0,2]."""
     run_dir: str | None = None
+    """The run folder; default: a folder in runs/<name>/ that belongs to these settings."""
+    plugins: tuple[str, ...] = ()
+    """Python packages or files of yours (my_lab for ./my_lab.py), whose classes and functions a
+    `_target_` may name. Their code runs."""
     manifest: ManifestConfig
     split: SplitConfig
     plan: PlanConfig
@@ -42,11 +50,14 @@ class Config:
     images: ImagesConfig
     augment: AugmentConfig
     model: Target
+    """The network: a class of torch, MONAI or a plugin."""
     init: InitConfig
     loss: LossConfig
     sampler: SamplerConfig
     optimizer: Target
+    """A class of torch.optim, MONAI or a plugin."""
     scheduler: Target
+    """The learning rate's course: a class of torch.optim.lr_scheduler, MONAI or a plugin."""
     training: TrainingConfig
     evaluation: EvaluationConfig
     tracking: TrackingConfig
@@ -54,7 +65,8 @@ class Config:
 
     def __post_init__(self) -> None:
         problems = [
-            *_target_problems(self),
+            *plugin_problems(self.plugins),
+            *_leaf_problems(self),
             *_manifest_problems(self.manifest),
             *_split_problems(self),
         ]
@@ -79,8 +91,9 @@ class Config:
             raise ConfigError(problems)
 
 
-def _target_problems(config: Config) -> Iterator[str]:
-    leaves = {
+def leaves(config: Config) -> dict[str, dict[str, Any]]:
+    """Every leaf of a config by its key."""
+    return {
         "model": config.model,
         "optimizer": config.optimizer,
         "scheduler": config.scheduler,
@@ -88,12 +101,11 @@ def _target_problems(config: Config) -> Iterator[str]:
         **{f"images.transforms.{i}": leaf for i, leaf in enumerate(config.images.transforms)},
         **{f"augment.transforms.{i}": leaf for i, leaf in enumerate(config.augment.transforms)},
     }
-    for key, leaf in leaves.items():
-        if "_target_" not in leaf:
-            yield f"{key}: `_target_` is missing; it names the class, e.g. torch.optim.AdamW"
-        for path, target in flatten(leaf, key):
-            if path.endswith("._target_") and not target.startswith(ALLOWED_TARGETS):
-                yield f"{path}: must begin with one of {', '.join(ALLOWED_TARGETS)}, got {target!r}"
+
+
+def _leaf_problems(config: Config) -> Iterator[str]:
+    for key, leaf in leaves(config).items():
+        yield from leaf_problems(leaf, key, config.plugins)
 
 
 def _manifest_problems(config: ManifestConfig) -> Iterator[str]:

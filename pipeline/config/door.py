@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -50,30 +51,36 @@ def defaults(section: Any = Config) -> dict[str, Any]:
 
 
 def _problem(error: dict[str, Any], values: Any, schema: Any) -> str:
-    """One pydantic error in our words: key, what is allowed, what was found."""
+    """One pydantic error in our words: key, what is allowed, what was found, what the key means."""
     location = [str(part) for part in error["loc"]]
     path = ".".join(location)
-    if location[:1] == ["folds"]:  # a union: pydantic tells one error for each of its types
+    if location[:1] == ["folds"]:  # a union: pydantic gives one error per type
         return f"folds: must be all or a list of folds such as [0,2], got {values['folds']!r}"
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(location[:-1], schema)
-        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        advice = (
-            f"did you mean {'.'.join([*location[:-1], close[0]])!r}?"
-            if close
-            else f"known: {', '.join(known)}"
-        )
+        close = _closest(location[-1], known)
+        better = ".".join([*location[:-1], *close])
+        advice = f"did you mean {better!r}?" if close else f"known: {', '.join(known)}"
         return f"{path}: unknown setting; {advice}"
     if error["type"] == "value_error" and isinstance(error["ctx"]["error"], ConfigError):
         return "\n  ".join(error["ctx"]["error"].problems)
     if error["type"] == "missing":
         return f"{path}: missing; it needs a value"
     message = error["msg"][0].lower() + error["msg"][1:]
-    why = _description(location, schema)
+    notes = [description(location, schema)]
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
-        quotes = "YAML takes it for a number or for yes/no: put it in quotes"
-        why = f"{quotes}; {why}" if why else quotes
+        notes.insert(0, "YAML reads it as a number or as yes/no: put it in quotes")
+    why = "; ".join(filter(None, notes)).rstrip(".")
     return f"{path}: {message}, got {error['input']!r}{f' ({why})' if why else ''}"
+
+
+def description(location: Sequence[str], schema: Any = Config) -> str:
+    """What the setting at `["split", "seed"]` means; of an item in a list, what the list means."""
+    for depth in range(len(location), 0, -1):
+        parent = _section(location[: depth - 1], schema)
+        if found := getattr(parent, "__pydantic_fields__", {}).get(location[depth - 1]):
+            return " ".join((found.description or "").split())
+    return ""
 
 
 def suggestion(key: str, schema: Any = Config) -> str:
@@ -81,13 +88,12 @@ def suggestion(key: str, schema: Any = Config) -> str:
     parts = key.split(".")
     for depth, name in enumerate(parts):
         known = _known_keys(parts[:depth], schema)
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-        if name not in known and close:
-            return f"did you mean {'.'.join([*parts[:depth], close[0], *parts[depth + 1 :]])!r}?"
+        if name not in known and (close := _closest(name, known)):
+            return f"did you mean {'.'.join([*parts[:depth], *close, *parts[depth + 1 :]])!r}?"
     return "`--cfg job` prints every setting; +key=value passes a further argument to a _target_"
 
 
-def _section(location: list[str], schema: Any) -> Any:
+def _section(location: Sequence[str], schema: Any) -> Any:
     section: Any = schema
     for name in location:
         hints = {f.name: f.type for f in fields(section)} if is_dataclass(section) else {}
@@ -95,15 +101,14 @@ def _section(location: list[str], schema: Any) -> Any:
     return section
 
 
-def _known_keys(location: list[str], schema: Any) -> list[str]:
+def _known_keys(location: Sequence[str], schema: Any) -> list[str]:
     section = _section(location, schema)
     return [f.name for f in fields(section)] if is_dataclass(section) else []
 
 
-def _description(location: list[str], schema: Any) -> str:
-    parent = _section(location[:-1], schema)
-    field_info = getattr(parent, "__pydantic_fields__", {}).get(location[-1])
-    return (field_info.description or "") if field_info else ""
+def _closest(name: str, known: Sequence[str]) -> list[str]:
+    """The known name that was probably meant, if any."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.6)
 
 
 def _interpolation_problem(error: OmegaConfBaseException) -> str:

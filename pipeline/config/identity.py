@@ -1,9 +1,32 @@
-"""Which settings a run's numbers depend on."""
+"""Which settings a run's numbers depend on, and when two runs are the same."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from pipeline.config.config import Config
+from pipeline.config.door import defaults
 from pipeline.config.plain import flatten
+
+SECTIONS = (
+    "augment",
+    "evaluation",
+    "images",
+    "init",
+    "loss",
+    "model",
+    "optimizer",
+    "sampler",
+    "scheduler",
+    "training",
+)
+WITHOUT = ("images.cache_dir", "images.num_processes")
+DEFAULTS_VERSION = 1
+"""Counted up when a default gets another value or meaning: a key is made of what differs."""
+RENAMED = {
+    ("training.select_by", f"val/{metric}"): f"val/image/{metric}"
+    for metric in ("auroc", "average_precision", "balanced_accuracy")
+}
+"""(setting, value) that older runs have written -> what the value is called today."""
 
 
 def flat(config: Config) -> dict[str, str]:
@@ -11,20 +34,29 @@ def flat(config: Config) -> dict[str, str]:
     return dict(flatten(asdict(config), ""))
 
 
-IDENTITY = ("augment", "evaluation", "images", "init", "loss", "model", "optimizer", "sampler",
-            "scheduler", "training")  # fmt: skip
-NOT_IDENTITY = ("images.cache_dir", "images.num_processes")
-
-
 def identity(config: Config) -> dict[str, str]:
-    """The settings that a fold's numbers depend on, beside manifest, plan and pixels.
+    """The settings that a fold's numbers depend on, beside manifest, plan, pixels and plugins.
 
     Where the folds run, where things are stored and which folds are asked for do not count, so
     that `folds=[0]` and then `folds=all` continue the same run.
     """
-    settings = flat(config)
-    return {
-        key: value
-        for key, value in settings.items()
-        if key.split(".")[0] in IDENTITY and key not in NOT_IDENTITY
-    }
+    return {key: value for key, value in flat(config).items() if _counts(key)}
+
+
+def distinctive(settings: Mapping[str, str]) -> dict[str, str]:
+    """What differs from the defaults in an identity, of today or read from an older run's file.
+
+    A setting that the older run did not know has its default in this view: a new setting makes
+    no other run of an old one. Leaves such as `model` have no default; all of them counts.
+    """
+    usual = {_today(key, value) for key, value in flatten(defaults(), "") if _counts(key)}
+    today = [_today(key, value) for key, value in settings.items()]
+    return dict(pair for pair in today if pair not in usual)
+
+
+def _counts(key: str) -> bool:
+    return key.split(".")[0] in SECTIONS and key not in WITHOUT
+
+
+def _today(key: str, value: str) -> tuple[str, str]:
+    return key, RENAMED.get((key, value), value)

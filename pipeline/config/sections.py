@@ -1,4 +1,7 @@
-"""The settings of each group: types, units and limits. YAML holds values, this file meaning."""
+"""The settings of each group: types, units and limits. YAML holds values, this file meaning.
+
+The text below a setting is its description: help and error messages show it.
+"""
 
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -12,7 +15,25 @@ Target = dict[str, Any]
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 """Characters that a shell or Hydra would take for its own, by name."""
 
-SETTINGS = ConfigDict(extra="forbid", strict=False, validate_default=True)
+SETTINGS = ConfigDict(
+    extra="forbid", strict=False, validate_default=True, use_attribute_docstrings=True
+)
+
+AcceptedRule = Literal[
+    "slice_ids",
+    "one_image_per_patient",
+    "placeholder",
+    "key_spelling",
+    "coarser_ids",
+    "outside_image_root",
+    "copies_with_two_labels",
+]
+Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
+ClassWeights = Literal["none", "inverse", "effective_number"]
+Balance = Literal["none", "class", "patient", "class_patient"]
+Aggregate = Literal["mean", "max"]
+PatientLabel = Literal["same", "worst", "majority", "none"]
+ThresholdRule = Literal["youden", "fixed"]
 
 
 def _separator(value: Any) -> Any:
@@ -24,9 +45,13 @@ class ColumnsConfig:
     """Names of the manifest's columns; `null` means that there is no such column."""
 
     patient: str = "patient_id"
+    """Patient id of each image; always text."""
     image: str = "image_path"
+    """Path of each image, relative to manifest.image_root."""
     label: str = "label"
+    """Class of each image."""
     site: str | None = None
+    """Hospital or scanner of each image."""
     study: str | None = None
     """Rows that share a study stay together, whatever their patient ids say."""
     date: str | None = None
@@ -37,21 +62,14 @@ class ColumnsConfig:
     """train, val or test of each patient, or what others call them, for split.scheme=predefined."""
 
 
-AcceptedRule = Literal[
-    "slice_ids",
-    "one_image_per_patient",
-    "placeholder",
-    "key_spelling",
-    "coarser_ids",
-    "outside_image_root",
-    "copies_with_two_labels",
-]
-
-
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ManifestConfig:
+    """The table of images: where it lies, and what its columns and values mean."""
+
     name: str
+    """Short name of the data set; names folders and the MLflow experiment."""
     path: str
+    """The CSV with one row per image."""
     image_root: str | None = None
     """Folder that image paths are relative to; default: the manifest's own folder."""
     separator: Annotated[str, Field(min_length=1, max_length=1), BeforeValidator(_separator)] = ","
@@ -59,71 +77,77 @@ class ManifestConfig:
     encoding: str = "utf-8"
     """Of the CSV; a byte order mark is allowed."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Names of the manifest's columns."""
     task: Literal["binary", "multiclass"] = "binary"
+    """binary: two classes; multiclass: more."""
     classes: tuple[str, ...] | None = None
     """Class names in order; binary: negative, then positive. Default: sorted labels."""
     blank_label: Literal["error", "leave_out"] = "error"
+    """A row without a label is an error, or is left out."""
     group_columns: tuple[str, ...] = ()
     """Further columns (family, source image, ...) whose equal values keep rows together."""
     largest_group: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Share of all patients that one leakage group may hold before the command stops."""
     accept: tuple[AcceptedRule, ...] = ()
-    """Lint rules whose finding was looked at and is right for this set; told, but no error."""
+    """Rules of the check whose finding was looked at and is right for this set: reported, but no
+    error."""
     hint: str = ""
     """How to get the images, shown when they are missing."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class SplitConfig:
+    """How patients are dealt to the train, val and test parts of the folds."""
+
     scheme: Literal["kfold", "leave_one_out", "holdout", "temporal", "predefined"] = "kfold"
-    num_folds: Annotated[
-        int,
-        Field(
-            ge=3,
-            description="a fold needs a block to test, one to validate, and the rest to train",
-        ),
-    ] = 5
+    """k-fold | one patient (or site) per fold | one fold by shares | by date | folds given."""
+    num_folds: Annotated[int, Field(ge=3)] = 5
+    """kfold: how many; each needs a block to test, one to validate, and the rest to train."""
     repeats: Annotated[int, Field(ge=1)] = 1
     """kfold: whole rotations, each dealt with another seed."""
     leave_out: str = "patient"
     """leave_one_out: what a fold tests, "patient" or a column of the manifest (site, scanner)."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """holdout: share of all patients."""
+    """holdout: share of all patients to test."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """holdout: share of all patients; leave_one_out, and temporal without val_from: of the rest."""
+    """Share of patients to validate. holdout: of all; leave_one_out, and temporal without val_from:
+    of those not tested."""
     val_from: str | None = None
     """temporal: first day of the validation part, YYYY-MM-DD."""
     test_from: str | None = None
     """temporal: first day of the test part, YYYY-MM-DD."""
     assignments: str | None = None
     """predefined: a CSV with a patient or image column and a fold or part column (with both, one
-    line for each fold and patient), or nnU-Net's splits_final.json, whose val is tested; default:
-    manifest.columns.fold or .part. A plan.csv belongs into `file`."""
+    line per fold and patient), or nnU-Net's splits_final.json, whose val is tested; default:
+    manifest.columns.fold or .part. A plan.csv belongs in split.file."""
     locked_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of all patients that is locked away first, beside any scheme, and is in no fold."""
     stratify: tuple[str, ...] = ()
-    """Further columns to balance (site, sex, age); several values in a cell are parted by |."""
+    """Further columns to balance (site, sex, age); several values in a cell are separated by |."""
     num_bins: Annotated[int, Field(ge=2)] = 4
-    """Bins of equal counts that a numeric column of `stratify` is cut into."""
+    """Bins of equal counts that a numeric column of split.stratify is cut into."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of the dealing of patients; training has a seed of its own."""
     file: str | None = None
     """A frozen plan (plan.csv) to use instead of dealing patients anew."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class PlanConfig:
-    """What `python -m pipeline plan` does."""
+    """What the command `plan` does."""
 
     action: Literal["make", "grow", "repair"] = "make"
-    """make a new plan | place new patients of split.file | mend a newly found link in it."""
+    """make a plan | place new patients in that of split.file | repair a newly found link in it."""
     out: str | None = None
     """Where the plan is written; default: split.file, or plans/<manifest.name>.csv."""
     test_fold: str | None = None
-    """Also write scikit-learn's PredefinedSplit test_fold, one row an image, to this CSV."""
+    """Also write scikit-learn's PredefinedSplit test_fold, one row per image, to this CSV."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class AuditConfig:
+    """What is looked for in the images and the split before training."""
+
     content: bool = True
     """Compare decoded pixels, so that copies of an image under two patients are found."""
     near: Literal["report", "merge", "error"] = "report"
@@ -140,15 +164,20 @@ class AuditConfig:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ImagesConfig:
+    """How image files become arrays; done once for all folds."""
+
     spatial_dims: Literal[2, 3] = 2
+    """2 for pictures, 3 for volumes."""
     num_channels: Annotated[int, Field(ge=1)] = 1
+    """1: grey, 3: colour."""
     transforms: tuple[Target, ...] = ()
-    """Deterministic MONAI transforms, run once an image; must give every image the same shape."""
+    """Deterministic MONAI transforms, run once per image; must give every image the same shape."""
     dtype: Literal["uint8", "float16", "float32"] = "float32"
     """How the packed cache stores pixels; uint8 only for values 0 to 255 after the transforms."""
     cache_dir: str = ".cache/images"
+    """Folder of the decoded images."""
     num_processes: Annotated[int, Field(ge=0)] = 0
-    """Processes that decode images; 0: one a core."""
+    """Processes that decode images; 0: one per core."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -160,6 +189,7 @@ class AugmentConfig:
     rotate90: bool = False
     """Turns by 0, 90, 180 or 270 degrees in the plane of the last two axes."""
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Largest rotation, in degrees."""
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Largest change of scale: 0.1 draws factors from 0.9 to 1.1."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -176,19 +206,28 @@ class AugmentConfig:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class InitConfig:
-    scheme: Literal["default", "kaiming_normal", "xavier_uniform"] = "default"
+    """How a network's weights begin."""
+
+    scheme: Scheme = "default"
+    """default keeps what the network's own code draws; the others draw its layers anew."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class LossConfig:
+    """What training makes small."""
+
     function: Target
-    class_weights: Literal["none", "inverse", "effective_number"] = "none"
-    """inverse: of the train part's images per class; effective_number: of patients (Cui 2019)."""
+    """A loss of torch, MONAI or a plugin that gives one value per image with reduction=none."""
+    class_weights: ClassWeights = "none"
+    """Weight of each class: inverse of the train part's images per class; effective_number: of its
+    patients (Cui 2019)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class SamplerConfig:
-    balance: Literal["none", "class", "patient", "class_patient"] = "none"
+    """Which training images an epoch draws."""
+
+    balance: Balance = "none"
     """What is drawn equally often in training."""
     allow_double_correction: bool = False
     """Allow a class-balanced sampler together with class weights."""
@@ -196,10 +235,14 @@ class SamplerConfig:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TrainingConfig:
+    """How long and in which steps a fold trains."""
+
     epochs: Annotated[int, Field(ge=1)] = 20
+    """Passes over the train part, at most."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Images per optimizer step."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of weights, order and augmentation; the split has a seed of its own."""
     select_by: Literal[
         "val/loss",
         "val/auroc",
@@ -222,27 +265,35 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class EvaluationConfig:
-    aggregate: Literal["mean", "max"] = "mean"
+    """From predictions of images to decisions and patients."""
+
+    aggregate: Aggregate = "mean"
     """How a patient's image probabilities become one."""
-    patient_label: Literal["same", "worst", "majority", "none"] = "same"
+    patient_label: PatientLabel = "same"
     """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
-    threshold: Literal["youden", "fixed"] = "youden"
+    threshold: ThresholdRule = "youden"
     """Binary decisions: best balanced accuracy on the validation part, or 0.5."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TrackingConfig:
+    """Where MLflow keeps the runs."""
+
     uri: str = "sqlite:///mlflow.db"
+    """A database (sqlite:///PATH.db) or a server (http://host:port)."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long the end of a run waits for the tracking server, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class EngineConfig:
+    """On what the folds train."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPUs if there are any, else the CPU."""
     folds_at_once: Annotated[int, Field(ge=0)] = 0
-    """Folds that train side by side; 0: one a GPU, or one a core on the CPU."""
+    """Folds that train side by side; 0: one per GPU, or one per core on the CPU."""
     threads_per_fold: Annotated[int, Field(ge=1)] = 1
     """CPU threads of a fold; results can differ in the last digit with another number."""
     loader_workers: Annotated[int, Field(ge=0)] = 1
-    """Processes a fold that run random MONAI transforms."""
+    """Processes per fold that run random MONAI transforms."""

@@ -3,16 +3,28 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.config import Config, UserError, fingerprint, identity
+from pipeline.config import (
+    DEFAULTS_VERSION,
+    Config,
+    UserError,
+    distinctive,
+    fingerprint,
+    identity,
+    is_within,
+    leaves,
+    mappings,
+    plugin_facts,
+)
 from pipeline.files import lock, read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
@@ -20,6 +32,7 @@ from pipeline.splits import Plan, save_plan
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
+TRAINED = ("last.pt", "best.pt", "result.json")
 IN_USE = "run folder {} is in use by another process; wait until it ends."
 UNSAFE_SUFFIX = "-UNSAFE-image-level"
 """Of the folder of a run whose plan tests patients that it trained on."""
@@ -36,16 +49,64 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """What makes the same command continue and a changed one start anew."""
-        return fingerprint(
-            [identity(self.config), self.manifest.hash, self.plan.hash, self.images.key]
-        )
+        """What makes the same command continue and a changed one start anew.
+
+        A folder that holds this cross-validation keeps its key, however that was made. A new key
+        is made of what differs from the defaults, so that a new setting changes no key.
+        """
+        before = _recorded(self.dir)
+        same = before is not None and distinctive(before["identity"]) == self.distinctive
+        return str(before["key"]) if before and same else self._new_key
 
     @cached_property
     def dir(self) -> Path:
-        chosen = self.config.run_dir
-        path = Path(chosen) if chosen else Path("runs") / self.config.name / self.key[:12]
-        return path.with_name(path.name + UNSAFE_SUFFIX) if self.plan.unsafe else path
+        """`run_dir`; else the folder in runs/<name>/ that holds this cross-validation, or a new."""
+        suffix = UNSAFE_SUFFIX if self.plan.unsafe else ""
+        if chosen := self.config.run_dir:
+            path = Path(chosen)
+            return path.with_name(path.name + suffix)
+        parent = Path("runs") / self.config.name
+        new = parent / f"{self._new_key[:12]}{suffix}"
+        for path in [new, *sorted(parent.glob("*"))]:
+            before = _recorded(path)
+            if before and distinctive(before["identity"]) == self.distinctive:
+                return path
+        return new
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Every setting that its numbers depend on, and the hashes of what else they do."""
+        hashes = {
+            "manifest hash": self.manifest.hash,
+            "plan hash": self.plan.hash,
+            "pixels hash": self.images.key,
+            **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
+        }
+        return identity(self.config) | {name: value[:12] for name, value in hashes.items()}
+
+    @cached_property
+    def distinctive(self) -> dict[str, str]:
+        """What of its identity differs from the defaults."""
+        return distinctive(self.identity)
+
+    @cached_property
+    def plugins(self) -> dict[str, dict[str, str]]:
+        """File, SHA-256 and version of each plugin that a leaf names."""
+        used = [
+            str(mapping.get("_target_", ""))
+            for key, leaf in leaves(self.config).items()
+            for _, mapping in mappings(leaf, key)
+        ]
+        return {
+            name: plugin_facts(name)
+            for name in self.config.plugins
+            if any(is_within(target, [name]) for target in used)
+        }
+
+    @cached_property
+    def _new_key(self) -> str:
+        hashes = [self.manifest.hash, self.plan.hash, self.images.key]
+        return fingerprint([DEFAULTS_VERSION, self.distinctive, *hashes])
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -91,14 +152,15 @@ def open_run(run: Run) -> Iterator[None]:
     """Make or continue the run folder, and keep every other process out of it meanwhile.
 
     Raises:
-        UserError: when it cannot be written, is in use, or holds another cross-validation.
+        UserError: when it cannot be written, is in use, or holds another cross-validation of
+            which something was trained.
     """
     with ExitStack() as held:
         try:
             for fold in run.folds:
                 run.fold_dir(fold).mkdir(parents=True, exist_ok=True)
             held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
-            _check_same_run(run)
+            _take_over(run)
             _describe(run)
         except OSError as error:
             raise UserError(
@@ -108,33 +170,41 @@ def open_run(run: Run) -> Iterator[None]:
         yield
 
 
-def _check_same_run(run: Run) -> None:
-    path = run.dir / "environment.json"
-    if not path.exists():
+def _recorded(run_dir: Path) -> dict[str, Any] | None:
+    """What a run folder says of itself, or None where there is none."""
+    path = run_dir / "environment.json"
+    return read_json(path) if path.exists() else None
+
+
+def _take_over(run: Run) -> None:
+    """Check that the folder holds this run; empty one that holds another, but nothing trained."""
+    before = _recorded(run.dir)
+    if before is None or before["key"] == run.key:
         return
-    before = read_json(path)
-    if before["key"] == run.key:
-        return
-    now = _identity(run)
-    changes = [
-        f"  {name}: {before['identity'].get(name)} there, {now.get(name)} now"
-        for name in sorted(now.keys() | before["identity"].keys())
-        if before["identity"].get(name) != now.get(name)
-    ]
-    raise UserError(
-        "\n".join(
-            [
-                f"run folder {run.dir} holds another cross-validation; it differs in",
-                *changes,
-                "choose another run_dir, or leave it out to get a new one",
-            ]
+    trained = [name for name in TRAINED for _ in run.dir.glob(f"fold_*/{name}")]
+    if trained:
+        raise UserError(
+            "\n".join(
+                [
+                    f"run folder {run.dir} holds another cross-validation; it differs in",
+                    *_differences(before["identity"], run),
+                    "choose another run_dir, or leave it out to get a new one",
+                ]
+            )
         )
-    )
+    for name in ("plan.csv", "plan.json", "tracking.json", "mlflow.json", "fold_*/journal.jsonl"):
+        for path in run.dir.glob(name):
+            path.unlink()
 
 
-def _identity(run: Run) -> dict[str, str]:
-    hashes = {"manifest": run.manifest.hash, "plan": run.plan.hash, "pixels": run.images.key}
-    return identity(run.config) | {f"{name} hash": value[:12] for name, value in hashes.items()}
+def _differences(before: Mapping[str, str], run: Run) -> list[str]:
+    there, now = distinctive(before), run.distinctive
+    usual = "the default"
+    return [
+        f"  {name}: {before.get(name, usual)} there, {run.identity.get(name, usual)} now"
+        for name in sorted(there.keys() | now.keys())
+        if there.get(name) != now.get(name)
+    ]
 
 
 def _describe(run: Run) -> None:
@@ -144,13 +214,14 @@ def _describe(run: Run) -> None:
     OmegaConf.save(OmegaConf.create(asdict(run.config)), run.dir / "config.yaml")
     environment = {
         "key": run.key,
-        "identity": _identity(run),
+        "identity": run.identity,
         "unsafe": run.plan.unsafe,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "num_cores": os.cpu_count(),
         "packages": {name: version(name) for name in PACKAGES},
+        "plugins": run.plugins,
     }
     write_json(run.dir / "environment.json", environment)
 

@@ -128,6 +128,10 @@ def _record(run: Run, sweep: str) -> RunRecord:
     tags |= {"mlflow.source.name": "patientfold cv", "mlflow.source.type": "LOCAL"}
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit
+    for name, facts in run.plugins.items():
+        tags[f"patientfold.plugin.{name}"] = " ".join(
+            [facts.get("version", ""), f"sha256:{facts['sha256'][:12]}"]
+        ).strip()
     if sweep:
         tags["patientfold.sweep"] = sweep
     if run.plan.unsafe:

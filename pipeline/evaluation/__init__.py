@@ -11,7 +11,7 @@ from pipeline.evaluation.metrics import (
     num_per_class,
     ranking_metrics,
 )
-from pipeline.evaluation.patients import Aggregate, PatientLabel, per_patient
+from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import plot_confusion, plot_learning_curves
 from pipeline.evaluation.prediction_file import (
     PredictionError,
@@ -25,16 +25,13 @@ from pipeline.evaluation.predictions import (
     with_decisions,
 )
 from pipeline.evaluation.summary import Level, MetricEntry, Summary, summarise, write_metrics
-from pipeline.evaluation.thresholds import ThresholdRule, choose_threshold
+from pipeline.evaluation.thresholds import choose_threshold
 
 __all__ = [
-    "Aggregate",
     "Level",
     "MetricEntry",
-    "PatientLabel",
     "PredictionError",
     "Summary",
-    "ThresholdRule",
     "choose_threshold",
     "confusion",
     "decision_metrics",

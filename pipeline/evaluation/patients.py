@@ -1,17 +1,14 @@
 """From image predictions to patient predictions."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.config import UserError
+from pipeline.config import Aggregate, PatientLabel, UserError
 from pipeline.evaluation.predictions import prob_columns
-
-Aggregate = Literal["mean", "max"]
-PatientLabel = Literal["same", "worst", "majority", "none"]
 
 
 def per_patient(

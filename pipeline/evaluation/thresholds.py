@@ -1,13 +1,11 @@
 """Operating points, chosen on the validation part."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import UserError
-
-ThresholdRule = Literal["youden", "fixed"]
+from pipeline.config import ThresholdRule, UserError
 
 
 def choose_threshold(

@@ -1,11 +1,9 @@
 """Which training samples an epoch draws, and what that does to the classes. Imports no torch."""
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-Balance = Literal["none", "class", "patient", "class_patient"]
+from pipeline.config import Balance
 
 
 def sampling_weights(

@@ -1,10 +1,9 @@
 """How a network's weights begin."""
 
-from typing import Literal
-
 from torch import nn
 
-Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
+from pipeline.config import Scheme
+
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 

@@ -1,21 +1,15 @@
 """Class weights, and the prior that a network is really trained under. Imports no torch."""
 
-from typing import Literal
-
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.config import Config, ConfigError
+from pipeline.arrays import Floats, Ints
+from pipeline.config import ClassWeights, Config, ConfigError
 from pipeline.images.sampler import sampling_weights
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
 
-ClassWeights = Literal["none", "inverse", "effective_number"]
 
-
-def class_weights(
-    scheme: ClassWeights, num_images: NDArray[np.int64], num_patients: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def class_weights(scheme: ClassWeights, num_images: Ints, num_patients: Ints) -> Floats:
     """(C,) weight of each class in the loss, from the train part's counts per class.
 
     inverse: 1 / images. effective_number: (1 - b) / (1 - b^n) with n patients of the class and
@@ -29,20 +23,18 @@ def class_weights(
     else:
         beta = 1 - 1 / num_patients.sum()
         weights = (1 - beta) / (1 - beta**num_patients)
-    scaled: NDArray[np.float64] = weights / weights.mean()
+    scaled: Floats = weights / weights.mean()
     return scaled
 
 
-def effective_prior(
-    sampled_share: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def effective_prior(sampled_share: Floats, weights: Floats) -> Floats:
     """(C,) class shares that the loss acts as if it saw: drawn share times loss weight."""
     product = sampled_share * weights
-    prior: NDArray[np.float64] = product / product.sum()
+    prior: Floats = product / product.sum()
     return prior
 
 
-def check_imbalance(config: Config, manifest: Manifest, fold: Fold) -> NDArray[np.float64]:
+def check_imbalance(config: Config, manifest: Manifest, fold: Fold) -> Floats:
     """The effective prior of a fold's training.
 
     Raises:

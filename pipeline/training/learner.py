@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pipeline.config import ConfigError
 from pipeline.models import initialise
-from pipeline.targets import build
+from pipeline.targets import build, check_leaves
 from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
-from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.loss import WeightedLoss, build_loss, first_line, shape_of, try_loss
 
 
 @dataclass
@@ -125,29 +125,30 @@ def _precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def try_out(job: FoldJob) -> None:
-    """Build everything once and send two images through, before any fold is started.
+    """Build everything once and send some images through, before any fold is started.
 
     Raises:
-        ConfigError: for arguments that a leaf does not take, or a network that cannot take the
-            images.
+        ConfigError: for a leaf that is not what its setting needs, arguments that it does not
+            take, a network that cannot take the images, or a loss that cannot take its logits.
     """
-    learner = build_learner(job)
-    shape = (2, job.images.num_channels, *job.images.spatial_shape)
+    check_leaves(job.config)
+    learner, num_classes = build_learner(job), len(job.manifest.classes)
+    num_images = 4 if num_classes == 3 else 3  # or one axis could be taken for the other
+    shape = (num_images, job.images.num_channels, *job.images.spatial_shape)
     learner.network.eval()
-    try:
-        with torch.inference_mode():
+    name = f"model: {job.config.model['_target_']}"
+    with torch.inference_mode():
+        try:
             logits = learner.network(torch.zeros(shape, device=learner.device))
-            learner.loss(logits, torch.zeros(2, dtype=torch.long, device=learner.device))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
+        except Exception as error:  # noqa: BLE001  (a network may fail in any way)
+            reason = first_line(error)
+            raise ConfigError([f"{name} fails on images {shape[1:]}: {reason}"]) from None
+    found, expected = shape_of(logits), (num_images, num_classes)
+    if found != expected:
         raise ConfigError(
-            [f"model: {job.config.model['_target_']} fails on images {shape[1:]}: {reason}"]
-        ) from None
-    expected = (2, len(job.manifest.classes))
-    if tuple(logits.shape) != expected:
-        raise ConfigError(
-            [f"model: must give logits of shape {expected} for 2 images, got {tuple(logits.shape)}"]
+            [f"{name} must give logits of shape {expected} for {num_images} images, got {found}"]
         )
+    try_loss(learner.loss, job.config.loss, logits)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -301,8 +301,8 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
 
 
 DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
-TEMPORAL = ["manifest=demo", "split=temporal", "manifest.columns.date=date", f"split.test_from={DAYS[4]}",
-            "split.val_fraction=0.4"]  # fmt: skip
+TEMPORAL = ["manifest=demo", "split=temporal", "manifest.columns.date=date",
+            f"split.test_from={DAYS[4]}", "split.val_fraction=0.4"]  # fmt: skip
 
 
 def saved_temporal_plan(path: Path) -> Manifest:

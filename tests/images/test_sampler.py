@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chisquare
 
-from pipeline.images.sampler import Balance, draw_epoch, sampling_weights
+from pipeline.config import Balance
+from pipeline.images.sampler import draw_epoch, sampling_weights
 
 NUM_DRAWS = 100_000
 BALANCED: tuple[Balance, ...] = ("class", "patient", "class_patient")

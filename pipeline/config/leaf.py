@@ -1,0 +1,45 @@
+"""Leaves: parts of a config that name a class (`_target_`) of torch, MONAI or a plugin.
+
+Here is what can be seen without importing torch; `pipeline.targets` looks at the class itself.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+PACKAGES = ("torch", "monai", "pipeline.models")
+OWN = re.compile(r"_\w+_")
+"""Keys that mean something to Hydra: `_target_`, `_partial_`, ..."""
+
+
+def mappings(value: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping within `value` with its key, however deep in lists and mappings."""
+    if isinstance(value, Mapping):
+        yield key, value
+        for name, inner in value.items():
+            yield from mappings(inner, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from mappings(inner, f"{key}.{position}")
+
+
+def is_within(target: str, packages: Sequence[str]) -> bool:
+    """Does a dotted name belong to one of the packages?"""
+    return target.startswith(tuple(f"{package}." for package in packages))
+
+
+def leaf_problems(leaf: Mapping[str, Any], key: str, plugins: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the names in a leaf and in the leaves among its arguments."""
+    if "_target_" not in leaf:
+        yield f"{key}: `_target_` is missing; it names the class, e.g. torch.optim.AdamW"
+    allowed = (*PACKAGES, *plugins)
+    for path, mapping in mappings(leaf, key):
+        for name in mapping:
+            if OWN.fullmatch(str(name)) and name not in ("_target_", "_args_"):
+                yield f"{path}.{name}: only _target_ and _args_ are allowed here"
+        target = mapping.get("_target_", f"{PACKAGES[0]}.")
+        if not isinstance(target, str) or not is_within(target, allowed):
+            begins = ", ".join(f"{package}." for package in allowed)
+            yield f"{path}._target_: must begin with one of {begins}, got {target!r}"
+        elif re.search(r"\._", target) and not is_within(target, plugins):
+            yield f"{path}._target_: names with a leading _ are private, got {target!r}"
