@@ -34,7 +34,9 @@ def data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def composed(*overrides: str) -> DictConfig:
-    return door.composed(["manifest=demo", *overrides])
+    """With the demo's manifest, unless another one is named."""
+    is_named = any(text.startswith(("manifest=", "experiment=")) for text in overrides)
+    return door.composed([*([] if is_named else ["manifest=demo"]), *overrides])
 
 
 def config_of(*overrides: str) -> Config:
@@ -68,6 +70,7 @@ def test_every_group_of_the_design_has_options() -> None:
 
 
 NEEDS = {
+    "default": ["manifest.path=default.csv"],
     "temporal": ["manifest.columns.date=day", "split.test_from=2024-01-01"],
     "predefined": ["manifest.columns.part=part"],
 }

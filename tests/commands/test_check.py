@@ -65,18 +65,18 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
 @pytest.mark.parametrize(("override", "message"), [
     ("split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
     ("training.epochs=many", "training.epochs: input should be a valid integer"),
-    ("split.num_folds=2", "greater than or equal to 3, got 2 (a fold needs a block to test"),
+    ("split.num_folds=2", "greater than or equal to 3, got 2 (kfold: how many; each needs"),
     ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
     ("experiment=dmeo", "dmeo"),
     ("manifest.classes=[no,yes,1]", "manifest.classes.2: input should be a valid string, got 1 "
-     "(YAML takes it for a number or for yes/no: put it in quotes)"),
+     "(YAML takes it for a number or for yes/no: put it in quotes"),
     ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
     ("split.val_from=2018-W01-1", "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_told_in_one_message(
     tmp_path: Path, override: str, message: str
 ) -> None:
-    found = told(tmp_path, override)
+    found = told(tmp_path, "manifest=demo", override)
     assert message in found
     assert len(found.splitlines()) <= 12
 
