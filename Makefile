@@ -1,5 +1,5 @@
 # `make` lists the commands. Those that need Python set up .venv themselves, and again whenever
-# pyproject.toml or constraints.txt has changed.
+# pyproject.toml, setup.py or constraints.txt has changed.
 PYTHON ?= python3
 PORT ?= 5000
 ARGS ?=
@@ -19,7 +19,7 @@ help: ## list these commands
 
 setup: $(INSTALLED) ## make .venv with everything in it (1 to 5 minutes, once)
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "error: $(PYTHON) was not found. Name a Python >= 3.11: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -28,17 +28,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(INSTALLED) ## make the demo images (data_manifests/demo/, 2 MB)
-	$(BIN)/python -m pipeline demo
+demo: $(INSTALLED) ## make the demo's images (demo/, 2 MB)
+	$(BIN)/patientfold demo
 
 cv: demo ## cross-validate the demo: 5 folds, then metrics, plots and MLflow runs
-	$(BIN)/python -m pipeline cv experiment=demo $(ARGS)
+	$(BIN)/patientfold cv experiment=demo $(ARGS)
 
 canary: $(INSTALLED) ## random labels through the whole pipeline: would a leak show? (about 40 s)
-	$(BIN)/python -m pipeline canary $(ARGS)
+	$(BIN)/patientfold canary $(ARGS)
 
 sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation each
-	$(BIN)/python -m pipeline cv -m experiment=demo model=lenet5,resnet10 \
+	$(BIN)/patientfold cv -m experiment=demo model=lenet5,resnet10 \
 		optimizer.lr=1e-3,3e-4 training.epochs=4 $(ARGS)
 
 ui: $(INSTALLED) ## show the runs in MLflow, http://127.0.0.1:5000
@@ -63,5 +63,5 @@ bench: $(INSTALLED) ## measure plans, the search for copies, and what our loop c
 	$(BIN)/python benchmarks/loop_overhead.py
 
 clean: ## remove caches and the demo images; runs/, mlflow.db and .venv stay
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist data_manifests/demo
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist demo
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

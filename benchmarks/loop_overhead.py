@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import Config
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest

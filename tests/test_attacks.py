@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.command import CONF_DIR, load_config
+from pipeline.commands.door import CONF_DIR, load_config
 from pipeline.config import ConfigError, refuse_hydra_keys, refuse_hydra_overrides, to_config
 from pipeline.targets import build, check_leaves
 
@@ -98,7 +98,7 @@ def with_paths(value: Any, marker: Path) -> Any:
 
 @functools.cache
 def plain_config() -> dict[str, Any]:
-    return asdict(load_config(["augment=none"]))
+    return asdict(load_config(["manifest=demo", "augment=none"]))
 
 
 def problems_of(place: str, value: Any) -> list[str]:
@@ -189,7 +189,7 @@ def test_build_looks_before_it_calls_whoever_calls_it(marker: Path) -> None:
     "monai.networks.nets.vit.ViT", "torch.nn.modules.linear.Linear",
 ])  # fmt: skip
 def test_networks_are_allowed_by_any_of_their_names(target: str) -> None:
-    check_leaves(load_config([f"model={{_target_:{target}}}"]))
+    check_leaves(load_config(["manifest=demo", f"model={{_target_:{target}}}"]))
 
 
 # --- Hydra's own settings

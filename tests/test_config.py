@@ -7,11 +7,10 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.command import CONF_DIR, load_config
+from pipeline.commands import door
+from pipeline.commands.door import CONF_DIR, load_config
 from pipeline.config import (
     Config,
     ConfigError,
@@ -41,10 +40,9 @@ def data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def composed(*overrides: str) -> DictConfig:
-    ConfigStore.instance().store("settings", defaults())
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        cfg: DictConfig = compose("cv", overrides=list(overrides))
-    return cfg
+    """With the demo's manifest, unless another one is named."""
+    is_named = any(text.startswith(("manifest=", "experiment=")) for text in overrides)
+    return door.composed([*([] if is_named else ["manifest=demo"]), *overrides])
 
 
 def config_of(*overrides: str) -> Config:
@@ -78,6 +76,7 @@ def test_every_group_of_the_design_has_options() -> None:
 
 
 NEEDS = {
+    "default": ["manifest.path=default.csv"],
     "temporal": ["manifest.columns.date=day", "split.test_from=2024-01-01"],
     "predefined": ["manifest.columns.part=part"],
 }
@@ -421,5 +420,6 @@ def test_a_fingerprint_ignores_the_order_of_keys_only() -> None:
 
 def test_flip_axes_must_be_axes_of_the_images():
     with pytest.raises(ConfigError, match=r"augment.flip_axes: 2D images have axes 0 to 1"):
-        load_config(["augment.flip_axes=[2]"])
-    assert load_config(["augment.flip_axes=[2]", "images.spatial_dims=3"]).augment.flip_axes == (2,)
+        load_config(["manifest=demo", "augment.flip_axes=[2]"])
+    volumes = load_config(["manifest=demo", "augment.flip_axes=[2]", "images.spatial_dims=3"])
+    assert volumes.augment.flip_axes == (2,)

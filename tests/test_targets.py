@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.transforms import Compose, Resize
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import ConfigError, plugin_facts
 from pipeline.processes import call_in_child
 from pipeline.targets import build, check_leaves
@@ -158,7 +158,7 @@ SIZE = 3
 
 
 def with_plugin(*overrides):
-    return load_config(["plugins=[my_lab]", *overrides])
+    return load_config(["manifest=demo", "plugins=[my_lab]", *overrides])
 
 
 def test_a_model_may_be_a_class_or_function_of_a_plugin(lab):
@@ -200,7 +200,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(lab, code):
 def test_without_being_named_a_plugin_is_refused_and_not_imported(lab):
     lab("open('marker', 'w')")
     with pytest.raises(ConfigError, match=r"must begin with one of torch\., monai\."):
-        load_config(["model={_target_:my_lab.Net}"])
+        load_config(["manifest=demo", "model={_target_:my_lab.Net}"])
     with_plugin()
     plugin_facts("my_lab")
     assert not list(sys.modules.keys() & {"my_lab"})
@@ -209,7 +209,7 @@ def test_without_being_named_a_plugin_is_refused_and_not_imported(lab):
 @pytest.mark.parametrize("name", ["os", "subprocess", "torch", "pipeline", "my lab", "a.b", "../x"])
 def test_a_name_that_can_be_no_plugin_is_refused(name):
     with pytest.raises(ConfigError, match="plugins: must name packages or modules of yours"):
-        load_config([f"plugins=['{name}']"])
+        load_config(["manifest=demo", f"plugins=['{name}']"])
 
 
 @pytest.mark.usefixtures("lab")

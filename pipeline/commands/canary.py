@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import Config
 from pipeline.engine.devices import device_slots
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost

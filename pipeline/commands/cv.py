@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import link_copies
-from pipeline.command import run_command
+from pipeline.commands.door import run_command
 from pipeline.config import Config, to_config
 from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots

@@ -1,15 +1,13 @@
-"""Make the demo images that `data_manifests/demo.csv` lists: `python -m pipeline demo`.
+"""Make the demo here, demo/manifest.csv and the images that it lists: patientfold demo
 
 Drawn, not scanned. Every patient has an anatomy of their own (outline, texture, brightness), so
 that a split by image would cheat as it does on real data. A lesion is a bright core in a fainter
 ring, and some are too faint to see.
 """
 
-import argparse
 import csv
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.files import replacing
+from pipeline.commands.door import run_small
+from pipeline.commands.settings import NoSettings
+from pipeline.errors import UserError
+from pipeline.files import replacing, write_whole
+from pipeline.words import counted
 
-DATA_MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifests"
+DEMO = Path("demo")
+"""In the current folder; conf/manifest/demo.yaml finds it there."""
 COLUMNS = ("patient_id", "image_path", "label", "site")
 SEED = 2024
 SIZE = 64  # pixels a side
@@ -89,7 +92,7 @@ def demo_patients() -> list[Patient]:
 
 
 def manifest_text() -> str:
-    """The whole of `demo.csv`, one row an image."""
+    """The whole manifest, one row per image; `data_manifests/demo.csv` shows it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -205,18 +208,25 @@ def _holds(path: Path, pixels: NDArray[np.uint8]) -> bool:
         return False
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the demo images, or with --manifest the manifest that ships."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline demo", description=main.__doc__)
-    parser.add_argument("--manifest", action="store_true", help="(re)write data_manifests/demo.csv")
-    path = DATA_MANIFESTS / "demo.csv"
-    if parser.parse_args(arguments).manifest:
-        path.write_text(manifest_text(), encoding="utf-8", newline="\n")
-        print(f"Wrote {path}.")
-        return
-    num_written = make_images(DATA_MANIFESTS / "demo")
-    print(f"{DATA_MANIFESTS / 'demo'}: {num_written} image(s) written, the others were there.")
+def write_manifest(path: Path) -> None:
+    """Write the manifest, unless it is there.
+
+    Raises:
+        UserError: the file exists and is another one.
+    """
+    text = manifest_text()
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+        raise UserError(f"{path} exists and is not the demo's; move it, or work in another folder")
+    write_whole(path, text)
+
+
+def main(_: NoSettings) -> None:
+    """Make the demo in the current folder, and say what comes next."""
+    write_manifest(DEMO / "manifest.csv")
+    num_written = make_images(DEMO)
+    print(f"{DEMO}/: {counted(num_written, 'image')} written, the others were there")
+    print("next: patientfold cv experiment=demo")
 
 
 def run() -> None:
-    main()
+    run_small(main, NoSettings)

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import link_copies
-from pipeline.command import run_command
 from pipeline.commands.cv import train
+from pipeline.commands.door import run_command
 from pipeline.config import UserError, to_config
 from pipeline.console import progress_bar, warn
 from pipeline.engine.devices import device_slots

@@ -1,4 +1,4 @@
-"""`python -m pipeline make-manifest source=... root=...`: a manifest from what lies on disk.
+"""A manifest from what lies on disk: patientfold make-manifest source=tree root=data pattern=...
 
 It never guesses whose image a file is: no rule for the patient, no manifest.
 """
@@ -17,12 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.command import run_command
+from pipeline.commands.door import run_command
+from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
 from pipeline.making import MadeManifest, make_manifest, out_path, write_manifest
 
-RECIPES = Path(__file__).resolve().parents[2] / "data_manifests" / "recipes"
 OPEN = ("columns.", "parts.", "where.", "label.values.")
 """Settings whose names the user chooses."""
 
@@ -102,20 +102,24 @@ def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
     overrides = [
         f"manifest.name={_hydra_text(root.resolve().name)}",
         f"manifest.path={_hydra_text(str(path))}",
-        f"manifest.image_root={'null' if path.parent == root else _hydra_text(str(root))}",
         f"manifest.task={'binary' if len(classes) == 2 else 'multiclass'}",
         f"manifest.classes=[{','.join(map(_hydra_text, classes))}]",
-        f"manifest.columns.site={'site' if 'site' in made.columns else 'null'}",
-        "manifest.hint=",
     ]
-    for ours, theirs in (("study", "study"), ("study", "StudyInstanceUID"), ("date", "StudyDate")):
+    if path.parent != root:
+        overrides.append(f"manifest.image_root={_hydra_text(str(root))}")
+    for ours, theirs in (
+        ("site", "site"),
+        ("study", "study"),
+        ("study", "StudyInstanceUID"),
+        ("date", "StudyDate"),
+    ):
         if theirs in made.columns:
             overrides.append(f"manifest.columns.{ours}={theirs}")
     if any(_is_volume(row) for row in made.rows):
         overrides.append("images=mri48")
     elif config.source == "dicom":  # more than 8 bits
         overrides.append("images.dtype=float16")
-    return "python -m pipeline check " + " ".join(shlex.quote(text) for text in overrides)
+    return "patientfold check " + " ".join(shlex.quote(text) for text in overrides)
 
 
 def _is_volume(row: dict[str, str]) -> bool:

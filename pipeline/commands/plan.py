@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import look_at_images
-from pipeline.command import run_command
+from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say, warn
 from pipeline.files import write_whole

@@ -1,4 +1,4 @@
-"""The settings of the command `make-manifest`."""
+"""The settings of `patientfold make-manifest`."""
 
 import re
 from collections.abc import Iterator

@@ -9,7 +9,7 @@ from pipeline.splits.plan import Plan
 from pipeline.splits.plan_file import EDITED, named, read_files, write_files
 from pipeline.words import counted
 
-PLAN_COMMAND = "`python -m pipeline plan plan.action={}` and the same settings"
+PLAN_COMMAND = "`patientfold plan plan.action={}` and the same settings"
 
 
 def save_plan(plan: Plan, path: Path) -> None:

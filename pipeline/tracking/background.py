@@ -58,7 +58,7 @@ class BackgroundMirror:
         reason = self._error or f"MLflow did not take everything within {timeout_s:g} s."
         message = (
             f"MLflow is behind the run folder, nothing is lost. {reason} "
-            f"To complete it later: python -m pipeline sync run_dir={self._run_dir}"
+            f"To complete it later: patientfold sync run_dir={self._run_dir}"
         )
         self._warn(message)
         return message

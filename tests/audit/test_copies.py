@@ -1,5 +1,6 @@
 """Copies under two patients are found, however they lie; strangers are left alone."""
 
+import io
 import os
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def test_a_crop_is_magnified_before_it_is_judged(strangers: list[NDArray[np.uint
 def test_pictures_of_one_kind_are_no_copies(tmp_path: Path) -> None:
     """The demo's discs: the same outline in 435 images of 78 patients."""
     demo.make_images(tmp_path)
-    table = pd.read_csv(demo.DATA_MANIFESTS / "demo.csv", dtype=str)
+    table = pd.read_csv(io.StringIO(demo.manifest_text()), dtype=str)
     arrays = [grey(Image.open(tmp_path / path)) for path in table["image_path"]]
     assert len(arrays) == 435
     assert copies_of(arrays, table["patient_id"].tolist()) == Copies()

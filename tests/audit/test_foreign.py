@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.audit.foreign import audit_parts
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import AuditConfig, ColumnsConfig, ManifestConfig
 from pipeline.manifest import Finding, Manifest, read_manifest
 from pipeline.splits.quality import PartCounts, Split

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import split_of
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import AuditConfig, UserError
 from pipeline.manifest import Finding, Manifest
 from pipeline.splits import load_plan, plan_folds, save_plan
@@ -248,7 +248,9 @@ def test_our_own_plans_are_clean(tmp_path: Path) -> None:
     """Repeats and a locked part included."""
     manifest = manifest_of([f"P{i:02d}" for i in range(40)])
     for overrides in ([], ["split.repeats=2"], ["split.locked_fraction=0.2"]):
-        plan = plan_folds(manifest, load_config(["split.num_folds=4", *overrides]).split)
+        plan = plan_folds(
+            manifest, load_config(["manifest=demo", "split.num_folds=4", *overrides]).split
+        )
         save_plan(plan, tmp_path / "plan.csv")
         found, split = audited(tmp_path / "plan.csv", (tmp_path / "plan.csv").read_text(), manifest)
         assert found == {}
@@ -299,8 +301,8 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
 
 
 DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
-TEMPORAL = ["split=temporal", "manifest.columns.date=date", f"split.test_from={DAYS[4]}",
-            "split.val_fraction=0.4"]  # fmt: skip
+TEMPORAL = ["manifest=demo", "split=temporal", "manifest.columns.date=date",
+            f"split.test_from={DAYS[4]}", "split.val_fraction=0.4"]  # fmt: skip
 
 
 def saved_temporal_plan(path: Path) -> Manifest:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.command import load_config
 from pipeline.commands import demo
+from pipeline.commands.door import load_config
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
 from pipeline.splits import load_plan, plan_folds, save_plan
@@ -57,9 +57,6 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
     """Overrides that make the command read this cohort."""
     return [
         f"manifest.path={config.path}",
-        "manifest.image_root=null",
-        "manifest.classes=null",
-        "manifest.columns.site=null",
         f"manifest.task={config.task}",
         *overrides,
     ]
@@ -79,7 +76,7 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
 def test_a_wrong_setting_is_told_in_one_message(
     tmp_path: Path, override: str, message: str
 ) -> None:
-    found = told(tmp_path, override)
+    found = told(tmp_path, "manifest=demo", override)
     assert message in found
     assert len(found.splitlines()) <= 12
 
@@ -164,27 +161,23 @@ def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> No
     assert "no 8 images of 4 patients, yes 4 images of 4 patients" in done.stdout
     assert f"plan: kfold, 4 folds, hash {plan.hash[:12]}" in done.stdout
     assert "every patient is tested exactly once" in done.stdout
-    written = tmp_path / "runs" / "check" / "demo"
+    written = tmp_path / "runs" / "check" / "manifest"
     assert sorted(path.name for path in written.iterdir()) == ["check.html", "check.json"]
     assert not (tmp_path / ".cache").exists()
 
 
 def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
     """That is why the answer comes within seconds; torch, monai and mlflow need many."""
-    demo.make_images(tmp_path)
+    demo.make_images(tmp_path / "demo")
+    demo.write_manifest(tmp_path / "demo" / "manifest.csv")
     code = (
         "import sys\n"
         "from pipeline.commands.check import check\n"
-        "from pipeline.command import run_command\n"
+        "from pipeline.commands.door import run_command\n"
         "run_command(check)\n"
         "print('loaded', *sorted(name for name in sys.modules if '.' not in name))\n"
     )
-    overrides = [
-        "manifest=demo",
-        f"manifest.path={demo.DATA_MANIFESTS / 'demo.csv'}",
-        f"manifest.image_root={tmp_path}",
-        "audit.content=false",
-    ]
+    overrides = ["manifest=demo", "audit.content=false"]
     done = subprocess.run(
         [sys.executable, "-c", code, *overrides],
         cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -201,7 +194,9 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
 
 def check_of(config: ManifestConfig, num_folds: int, *overrides: str) -> list[str]:
     manifest = read_manifest(config)
-    settings = load_config(["sampler=none", f"split.num_folds={num_folds}", *overrides])
+    settings = load_config(
+        ["manifest=demo", "sampler=none", f"split.num_folds={num_folds}", *overrides]
+    )
     return list(make_plan(settings, manifest).warnings)
 
 

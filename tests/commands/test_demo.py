@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.commands import demo
+from pipeline.commands.shipped import shipped
 
 PATIENTS = demo.demo_patients()
 
@@ -28,8 +29,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_shipped_manifest_is_what_the_generator_gives() -> None:
-    shipped = (demo.DATA_MANIFESTS / "demo.csv").read_bytes()
-    assert shipped == demo.manifest_text().encode()
+    """After a change: `patientfold demo`, and copy demo/manifest.csv to data_manifests/demo.csv."""
+    assert (shipped("data_manifests") / "demo.csv").read_bytes() == demo.manifest_text().encode()
 
 
 def test_the_manifest_lists_exactly_the_images_that_are_made(made: Path) -> None:

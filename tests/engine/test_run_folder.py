@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import DEFAULTS_VERSION, UserError, defaults, distinctive, identity
 from pipeline.config.identity import SECTIONS
 from pipeline.config.plain import flatten

@@ -3,13 +3,11 @@
 import csv
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from PIL import Image
 
-from pipeline.command import CONF_DIR
+from pipeline.commands.door import composed
 from pipeline.commands.make_manifest import as_hydra_reads, summary, with_recipe
-from pipeline.config import defaults, to_settings
+from pipeline.config import to_settings
 from pipeline.config.making import MakeManifestConfig
 from pipeline.making import make_manifest, out_path, write_manifest
 
@@ -19,10 +17,8 @@ Row = dict[str, str]
 def made(*arguments: str) -> tuple[list[Row], str]:
     """Rows of the CSV that the command writes with these arguments, and what it prints."""
     overrides = as_hydra_reads(list(arguments))
-    ConfigStore.instance().store("settings", defaults(MakeManifestConfig))
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        cfg = with_recipe(compose("make_manifest", overrides=overrides), overrides)
-    config = to_settings(cfg, MakeManifestConfig)
+    cfg = composed(overrides, "make_manifest", MakeManifestConfig)
+    config = to_settings(with_recipe(cfg, overrides), MakeManifestConfig)
     manifest = make_manifest(config)
     write_manifest(manifest.rows, manifest.columns, out_path(config), config.overwrite)
     with out_path(config).open(newline="", encoding="utf-8") as file:

@@ -29,7 +29,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import UserError
 from pipeline.formats import read_image
 from pipeline.making.patterns import Pattern
@@ -119,7 +119,7 @@ def test_a_tree_becomes_a_manifest_that_reads(tree):
     assert "16 images of 4 patients" in printed
     assert "images a patient: 4 to 4, median 4" in printed
     next_line = printed.splitlines()[-1]
-    overrides = shlex.split(next_line.removeprefix("next: python -m pipeline check "))
+    overrides = shlex.split(next_line.removeprefix("next: patientfold check "))
     manifest = read_manifest(load_config(overrides).manifest)
     assert manifest.patients == ("0", "1", "2", "3")
     assert manifest.classes == ("0", "1")
@@ -266,9 +266,7 @@ def test_out_beside_another_folder_names_the_image_root(tree, tmp_path):
     _, printed = made(
         "source=tree", f"root={tree}", f"pattern={IDC}", f"out={tmp_path / 'm' / 'a.csv'}"
     )
-    overrides = shlex.split(
-        printed.splitlines()[-1].removeprefix("next: python -m pipeline check ")
-    )
+    overrides = shlex.split(printed.splitlines()[-1].removeprefix("next: patientfold check "))
     assert len(read_manifest(load_config(overrides).manifest)) == 16
 
 

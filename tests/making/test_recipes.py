@@ -7,7 +7,7 @@ import pytest
 from dicom_files import ramp, write_dicom, write_series
 from making_command import made, write_image, write_table
 
-from pipeline.commands.make_manifest import RECIPES
+from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError
 from pipeline.making.label_table import read_rows
 

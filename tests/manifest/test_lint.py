@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import (
     Finding,

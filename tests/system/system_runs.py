@@ -69,7 +69,7 @@ def cv_command(*overrides: str) -> list[str]:
 
 
 def run_cv(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """`python -m pipeline cv` in the folder `cwd`, where runs/, .cache/ and mlflow.db land."""
+    """`patientfold cv` in the folder `cwd`, where runs/, .cache/ and mlflow.db land."""
     return subprocess.run(
         cv_command(*overrides), cwd=cwd, capture_output=True, text=True, check=False,
         env={**os.environ, "COLUMNS": "200"},

@@ -19,8 +19,8 @@ from pipeline.audit.content import AuditError, known_copies, look_at_images
 from pipeline.audit.copies import Copy
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
-from pipeline.command import load_config
 from pipeline.commands.check import UnfitError, check, examine
+from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
@@ -54,8 +54,8 @@ def config_of(
             label = (labels or {}).get(path.name, ("well", "ill")[int(patient[1:]) % 2])
             writer.writerow([patient, path.name, label])
     return load_config([
-        f"manifest.path={folder}/manifest.csv", "manifest.image_root=null", "manifest.name=copies",
-        "manifest.columns.site=null", "manifest.classes=[well,ill]", "split.num_folds=3",
+        f"manifest.path={folder}/manifest.csv", "manifest.name=copies",
+        "manifest.classes=[well,ill]", "split.num_folds=3",
         f"images.cache_dir={folder}/cache", "images.num_processes=1", "sampler=none",
         "images.transforms=[]", "images.dtype=uint8", "manifest.largest_group=1.0",
         f"audit.out_dir={folder}/out", *overrides,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from system_runs import NUM_FOLDS, make_cohort, mlflow_client, mlflow_runs, only_run_dir, run_cv
 
-from pipeline.command import load_config
 from pipeline.commands.cv import cross_validate
+from pipeline.commands.door import load_config
 from pipeline.config import UserError
 from pipeline.files import lock
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.command import CONF_DIR, load_config
+from pipeline.commands import demo
 from pipeline.commands.cv import cross_validate
-from pipeline.commands.demo import make_images
+from pipeline.commands.door import CONF_DIR, load_config
 from pipeline.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(path.stem for path in (CONF_DIR / "experiment").glob("*.yaml"))
 NUM_PATIENTS = 24
 IMAGES_PER_PATIENT = 2
@@ -26,10 +25,11 @@ def test_there_are_experiments() -> None:
 def test_an_experiment_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own settings on a few of its patients, one epoch of one fold."""
     if name in ("demo", "leakage_cost"):
-        make_images(ROOT / "data_manifests" / "demo")
+        demo.make_images(tmp_path / "demo")
+        demo.write_manifest(tmp_path / "demo" / "manifest.csv")
     elif "PATIENTFOLD_DATA" not in os.environ:
         pytest.skip(f"PATIENTFOLD_DATA is not set: no images for experiment={name}")
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(tmp_path)
     overrides = [f"experiment={name}", "training.epochs=1", "folds=[0]", "split.num_folds=3",
                  "engine.device=cpu", f"run_dir={tmp_path}/run",
                  f"images.cache_dir={tmp_path}/cache",

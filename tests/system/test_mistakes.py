@@ -7,8 +7,8 @@ import pytest
 import torch
 from system_runs import make_cohort, run_cv
 
-from pipeline.command import load_config
 from pipeline.commands.cv import cross_validate
+from pipeline.commands.door import load_config
 from pipeline.config import UserError
 
 Mistake = Callable[..., str]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from system_runs import Cohort, make_cohort
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.splits import Plan, plan_folds

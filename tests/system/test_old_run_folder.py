@@ -12,8 +12,8 @@ import pytest
 from mlflow import MlflowClient
 from system_runs import NUM_FOLDS, mlflow_client, mlflow_runs
 
-from pipeline.command import load_config
 from pipeline.commands.cv import cross_validate
+from pipeline.commands.door import load_config
 from pipeline.config import FORMER_METRICS
 from pipeline.tracking import EpochEnded, read_journal, read_result, sync
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline plan`: make, grow, repair, export; a refused command changes no file."""
+"""`patientfold plan`: make, grow, repair, export; a refused command changes no file."""
 
 import csv
 from collections.abc import Collection
@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 from planted import texture
 
-from pipeline.command import load_config
 from pipeline.commands import plan as command
+from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
 from pipeline.manifest import read_manifest
 from pipeline.splits import LeakageError, load_plan
@@ -53,8 +53,8 @@ def config_of(
                 day = f"2020-{(number + 5 * int(path.name[4])) % 12 + 1:02d}-01"
                 writer.writerow([path.name[:3], path.name, label, exam, day])
     return load_config([
-        f"manifest.path={folder}/manifest.csv", "manifest.image_root=null", "manifest.name=plans",
-        "manifest.columns.site=null", "manifest.classes=[no,yes]", "manifest.largest_group=1.0",
+        f"manifest.path={folder}/manifest.csv", "manifest.name=plans",
+        "manifest.classes=[no,yes]", "manifest.largest_group=1.0",
         f"manifest.columns.study={'exam' if study else 'null'}", "split.num_folds=3",
         "images.transforms=[]", f"images.cache_dir={folder}/cache", "images.num_processes=1",
         f"plan.out={folder}/plan.csv", *overrides,

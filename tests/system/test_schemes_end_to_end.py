@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from system_runs import make_cohort
 
-from pipeline.command import load_config
 from pipeline.commands.cv import cross_validate
+from pipeline.commands.door import load_config
 from pipeline.config import UserError
 
 SCHEMES = sorted(path.stem for path in Path("conf/split").glob("*.yaml"))

@@ -94,7 +94,7 @@ def test_a_dead_server_is_reported_once_and_how_to_finish_later(tmp_path: Path, 
         assert warnings.arrived.wait(30)
         message = mirror.close("FINISHED")
     assert message is not None
-    assert f"python -m pipeline sync run_dir={run_dir}" in message
+    assert f"patientfold sync run_dir={run_dir}" in message
     assert "nothing is lost" in message
     assert len(warnings) == 2
     assert warnings[0].startswith(f"MLflow at {CLOSED} cannot be reached. The training goes on")

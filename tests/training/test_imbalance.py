@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import Config, ConfigError
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
@@ -29,7 +29,7 @@ def manifest_and_fold() -> tuple[Manifest, Fold]:
 
 def config_of(balance: str, weights: str, allow: bool = False) -> Config:
     return load_config([
-        f"sampler.balance={balance}", f"loss.class_weights={weights}",
+        "manifest=demo", f"sampler.balance={balance}", f"loss.class_weights={weights}",
         f"sampler.allow_double_correction={str(allow).lower()}",
     ])  # fmt: skip
 

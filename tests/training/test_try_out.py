@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.command import load_config
+from pipeline.commands.door import load_config
 from pipeline.config import ConfigError
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest

@@ -1,0 +1,237 @@
+"""The door of every command: settings in front, one clear message instead of a traceback."""
+
+import difflib
+import functools
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.shipped import RECIPES, shipped
+from pipeline.config import Config, UserError, defaults, suggestion, to_config, to_settings
+from pipeline.config.help import describe
+from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
+
+Schema = TypeVar("Schema", bound=object)
+
+CONF_DIR = shipped("conf")
+NO_MANIFEST = (
+    "no manifest is named: write manifest.path=my.csv for a CSV, manifest=mine for "
+    "conf/manifest/mine.yaml (`patientfold init` makes one), or experiment=demo for the demo"
+)
+HOW_TO_GO_ON = (
+    "      Settings that belong together, over the defaults.",
+    "",
+    "--cfg job       print the settings as composed, and stop",
+    "--config-dir X  a folder of further configs; ./conf is searched first, what ships last",
+    "-m a=1,2 b=3,4  sweep: run every combination",
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM: the machine or the scheduler wants us to stop, like Ctrl-C."""
+
+
+class OwnConfFirst(SearchPathPlugin):  # type: ignore[misc]
+    """`./conf` of the current folder is searched before what ships."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        own = Path("conf").resolve()
+        if own.is_dir() and own != CONF_DIR:
+            search_path.prepend("patientfold", f"file://{own}", anchor="main")
+
+
+Plugins.instance().register(OwnConfFirst)
+OmegaConf.register_new_resolver("stem", lambda path: Path(path).stem, replace=True)
+
+
+def run_command(
+    story: Callable[[DictConfig], Any], config_name: str = "cv", schema: type = Config
+) -> None:
+    """Compose the config, run `story` with it (once a job in a sweep), and exit.
+
+    `schema` is the dataclass of the command's settings, for their defaults and for advice.
+
+    Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM.
+    """
+    with one_message(schema):
+        flags, settings = in_order(sys.argv[1:])
+        sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
+        _prepare(flags, settings, schema)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
+        main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
+        main(_shown_in_a_single_run(story))()
+
+
+def run_small(story: Callable[[Schema], Any], schema: type[Schema]) -> None:
+    """Run a command that composes no experiment, with the few settings of `schema`, and exit."""
+    with one_message(schema):
+        if sys.argv[1:] and not fields(schema):  # type: ignore[arg-type]
+            raise UserError(f"{sys.argv[1]}: this command has no settings")
+        story(to_settings(OmegaConf.create(nested(sys.argv[1:])), schema))
+
+
+def composed(
+    overrides: Sequence[str], config_name: str = "cv", schema: type = Config
+) -> DictConfig:
+    """The config of these settings, as Hydra composes it."""
+    _prepare([], overrides, schema)
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        cfg: DictConfig = compose(config_name, overrides=list(overrides))
+    return cfg
+
+
+def load_config(overrides: Sequence[str]) -> Config:
+    """The config that a command with these settings has; for notebooks, tests and benchmarks."""
+    cfg = composed(overrides)
+    _refuse_no_manifest(cfg)
+    return to_config(cfg)
+
+
+def help_lines(
+    arguments: Sequence[str], config_name: str | None, schema: type, reads: Sequence[str]
+) -> list[str]:
+    """The settings that a command reads, with the values that these arguments give them."""
+    if config_name is None:
+        return list(describe(schema, nested(arguments), reads, {}))
+    flags, settings = in_order(arguments)
+    cfg = composed(settings, config_name, schema)
+    values: Any = OmegaConf.to_container(cfg)
+    folders = [*own_folders(flags), CONF_DIR] if config_name == "cv" else []
+    options: dict[str, list[str]] = {}
+    for path in sorted(path for folder in folders for path in folder.glob("*/*.yaml")):
+        names = options.setdefault(path.parent.name, [])
+        names += [path.stem] * (path.stem not in names)
+    lines = list(describe(schema, values, reads, options))
+    if config_name == "make_manifest":
+        recipes = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+        return [*lines, "", "recipe=" + "|".join(recipes)]
+    if "experiment" in options:
+        lines += ["\nexperiment=" + "|".join(options["experiment"]), *HOW_TO_GO_ON]
+    return lines
+
+
+@contextmanager
+def one_message(schema: type) -> Iterator[None]:
+    """Every error that a user can mend ends the process with one message."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows ids all the same
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except Interrupted:
+        sys.exit(143)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(_hydra_message(error, schema))
+    except YAMLError as error:
+        _fail(f"the YAML of a config cannot be read: {' '.join(str(error).split())}")
+    except BrokenPipeError:  # nobody reads on, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _fail(_file_message(error))
+
+
+def own_folders(flags: Sequence[str] = ()) -> list[Path]:
+    """Folders of configs that did not ship: `./conf`, and what a flag names.
+
+    Raises:
+        UserError: a flag names no folder.
+    """
+    found = [Path("conf")] if Path("conf").is_dir() else []
+    for names in (("-cd", "--config-dir"), ("-cp", "--config-path")):
+        if given := value_of(flags, names):
+            if not Path(given).is_dir():
+                raise UserError(f"{names[1]} {given}: no such folder (searched from {Path.cwd()})")
+            found.append(Path(given))
+    return [folder for folder in found if folder.resolve() != CONF_DIR]
+
+
+def _prepare(flags: Sequence[str], settings: Sequence[str], schema: type) -> None:
+    """Everything that must be done before Hydra reads the first file.
+
+    Raises:
+        UserError: a file or a word that sets something of Hydra itself, which could run code.
+    """
+    refuse_hydra_keys(own_folders(flags))
+    refuse_hydra_overrides(settings)
+    ConfigStore.instance().store("settings", defaults(schema))
+
+
+def _refuse_no_manifest(cfg: DictConfig) -> None:
+    if "manifest" in cfg and OmegaConf.is_missing(cfg.manifest, "path"):
+        raise UserError(NO_MANIFEST)
+
+
+def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on."""
+
+    @functools.wraps(story)
+    def shown(cfg: DictConfig) -> Any:
+        try:
+            _refuse_no_manifest(cfg)
+            return story(cfg)
+        except (UserError, OSError) as error:
+            if HydraConfig.get().mode == RunMode.RUN:
+                _fail(str(error) if isinstance(error, UserError) else _file_message(error))
+            raise
+
+    return shown
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _file_message(error: OSError) -> str:
+    """A file that cannot be read or written; anything else is our own mistake."""
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}"
+
+
+def _hydra_message(error: Exception, schema: type) -> str:
+    """Hydra's own words without its internals, and what to write instead."""
+    text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
+    unknown = re.search(r"Could not override '([\w.]+)'", text)
+    if unknown:
+        return f"{unknown[1]}: unknown setting; {suggestion(unknown[1], schema)}"
+    text = text.split("\nConfig search path")[0]
+    missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'\s+Available options in .*:\n", text)
+    if missing is None:
+        return text
+    options = text[missing.end() :].split()
+    close = difflib.get_close_matches(missing[2], options, n=1)
+    advice = f"did you mean {close[0]}? " if close else ""
+    return f"{missing[1]}={missing[2]}: no such file; {advice}there are {', '.join(options)}"

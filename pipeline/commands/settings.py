@@ -1,0 +1,36 @@
+"""The few settings of the commands that compose no experiment."""
+
+from dataclasses import field
+
+from pydantic.dataclasses import dataclass
+
+from pipeline.config.sections import SETTINGS
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class OtherServer:
+    uri: str | None = None
+    """Another tracking server than the one that the run folder names."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class SyncSettings:
+    run_dir: str
+    """The run folder, e.g. runs/demo/<key>."""
+    tracking: OtherServer = field(default_factory=OtherServer)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class OwnManifest:
+    path: str | None = None
+    """Your CSV, whose columns are looked at; without it every setting stays a comment."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class InitSettings:
+    manifest: OwnManifest = field(default_factory=OwnManifest)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class NoSettings:
+    """A command without settings."""

@@ -1,0 +1,105 @@
+"""The settings of a schema in words: type, default and meaning, from its own docstrings."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pipeline.config.plain import flatten
+
+NAMES = {str: "text", int: "whole number", float: "number", bool: "true|false", NoneType: "null"}
+LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def describe(
+    schema: Any,
+    values: Mapping[str, Any],
+    reads: Sequence[str],
+    options: Mapping[str, Sequence[str]],
+) -> Iterator[str]:
+    """Lines on every setting that a command reads, section by section.
+
+    `values` are the defaults as composed; `reads` names sections (`split`) and single settings
+    (`training.select_by`), none: all; `options` are the files that a section can be taken from.
+    """
+    settings = fields(schema)
+    single = [s for s in settings if _section(s) is None and _is_read(s.name, reads)]
+    yield from _settings(schema, single, values, "")
+    for setting in settings:
+        section, value = _section(setting), values.get(setting.name) or {}
+        if section is None or not _is_read(setting.name, reads):
+            continue
+        files = options.get(setting.name, ())
+        choice = f"{setting.name}={'|'.join(files)}" if files else setting.name
+        yield f"\n{choice}"
+        prefix = f"{setting.name}."
+        if is_dataclass(section):
+            inner = [s for s in fields(section) if _is_read(prefix + s.name, reads)]
+            yield from _settings(section, inner, value, prefix)
+        else:
+            yield "      The class that _target_ names, and its arguments."
+            yield from (f"  {key} = {text}" for key, text in flatten(value, setting.name))
+
+
+def _settings(
+    schema: Any, settings: Sequence[Field[Any]], values: Mapping[str, Any], prefix: str
+) -> Iterator[str]:
+    for setting in settings:
+        name, value = prefix + setting.name, values.get(setting.name, _default(setting))
+        if is_dataclass(setting.type):
+            yield from _settings(setting.type, fields(setting.type), value or {}, f"{name}.")
+            continue
+        shown = f"{name} (needs a value)" if value == "???" else f"{name} = {_text(value)}"
+        yield f"  {shown:38}  {type_in_words(setting.type)}".rstrip()
+        meaning = schema.__pydantic_fields__[setting.name].description or ""
+        yield from (f"      {line}" for line in meaning.splitlines())
+
+
+def type_in_words(kind: Any) -> str:
+    """`Annotated[int, Field(ge=3)]` -> whole number >= 3; a Literal -> its values."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        found = [bound for info in arguments[1:] for bound in getattr(info, "metadata", ())]
+        limits = [
+            f"{sign} {getattr(bound, name)}"
+            for bound in found
+            for name, sign in LIMITS.items()
+            if hasattr(bound, name)
+        ]
+        return " ".join([type_in_words(arguments[0]), " and ".join(limits)]).strip()
+    if origin is Literal:
+        return "|".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join(map(type_in_words, arguments))
+    if origin is tuple:
+        return f"list of {type_in_words(arguments[0])}"
+    if origin is dict:
+        return "{name: value, ...}"
+    return NAMES[kind]
+
+
+def _section(setting: Field[Any]) -> Any:
+    """The dataclass of a section, or the type of a leaf that we do not own; None: one setting."""
+    if is_dataclass(setting.type):
+        return setting.type
+    is_leaf = get_origin(setting.type) is dict and get_args(setting.type)[1] is Any
+    return setting.type if is_leaf else None
+
+
+def _is_read(name: str, reads: Sequence[str]) -> bool:
+    """A section is read when one of its settings is, and a setting when its section is."""
+    return not reads or any(
+        name == read or name.startswith(f"{read}.") or read.startswith(f"{name}.") for read in reads
+    )
+
+
+def _default(setting: Field[Any]) -> Any:
+    """`???`, OmegaConf's mark of a missing value, where the schema has no default."""
+    if setting.default_factory is not MISSING:
+        return setting.default_factory()
+    return "???" if setting.default is MISSING else setting.default
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,243 @@
+"""The one door: what it lists, what it refuses, and in which folders it looks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline.__main__ import COMMANDS, main
+from pipeline.commands.arguments import in_order, nested
+from pipeline.commands.door import composed, load_config
+from pipeline.config import UserError
+
+ROOMS = Path(pipeline.__file__).parent / "commands"
+NO_COMMANDS = {"__init__", "arguments", "door", "settings", "shipped"}
+
+
+def said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[str, str]:
+    """What `patientfold <words>` prints, and its error."""
+    monkeypatch.setattr("sys.argv", ["patientfold", *words])
+    error = ""
+    try:
+        main()
+    except SystemExit as stopped:
+        error = str(stopped.code) if isinstance(stopped.code, str) else ""
+    done = capsys.readouterr()
+    return done.out, error + done.err
+
+
+# --- what it lists
+
+
+def test_every_command_has_a_module_and_a_line() -> None:
+    modules = {path.stem for path in ROOMS.glob("*.py")} - NO_COMMANDS
+    assert {name.replace("-", "_") for name in COMMANDS} == modules
+    assert len(modules) == 9
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_the_commands_are_listed_in_the_order_of_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    text, error = said(monkeypatch, capsys, *words)
+    assert error == ""
+    listed = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    assert listed == list(COMMANDS)
+    assert listed.index("init") < listed.index("check") < listed.index("plan") < listed.index("cv")
+
+
+def test_the_list_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['patientfold']\n"
+        "from pipeline.__main__ import main; main()\n"
+        "print('loaded', *{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )  # fmt: skip
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "pipeline" in loaded
+    assert not loaded & {"torch", "monai", "mlflow", "pandas", "numpy", "hydra", "pydantic"}
+
+
+@pytest.mark.parametrize("words", [("--version",), ("cv", "--version")])
+def test_its_own_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert said(monkeypatch, capsys, *words)[0] == f"patientfold {pipeline.__version__}\n"
+
+
+# --- help of a command
+
+
+@pytest.mark.parametrize(("name", "shown", "hidden"), [
+    ("cv", ["training.epochs = 20", "optimizer.lr = 0.001", "experiment=demo|", "-m a=1,2"],
+     ["plan.action", "audit.part_file"]),
+    ("check", ["audit.part_file = null", "training.select_by"], ["optimizer", "training.epochs"]),
+    ("plan", ["plan.action = make", "make|grow|repair"], ["engine", "tracking"]),
+    ("make-manifest", ["source = null", "tree|dicom|classes|table", "recipe=breakhis|"],
+     ["training", "--cfg"]),
+    ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
+    ("init", ["manifest.path = null"], ["training", "split"]),
+    ("demo", ["demo/manifest.csv"], [" = "]),
+])  # fmt: skip
+def test_help_shows_what_the_command_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    name: str, shown: list[str], hidden: list[str],
+) -> None:  # fmt: skip
+    text, error = said(monkeypatch, capsys, name, "--help")
+    assert error == ""
+    assert COMMANDS[name].line in text
+    assert [word for word in shown if word not in text] == []
+    assert [word for word in hidden if word in text] == []
+
+
+def test_help_says_type_limit_value_and_meaning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The value is that of the experiment, where one is named."""
+    lines = said(monkeypatch, capsys, "cv", "experiment=demo", "-h")[0].splitlines()
+    (place,) = [i for i, line in enumerate(lines) if line.startswith("  training.epochs ")]
+    assert lines[place].split() == ["training.epochs", "=", "12", "whole", "number", ">=", "1"]
+    (place,) = [i for i, line in enumerate(lines) if line.startswith("  training.batch_size ")]
+    assert lines[place + 1].startswith("      Images per optimizer step")
+
+
+def test_help_names_a_misspelt_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, error = said(monkeypatch, capsys, "cv", "split.num_fold=3", "--help")
+    assert "did you mean 'split.num_folds'?" in error
+    assert "Traceback" not in error
+
+
+# --- one line of advice
+
+
+@pytest.mark.parametrize(("words", "advice"), [
+    (("chek",), "chek: unknown command; did you mean check?"),
+    (("make_manifest",), "make_manifest: unknown command; did you mean make-manifest?"),
+    (("xyzzy",), "xyzzy: unknown command; there are init, demo, "),
+    (("experiment=demo",), "the command comes first, e.g. patientfold cv experiment=demo"),
+    (("--experiment", "demo"), "the command comes first"),
+    (("sync",), "run_dir: missing; it needs a value"),
+    (("sync", "training.epochs=3"), "training: unknown setting"),
+    (("sync", "run_dir=nowhere"), "run_dir nowhere: no such folder"),
+    (("sync", "--cfg", "job"), "--cfg: this command takes settings only"),
+    (("demo", "x=1"), "x=1: this command has no settings"),
+    (("cv",), "no manifest is named: write manifest.path=my.csv"),
+    (("cv", "experiment=demmo"), "experiment=demmo: no such file; did you mean demo? there are "),
+    (("cv", "--experiment", "demo"), "settings have no dashes; write experiment=demo"),
+    (("cv", "hydra.verbose=true"), "hydra.verbose=true: of Hydra's own settings only"),
+])  # fmt: skip
+def test_a_mistake_gets_one_line_of_advice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...], advice: str,
+) -> None:  # fmt: skip
+    out, error = said(monkeypatch, capsys, *words)
+    assert (out, error.count("error: ")) == ("", 1)
+    assert advice in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(("arguments", "advice"), [
+    (["--manifest", "x"], "write manifest=x"),
+    (["--experiment=demo"], "write experiment=demo"),
+    (["-experiment", "demo"], "write experiment=demo"),
+    (["--num-folds", "a=1"], "write num_folds=..."),
+    (["--exp", "demo"], "write exp=demo"),  # Hydra would take it for --experimental-rerun
+    (["--experimental-rerun", "x"], "settings have no dashes"),  # it unpickles a file
+    (["--multi-run"], "did you mean --multirun?"),
+    (["demo"], "demo: settings are written name=value"),
+    (["--cfg"], "--cfg: needs a value"),
+    (["--cfg", "jobs"], "must be one of job, hydra, all, got 'jobs'"),
+    (["-m", "--cfg", "job"], "-m and --cfg: give one of them"),
+    (["--resolve", "a=1"], "--resolve: works together with --cfg job"),
+])  # fmt: skip
+def test_words_that_are_no_setting(arguments: list[str], advice: str) -> None:
+    with pytest.raises(UserError) as caught:
+        in_order(arguments)
+    assert advice in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_flags_come_first_whatever_the_order() -> None:
+    arguments = ["a=1", "--cfg", "job", "~b", "--config-dir=x", "+c=-2"]
+    flags = ["--cfg", "job", "--config-dir", "x"]
+    assert in_order(arguments) == (flags, ["a=1", "~b", "+c=-2"])
+
+
+def test_nested_settings() -> None:
+    assert nested(["run_dir=a=b", "tracking.uri=x"]) == {"run_dir": "a=b", "tracking": {"uri": "x"}}
+    with pytest.raises(UserError, match=r"a\.b: a has a value of its own"):
+        nested(["a=1", "a.b=2"])
+
+
+# --- folders
+
+
+def test_the_own_conf_comes_before_what_ships_and_config_dir_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, name in (("conf", "own"), ("more", "more")):
+        (tmp_path / folder / "manifest").mkdir(parents=True)
+        for file in ("mine", "demo"):
+            text = f"name: {name}\npath: {name}.csv\n"
+            (tmp_path / folder / "manifest" / f"{file}.yaml").write_text(text)
+    (tmp_path / "more" / "manifest" / "third.yaml").write_text("name: third\npath: third.csv\n")
+    assert load_config(["manifest=mine"]).manifest.path == "own.csv"
+    assert load_config(["experiment=demo"]).manifest.path == "own.csv"
+    words = ("cv", "--config-dir", "more", "manifest=mine", "--cfg", "job")
+    assert "path: own.csv" in said(monkeypatch, capsys, *words)[0]
+    words = ("cv", "manifest=third", "--cfg", "job", "-cd", "more")
+    assert "path: third.csv" in said(monkeypatch, capsys, *words)[0]
+    (tmp_path / "conf" / "manifest" / "demo.yaml").unlink()
+    assert load_config(["experiment=demo"]).manifest.path == "demo/manifest.csv"
+
+
+def test_a_config_that_sets_something_of_hydra_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("conf", "more"):
+        path = tmp_path / folder / "experiment" / "evil.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text("# @package _global_\nhydra:\n  callbacks: {x: {_target_: os.abort}}\n")
+    with pytest.raises(UserError, match=r"evil\.yaml: hydra"):
+        composed(["manifest=demo"])
+    (tmp_path / "conf" / "experiment" / "evil.yaml").unlink()
+    words = ("cv", "--config-dir", "more", "experiment=evil", "manifest=demo")
+    assert "evil.yaml: hydra" in said(monkeypatch, capsys, *words)[1]
+
+
+def test_a_folder_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, error = said(monkeypatch, capsys, "cv", "-cd", "nowhere", "experiment=demo")
+    assert error.startswith("error: --config-dir nowhere: no such folder (searched from ")
+
+
+# --- the default manifest
+
+
+def test_a_path_alone_is_enough() -> None:
+    """Nothing of the demo's: no folder, class, site or hint."""
+    manifest = load_config(["manifest.path=ward/my.set.csv"]).manifest
+    assert (manifest.name, manifest.path) == ("my.set", "ward/my.set.csv")
+    assert (manifest.image_root, manifest.classes, manifest.columns.site) == (None, None, None)
+    assert manifest.hint == ""
+
+
+def test_the_demo_that_is_not_made_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, error = said(monkeypatch, capsys, "cv", "experiment=demo")
+    assert "manifest demo/manifest.csv: 1 problem" in error
+    assert "hint: `patientfold demo` makes" in error
+    assert list(tmp_path.iterdir()) == []
