@@ -25,7 +25,6 @@ class Cohort:
     def overrides(self) -> list[str]:
         return [
             f"manifest.path={self.folder}/manifest.csv",
-            f"manifest.image_root={self.folder}",
             "manifest.columns.site=null",
             "images.transforms=[]",
             "model=lenet5",

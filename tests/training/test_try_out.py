@@ -28,7 +28,7 @@ def job_of(folder: Path, num_classes: int, *overrides: str) -> FoldJob:
     np.save(folder / "images.npy", np.zeros((len(rows), 1, 20, 20), np.uint8))
     everybody = frozenset(names)
     return FoldJob(
-        config=load_config(list(overrides)),
+        config=load_config(["manifest.path=x.csv", *overrides]),
         manifest=Manifest(Path("x.csv"), Path(), classes, table),
         fold=Fold(0, everybody - {"P0", "P1"}, frozenset({"P0"}), frozenset({"P1"})),
         images=PackedImages(folder, "key"),
