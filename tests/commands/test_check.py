@@ -69,7 +69,7 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
     ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
     ("experiment=dmeo", "dmeo"),
     ("manifest.classes=[no,yes,1]", "manifest.classes.2: input should be a valid string, got 1 "
-     "(YAML takes it for a number or for yes/no: put it in quotes"),
+     "(YAML reads it as a number or as yes/no: put it in quotes"),
     ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
     ("split.val_from=2018-W01-1", "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'"),
 ])  # fmt: skip
