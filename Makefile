@@ -52,10 +52,11 @@ lint: $(INSTALLED) ## ruff: rules and format
 types: $(INSTALLED) ## mypy --strict
 	$(BIN)/mypy
 
-test: $(INSTALLED) ## all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+test: $(INSTALLED) ## the tests, in two processes, without the slow ones (4 minutes)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
-check: lint types test ## what must pass before a commit: lint, types, test
+check: lint types ## what must pass before a commit: lint, types, all tests with more random cases
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(INSTALLED) ## measure plans, the search for copies, and what our loop costs (15 minutes)
 	$(BIN)/python benchmarks/plan_quality.py

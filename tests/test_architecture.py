@@ -74,6 +74,13 @@ def imports_of(name: str) -> set[str]:
     return found
 
 
+def named_in_texts(name: str) -> set[str]:
+    """Modules whose names are texts in it, as in a list to preload, or "module:function"."""
+    texts = [node.value for node in ast.walk(tree_of(name)) if isinstance(node, ast.Constant)]
+    found = {text.partition(":")[0] for text in texts if isinstance(text, str)}
+    return {text for text in found & MODULES.keys() if MODULES[text].name != "__init__.py"}
+
+
 def packages_of(name: str) -> set[str]:
     return {imported.split(".")[0] for imported in imports_of(name)}
 
@@ -103,7 +110,7 @@ def test_imports_only_go_down() -> None:
     pairs = [
         (name, imported)
         for name in MODULES
-        for imported in imports_of(name)
+        for imported in imports_of(name) | named_in_texts(name)
         if imported.startswith("pipeline.")
     ]
     assert len(pairs) > 100
@@ -113,6 +120,10 @@ def test_imports_only_go_down() -> None:
         if not may_import(room_of(name), room_of(imported))
     ]
     assert wrong == []
+
+
+def test_a_module_that_is_named_in_a_text_counts() -> None:
+    assert "pipeline.formats.dicom" in named_in_texts("pipeline.formats.table")
 
 
 @pytest.mark.parametrize(("room", "other", "allowed"), [
@@ -262,3 +273,33 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
         if (match := private.search(path.read_text(encoding="utf-8", errors="replace")))
     ]
     assert wrong == []
+
+
+# --- the documents
+
+
+def test_the_architecture_page_knows_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = page[page.index("## The rooms") : page.index("## Where is what")]
+    rooms = set().union(*FLOORS)
+    assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    named = {
+        match
+        for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        for match in re.findall(
+            r"\b(?:pipeline|conf|tests|benchmarks|docs|data_manifests)/[\w/.-]*\w",
+            page.read_text(encoding="utf-8"),
+        )
+    }
+    assert len(named) > 15
+    shown = (
+        "conf/manifest/mine.yaml",
+        "conf/model/two_layers.yaml",
+        "conf/loss/confident.yaml",
+        "conf/images/halved.yaml",
+    )
+    missing = {name for name in named if not (ROOT / name).exists() and name not in shown}
+    assert missing == set()

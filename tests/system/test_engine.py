@@ -50,6 +50,7 @@ def test_folds_asked_for_one_by_one_end_like_all_at_once(
     assert ours == (tmp_path / "other" / "predictions.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_one_parent_a_job_under_one_tag(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     overrides = [o for o in cohort.overrides if not o.startswith("model=")]

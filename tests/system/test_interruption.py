@@ -8,6 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
 from system_runs import (
     NUM_FOLDS,
     cv_command,
@@ -64,6 +65,7 @@ def test_workers_end_within_seconds_when_their_parent_is_gone(tmp_path: Path) ->
         os.killpg(process.pid, signal.SIGKILL) if any(map(_is_alive, workers)) else None
 
 
+@pytest.mark.slow
 def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     process = _start(tmp_path, [*cohort.overrides, *LONG])
@@ -90,6 +92,7 @@ def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: 
     assert len({run.info.run_name for run in children_again}) == len(children_again)
 
 
+@pytest.mark.slow
 def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     in_turn = "engine.folds_at_once=1"  # fold 2 waits while fold 1 fails

@@ -23,6 +23,7 @@ NUM_EPOCHS = 6
 NUM_KILLS = 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_killed_runs_end_like_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
     cohort = make_cohort(tmp_path / "cohort")
