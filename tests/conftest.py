@@ -1,16 +1,23 @@
 """Fixtures that every test may use: a small cohort on disk."""
 
 import csv
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.config import ColumnsConfig, ManifestConfig
+
+# HYPOTHESIS_PROFILE=thorough draws the 500 cohorts that every kind of plan must survive.
+settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("thorough", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture

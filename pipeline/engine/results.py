@@ -13,10 +13,10 @@ from pipeline.evaluation import (
     read_predictions,
     summarise,
     with_decisions,
-    write_metrics,
     write_predictions,
 )
 from pipeline.evaluation.plots import History
+from pipeline.files import write_json
 from pipeline.tracking import EpochEnded, read_journal
 
 
@@ -62,7 +62,7 @@ def write_results(run: Run) -> Summary:
             title = f"Test part, all folds, {level} level"
             path = plots_dir / f"confusion_{level}.png"
             plot_confusion(np.array(matrix), classes, title, path, warning)
-    write_metrics(summary, run.dir / "metrics.json")  # last: everything before it is there
+    write_json(run.dir / "metrics.json", summary)  # last: everything before it is there
     return summary
 
 

@@ -33,7 +33,7 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
     scores = {
-        name: [_score(value, gap) for value in (*entry["per_fold"], entry["value"])]
+        name: [gap if v is None else f"{v:.3f}" for v in (*entry["per_fold"], entry["value"])]
         for name, entry in shown.items()
     }
     console.print(Text(f"Test results, {level} level", style="bold"))
@@ -47,15 +47,12 @@ def _tables(counts: Columns, scores: Columns) -> list[Columns]:
     """Columns of one table after the other; the first has the counts, each has the folds."""
     tables = [dict(counts)]
     for name, cells in scores.items():
-        widths = [_width(*column) for column in (tables[-1] | {name: cells}).items()]
+        wider = tables[-1] | {name: cells}
+        widths = [max(map(len, [*n.split("_"), *column])) for n, column in wider.items()]
         if sum(widths) + len(widths) - 1 > WIDTH:
             tables.append({"fold": counts["fold"]})
         tables[-1][name] = cells
     return tables
-
-
-def _width(name: str, cells: list[str]) -> int:
-    return max(map(len, [*name.split("_"), *cells]))
 
 
 def _table(columns: Columns) -> Table:
@@ -89,10 +86,6 @@ def _per_class(fold: FoldCounts, level: Level) -> dict[str, int]:
     counts = fold["patients_per_class"] if level == "patient" else fold["images_per_class"]
     assert counts is not None, "a summary with patient metrics has patient counts"
     return counts
-
-
-def _score(value: float | None, gap: str) -> str:
-    return gap if value is None else f"{value:.3f}"
 
 
 def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap: str) -> list[str]:

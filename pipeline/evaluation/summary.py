@@ -1,20 +1,17 @@
 """The numbers of one cross-validation: per fold, and over folds."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import pandas as pd
 
 from pipeline.evaluation.metrics import (
-    MEAN,
     Level,
     cases_of,
     mean_of_all,
     named_metrics,
     num_per_class,
 )
-from pipeline.files import write_json
 
 
 class MetricEntry(TypedDict):
@@ -78,23 +75,18 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
     }
 
 
-def write_metrics(summary: Summary, path: Path) -> None:
-    """Write metrics.json atomically."""
-    write_json(path, summary)
-
-
 def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:
     folds = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
     pooled = cases_of(table, classes)
     entries: dict[str, MetricEntry] = {}
     for name, (metric, target) in named_metrics(classes, level).items():
         per_fold = [metric.of(cases, target) for cases in folds]
-        how = metric.over_folds
+        averaged = metric.over_folds == "mean over folds"
         entries[name] = {
-            "value": mean_of_all(per_fold) if how == MEAN else metric.of(pooled, target),
+            "value": mean_of_all(per_fold) if averaged else metric.of(pooled, target),
             "per_fold": per_fold,
             "num_missing": per_fold.count(None),
-            "how": how,
+            "how": metric.over_folds,
         }
     return entries
 

@@ -13,13 +13,12 @@ from sklearn import metrics as sklearn_metrics
 from pipeline.config import TrainingConfig
 from pipeline.evaluation import (
     VAL_METRICS,
-    higher_is_better,
     metrics,
     print_summary,
     summarise,
-    write_metrics,
 )
 from pipeline.evaluation.metrics import METRICS, Cases, Metric, cases_of, num_per_class
+from pipeline.files import write_json
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
@@ -150,9 +149,10 @@ def test_the_settings_select_by_what_is_validated_and_in_its_direction():
     choices = get_args(get_args(TrainingConfig.__annotations__["select_by"])[0])
     assert len(choices) == 7
     assert {choice.rsplit("/", 1)[-1] for choice in choices} == {"loss", *VAL_METRICS}
+    modes = {metric.name: "max" if metric.higher_is_better else "min" for metric in METRICS}
     for choice in choices:
         mode = TrainingConfig(select_by=choice).select_mode
-        assert mode == ("max" if higher_is_better(choice) else "min")
+        assert mode == (modes | {"loss": "min"})[choice.rsplit("/", 1)[-1]]
 
 
 def test_counts_include_absent_classes():
@@ -207,7 +207,7 @@ def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
     assert [*entry["per_fold"], entry["value"]] == pytest.approx(expected)
     assert (entry["how"], entry["num_missing"]) == ("pooled decisions", 0)
     summary["image"]["f1"] = entry
-    write_metrics(summary, tmp_path / "metrics.json")
+    write_json(tmp_path / "metrics.json", summary)
     assert json.loads((tmp_path / "metrics.json").read_text())["image"]["f1"] == entry
     text = shown(summary, "image")
     assert re.search(rf"^ +all .*{entry['value']:.3f}$", text, re.MULTILINE)

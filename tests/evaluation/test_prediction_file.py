@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from pipeline.config import UserError
 from pipeline.evaluation import (
-    PredictionError,
     prediction_table,
     read_predictions,
     with_decisions,
     write_predictions,
 )
+from pipeline.evaluation.predictions import PredictionError
 
 CLASSES = ["NA", "1"]
 TEXT = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=8)

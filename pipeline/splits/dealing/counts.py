@@ -16,6 +16,27 @@ def group_names(manifest: Manifest) -> list[str]:
     return sorted(manifest.samples["group"].unique())
 
 
+def groups_of(manifest: Manifest) -> dict[str, str]:
+    """The leakage group of every patient, sorted by id, those without an image in use too."""
+    first = manifest.table.drop_duplicates("patient_id").sort_values("patient_id")
+    return dict(zip(first["patient_id"].tolist(), first["group"].tolist(), strict=True))
+
+
+def cells_of(manifest: Manifest, asked: str, setting: str, also: str = "") -> pd.Series:
+    """The text of a column of the CSV that a setting names, of the samples in use.
+
+    Raises:
+        UserError: when there is no such column; it names those that there are, after `also`.
+    """
+    column = manifest.column(asked)
+    if not column:
+        raise UserError(
+            f"{setting}: {manifest.path} has no column {asked!r}; use {also}one of "
+            f"{', '.join(manifest.column_names)}."
+        )
+    return manifest.samples[column].astype(str)
+
+
 def count_groups(
     manifest: Manifest, groups: Sequence[str], stratify: Sequence[str] = (), num_bins: int = 4
 ) -> Quantities:
@@ -36,10 +57,12 @@ def count_groups(
     patient_code, ids = pd.factorize(samples["patient_id"])
     group_of = np.zeros(len(ids), np.int64)
     group_of[patient_code] = code
-    kinds = [_patients_with(patient_code, group_of, labels, len(manifest.classes), len(groups))]
-    for column in stratify:
-        rows, values, num_values = _values(manifest, samples, column, num_bins)
-        kinds.append(_patients_with(patient_code[rows], group_of, values, num_values, len(groups)))
+    columns = [(np.arange(len(labels)), labels, len(manifest.classes))]
+    columns += [_values(manifest, samples, column, num_bins) for column in stratify]
+    kinds = [
+        _patients_with(patient_code[rows], group_of, values, num_values, len(groups))
+        for rows, values, num_values in columns
+    ]
     num_patients = np.bincount(group_of, minlength=len(groups)).astype(float)
     return Quantities(images, np.column_stack(kinds), num_patients)
 
@@ -58,13 +81,8 @@ def _values(
     manifest: Manifest, samples: pd.DataFrame, asked: str, num_bins: int
 ) -> tuple[Ints, Ints, int]:
     """(M,) row positions and (M,) value codes of a column's cells; blank ones are left out."""
-    column = manifest.column(asked)
-    if not column:
-        raise UserError(
-            f"split.stratify: {manifest.path} has no column {asked!r}; it has "
-            f"{', '.join(manifest.column_names)}."
-        )
-    text, texts = pd.factorize(samples[column].astype(str))  # each text is split once
+    column = cells_of(manifest, asked, "split.stratify")
+    text, texts = pd.factorize(column[samples.index])  # each text is split once
     cells = pd.Series(texts, dtype=str).str.split("|").explode().str.strip()
     cells = cells[cells != ""]
     rows = pd.DataFrame({"row": np.arange(len(text)), "text": text})
