@@ -16,7 +16,7 @@ import torch
 from pipeline.config import UserError
 from pipeline.files import replacing
 from pipeline.images.packed import Normalisation
-from pipeline.tracking import (
+from pipeline.tracking.journal import (
     VERSION,
     EpochEnded,
     Journal,

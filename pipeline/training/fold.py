@@ -8,7 +8,7 @@ from pipeline.evaluation import write_predictions
 from pipeline.files import sha256, write_json
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
-from pipeline.tracking import VERSION, EpochEnded, Journal, Progressed
+from pipeline.tracking.journal import VERSION, EpochEnded, Journal, Progressed
 from pipeline.training.checkpoint import Progress, load_best, reopen, save_epoch
 from pipeline.training.epoch import TrainPart, train_epoch
 from pipeline.training.job import FoldJob

@@ -21,7 +21,9 @@ from synthetic_run_folder import (
     write_summary,
 )
 
-from pipeline.tracking import EpochEnded, Event, Journal, JournalTail, Mirror, RunRecord, sync
+from pipeline.tracking.journal import EpochEnded, Event, Journal, JournalTail
+from pipeline.tracking.mirror import Mirror, sync
+from pipeline.tracking.record import RunRecord
 
 
 @pytest.fixture
