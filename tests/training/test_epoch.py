@@ -90,7 +90,7 @@ def with_config(job, **sections):
 
 def part_of(job):
     normalisation = Normalisation((0.0,), (1.0,))
-    return TrainPart.of(job, BatchSource.open(job.images, normalisation, torch.device("cpu")))
+    return TrainPart(job, BatchSource.open(job.images, normalisation, torch.device("cpu")))
 
 
 def drawn(part, epoch):
@@ -164,7 +164,7 @@ def test_the_augmentation_is_drawn_anew_in_every_epoch_and_fold(job):
     noise = []
     for index in range(2):
         part = part_of(replace(job, fold=replace(job.fold, index=index)))
-        part = replace(part, source=replace(part.source, pixels=blank))
+        part.source = replace(part.source, pixels=blank)
         noise += [torch.cat([images for images, _ in drawn(part, epoch)]) for epoch in (1, 2)]
     for position, one in enumerate(noise):
         for other in noise[:position]:
