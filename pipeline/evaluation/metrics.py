@@ -160,9 +160,11 @@ def named_metrics(
     return named
 
 
-def metrics(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, float | None]:
+def metrics(
+    table: pd.DataFrame, classes: Sequence[str], level: Level | None = None
+) -> dict[str, float | None]:
     """The metrics of a table with label, predicted and prob_*."""
-    cases, named = cases_of(table, classes), named_metrics(classes)
+    cases, named = cases_of(table, classes), named_metrics(classes, level)
     return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
 
 

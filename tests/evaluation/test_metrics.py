@@ -11,13 +11,17 @@ from rich.console import Console
 from sklearn import metrics as sklearn_metrics
 
 from pipeline.config import TrainingConfig
-from pipeline.evaluation import (
+from pipeline.evaluation.console import print_summary
+from pipeline.evaluation.metrics import (
+    METRICS,
     VAL_METRICS,
+    Cases,
+    Metric,
+    cases_of,
     metrics,
-    print_summary,
-    summarise,
+    num_per_class,
 )
-from pipeline.evaluation.metrics import METRICS, Cases, Metric, cases_of, num_per_class
+from pipeline.evaluation.summary import summarise
 from pipeline.files import write_json
 
 BINARY = ["neg", "pos"]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import EvaluationConfig, UserError
-from pipeline.evaluation import per_patient
+from pipeline.evaluation.patients import per_patient
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]

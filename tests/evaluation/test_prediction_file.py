@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import UserError
-from pipeline.evaluation import (
+from pipeline.evaluation.predictions import (
+    PredictionError,
     prediction_table,
     read_predictions,
     with_decisions,
     write_predictions,
 )
-from pipeline.evaluation.predictions import PredictionError
 
 CLASSES = ["NA", "1"]
 TEXT = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=8)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation import metrics, summarise
+from pipeline.evaluation.metrics import metrics
+from pipeline.evaluation.summary import summarise
 from pipeline.files import write_json
 
 CLASSES = ["neg", "pos"]

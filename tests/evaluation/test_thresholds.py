@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
 from pipeline.config import EvaluationConfig, UserError
-from pipeline.evaluation import choose_threshold
+from pipeline.evaluation.thresholds import choose_threshold
 
 
 def youden(negative, positive):
