@@ -145,14 +145,12 @@ METRICS = [
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
 
-def named_metrics(
-    classes: Sequence[str], level: Level | None = None
-) -> dict[str, tuple[Metric, int | None]]:
+def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metric, int | None]]:
     """Name in metrics.json -> metric, and the class that it is of where each class has its own.
 
-    In the order of metrics.json; of one level, or of all.
+    In the order of metrics.json.
     """
-    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in (None, *m.levels)]
+    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in m.levels]
     each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
     named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in fit if m not in each}
     for code, name in enumerate(classes):
@@ -160,10 +158,8 @@ def named_metrics(
     return named
 
 
-def metrics(
-    table: pd.DataFrame, classes: Sequence[str], level: Level | None = None
-) -> dict[str, float | None]:
-    """The metrics of a table with label, predicted and prob_*."""
+def metrics(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, float | None]:
+    """The metrics of a level's table with label, predicted and prob_*."""
     cases, named = cases_of(table, classes), named_metrics(classes, level)
     return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
 

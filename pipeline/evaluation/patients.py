@@ -23,9 +23,9 @@ def per_patient(
     if patient_label == "none":
         return None
     table = table.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
-    changes = (table[["fold", "patient_id"]] != table[["fold", "patient_id"]].shift()).any(axis=1)
-    starts = np.flatnonzero(changes)  # (P,) first row of each patient
-    patients = table.loc[starts, ["fold", "patient_id"]].reset_index(drop=True)
+    patients = table[["fold", "patient_id"]].drop_duplicates()
+    starts = patients.index.to_numpy()  # (P,) first row of each patient
+    patients = patients.reset_index(drop=True)
     labels = _patient_labels(table, starts, patients["patient_id"], classes, patient_label)
     probabilities = _aggregate(table[prob_columns(classes)].to_numpy(), starts, aggregate)
     patients["label"] = [classes[code] for code in labels]

@@ -112,11 +112,9 @@ def _curve(
 
 
 def _label_axes(axes: Axes, metric: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.locator_params(axis="x", nbins=10, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.grid(alpha=0.3)
     if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
         axes.set(xticks=[], yticks=[])

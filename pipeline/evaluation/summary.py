@@ -5,13 +5,7 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import (
-    Level,
-    cases_of,
-    mean_of_all,
-    named_metrics,
-    num_per_class,
-)
+from pipeline.evaluation.metrics import Level, cases_of, mean_of_all, named_metrics, num_per_class
 
 
 class MetricEntry(TypedDict):
@@ -68,8 +62,8 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
         "patient": None if patient is None else _entries(patient, classes, "patient"),
         "image": _entries(image, classes, "image"),
         "confusion": {
-            "patient": None if patient is None else cases_of(patient, classes).confusion.tolist(),
-            "image": cases_of(image, classes).confusion.tolist(),
+            level: None if table is None else cases_of(table, classes).confusion.tolist()
+            for level, table in (("patient", patient), ("image", image))
         },
         "num": _counts(image, patient, classes),
     }

@@ -20,10 +20,8 @@ def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
     """Place the patients that `plan` does not know; nobody who has a block moves.
 
     New patients that are linked to a locked one are locked too. `split` names the columns that are
-    balanced beside the classes; its scheme, folds and seed are those of `plan`.
-
-    Raises:
-        UserError: when a new link joins blocks, a patient is gone, or the plan does not rotate.
+    balanced beside the classes; its scheme, folds and seed are those of `plan`. Raises UserError
+    when a new link joins two blocks, a patient is gone, or the plan does not rotate.
     """
     check_links(plan, manifest)
     return _dealt(plan, manifest, _blocks(plan), split)
@@ -32,10 +30,8 @@ def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
 def repair_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> tuple[Plan, list[str]]:
     """Repair newly found links: the smaller side moves to the larger; also who moved, in words.
 
-    Patients that `plan` does not know are placed as `grow_plan` does.
-
-    Raises:
-        UserError: when a patient of the plan is gone, or the plan does not rotate.
+    Patients that `plan` does not know are placed as `grow_plan` does. Raises UserError when a
+    patient of the plan is gone, or the plan does not rotate.
     """
     blocks, moved = _blocks(plan), []
     pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
@@ -59,10 +55,7 @@ def predefined_split(plan: Plan, manifest: Manifest) -> pd.DataFrame:
 
     PredefinedSplit trains on every row that it does not test, so that locked patients and purged
     images have no row; -1 stands for patients of the plan that no fold tests. It knows no
-    validation part and trains on it too.
-
-    Raises:
-        UserError: when a patient is tested more than once.
+    validation part and trains on it too. Raises UserError for repeats.
     """
     if plan.repeats > 1:
         raise UserError("plan.test_fold: PredefinedSplit cannot hold repeats (split.repeats=1).")

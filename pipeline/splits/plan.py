@@ -28,9 +28,8 @@ class Plan:
     In every fold each patient of the manifest is in one part, or is `locked` (kept away from all
     folds) or purged. How often a patient is tested follows from the scheme.
 
-    Raises:
-        LeakageError: when a group lies on two sides, a patient is lost or tested too often, or the
-            scheme is unknown.
+    Raises LeakageError when a group lies on two sides, a patient is lost or tested too often, or
+    the scheme is unknown.
     """
 
     scheme: str
@@ -152,9 +151,8 @@ def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
 
     The same samples give the same plan, in whatever order the rows came and on any machine.
 
-    Raises:
-        UserError: when there are too few groups, or a column or value that the scheme needs is
-            not there. LeakageError: when a predefined split cuts a group.
+    Raises UserError when there are too few groups, or the manifest lacks a column or value that
+    the scheme needs; LeakageError when a predefined split cuts a group.
     """
     scheme = scheme_named(split.scheme)
     in_use, cuts = scheme.purge(manifest, split) if scheme.purge else (manifest, ())

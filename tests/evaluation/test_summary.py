@@ -39,7 +39,7 @@ def test_rankings_are_averaged_over_folds_not_pooled():
         "num_missing": 0,
         "how": "mean over folds",
     }
-    assert entry["value"] != metrics(together, CLASSES)["auroc"]
+    assert entry["value"] != metrics(together, CLASSES, "image")["auroc"]
 
 
 def test_decisions_are_pooled_not_averaged():

@@ -128,7 +128,9 @@ def test_unequal_shares_are_met_as_far_as_whole_patients_allow(shares):
 def test_never_worse_than_its_greedy_start(seed):
     quantities, shares = cohort(seed, 40), np.array([0.6, 0.2, 0.2])
     columns = quantities.columns() / quantities.columns().sum(axis=0)
-    start = greedy(columns, shares, np.random.Generator(np.random.PCG64(seed)))
+    start = greedy(
+        columns, shares, np.random.Generator(np.random.PCG64(seed)), 0.0, np.full(40, -1)
+    )
     ours = balance(quantities, deal(quantities, shares, seed), shares)
     assert ours.objective <= balance(quantities, start, shares).objective
 

@@ -64,9 +64,9 @@ class Measure:
         """(G,) equal numbers for groups that bring the same: they can stand in for each other."""
         return np.unique(self.columns, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
-    def loads(self, blocks: Ints, num_blocks: int) -> Floats:
+    def loads(self, blocks: Ints) -> Floats:
         """(B, K) what each block holds."""
-        loads = np.zeros((num_blocks, self.columns.shape[1]))
+        loads: Floats = np.zeros_like(self.fair)
         np.add.at(loads, blocks, self.columns)
         return loads
 
@@ -107,7 +107,7 @@ def balance(quantities: Quantities, blocks: Ints, shares: Floats) -> Balance:
     The objective is J = image_prevalence + patient_prevalence + 0.25 (image_size + patient_size).
     """
     measure = Measure(quantities, shares)
-    loads = measure.loads(blocks, len(shares))
+    loads = measure.loads(blocks)
     worst = measure.deviations(loads, measure.fair).max(axis=0)
     return Balance(float(objective(worst)), floor(quantities, shares), *worst.tolist())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import AnyInts, Floats, Ints
+from pipeline.arrays import Ints
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.dealing.balance import Quantities
@@ -23,10 +23,9 @@ def groups_of(manifest: Manifest) -> dict[str, str]:
 
 
 def cells_of(manifest: Manifest, asked: str, setting: str, also: str = "") -> pd.Series:
-    """The text of a column of the CSV that a setting names, of the samples in use.
+    """The text of the CSV's column that a setting names, of the samples in use.
 
-    Raises:
-        UserError: when there is no such column; it names those that there are, after `also`.
+    Raises UserError, which names `also` and all columns, when there is no such column.
     """
     column = manifest.column(asked)
     if not column:
@@ -44,9 +43,7 @@ def count_groups(
 
     A patient may have several classes or values; a numeric column with more than `num_bins` values
     is cut into bins of equal counts, beside which a text (such as "unknown") is a value of its own.
-
-    Raises:
-        UserError: for a column that the manifest does not have, or one with too many values.
+    Raises UserError for a column that the manifest does not have, or one with too many values.
     """
     samples = manifest.samples
     samples = samples[samples["group"].isin(groups)]
@@ -59,22 +56,13 @@ def count_groups(
     group_of[patient_code] = code
     columns = [(np.arange(len(labels)), labels, len(manifest.classes))]
     columns += [_values(manifest, samples, column, num_bins) for column in stratify]
-    kinds = [
-        _patients_with(patient_code[rows], group_of, values, num_values, len(groups))
-        for rows, values, num_values in columns
-    ]
+    kinds = []
+    for rows, values, num_values in columns:
+        once = np.unique(patient_code[rows] * num_values + values)  # a patient counts once
+        kinds.append(np.zeros((len(groups), num_values)))
+        np.add.at(kinds[-1], (group_of[once // num_values], once % num_values), 1)
     num_patients = np.bincount(group_of, minlength=len(groups)).astype(float)
     return Quantities(images, np.column_stack(kinds), num_patients)
-
-
-def _patients_with(
-    patients: AnyInts, group_of: Ints, values: AnyInts, num_values: int, num_groups: int
-) -> Floats:
-    """(G, V) patients of each group that have each value at least once."""
-    once = np.unique(patients * num_values + values)
-    counts = np.zeros((num_groups, num_values))
-    np.add.at(counts, (group_of[once // num_values], once % num_values), 1)
-    return counts
 
 
 def _values(

@@ -1,9 +1,11 @@
 """Deal leakage groups to blocks: greedy and scikit-learn's starts, then a bounded local search."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
+import pandas as pd
 
 from pipeline.arrays import Bools, Floats, Ints
 from pipeline.splits.dealing.balance import Measure, Quantities, objective
@@ -42,7 +44,15 @@ def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None =
     best: tuple[float, float] | None = None
     chosen, patience = fixed, most_patience
     generator = np.random.Generator(np.random.PCG64(seed))
-    starts = _starts(quantities, measure, shares, generator, fixed)
+    columns = measure.columns / np.maximum(measure.columns.sum(axis=0), 1e-9)
+    alike = bool(free.all() and np.allclose(shares, shares[0]))
+    by_greed = (
+        greedy(columns, shares, generator, 0.3 if number else 0.0, fixed)
+        for number in range(1 if many else STARTS)
+    )
+    with_theirs = alike and not many and quantities.images.shape[1] > 1
+    theirs = [scikit_learn_blocks(quantities, len(shares))] if with_theirs else []
+    starts = chain(theirs, by_greed)
     while budget > 0:
         start = next(starts, None)
         if start is None:
@@ -50,16 +60,18 @@ def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None =
             if patience < 0:
                 break
             start = _shaken(chosen, free, generator)
-        blocks, used = _improve(measure, start, len(shares), free, generator, budget)
+        start = _filled(start, len(shares), free)
+        blocks, used = _improve(measure, start, free, generator, budget)
         for candidate in (start, blocks):  # the raw start too: the search minimises not quite J
-            loads = measure.loads(candidate, len(shares))
+            loads = measure.loads(candidate)
             worst = measure.deviations(loads, measure.fair).max(axis=0)
             score = (round(float(objective(worst)), 12), round(measure.spread(loads), 9))
             if best is None or score < best:
                 best, chosen, patience = score, candidate, most_patience
         budget -= used
     chosen = _exchanged(chosen, measure.kinds, free, generator)
-    return _relabelled(chosen) if free.all() and _are_equal(shares) else chosen
+    # Blocks that are alike are numbered in the order in which their first group comes.
+    return pd.factorize(chosen)[0] if alike else chosen
 
 
 def deal_some(quantities: Quantities, groups: Ints, shares: Sequence[float], seed: int) -> Ints:
@@ -77,20 +89,15 @@ def carved(quantities: Quantities, groups: Ints, fraction: float, seed: int) -> 
 
 
 def _improve(
-    measure: Measure,
-    blocks: Ints,
-    num_blocks: int,
-    free: Bools,
-    generator: np.random.Generator,
-    budget: int,
+    measure: Measure, blocks: Ints, free: Bools, generator: np.random.Generator, budget: int
 ) -> tuple[Ints, int]:
     """The best of all moves and swaps of free groups, again and again, until none helps.
 
     Returns the new blocks and how many moves were looked at (at most about `budget`).
     """
-    blocks, used, failed = blocks.copy(), 0, 0
+    blocks, used, failed, num_blocks = blocks.copy(), 0, 0, len(measure.fair)
     movable, kinds = np.flatnonzero(free), measure.kinds[free]
-    loads = measure.loads(blocks, num_blocks)
+    loads = measure.loads(blocks)
     counts = np.bincount(blocks, minlength=num_blocks)
     while used < budget and failed < 2:
         places = blocks[movable] * (int(measure.kinds.max()) + 1) + kinds
@@ -111,7 +118,7 @@ def _improve(
         else:
             blocks[mover] = partner - len(blocks)
         counts = np.bincount(blocks, minlength=num_blocks)
-        loads = measure.loads(blocks, num_blocks)
+        loads = measure.loads(blocks)
     return blocks, used
 
 
@@ -189,33 +196,8 @@ def _shaken(blocks: Ints, free: Bools, generator: np.random.Generator) -> Ints:
     return shaken
 
 
-def _starts(
-    quantities: Quantities,
-    measure: Measure,
-    shares: Floats,
-    generator: np.random.Generator,
-    fixed: Ints,
-) -> Iterator[Ints]:
-    num_blocks, free = len(shares), fixed < 0
-    many = len(fixed) > MANY_GROUPS
-    if free.all() and _are_equal(shares) and not many and quantities.images.shape[1] > 1:
-        yield _filled(scikit_learn_blocks(quantities, num_blocks), num_blocks, free)
-    columns = measure.columns / np.maximum(measure.columns.sum(axis=0), 1e-9)
-    for number in range(1 if many else STARTS):
-        jitter = 0.0 if number == 0 else 0.3
-        yield _filled(greedy(columns, shares, generator, jitter, fixed), num_blocks, free)
-
-
-def _are_equal(shares: Floats) -> bool:
-    return bool(np.allclose(shares, shares[0]))
-
-
 def greedy(
-    columns: Floats,
-    shares: Floats,
-    generator: np.random.Generator,
-    jitter: float = 0.0,
-    fixed: Ints | None = None,
+    columns: Floats, shares: Floats, generator: np.random.Generator, jitter: float, fixed: Ints
 ) -> Ints:
     """(G,) blocks: largest groups first, each to where it evens out most.
 
@@ -228,9 +210,8 @@ def greedy(
     noise = np.exp(jitter * generator.standard_normal(len(columns)))
     order = shuffled[np.argsort(-(size * noise)[shuffled].round(12), kind="stable")]
     load = np.zeros((len(shares), columns.shape[1]))
-    blocks = np.full(len(columns), -1) if fixed is None else fixed.copy()
-    held = np.flatnonzero(blocks >= 0)
-    np.add.at(load, blocks[held], columns[held])
+    blocks = fixed.copy()
+    np.add.at(load, fixed[fixed >= 0], columns[fixed >= 0])
     inverse, squares = 1 / shares, (columns**2).sum(axis=1)
     for group in order[blocks[order] < 0]:
         x = columns[group]
@@ -267,10 +248,3 @@ def _filled(blocks: Ints, num_blocks: int, free: Bools) -> Ints:
             movable = np.flatnonzero(free)[::-1]
             blocks[movable[counts[blocks[movable]].argmax()]] = block
     return blocks
-
-
-def _relabelled(blocks: Ints) -> Ints:
-    """Blocks numbered in the order in which their first group comes."""
-    _, first, inverse = np.unique(blocks, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    return rank[inverse].astype(np.int64)
