@@ -24,7 +24,7 @@ from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_folds
-from pipeline.splits.dealing.balance import Measure, Quantities, balance
+from pipeline.splits.dealing.balance import Measure, Quantities, balance, objective
 from pipeline.splits.dealing.deal import deal, scikit_learn_blocks
 
 NUM_BLOCKS = 5
@@ -157,7 +157,7 @@ def gap_to_optimum(quantities: Quantities, dealings: Ints, num_blocks: int) -> f
     shares = np.full(num_blocks, 1 / num_blocks)
     measure = Measure(quantities, shares)
     loads = np.stack([(dealings == b) @ measure.columns for b in range(num_blocks)], axis=1)
-    best = measure.objective(measure.deviations(loads, measure.fair).max(axis=1)).min()
+    best = objective(measure.deviations(loads, measure.fair).max(axis=1)).min()
     ours = balance(quantities, deal(quantities, shares, seed=0), shares).objective
     return float(ours - best)
 

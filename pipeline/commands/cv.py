@@ -21,7 +21,7 @@ from pipeline.manifest import read_manifest
 from pipeline.manifest.describe import describe_manifest
 from pipeline.processes import call_in_child, start_forkserver
 from pipeline.splits.describe import describe_plan
-from pipeline.tracking import check_tracking_uri
+from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -41,7 +41,7 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     """The whole flow, each line one step; `sweep` tags the MLflow runs of one multirun.
 
     Raises:
-        UserError: for what a user can mend; FoldsFailedError when a fold did not get done.
+        UserError: for what a user can mend, and when a fold did not get done.
     """
     console = Console()
     check_tracking_uri(config.tracking.uri)

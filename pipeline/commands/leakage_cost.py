@@ -20,7 +20,7 @@ from pipeline.engine.leakage import both_runs, leakage_cost, print_leakage_cost
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.processes import call_in_child, start_forkserver
-from pipeline.tracking import check_tracking_uri
+from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import rehearse
 
 

@@ -7,7 +7,7 @@ from pipeline.commands.settings import SyncSettings
 from pipeline.config import UserError
 from pipeline.engine.run_folder import IN_USE
 from pipeline.files import lock
-from pipeline.tracking import sync
+from pipeline.tracking.mirror import sync
 
 
 def main(settings: SyncSettings) -> None:

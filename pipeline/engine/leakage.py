@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import Config, UserError
+from pipeline.console import say
 from pipeline.engine.run_folder import Run
-from pipeline.evaluation import read_predictions
 from pipeline.evaluation.intervals import Interval, auroc_interval
-from pipeline.evaluation.predictions import prob_columns
+from pipeline.evaluation.predictions import prob_columns, read_predictions
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import plan_by_image
@@ -27,7 +28,6 @@ class LeakageCost:
 
     @property
     def gap(self) -> float:
-        """AUROC that is owed to the leak alone."""
         return self.by_image.value - self.by_patient.value
 
 
@@ -40,15 +40,10 @@ def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple
     if config.split.scheme != "kfold" or config.split.file:
         raise UserError("leakage-cost needs split.scheme=kfold and no split.file.")
     leaking, unsafe_plan = plan_by_image(manifest, config.split)
-    if not leaking.table["image_path"].equals(manifest.table["image_path"]):
-        raise RuntimeError("Expected the image-level manifest to keep the order of rows.")
     no_patients = replace(config.evaluation, patient_label="none")  # an image is no patient
-    by_image = replace(config, evaluation=no_patients)
+    unsafe = Run(replace(config, evaluation=no_patients), leaking, unsafe_plan, images)
     planned = make_plan(config, manifest)
-    return (
-        Run(by_image, leaking, unsafe_plan, images),
-        Run(config, planned.manifest, planned.plan, images),
-    )
+    return unsafe, Run(config, planned.manifest, planned.plan, images)
 
 
 def leakage_cost(runs: Sequence[Run]) -> LeakageCost:
@@ -57,21 +52,16 @@ def leakage_cost(runs: Sequence[Run]) -> LeakageCost:
     Raises:
         UserError: when a fold of a run lacks a class, so that there is no AUROC.
     """
-    (leaking,) = [run for run in runs if run.plan.unsafe]
-    (safe,) = [run for run in runs if not run.plan.unsafe]
-    return LeakageCost(image_auroc(leaking, safe.manifest), image_auroc(safe, safe.manifest))
+    by_image, by_patient = sorted(runs, key=lambda run: not run.plan.unsafe)
+    true_ids = by_patient.manifest.table["patient_id"]
+    return LeakageCost(_image_auroc(by_image, true_ids), _image_auroc(by_patient, true_ids))
 
 
-def image_auroc(run: Run, manifest: Manifest) -> Interval:
-    """A done run's test AUROC over images; `manifest` names the true patients of its images.
-
-    Raises:
-        UserError: when a fold lacks a class.
-    """
+def _image_auroc(run: Run, true_ids: pd.Series) -> Interval:
+    """A done run's test AUROC over images; `true_ids` are the patients of its manifest's rows."""
     classes = run.manifest.classes
     table = read_predictions(run.dir / "predictions.csv", classes)
-    ids = run.manifest.table["patient_id"], manifest.table["patient_id"]
-    patient_of = dict(zip(*ids, strict=True))
+    patient_of = dict(zip(run.manifest.table["patient_id"], true_ids, strict=True))
     interval = auroc_interval(
         labels=np.array([classes.index(label) for label in table["label"]]),
         scores=table[prob_columns(classes)].to_numpy(),
@@ -89,17 +79,15 @@ def image_auroc(run: Run, manifest: Manifest) -> Interval:
 
 def print_leakage_cost(cost: LeakageCost, console: Console) -> None:
     """A table of both AUROCs and one line that says what the difference is."""
-    table = Table(title="the same configuration, split both ways")
-    for heading in ("split by", "image-level test AUROC", "95 % interval over patients"):
-        table.add_column(heading)
+    table = Table("split by", "image-level test AUROC", "95 % interval over patients")
+    table.title = "the same configuration, split both ways"
     rows = (("image (UNSAFE)", cost.by_image, "red"), ("patient", cost.by_patient, "green"))
     for name, interval, style in rows:
         bounds = f"{interval.low:.3f} to {interval.high:.3f}"
         table.add_row(name, f"{interval.value:.3f}", bounds, style=style)
     console.print(table)
-    console.print(
+    line = (
         f"optimism gap: {cost.gap:+.3f} AUROC; a split by image reports that much for knowing the "
-        "patients, and new patients will not show it",
-        highlight=False,
-        soft_wrap=True,
+        "patients, and new patients will not show it"
     )
+    say([line], console)

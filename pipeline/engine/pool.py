@@ -2,69 +2,51 @@
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 
 from pipeline.processes import start_forkserver
-from pipeline.tracking import Failed, Journal, read_journal
+from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 
 POLL_S = 0.3
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A fold that did not get done, and why, in one line."""
-
-    fold: int
-    reason: str
-
-
-@dataclass
-class _Running:
-    job: FoldJob
-    slot: str
-    process: ForkServerProcess
-
-
 def run_folds(
     jobs: Sequence[FoldJob], slots: Sequence[str], num_threads: int, poll: Callable[[], None]
-) -> list[Failure]:
+) -> dict[int, str]:
     """Train all jobs; `poll` is called several times a second meanwhile.
 
-    A fold that fails leaves the others alone. On any exception, Ctrl-C too, all workers are ended
-    before it goes on: their files are whole at every moment.
+    Returns why in one line for each fold that failed, which leaves the others alone. On any
+    exception, Ctrl-C too, all workers are ended before it goes on: their files are whole at every
+    moment.
     """
     context = start_forkserver()
     waiting, free = list(jobs), list(slots)
-    running: list[_Running] = []
-    failures: list[Failure] = []
+    running: dict[ForkServerProcess, FoldJob] = {}
+    failures: dict[int, str] = {}
     try:
         while waiting or running:
             while waiting and free:
-                running.append(_start(context, waiting.pop(0), free.pop(0), num_threads))
-            wait([worker.process.sentinel for worker in running], timeout=POLL_S)
-            for worker in [w for w in running if not w.process.is_alive()]:
-                running.remove(worker)
-                free.append(worker.slot)
-                failures += _failure(worker)
+                job = replace(waiting.pop(0), device=free.pop(0))
+                name = f"fold-{job.fold.index:02d}"
+                process = context.Process(target=_work, args=(job, num_threads), name=name)
+                process.start()
+                running[process] = job
+            wait([process.sentinel for process in running], timeout=POLL_S)
+            for process in [process for process in running if not process.is_alive()]:
+                job = running.pop(process)
+                free.append(job.device)
+                if process.exitcode:
+                    failures[job.fold.index] = _reason(job, process.exitcode)
             poll()
     finally:
-        for worker in running:
-            worker.process.terminate()
-        for worker in running:
-            worker.process.join()
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.join()
     return failures
-
-
-def _start(context: ForkServerContext, job: FoldJob, slot: str, num_threads: int) -> _Running:
-    placed = replace(job, device=slot)
-    process = context.Process(
-        target=_work, args=(placed, num_threads), name=f"fold-{job.fold.index:02d}"
-    )
-    process.start()
-    return _Running(placed, slot, process)
 
 
 def _work(job: FoldJob, num_threads: int) -> None:
@@ -73,20 +55,16 @@ def _work(job: FoldJob, num_threads: int) -> None:
     run_worker(job, num_threads)
 
 
-def _failure(worker: _Running) -> list[Failure]:
-    """Why a worker that has ended did not finish its fold; nothing when it did."""
-    fold, code = worker.job.fold.index, worker.process.exitcode
-    path = worker.job.fold_dir / "journal.jsonl"
-    if code == 0:
-        return []
+def _reason(job: FoldJob, code: int) -> str:
+    """Why a worker that ended with this exit code did not finish its fold."""
+    path = job.fold_dir / "journal.jsonl"
     last = read_journal(path)[-1:]
     if code == 1 and last and isinstance(last[0], Failed):
-        return [Failure(fold, last[0].error)]
-    reason = f"the worker ended with exit code {code}; see {worker.job.fold_dir / 'output.log'}"
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
+        return last[0].error
+    reason = f"the worker ended with exit code {code}; see {job.fold_dir / 'output.log'}"
+    if code < 0:
         hint = ": often too little memory" if -code == signal.SIGKILL else ""
-        reason = f"the worker was killed by {name}{hint}"
+        reason = f"the worker was killed by {signal.Signals(-code).name}{hint}"
     with Journal(path) as journal:  # the worker could not say so itself
         journal.append(Failed(error=reason))
-    return [Failure(fold, reason)]
+    return reason

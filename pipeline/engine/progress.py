@@ -1,66 +1,76 @@
 """Live progress of all folds: a table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipeline.console import say
 from pipeline.engine.run_folder import Run
-from pipeline.tracking import EpochEnded, Event, Failed, JournalTail, Progressed, Started
+from pipeline.tracking.journal import EpochEnded, Event, Failed, JournalTail, Progressed, Started
 
 
 @dataclass
 class _Row:
     """What is known of one fold from its journal."""
 
+    select_by: str
     state: str = "waiting"
     epoch: int = 0
     epochs: int = 0
     part_done: float = 0.0
     """Of the running epoch, from 0 to 1."""
-    loss: float | None = None
-    value: float | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    """Of the last epoch."""
     speed: float | None = None
-    left_s: float | None = None
-    noted_at: float = field(default_factory=time.time)
+    ends_at: float | None = None
+    """Unix seconds, as the last epoch foresaw."""
 
-    def note(self, event: Event, select_by: str) -> None:
-        """Take in one line of the journal."""
-        self.noted_at = event.time
+    def note(self, event: Event) -> str:
+        """Take in one line of the journal; returns it in words, "" when it is not worth a line."""
         match event:
             case Started():
                 self.state, self.epoch, self.epochs = "training", event.epochs_done, event.epochs
+                done = f", continuing after epoch {self.epoch}" if self.epoch else ""
+                return f"started on {event.device}{done}"
             case Progressed():
                 self.part_done, self.speed = event.done / event.of, event.images_per_s
+                return ""
             case EpochEnded():
-                self.epoch, self.part_done, self.left_s = event.epoch, 0.0, event.left_s
-                self.loss, self.value, self.speed = (
-                    event.metrics.get(name)
-                    for name in ("train/loss", select_by, "train/images_per_s")
+                self.epoch, self.part_done, self.metrics = event.epoch, 0.0, event.metrics
+                self.speed = event.metrics.get("train/images_per_s")
+                self.ends_at = event.time + event.left_s
+                epoch, loss, value, speed, left = self.cells()
+                return (
+                    f"epoch {epoch:>7}  train loss {loss}  {self.select_by} {value}  "
+                    f"{speed} images/s  {left} left"
                 )
             case Failed():
                 self.state = "failed"
-
-    def left(self) -> str:
-        if self.left_s is None or self.state != "training":
-            return "-"
-        seconds = max(0, round(self.left_s - (time.time() - self.noted_at)))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+                return f"failed: {event.error}"
 
     def cells(self) -> list[str]:
         """epoch, loss, validation metric, images/s, time left"""
         part = f" +{self.part_done:.0%}" if self.part_done else ""
+        left = "-"
+        if self.ends_at is not None and self.state == "training":
+            left = str(timedelta(seconds=max(0, round(self.ends_at - time.time()))))
         return [
             f"{self.epoch}/{self.epochs}{part}" if self.epochs else "-",
-            "-" if self.loss is None else f"{self.loss:.4f}",
-            "-" if self.value is None else f"{self.value:.4f}",
-            "-" if self.speed is None else f"{self.speed:.0f}",
-            self.left(),
+            _text(self.metrics.get("train/loss"), 4),
+            _text(self.metrics.get(self.select_by), 4),
+            _text(self.speed, 0),
+            left,
         ]
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 class FoldProgress:
@@ -70,24 +80,25 @@ class FoldProgress:
         self.run = run
         self.console = console
         self.live: Live | None = None
-        self.rows = {fold: _Row() for fold in folds}
+        self.rows = {fold: _Row(run.config.training.select_by) for fold in folds}
         self.tails = {fold: JournalTail(run.fold_dir(fold) / "journal.jsonl") for fold in folds}
-        for fold, tail in self.tails.items():  # what happened before this command is not news
-            for event in tail.read_new():
-                self.rows[fold].note(event, run.config.training.select_by)
-            self.rows[fold].state = "done" if run.is_done(fold) else "waiting"
+        for fold, row in self.rows.items():  # what happened before this command is not news
+            for event in self.tails[fold].read_new():
+                row.note(event)
+            row.state = "done" if run.is_done(fold) else "waiting"
 
     def poll(self) -> None:
-        select_by = self.run.config.training.select_by
-        for fold, tail in self.tails.items():
-            for event in tail.read_new():
-                self.rows[fold].note(event, select_by)
-                if self.live is None:
-                    self._print_line(fold, event, select_by)
-            if self.run.is_done(fold) and self.rows[fold].state != "done":
-                self.rows[fold].state = "done"
-                if self.live is None:
-                    self._print_choice(fold)
+        for fold, row in self.rows.items():
+            lines = [row.note(event) for event in self.tails[fold].read_new()]
+            if self.run.is_done(fold) and row.state != "done":
+                row.state = "done"
+                result = self.run.result(fold)
+                lines.append(
+                    f"done, epoch {result['best_epoch']} has the best {result['select_by']}, "
+                    f"{result['select_value']:.4f}"
+                )
+            if self.live is None:
+                say([f"fold {fold}  {line}" for line in lines if line], self.console)
         if self.live is not None:
             self.live.update(self._table())
 
@@ -110,28 +121,3 @@ class FoldProgress:
         for fold, row in self.rows.items():
             table.add_row(str(fold), row.state, *row.cells())
         return table
-
-    def _print_line(self, fold: int, event: Event, select_by: str) -> None:
-        match event:
-            case EpochEnded():
-                epoch, loss, value, speed, left = self.rows[fold].cells()
-                self._say(
-                    f"fold {fold}  epoch {epoch:>7}  train loss {loss}  {select_by} {value}  "
-                    f"{speed} images/s  {left} left"
-                )
-            case Started():
-                done = event.epochs_done
-                more = f", continuing after epoch {done}" if done else ""
-                self._say(f"fold {fold}  started on {event.device}{more}")
-            case Failed():
-                self._say(f"fold {fold}  failed: {event.error}")
-
-    def _print_choice(self, fold: int) -> None:
-        result = self.run.result(fold)
-        self._say(
-            f"fold {fold}  done, epoch {result['best_epoch']} has the best {result['select_by']}, "
-            f"{result['select_value']:.4f}"
-        )
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

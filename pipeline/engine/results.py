@@ -4,33 +4,35 @@ import numpy as np
 import pandas as pd
 
 from pipeline.engine.run_folder import Run
-from pipeline.evaluation import (
-    Summary,
+from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves
+from pipeline.evaluation.predictions import (
     gather_folds,
-    per_patient,
-    plot_confusion,
-    plot_learning_curves,
     read_predictions,
-    summarise,
     with_decisions,
-    write_metrics,
     write_predictions,
 )
-from pipeline.evaluation.plots import History
-from pipeline.tracking import EpochEnded, read_journal
+from pipeline.evaluation.summary import Summary, summarise
+from pipeline.files import write_json
+from pipeline.tracking.journal import EpochEnded, read_journal
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
-    """The metrics of `folds`, from their test predictions."""
-    tables = [_test_table(run, fold) for fold in folds]
-    patients = [_patient_table(run, fold, table) for fold, table in zip(folds, tables, strict=True)]
-    known = [table for table in patients if table is not None]
+    """The metrics of `folds`; patients are decided with their own fold's threshold."""
+    evaluation, classes = run.config.evaluation, run.manifest.classes
+    images = [_test_table(run, fold) for fold in folds]
+    patients = []
+    for fold, table in zip(folds, images, strict=True):
+        of_fold = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
+        if of_fold is not None:
+            threshold = run.result(fold)["thresholds"]["patient"]
+            patients.append(with_decisions(of_fold, classes, threshold))
     return summarise(
         {
-            "image": pd.concat(tables, ignore_index=True),
-            "patient": pd.concat(known, ignore_index=True) if known else None,
+            "image": pd.concat(images, ignore_index=True),
+            "patient": pd.concat(patients, ignore_index=True) if patients else None,
         },
-        run.manifest.classes,
+        classes,
     )
 
 
@@ -45,9 +47,9 @@ def write_results(run: Run) -> Summary:
     everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
     write_predictions(everything, run.dir / "predictions.csv")
     summary = evaluate_folds(run, folds)
+    warning = ""
     if run.plan.unsafe:
-        summary["unsafe"] = True
-    warning = "UNSAFE: split by image" if run.plan.unsafe else ""
+        summary["unsafe"], warning = True, "UNSAFE: split by image"
     plots_dir = run.dir / "plots"
     plots_dir.mkdir(exist_ok=True)
     plot_learning_curves(
@@ -62,23 +64,12 @@ def write_results(run: Run) -> Summary:
             title = f"Test part, all folds, {level} level"
             path = plots_dir / f"confusion_{level}.png"
             plot_confusion(np.array(matrix), classes, title, path, warning)
-    write_metrics(summary, run.dir / "metrics.json")  # last: everything before it is there
+    write_json(run.dir / "metrics.json", summary)  # last: everything before it is there
     return summary
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:
     return read_predictions(run.fold_dir(fold) / "predictions_test.csv", run.manifest.classes)
-
-
-def _patient_table(run: Run, fold: int, table: pd.DataFrame) -> pd.DataFrame | None:
-    """A fold's patients, decided with that fold's own threshold."""
-    evaluation, classes = run.config.evaluation, run.manifest.classes
-    patients = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
-    if patients is None:
-        return None
-    thresholds = run.result(fold)["thresholds"]
-    assert isinstance(thresholds, dict)
-    return with_decisions(patients, classes, thresholds["patient"])
 
 
 def _history(run: Run, fold: int) -> History:

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -29,8 +29,9 @@ from pipeline.files import lock, read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
-from pipeline.tracking import read_result
+from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
+from pipeline.words import listed
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
 TRAINED = ("last.pt", "best.pt", "result.json")
@@ -55,24 +56,17 @@ class Run:
         A folder that holds this cross-validation keeps its key, however that was made. A new key
         is made of what differs from the defaults, so that a new setting changes no key.
         """
-        before = _recorded(self.dir)
-        same = before is not None and distinctive(before["identity"]) == self.distinctive
-        return str(before["key"]) if before and same else self._new_key
+        return self._key_in(self.dir) or self._new_key
 
     @cached_property
     def dir(self) -> Path:
         """`run_dir`; else the folder in runs/<name>/ that holds this cross-validation, or a new."""
         suffix = UNSAFE_SUFFIX if self.plan.unsafe else ""
-        if chosen := self.config.run_dir:
-            path = Path(chosen)
-            return path.with_name(path.name + suffix)
+        if self.config.run_dir:
+            return Path(f"{Path(self.config.run_dir)}{suffix}")
         parent = Path("runs") / self.config.name
         new = parent / f"{self._new_key[:12]}{suffix}"
-        for path in [new, *sorted(parent.glob("*"))]:
-            before = _recorded(path)
-            if before and distinctive(before["identity"]) == self.distinctive:
-                return path
-        return new
+        return next((path for path in [new, *sorted(parent.glob("*"))] if self._key_in(path)), new)
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -98,16 +92,22 @@ class Run:
             for key, leaf in leaves(self.config).items()
             for _, mapping in mappings(leaf, key)
         ]
-        return {
-            name: plugin_facts(name)
-            for name in self.config.plugins
-            if any(is_within(target, [name]) for target in used)
-        }
+        named = [p for p in self.config.plugins if any(is_within(target, [p]) for target in used)]
+        return {name: plugin_facts(name) for name in named}
 
     @cached_property
     def _new_key(self) -> str:
         hashes = [self.manifest.hash, self.plan.hash, self.images.key]
         return fingerprint([DEFAULTS_VERSION, self.distinctive, *hashes])
+
+    def _key_in(self, path: Path) -> str | None:
+        """The key of the folder at `path` if that holds this cross-validation."""
+        try:
+            before = _recorded(path)
+        except (UserError, OSError):  # some other folder; `_take_over` reports it if it is ours
+            return None
+        same = before is not None and distinctive(before["identity"]) == self.distinctive
+        return str(before["key"]) if before and same else None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -118,13 +118,13 @@ class Run:
         """
         if self.config.folds == "all":
             return tuple(range(self.plan.num_folds))
-        unknown = [fold for fold in self.config.folds if fold >= self.plan.num_folds]
-        if unknown or not self.config.folds:
+        asked = sorted(set(self.config.folds))
+        if not asked or asked[-1] >= self.plan.num_folds:
             raise UserError(
                 f"folds: the plan has folds 0 to {self.plan.num_folds - 1}, got "
                 f"{list(self.config.folds)}."
             )
-        return tuple(sorted(set(self.config.folds)))
+        return tuple(asked)
 
     def fold_dir(self, fold: int) -> Path:
         return self.dir / f"fold_{fold:02d}"
@@ -136,7 +136,7 @@ class Run:
         """The content of a done fold's result.json; epochs count from 1."""
         return read_result(self.fold_dir(fold) / "result.json")
 
-    def job(self, fold: int, device: str = "cpu") -> FoldJob:
+    def job(self, fold: int) -> FoldJob:
         return FoldJob(
             config=self.config,
             manifest=self.manifest,
@@ -144,7 +144,6 @@ class Run:
             images=self.images,
             fold_dir=self.fold_dir(fold),
             key=self.key,
-            device=device,
         )
 
 
@@ -172,9 +171,18 @@ def open_run(run: Run) -> Iterator[None]:
 
 
 def _recorded(run_dir: Path) -> dict[str, Any] | None:
-    """What a run folder says of itself, or None where there is none."""
+    """What a run folder says of itself, or None where there is none.
+
+    Raises:
+        UserError: environment.json is damaged.
+    """
     path = run_dir / "environment.json"
-    return read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    before = read_json(path)
+    if not (isinstance(before.get("key"), str) and isinstance(before.get("identity"), dict)):
+        raise UserError(f"{path}: expected a key and an identity, got {listed(list(before))}.")
+    return before
 
 
 def _take_over(run: Run) -> None:
@@ -182,30 +190,22 @@ def _take_over(run: Run) -> None:
     before = _recorded(run.dir)
     if before is None or before["key"] == run.key:
         return
-    trained = [name for name in TRAINED for _ in run.dir.glob(f"fold_*/{name}")]
-    if trained:
+    if any(path for name in TRAINED for path in run.dir.glob(f"fold_*/{name}")):
+        there, now = distinctive(before["identity"]), run.distinctive
+        usual = "the default"
+        differences = "\n".join(
+            f"  {name}: {before['identity'].get(name, usual)} there, "
+            f"{run.identity.get(name, usual)} now"
+            for name in sorted(there.keys() | now.keys())
+            if there.get(name) != now.get(name)
+        )
         raise UserError(
-            "\n".join(
-                [
-                    f"run folder {run.dir} holds another cross-validation; it differs in",
-                    *_differences(before["identity"], run),
-                    "choose another run_dir, or leave it out to get a new one",
-                ]
-            )
+            f"run folder {run.dir} holds another cross-validation; it differs in\n{differences}\n"
+            "choose another run_dir, or leave it out to get a new one"
         )
     for name in ("plan.csv", "plan.json", "tracking.json", "mlflow.json", "fold_*/journal.jsonl"):
         for path in run.dir.glob(name):
             path.unlink()
-
-
-def _differences(before: Mapping[str, str], run: Run) -> list[str]:
-    there, now = distinctive(before), run.distinctive
-    usual = "the default"
-    return [
-        f"  {name}: {before.get(name, usual)} there, {run.identity.get(name, usual)} now"
-        for name in sorted(there.keys() | now.keys())
-        if there.get(name) != now.get(name)
-    ]
 
 
 def _describe(run: Run) -> None:

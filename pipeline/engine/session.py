@@ -1,33 +1,26 @@
 """One command's work on a run folder: train what is missing, mirror it, report."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
 
 from pipeline.config import UserError, flat
 from pipeline.console import say, warn
-from pipeline.engine.pool import Failure, run_folds
+from pipeline.engine.pool import run_folds
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.results import evaluate_folds, write_results
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
-from pipeline.evaluation import Level, print_summary
+from pipeline.evaluation.console import print_summary
+from pipeline.evaluation.metrics import Level
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
-from pipeline.tracking import BackgroundMirror, DatasetRecord, RunRecord, absolute_tracking_uri
+from pipeline.tracking.background import BackgroundMirror
+from pipeline.tracking.record import DatasetRecord, RunRecord
+from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.job import FoldJob
-
-
-class FoldsFailedError(UserError):
-    """Some folds did not get done; the others did."""
-
-    def __init__(self, run: Run, failures: Sequence[Failure]) -> None:
-        lines = [f"  fold {failure.fold}: {failure.reason}" for failure in failures]
-        done = sum(run.is_done(fold) for fold in run.folds)
-        again = f"{done} of {len(run.folds)} folds are done and kept; the same command continues"
-        super().__init__("\n".join([f"{len(failures)} fold(s) failed:", *lines, again]))
+from pipeline.words import counted
 
 
 def try_out(run: Run) -> None:
@@ -51,7 +44,7 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
     """Train the folds without a result, as many at once as there are slots.
 
     Raises:
-        FoldsFailedError: when a fold did not get done; the others were trained all the same.
+        UserError: when a fold did not get done; the others were trained all the same.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
     say([f"run folder {run.dir}"], console)
@@ -65,7 +58,12 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
         failures = run_folds(jobs, slots, run.config.engine.threads_per_fold, progress.poll)
         progress.poll()
     if failures:
-        raise FoldsFailedError(run, failures)
+        done = sum(run.is_done(fold) for fold in run.folds)
+        reasons = [f"  fold {fold}: {reason}\n" for fold, reason in failures.items()]
+        raise UserError(
+            f"{counted(len(failures), 'fold')} failed:\n{''.join(reasons)}"
+            f"{done} of {len(run.folds)} folds are done and kept; the same command continues"
+        )
 
 
 def report(run: Run, console: Console) -> float:
@@ -78,16 +76,14 @@ def report(run: Run, console: Console) -> float:
         summary = call_in_child(write_results, run)
     else:
         summary = call_in_child(evaluate_folds, run, run.folds)
-        say(
-            [
-                f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
-                "follow when all are done (folds=all)"
-            ],
-            console,
+        line = (
+            f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
+            "follow when all are done (folds=all)"
         )
+        say([line], console)
     print_summary(summary, level, console)
     _warn_if_unsafe(run, console)
-    return float(np.mean([float(str(run.result(fold)["select_value"])) for fold in run.folds]))
+    return float(np.mean([run.result(fold)["select_value"] for fold in run.folds]))
 
 
 def _warn_if_unsafe(run: Run, console: Console) -> None:
@@ -99,22 +95,11 @@ def _warn_if_unsafe(run: Run, console: Console) -> None:
         say([line], console, style="bold red")
 
 
-@contextmanager
-def mirrored(run: Run, sweep: str, console: Console) -> Iterator[None]:
-    """Mirror the run folder to MLflow while the block runs; statuses follow how it ends."""
+def mirrored(run: Run, sweep: str, console: Console) -> BackgroundMirror:
+    """Mirrors the run folder to MLflow while a `with` block runs."""
     _record(run, sweep).save(run.dir)
-    mirror = BackgroundMirror(run.dir, lambda message: warn([message], console))
     timeout_s = run.config.tracking.timeout_s
-    with mirror:
-        try:
-            yield
-        except Exception:
-            mirror.close("FAILED", timeout_s)
-            raise
-        except BaseException:
-            mirror.close("KILLED", timeout_s)
-            raise
-        mirror.close("FINISHED", timeout_s)
+    return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s)
 
 
 def _record(run: Run, sweep: str) -> RunRecord:
@@ -124,24 +109,21 @@ def _record(run: Run, sweep: str) -> RunRecord:
         "patientfold.plan_hash": run.plan.hash,
         "patientfold.manifest_hash": run.manifest.hash,
         "patientfold.run_dir": str(run.dir.absolute()),
+        "patientfold.sweep": sweep,
+        "patientfold.unsafe": "true" if run.plan.unsafe else "",
+        "mlflow.source.name": "patientfold cv",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": git_commit(),
     }
-    tags |= {"mlflow.source.name": "patientfold cv", "mlflow.source.type": "LOCAL"}
-    if commit := git_commit():
-        tags["mlflow.source.git.commit"] = commit
     for name, facts in run.plugins.items():
-        tags[f"patientfold.plugin.{name}"] = " ".join(
-            [facts.get("version", ""), f"sha256:{facts['sha256'][:12]}"]
-        ).strip()
-    if sweep:
-        tags["patientfold.sweep"] = sweep
-    if run.plan.unsafe:
-        tags["patientfold.unsafe"] = "true"
+        described = f"{facts.get('version', '')} sha256:{facts['sha256'][:12]}"
+        tags[f"patientfold.plugin.{name}"] = described.strip()
     return RunRecord(
         uri=absolute_tracking_uri(run.config.tracking.uri),
         experiment=run.config.name,
         run_name=f"{run.config.name}-{run.key[:8]}" + run.plan.unsafe * UNSAFE_SUFFIX,
         started=time.time(),
-        tags=tags,
+        tags={name: value for name, value in tags.items() if value},
         params=flat(run.config),
         fold_params=_fold_params(run),
         dataset=DatasetRecord(

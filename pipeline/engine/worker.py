@@ -9,7 +9,7 @@ import torch
 from pipeline.config import UserError
 from pipeline.files import lock
 from pipeline.processes import follow_parent
-from pipeline.tracking import Failed, Journal
+from pipeline.tracking.journal import Failed, Journal
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 

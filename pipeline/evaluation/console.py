@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
-from pipeline.evaluation.summary import FoldCounts, MetricEntry, Summary
+from pipeline.evaluation.summary import MetricEntry, Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +33,7 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
     scores = {
-        name: [_score(value, gap) for value in (*entry["per_fold"], entry["value"])]
+        name: [gap if v is None else f"{v:.3f}" for v in (*entry["per_fold"], entry["value"])]
         for name, entry in shown.items()
     }
     console.print(Text(f"Test results, {level} level", style="bold"))
@@ -47,15 +47,12 @@ def _tables(counts: Columns, scores: Columns) -> list[Columns]:
     """Columns of one table after the other; the first has the counts, each has the folds."""
     tables = [dict(counts)]
     for name, cells in scores.items():
-        widths = [_width(*column) for column in (tables[-1] | {name: cells}).items()]
+        wider = tables[-1] | {name: cells}
+        widths = [max(map(len, [*n.split("_"), *column])) for n, column in wider.items()]
         if sum(widths) + len(widths) - 1 > WIDTH:
             tables.append({"fold": counts["fold"]})
         tables[-1][name] = cells
     return tables
-
-
-def _width(name: str, cells: list[str]) -> int:
-    return max(map(len, [*name.split("_"), *cells]))
 
 
 def _table(columns: Columns) -> Table:
@@ -73,26 +70,18 @@ def _table(columns: Columns) -> Table:
 
 def _count_columns(summary: Summary, level: Level) -> Columns:
     """Fold numbers and counts: one value per fold, then the one over folds."""
-    num = summary["num"]
+    num, folds = summary["num"], summary["num"]["per_fold"]
     columns = {
-        "fold": [*(str(fold["fold"]) for fold in num["per_fold"]), "all"],
-        "patients": [str(count["patients"]) for count in (*num["per_fold"], num)],
-        "images": [str(count["images"]) for count in (*num["per_fold"], num)],
+        "fold": [*(str(fold["fold"]) for fold in folds), "all"],
+        "patients": [str(count["patients"]) for count in (*folds, num)],
+        "images": [str(count["images"]) for count in (*folds, num)],
     }
     if len(summary["classes"]) == 2:
-        positives = [_per_class(fold, level)[summary["classes"][1]] for fold in num["per_fold"]]
+        key: Literal["patients_per_class", "images_per_class"]
+        key = "patients_per_class" if level == "patient" else "images_per_class"
+        positives = [(fold[key] or {})[summary["classes"][1]] for fold in folds]
         columns["positive"] = [str(count) for count in (*positives, sum(positives))]
     return columns
-
-
-def _per_class(fold: FoldCounts, level: Level) -> dict[str, int]:
-    counts = fold["patients_per_class"] if level == "patient" else fold["images_per_class"]
-    assert counts is not None, "a summary with patient metrics has patient counts"
-    return counts
-
-
-def _score(value: float | None, gap: str) -> str:
-    return gap if value is None else f"{value:.3f}"
 
 
 def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap: str) -> list[str]:

@@ -17,9 +17,6 @@ from pipeline.arrays import AnyFloats, AnyInts, Ints
 from pipeline.evaluation.predictions import prob_columns
 
 Level = Literal["patient", "image"]
-OverFolds = Literal["mean over folds", "pooled decisions"]
-MEAN: OverFolds = "mean over folds"
-POOLED: OverFolds = "pooled decisions"
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ class Metric:
 
     name: str
     function: Callable[[Cases], float | None]
-    over_folds: OverFolds
+    over_folds: Literal["mean over folds", "pooled decisions"]
     """Rankings are averaged, because the network of each fold has a score scale of its own.
     Decisions were made with the threshold of each fold, and are pooled."""
     more_classes: Literal["as it is", "mean", "each"] = "as it is"
@@ -138,31 +135,22 @@ class Metric:
 
 
 METRICS = [
-    Metric("auroc", auroc, MEAN, "mean", validates=True),
-    Metric("average_precision", average_precision, MEAN, "mean", validates=True),
-    Metric("balanced_accuracy", balanced_accuracy, POOLED, validates=True),
-    Metric("accuracy", accuracy, POOLED, least_classes=3),
-    Metric("sensitivity", sensitivity, POOLED, "each"),
-    Metric("specificity", specificity, POOLED, "each"),
+    Metric("auroc", auroc, "mean over folds", "mean", validates=True),
+    Metric("average_precision", average_precision, "mean over folds", "mean", validates=True),
+    Metric("balanced_accuracy", balanced_accuracy, "pooled decisions", validates=True),
+    Metric("accuracy", accuracy, "pooled decisions", least_classes=3),
+    Metric("sensitivity", sensitivity, "pooled decisions", "each"),
+    Metric("specificity", specificity, "pooled decisions", "each"),
 ]
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
 
-def higher_is_better(name: str) -> bool:
-    """The direction of a metric as it is logged, e.g. val/patient/auroc; a loss should be low."""
-    last = name.rsplit("/", 1)[-1]
-    directions = {metric.name: metric.higher_is_better for metric in METRICS} | {"loss": False}
-    return directions[last]
-
-
-def named_metrics(
-    classes: Sequence[str], level: Level | None = None
-) -> dict[str, tuple[Metric, int | None]]:
+def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metric, int | None]]:
     """Name in metrics.json -> metric, and the class that it is of where each class has its own.
 
-    In the order of metrics.json; of one level, or of all.
+    In the order of metrics.json.
     """
-    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in (None, *m.levels)]
+    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in m.levels]
     each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
     named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in fit if m not in each}
     for code, name in enumerate(classes):
@@ -170,10 +158,8 @@ def named_metrics(
     return named
 
 
-def metrics(
-    table: pd.DataFrame, classes: Sequence[str], level: Level | None = None
-) -> dict[str, float | None]:
-    """The metrics of a table with label, predicted and prob_*."""
+def metrics(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, float | None]:
+    """The metrics of a level's table with label, predicted and prob_*."""
     cases, named = cases_of(table, classes), named_metrics(classes, level)
     return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
 

@@ -1,7 +1,6 @@
 """From image predictions to patient predictions."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -21,14 +20,12 @@ def per_patient(
     `patient_label`: "same" raises UserError where a patient's images disagree; "worst" is the
     label latest in `classes`; "majority" the most frequent, of equals the later class.
     """
-    _check_setting("evaluation.aggregate", aggregate, get_args(Aggregate))
-    _check_setting("evaluation.patient_label", patient_label, get_args(PatientLabel))
     if patient_label == "none":
         return None
     table = table.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
-    changes = (table[["fold", "patient_id"]] != table[["fold", "patient_id"]].shift()).any(axis=1)
-    starts = np.flatnonzero(changes)  # (P,) first row of each patient
-    patients = table.loc[starts, ["fold", "patient_id"]].reset_index(drop=True)
+    patients = table[["fold", "patient_id"]].drop_duplicates()
+    starts = patients.index.to_numpy()  # (P,) first row of each patient
+    patients = patients.reset_index(drop=True)
     labels = _patient_labels(table, starts, patients["patient_id"], classes, patient_label)
     probabilities = _aggregate(table[prob_columns(classes)].to_numpy(), starts, aggregate)
     patients["label"] = [classes[code] for code in labels]
@@ -77,8 +74,3 @@ def _check_one_label(counts: Ints, names: pd.Series, classes: Sequence[str]) -> 
         f"label latest in {list(classes)}), majority (the most frequent) or none (no patient-level "
         f"metrics)."
     )
-
-
-def _check_setting(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")

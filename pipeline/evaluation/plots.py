@@ -58,8 +58,7 @@ def plot_learning_curves(
     _label_axes(losses, "loss")
     _label_axes(selection, metric)
     _fold_legend(figure, sorted(histories), colors)
-    _watermark(figure, warning)
-    _save(figure, path)
+    _save(figure, path, warning)
 
 
 def plot_confusion(
@@ -91,8 +90,7 @@ def plot_confusion(
         share = f"{shares[row, column]:.1%}" if totals[row, 0] else "\N{EN DASH}"
         color = "white" if shares[row, column] > 0.7 else "black"
         axes.text(column, row, f"{count}\n{share}", color=color, ha="center", va="center")
-    _watermark(figure, warning)
-    _save(figure, path)
+    _save(figure, path, warning)
 
 
 def _curve(
@@ -104,22 +102,19 @@ def _curve(
 ) -> None:
     """Draw a metric over epochs, with gaps where it is missing; a ring marks the best epoch."""
     epochs = list(history)
-    found = [row.get(metric) for row in history.values()]
-    values = [np.nan if value is None else value for value in found]
-    lines = axes.plot(epochs, values, linewidth=1.3, **style)
+    values = np.array([row.get(metric) for row in history.values()], float)  # None becomes nan
+    (line,) = axes.plot(epochs, values, linewidth=1.3, **style)
     if len(epochs) > _MAX_MARKED_EPOCHS:
-        lines[0].set_marker("")
-    if best_epoch is not None and best_epoch in epochs:
+        line.set_marker("")
+    if best_epoch in epochs:
         best = values[epochs.index(best_epoch)]
         axes.plot(best_epoch, best, "o", markersize=10, fillstyle="none", color=style["color"])
 
 
 def _label_axes(axes: Axes, metric: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_xlabel("epoch")
     axes.set_ylabel(metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.locator_params(axis="x", nbins=10, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.grid(alpha=0.3)
     if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
         axes.set(xticks=[], yticks=[])
@@ -152,13 +147,10 @@ def _fold_legend(figure: Figure, folds: Sequence[int], colors: Sequence[Any]) ->
     figure.legend(handles=handles, loc="outside right upper", ncols=num_columns, frameon=False)
 
 
-def _watermark(figure: Figure, warning: str) -> None:
+def _save(figure: Figure, path: Path, warning: str) -> None:
     if warning:
         style: dict[str, Any] = {"color": "red", "alpha": 0.45, "weight": "bold", "rotation": 15}
         figure.text(0.5, 0.5, warning, ha="center", va="center", size=24, zorder=10, **style)
-
-
-def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     # "tight": nothing is cut off. No software tag: the same plot has the same bytes
     figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})

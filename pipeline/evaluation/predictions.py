@@ -96,18 +96,13 @@ def gather_folds(
     missing, extra = (sorted(surplus.index[side]) for side in (surplus < 0, surplus > 0))
     folds = gathered.groupby("patient_id")["fold"].nunique()
     wrong = folds[folds != folds.index.map(lambda patient: times_tested.get(patient, 0))]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(expected)} have no prediction, e.g. {missing[0]}")
-    if extra:
-        problems.append(f"{len(extra)} predicted twice or not a sample, e.g. {extra[0]}")
-    if len(wrong):
-        who = counted(len(wrong), "patient")
-        problems.append(f"{who} tested in another number of folds, e.g. {wrong.index[0]!r}")
-    if problems:
-        raise RuntimeError(
-            f"Expected every sample tested as often as the plan says: {'; '.join(problems)}."
-        )
+    whose = "patient" if len(wrong) == 1 else "patients"
+    if problems := _with_examples(
+        (f"of {len(expected)} have no prediction", missing),
+        ("predicted twice or not a sample", extra),
+        (f"{whose} tested in another number of folds", [repr(name) for name in wrong.index]),
+    ):
+        raise RuntimeError(f"Expected every sample tested as often as the plan says: {problems}.")
     return _sorted(gathered)
 
 
@@ -155,20 +150,22 @@ def _as_float32(probabilities: AnyFloats) -> Floats:
 
 
 def _check_exactly_once(indices: AnyInts, num_samples: int, fold: int) -> None:
-    known = indices[(indices >= 0) & (indices < num_samples)]
-    counts = np.bincount(known, minlength=num_samples)
-    problems = []
-    if (missing := np.flatnonzero(counts == 0)).size:
-        problems.append(f"{missing.size} have no prediction, e.g. {missing[0]}")
-    if (doubled := np.flatnonzero(counts > 1)).size:
-        problems.append(f"{doubled.size} have more than one, e.g. {doubled[0]}")
-    if unknown := sorted(set(indices.tolist()) - set(range(num_samples))):
-        problems.append(f"{len(unknown)} not among the samples, e.g. {unknown[0]}")
-    if problems:
+    samples = np.arange(num_samples)
+    found, times = np.unique(indices, return_counts=True)
+    if problems := _with_examples(
+        ("have no prediction", np.setdiff1d(samples, found)),
+        ("have more than one", np.intersect1d(samples, found[times > 1])),
+        ("not among the samples", np.setdiff1d(found, samples)),
+    ):
         raise RuntimeError(
             f"Fold {fold}: each of {num_samples} samples must be predicted exactly once: "
-            f"{'; '.join(problems)}."
+            f"{problems}."
         )
+
+
+def _with_examples(*cases: tuple[str, Sequence[object] | AnyInts]) -> str:
+    """How many there are of each case, with the first; cases of none are left out."""
+    return "; ".join(f"{len(of)} {case}, e.g. {of[0]}" for case, of in cases if len(of))
 
 
 def _probability_problem(probabilities: AnyFloats) -> str | None:

@@ -1,20 +1,11 @@
 """The numbers of one cross-validation: per fold, and over folds."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import pandas as pd
 
-from pipeline.evaluation.metrics import (
-    MEAN,
-    Level,
-    cases_of,
-    mean_of_all,
-    named_metrics,
-    num_per_class,
-)
-from pipeline.files import write_json
+from pipeline.evaluation.metrics import Level, cases_of, mean_of_all, named_metrics, num_per_class
 
 
 class MetricEntry(TypedDict):
@@ -71,16 +62,11 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
         "patient": None if patient is None else _entries(patient, classes, "patient"),
         "image": _entries(image, classes, "image"),
         "confusion": {
-            "patient": None if patient is None else cases_of(patient, classes).confusion.tolist(),
-            "image": cases_of(image, classes).confusion.tolist(),
+            level: None if table is None else cases_of(table, classes).confusion.tolist()
+            for level, table in (("patient", patient), ("image", image))
         },
         "num": _counts(image, patient, classes),
     }
-
-
-def write_metrics(summary: Summary, path: Path) -> None:
-    """Write metrics.json atomically."""
-    write_json(path, summary)
 
 
 def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:
@@ -89,12 +75,12 @@ def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[
     entries: dict[str, MetricEntry] = {}
     for name, (metric, target) in named_metrics(classes, level).items():
         per_fold = [metric.of(cases, target) for cases in folds]
-        how = metric.over_folds
+        averaged = metric.over_folds == "mean over folds"
         entries[name] = {
-            "value": mean_of_all(per_fold) if how == MEAN else metric.of(pooled, target),
+            "value": mean_of_all(per_fold) if averaged else metric.of(pooled, target),
             "per_fold": per_fold,
             "num_missing": per_fold.count(None),
-            "how": how,
+            "how": metric.over_folds,
         }
     return entries
 

@@ -15,8 +15,6 @@ def choose_threshold(labels: Bools, scores: AnyFloats, rule: ThresholdRule) -> f
     """
     if rule == "fixed":
         return 0.5
-    if rule != "youden":
-        raise UserError(f"evaluation.threshold must be one of youden, fixed, got {rule!r}.")
     scores = scores.astype(np.float64)
     if labels.dtype != np.bool_ or labels.shape != scores.shape:
         raise RuntimeError(
@@ -40,20 +38,11 @@ def choose_threshold(labels: Bools, scores: AnyFloats, rule: ThresholdRule) -> f
     hits = num_positive - np.concatenate([[0], np.cumsum(positives)])
     rejections = np.concatenate([[0], np.cumsum(negatives)])
     quality = hits * num_negative + rejections * num_positive  # integers: ties are exact
-    candidates = _midpoints(distinct)
+    # A candidate lies midway, or on the upper of two floats that have nothing between them. Above
+    # a last score of 1 nothing lies: that candidate is never chosen, since calling all positive is
+    # as good, lower and no further from 0.5.
+    low, high = np.append(0.0, distinct), np.append(distinct, 1.0)
+    middle = (low + high) / 2
+    candidates = np.where(middle > low, middle, high)
     best = candidates[quality == quality.max()]
     return float(best[np.abs(best - 0.5).argmin()])
-
-
-def _midpoints(distinct: AnyFloats) -> AnyFloats:
-    """Return a threshold below each score, and one above the last.
-
-    Nothing lies above a last score of 1. Its candidate, 1, then stands for a decision that cannot
-    be had; it is never chosen, because calling all positive is as good, lower and no further
-    from 0.5.
-    """
-    low = np.concatenate([[0.0], distinct])
-    high = np.concatenate([distinct, [1.0]])
-    middle = (low + high) / 2
-    # neighbouring floats have nothing between them
-    return np.where(middle > low, middle, high)

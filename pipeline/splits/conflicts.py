@@ -18,23 +18,13 @@ class PlanError(UserError):
 
 
 def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> list[str]:
-    """What a metric will be missing for, one line per class.
-
-    Raises:
-        PlanError: when a part among `needed` misses a class.
-    """
+    """What metrics will miss, one line per class; PlanError if a part in `needed` lacks one."""
     missing = missing_classes(plan, manifest)
     fatal = [m for m in missing if m[1] in needed]
     if fatal:
-        raise PlanError(
-            "\n".join(
-                [
-                    f"{counted(plan.num_folds, 'fold')} of {manifest.path} cannot be trained:",
-                    *(f"  {line}" for line in _class_by_class(fatal, manifest)),
-                    f"  {_advice(fatal, manifest, plan)}",
-                ]
-            )
-        )
+        heading = f"{counted(plan.num_folds, 'fold')} of {manifest.path} cannot be trained:"
+        lines = [*_class_by_class(fatal, manifest), _advice(fatal, manifest, plan)]
+        raise PlanError("\n  ".join([heading, *lines]))
     return [
         f"{line}; metrics there that need it will be reported as missing"
         for line in _class_by_class(missing, manifest)
@@ -44,7 +34,8 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
 def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
     """One line per class: how many patients it has, and where it is missing."""
     lines = []
-    for name, count in _num_patients(manifest).items():
+    counts = manifest.num_patients_per_class(manifest.of(manifest.patients)).tolist()
+    for name, count in zip(manifest.classes, counts, strict=True):
         places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
         if places:
             where = and_more(places[:SHOWN], len(places))
@@ -54,8 +45,9 @@ def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
 
 def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
     """How to get a plan that can be trained."""
-    independent = _num_groups(manifest, plan)
-    fewest = min(independent[label] for _, _, label in missing)
+    rows = manifest.samples[~manifest.samples["patient_id"].isin(plan.locked)]
+    independent = rows.groupby("label")["group"].nunique()
+    fewest = min(int(independent.get(label, 0)) for _, _, label in missing)
     most = min(fewest, plan.num_folds // plan.repeats - 1)
     if fewest < 3:
         advice = (
@@ -70,16 +62,3 @@ def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
     if {part for _, part, _ in missing} == {"val"}:
         advice += "; or training.select_by=val/loss, which needs no class in val"
     return advice
-
-
-def _num_patients(manifest: Manifest) -> dict[str, int]:
-    everyone = manifest.of(manifest.patients)
-    counts = manifest.num_patients_per_class(everyone).tolist()
-    return dict(zip(manifest.classes, counts, strict=True))
-
-
-def _num_groups(manifest: Manifest, plan: Plan) -> dict[str, int]:
-    """Leakage groups with an image of each class, of those that are not locked."""
-    rows = manifest.samples[~manifest.samples["patient_id"].isin(plan.locked)]
-    counts = rows.groupby("label")["group"].nunique()
-    return {name: int(counts.get(name, 0)) for name in manifest.classes}

@@ -1,6 +1,7 @@
 """A plan in words: what it does, whom it leaves out, how sure its result can be."""
 
 from dataclasses import replace
+from itertools import combinations
 from math import sqrt
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from pipeline.arrays import Floats, Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
-from pipeline.splits.dealing.balance import Quantities, balance, rand_index
+from pipeline.splits.dealing.balance import Quantities, balance
 from pipeline.splits.dealing.counts import count_groups, group_names
 from pipeline.splits.folds import PARTS
 from pipeline.splits.plan import Plan
@@ -57,7 +58,7 @@ def describe_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> list[st
 def _dealings(plan: Plan) -> list[dict[str, str]]:
     """Group -> its block or part; one per repeat, none where each fold deals anew."""
     k = plan.num_folds // plan.repeats
-    if all(f.val == plan.folds[i // k * k + (i + 1) % k].test for i, f in enumerate(plan.folds)):
+    if not plan.out_of_turn:
         repeats = [plan.folds[start : start + k] for start in range(0, plan.num_folds, k)]
         return [
             {plan.groups[p]: f"block {fold.index % k}" for fold in folds for p in fold.test}
@@ -102,10 +103,10 @@ def _off_by(patients: Floats, quantities: Quantities, blocks: Ints, shares: Floa
 
 def _likeness(dealings: list[dict[str, str]]) -> str:
     """How different the repeats are."""
-    names = sorted(dealings[0])
-    blocks = [np.unique([d[name] for name in names], return_inverse=True)[1] for d in dealings]
-    pairs = [(a, b) for i, a in enumerate(blocks) for b in blocks[:i]]
-    rand = float(np.mean([rand_index(a, b) for a, b in pairs]))
+    from sklearn.metrics import rand_score
+
+    blocks = [[dealing[name] for name in dealings[0]] for dealing in dealings]
+    rand = float(np.mean([rand_score(a, b) for a, b in combinations(blocks, 2)]))
     same = "; the repeats are nearly the same plan and add little" if rand > 0.95 else ""
     return f"  {len(dealings)} repeats, mean Rand index between them {rand:.2f}{same}"
 
@@ -122,17 +123,15 @@ def _precision(plan: Plan, manifest: Manifest) -> str:
     return line
 
 
-def accuracy_half_width(num_patients: int, accuracy: float = 0.8) -> float:
-    """Half of the 95 % interval of an accuracy, normal approximation (20 patients: 0.18)."""
-    return Z * sqrt(accuracy * (1 - accuracy) / num_patients)
+def accuracy_half_width(num_patients: int) -> float:
+    """Half of the 95 % interval of an accuracy of 0.80, normal approximation."""
+    return Z * sqrt(0.8 * 0.2 / num_patients)
 
 
-def auroc_half_width(num_positive: int, num_negative: int, auroc: float = 0.8) -> float:
-    """Half of the 95 % interval of an AUROC (Hanley and McNeil 1982, Radiology 143:29)."""
+def auroc_half_width(num_positive: int, num_negative: int) -> float:
+    """The same of an AUROC of 0.80 (Hanley and McNeil 1982, Radiology 143:29)."""
+    auroc = 0.8
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
-    variance = (
-        auroc * (1 - auroc)
-        + (num_positive - 1) * (q1 - auroc**2)
-        + (num_negative - 1) * (q2 - auroc**2)
-    ) / (num_positive * num_negative)
-    return Z * sqrt(variance)
+    variance = auroc * (1 - auroc) + (num_positive - 1) * (q1 - auroc**2)
+    variance += (num_negative - 1) * (q2 - auroc**2)
+    return Z * sqrt(variance / (num_positive * num_negative))

@@ -1,5 +1,6 @@
 """`Fold`: it checks itself when made, so that a leaking one cannot exist."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
@@ -37,3 +38,10 @@ class Fold:
 
     def of(self, part: Part) -> frozenset[str]:
         return {"train": self.train, "val": self.val, "test": self.test}[part]
+
+
+def folds_of(
+    everyone: frozenset[str], rounds: Iterable[tuple[frozenset[str], frozenset[str]]]
+) -> tuple[Fold, ...]:
+    """One fold for each (test, val) of `rounds`; the rest of `everyone` is trained on."""
+    return tuple(Fold(i, everyone - test - val, val, test) for i, (test, val) in enumerate(rounds))

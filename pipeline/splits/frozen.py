@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.manifest import Manifest
-from pipeline.splits.folds import Fold, LeakageError
+from pipeline.splits.dealing.counts import groups_of
+from pipeline.splits.folds import LeakageError, folds_of
 from pipeline.splits.plan import Plan
 from pipeline.splits.plan_file import EDITED, named, read_files, write_files
 from pipeline.words import counted
@@ -34,11 +35,7 @@ def save_plan(plan: Plan, path: Path) -> None:
 
 
 def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
-    """Read a plan and prove it again: not edited, no group on two sides, made for `manifest`.
-
-    Raises:
-        LeakageError: when the files are missing, were edited, or belong to another manifest.
-    """
+    """Read a plan; raises LeakageError when it is missing, was edited, leaks or fits no more."""
     with named(path):
         header, rows = read_files(path)
         plan = _plan(header, rows)
@@ -53,11 +50,10 @@ def load_plan(path: Path, manifest: Manifest | None = None) -> Plan:
 
 
 def check_fits(plan: Plan, manifest: Manifest) -> None:
-    """Prove that `plan` was made for `manifest`.
+    """Raises LeakageError unless `plan` was made for `manifest`.
 
-    Raises:
-        LeakageError: for another manifest, a lost or unknown patient, a newly found link, or, under
-            a temporal plan, a date that has changed its period.
+    It refuses another manifest, a lost or unknown patient, a newly found link, and, under a
+    temporal plan, a date that has changed its period.
     """
     ids = set(manifest.table["patient_id"])
     if not ids & plan.groups.keys():
@@ -85,11 +81,7 @@ def check_fits(plan: Plan, manifest: Manifest) -> None:
 
 
 def check_nobody_is_gone(plan: Plan, manifest: Manifest) -> None:
-    """Prove that every patient of the plan still has an image.
-
-    Raises:
-        LeakageError: naming one who has none.
-    """
+    """Raises LeakageError when a patient of the plan has no image any more."""
     if gone := plan.groups.keys() - set(manifest.table["patient_id"]):
         raise LeakageError(
             f"the manifest lacks {counted(len(gone), 'patient')} of the plan, e.g. {min(gone)!r}. "
@@ -98,15 +90,10 @@ def check_nobody_is_gone(plan: Plan, manifest: Manifest) -> None:
 
 
 def check_links(plan: Plan, manifest: Manifest) -> None:
-    """Prove that no group of `manifest` is cut by this plan.
-
-    Raises:
-        LeakageError: naming two patients that belong together but lie in two places.
-    """
+    """Raises LeakageError when patients who belong together now lie in two places of the plan."""
     place = {row[0]: (row[2], row[3]) for row in plan.rows}
     first: dict[str, str] = {}
-    pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
-    for patient, group in zip(pairs["patient_id"], pairs["group"], strict=True):
+    for patient, group in groups_of(manifest).items():
         if patient not in place or patient in plan.purged_patients:
             continue
         other = first.setdefault(group, patient)
@@ -135,9 +122,8 @@ def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:
     return Plan(
         scheme=header["scheme"],
         seed=header["seed"],
-        folds=tuple(
-            Fold(i, everyone - test - val, frozenset(val), frozenset(test))
-            for i, (test, val) in enumerate(zip(tested, validated, strict=True))
+        folds=folds_of(
+            everyone, zip(map(frozenset, tested), map(frozenset, validated), strict=True)
         ),
         groups={row[0]: row[1] for row in rows},
         manifest_hash=header["manifest_hash"],

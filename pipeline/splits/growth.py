@@ -8,9 +8,9 @@ import pandas as pd
 
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
-from pipeline.splits.dealing.counts import count_groups, group_names
+from pipeline.splits.dealing.counts import count_groups, group_names, groups_of
 from pipeline.splits.dealing.deal import deal
-from pipeline.splits.folds import Fold
+from pipeline.splits.folds import folds_of
 from pipeline.splits.frozen import check_links, check_nobody_is_gone
 from pipeline.splits.plan import Plan
 from pipeline.words import counted
@@ -20,11 +20,8 @@ def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
     """Place the patients that `plan` does not know; nobody who has a block moves.
 
     New patients that are linked to a locked one are locked too. `split` names the columns that are
-    balanced beside the classes; its scheme, folds and seed are those of `plan`.
-
-    Raises:
-        LeakageError: for a newly found link between blocks. UserError: when a patient of the plan
-            is gone, or the plan does not rotate.
+    balanced beside the classes; its scheme, folds and seed are those of `plan`. Raises UserError
+    when a new link joins two blocks, a patient is gone, or the plan does not rotate.
     """
     check_links(plan, manifest)
     return _dealt(plan, manifest, _blocks(plan), split)
@@ -33,10 +30,8 @@ def grow_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> Plan:
 def repair_plan(plan: Plan, manifest: Manifest, split: SplitConfig) -> tuple[Plan, list[str]]:
     """Repair newly found links: the smaller side moves to the larger; also who moved, in words.
 
-    Patients that `plan` does not know are placed as `grow_plan` does.
-
-    Raises:
-        UserError: when a patient of the plan is gone, or the plan does not rotate.
+    Patients that `plan` does not know are placed as `grow_plan` does. Raises UserError when a
+    patient of the plan is gone, or the plan does not rotate.
     """
     blocks, moved = _blocks(plan), []
     pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
@@ -60,10 +55,7 @@ def predefined_split(plan: Plan, manifest: Manifest) -> pd.DataFrame:
 
     PredefinedSplit trains on every row that it does not test, so that locked patients and purged
     images have no row; -1 stands for patients of the plan that no fold tests. It knows no
-    validation part and trains on it too.
-
-    Raises:
-        UserError: when a patient is tested more than once.
+    validation part and trains on it too. Raises UserError for repeats.
     """
     if plan.repeats > 1:
         raise UserError("plan.test_fold: PredefinedSplit cannot hold repeats (split.repeats=1).")
@@ -88,8 +80,7 @@ def _blocks(plan: Plan) -> dict[str, int]:
 
 def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int], split: SplitConfig) -> Plan:
     check_nobody_is_gone(plan, manifest)
-    table = manifest.table.drop_duplicates("patient_id")
-    groups = dict(zip(table["patient_id"].astype(str), table["group"].astype(str), strict=True))
+    groups = groups_of(manifest)
     placed = {groups[patient]: block for patient, block in blocks.items()}
     names = [name for name in group_names(manifest) if placed.get(name) != -1]
     fixed = np.array([placed.get(name, -1) for name in names])
@@ -100,17 +91,8 @@ def _dealt(plan: Plan, manifest: Manifest, blocks: dict[str, int], split: SplitC
     locked = frozenset(p for p, group in groups.items() if placed.get(group) == -1)
     everyone = frozenset(groups) - locked
     members = [frozenset(p for p in everyone if block_of[groups[p]] == i) for i in range(k)]
-    folds = tuple(
-        Fold(i, everyone - test - members[(i + 1) % k], members[(i + 1) % k], test)
-        for i, test in enumerate(members)
-    )
-    grown = replace(
-        plan,
-        folds=folds,
-        groups=dict(sorted(groups.items())),
-        manifest_hash=manifest.hash,
-        locked=locked,
-    )
+    folds = folds_of(everyone, zip(members, [*members[1:], members[0]], strict=True))
+    grown = replace(plan, folds=folds, groups=groups, manifest_hash=manifest.hash, locked=locked)
     if grown == plan:
         return plan
     return replace(grown, version=plan.version + 1, parent_hash=plan.hash)

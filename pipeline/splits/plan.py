@@ -1,6 +1,6 @@
 """`Plan`: all folds of one cross-validation, made here from groups, and proved."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,9 +11,9 @@ from pipeline.arrays import Ints
 from pipeline.config import SplitConfig, UserError, fingerprint
 from pipeline.manifest import Manifest
 from pipeline.splits.dealing.balance import Quantities
-from pipeline.splits.dealing.counts import count_groups, group_names
+from pipeline.splits.dealing.counts import count_groups, group_names, groups_of
 from pipeline.splits.dealing.deal import deal
-from pipeline.splits.folds import PARTS, Fold, LeakageError
+from pipeline.splits.folds import PARTS, Fold, LeakageError, folds_of
 from pipeline.splits.schemes import Groups, Scheme, scheme_named
 from pipeline.words import counted
 
@@ -28,9 +28,8 @@ class Plan:
     In every fold each patient of the manifest is in one part, or is `locked` (kept away from all
     folds) or purged. How often a patient is tested follows from the scheme.
 
-    Raises:
-        LeakageError: when a group lies on two sides, a patient is lost or tested too often, or the
-            scheme is unknown.
+    Raises LeakageError when a group lies on two sides, a patient is lost or tested too often, or
+    the scheme is unknown.
     """
 
     scheme: str
@@ -62,13 +61,18 @@ class Plan:
                 lost = set(inside) ^ everyone or {p for p in inside if inside.count(p) > 1}
                 raise LeakageError(f"fold {fold.index}: patient {min(lost)!r} is not in one place.")
             self._check_groups(fold)
-        self._check_times()
+        self._check_rotation()
+        expected = {self.repeats} if self.made_by.tests_everybody else {0, 1}
+        if wrong := set(self.times_tested.values()) - expected:
+            raise LeakageError(
+                f"scheme {self.scheme} tests everybody {' or '.join(map(str, sorted(expected)))} "
+                f"times, but some are tested {counted(max(wrong), 'time')}."
+            )
 
     def _check_groups(self, fold: Fold) -> None:
-        sides: dict[str, frozenset[str]] = {part: fold.of(part) for part in PARTS}
-        sides["locked"] = self.locked
+        sides = [*((part, fold.of(part)) for part in PARTS), ("locked", self.locked)]
         seen: dict[str, tuple[str, str]] = {}
-        for side, patients in sides.items():
+        for side, patients in sides:
             for patient in patients:
                 other_side, other = seen.setdefault(self.groups[patient], (side, patient))
                 if other_side != side:
@@ -78,18 +82,19 @@ class Plan:
                         f"{self.groups[patient]!r}) but are in {other_side} and {side}."
                     )
 
-    def _check_times(self) -> None:
-        scheme = self.made_by
-        if self.repeats > 1 and not scheme.rotates:
-            raise LeakageError(f"scheme {self.scheme} has no repeats, got {self.repeats}.")
-        if scheme.check_folds:
-            scheme.check_folds(self.folds, self.repeats)
-        expected = {self.repeats} if scheme.tests_everybody else {0, 1}
-        if wrong := set(self.times_tested.values()) - expected:
+    def _check_rotation(self) -> None:
+        if not self.made_by.rotates:
+            if self.repeats > 1:
+                raise LeakageError(f"scheme {self.scheme} has no repeats, got {self.repeats}.")
+            return
+        if self.num_folds % self.repeats or self.num_folds < 3 * self.repeats:
             raise LeakageError(
-                f"scheme {self.scheme} tests everybody {' or '.join(map(str, sorted(expected)))} "
-                f"times, but some are tested {counted(max(wrong), 'time')}."
+                f"a plan needs at least 3 folds per repeat, got {self.num_folds} in "
+                f"{counted(self.repeats, 'repeat')}."
             )
+        if self.out_of_turn:
+            first = self.out_of_turn[0]
+            raise LeakageError(f"fold {first} does not validate on the next fold's block.")
 
     @property
     def num_folds(self) -> int:
@@ -106,6 +111,13 @@ class Plan:
         return self.scheme.endswith(IMAGE_LEVEL)
 
     @cached_property
+    def out_of_turn(self) -> list[int]:
+        """The folds that do not validate on what the next fold of their repeat tests."""
+        k = self.num_folds // self.repeats
+        following = [self.folds[i // k * k + (i + 1) % k].test for i in range(self.num_folds)]
+        return [fold.index for fold in self.folds if fold.val != following[fold.index]]
+
+    @cached_property
     def times_tested(self) -> dict[str, int]:
         """How often each patient that is in the folds is tested."""
         times = Counter(patient for fold in self.folds for patient in fold.test)
@@ -115,13 +127,11 @@ class Plan:
     @cached_property
     def rows(self) -> list[list[str]]:
         """Patient id, group, folds that test it (or locked, purged), folds that validate on it."""
-        tested: dict[str, list[str]] = {patient: [] for patient in self.groups}
-        validated: dict[str, list[str]] = {patient: [] for patient in self.groups}
+        tested, validated = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
         for fold in self.folds:
-            for patient in fold.test:
-                tested[patient].append(str(fold.index))
-            for patient in fold.val:
-                validated[patient].append(str(fold.index))
+            for folds_of_patient, patients in ((tested, fold.test), (validated, fold.val)):
+                for patient in patients:
+                    folds_of_patient[patient].append(str(fold.index))
         for state, patients in (("locked", self.locked), ("purged", self.purged_patients)):
             tested |= {patient: [state] for patient in patients}
         return [
@@ -141,35 +151,28 @@ def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
 
     The same samples give the same plan, in whatever order the rows came and on any machine.
 
-    Raises:
-        UserError: when there are too few groups, or a column or value that the scheme needs is
-            not there. LeakageError: when a predefined split cuts a group.
+    Raises UserError when there are too few groups, or the manifest lacks a column or value that
+    the scheme needs; LeakageError when a predefined split cuts a group.
     """
     scheme = scheme_named(split.scheme)
     in_use, cuts = scheme.purge(manifest, split) if scheme.purge else (manifest, ())
-    names = group_names(in_use)
+    names, groups = group_names(in_use), groups_of(manifest)
     quantities = count_groups(in_use, names, split.stratify, split.num_bins)
     locked = _locked(quantities, split)
     free = np.setdiff1d(np.arange(len(names)), locked)
-    pairs = manifest.table[["patient_id", "group"]].drop_duplicates()
-    groups = dict(zip(pairs["patient_id"].astype(str), pairs["group"].astype(str), strict=True))
-    members: dict[str, list[str]] = {name: [] for name in names}
+    members = defaultdict[str, list[str]](list)
     for patient in in_use.patients:
         members[groups[patient]].append(patient)
 
     def patients(positions: Ints) -> frozenset[str]:
         return frozenset(patient for i in positions.tolist() for patient in members[names[i]])
 
-    everyone = patients(free)
-    folds: list[Fold] = []
-    for test, val in scheme.rounds(Groups(in_use, names, quantities, free), split):
-        tested, validated = patients(test), patients(val)
-        folds.append(Fold(len(folds), everyone - tested - validated, validated, tested))
+    rounds = scheme.rounds(Groups(in_use, names, quantities, free), split)
     return Plan(
         scheme=scheme.name,
         seed=split.seed,
-        folds=tuple(folds),
-        groups=dict(sorted(groups.items())),
+        folds=folds_of(patients(free), ((patients(test), patients(val)) for test, val in rounds)),
+        groups=groups,
         manifest_hash=manifest.hash,
         repeats=split.repeats,
         locked=patients(locked),

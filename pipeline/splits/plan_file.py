@@ -15,10 +15,7 @@ from pipeline.splits.folds import LeakageError
 SCHEMA = 4
 HEADER = ["patient_id", "group", "fold", "val_fold"]
 EDITED = "was changed after it was made (its hash does not match)."
-DAMAGE = (
-    *(ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
-    csv.Error,
-)
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What text that is no plan of ours, though JSON and CSV, can raise."""
 
 
@@ -34,11 +31,7 @@ def write_files(header: dict[str, Any], rows: list[list[str]], path: Path) -> No
 
 
 def purged_images(path: Path) -> frozenset[str]:
-    """Images that a saved plan has in no part; whether it leaks otherwise is not asked.
-
-    Raises:
-        LeakageError: when its files are missing or were edited.
-    """
+    """Images that a saved plan has in no part; raises LeakageError if it was edited or is gone."""
     with named(path):
         header, _ = read_files(path)
         return frozenset(header["purged_images"])
@@ -53,7 +46,7 @@ def named(path: Path) -> Iterator[None]:
         raise LeakageError(f"plan {path}: {error}") from None
     except OSError as error:
         raise LeakageError(f"plan {error.filename}: cannot be read: {error.strerror}.") from None
-    except DAMAGE as error:
+    except (*DAMAGE, csv.Error) as error:
         raise LeakageError(f"plan {path}: is damaged ({error!r}).") from None
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pipeline.config import FORMER_METRICS, UserError
 
@@ -106,12 +106,8 @@ class Journal(AbstractContextManager["Journal"]):
             os.ftruncate(self._fd, size)  # half a line would spoil the next one
             raise OSError(errno.ENOSPC, "could not write a whole line", str(self.path))
 
-    def close(self) -> None:
-        """Close the file; nothing is buffered."""
-        os.close(self._fd)
-
     def __exit__(self, *error: object) -> None:
-        self.close()
+        os.close(self._fd)
 
 
 class JournalTail:
@@ -153,11 +149,7 @@ class JournalTail:
 
 
 def read_journal(path: Path) -> list[Event]:
-    """All complete events, oldest first; [] when the file is missing.
-
-    Raises:
-        JournalError: a complete line is not an event; names the file and the line.
-    """
+    """All complete events, as JournalTail reads them; [] when the file is missing."""
     return JournalTail(path).read_new()
 
 
@@ -174,21 +166,16 @@ def to_event(record: Any) -> Event:
     """
     if not isinstance(record, dict) or "time" not in record or "event" not in record:
         raise ValueError("expected a JSON object with 'event' and 'time'.")
-    record = record if "version" in record else _from_version_1(record)
-    try:
-        return _EVENT.validate_python(record)
-    except ValidationError as error:
-        raise ValueError(str(error)) from error
+    if "version" not in record:
+        record = _from_version_1(record)
+    return _EVENT.validate_python(record)  # its ValidationError is a ValueError
 
 
 def _from_version_1(record: Mapping[str, Any]) -> dict[str, Any]:
+    epoch, metrics = record.get("epoch"), record.get("metrics")
     changed = {**record, "version": VERSION}
-    if record["event"] == "start":
-        changed["epochs_done"] = record.get("epoch", 0)
-    elif isinstance(record.get("epoch"), int):
-        changed["epoch"] = record["epoch"] + 1
-    if isinstance(record.get("metrics"), dict):
-        changed["metrics"] = {
-            FORMER_METRICS.get(name, name): value for name, value in record["metrics"].items()
-        }
+    if isinstance(epoch, int):  # a start had the number of epochs done, all others an index
+        changed |= {"epochs_done": epoch, "epoch": epoch + 1}
+    if isinstance(metrics, dict):
+        changed["metrics"] = {FORMER_METRICS.get(name, name): metrics[name] for name in metrics}
     return changed

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.files import lock, read_json
-from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
+from pipeline.tracking.journal import (
+    VERSION,
+    EpochEnded,
+    Event,
+    Failed,
+    JournalTail,
+    Progressed,
+    read_journal,
+)
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import numbers, read_result, result_metrics, summary_metrics
-from pipeline.tracking.run import MirroredRun, Point, milliseconds
-from pipeline.tracking.server import connect, reaching
-from pipeline.tracking.uri import absolute_tracking_uri
+from pipeline.tracking.run import MirroredRun, metric, milliseconds
+from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,9 +32,10 @@ if TYPE_CHECKING:
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
 ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
-RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
+RUN_FILES = ["plan.csv", "plan.json", "config.yaml", "environment.json"]
+RUN_FILES += ["predictions.csv", "report.html"]
 FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
-SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
+SUMMARY, RESULT = "metrics.json", "result.json"
 FORMER_LEDGER = "mlflow.json"
 """In which the first version kept the uids that it had drawn for the runs."""
 
@@ -42,25 +50,26 @@ class _Fold:
     last: Event
     """The last event that was read."""
 
-    def catch_up(self, events: list[Event]) -> None:
-        """Log the events, and what is new in the folder besides."""
+    def catch_up(self) -> None:
+        """Log what is new in the folder."""
         result = self.folder / RESULT
         is_done = result.exists()  # asked first: the journal is complete if it is there
         if is_done and self.run.status == "FINISHED":
             return
-        events = events + self.tail.read_new()
-        self.run.log(_points(events))
-        for event in events:
-            self.last = event
+        events = self.tail.read_new()
+        self.last = [self.last, *events][-1]
+        self.run.log(
+            [  # with the journal's own time: the same event gives the same points
+                metric(name, value, event.time, event.epoch)
+                for event in events
+                if isinstance(event, EpochEnded)
+                for name, value in numbers(event.metrics)
+            ]
+        )
         if is_done:
             self._finish(result)
         elif any(not isinstance(event, Progressed) for event in events):
             self._show_state()
-
-    def kill(self) -> None:
-        """Mark a fold that neither finished nor failed."""
-        if self.run.status not in ("FINISHED", "FAILED"):
-            self.run.set_status("KILLED", self.last.time)
 
     def _show_state(self) -> None:
         if isinstance(self.last, Failed):
@@ -123,7 +132,10 @@ class Mirror(AbstractContextManager["Mirror"]):
         """Create the runs that are missing and log what is new."""
         with self._reached() as server:
             for fold in range(self._record.num_folds):
-                self._catch_up_fold(server, fold)
+                if fold not in server.folds:
+                    self._add_fold(server, fold)
+            for begun in server.folds.values():
+                begun.catch_up()
             self._catch_up_parent(server.parent)
 
     def finish(self, status: Status | None = None) -> str:
@@ -135,19 +147,18 @@ class Mirror(AbstractContextManager["Mirror"]):
         self.catch_up()
         with self._reached() as server:
             for fold in server.folds.values():
-                fold.kill()
+                if fold.run.status not in ("FINISHED", "FAILED"):
+                    fold.run.set_status("KILLED", fold.last.time)
             folds = Counter(fold.run.status for fold in server.folds.values())
-            status = status or _outcome(folds, (self._run_dir / SUMMARY).exists())
+            if status is None:
+                is_done = set(folds) == {"FINISHED"} and (self._run_dir / SUMMARY).exists()
+                status = "FAILED" if folds["FAILED"] else "FINISHED" if is_done else "KILLED"
             server.parent.set_status(status, self._last_change())
         counts = ", ".join(f"{number} {name}" for name, number in sorted(folds.items()))
         return f"{self._run_dir} -> {self.uri}: {status}; folds: {counts or 'none begun'}."
 
-    def close(self) -> None:
-        """Let other processes mirror this run folder."""
-        self._lock.close()
-
     def __exit__(self, *error: object) -> None:
-        self.close()
+        self._lock.close()
 
     @contextmanager
     def _reached(self) -> Iterator[_Server]:
@@ -173,28 +184,25 @@ class Mirror(AbstractContextManager["Mirror"]):
         record = self._record  # of it, what stays when the run folder is continued
         return _digest(json.dumps([record.experiment, record.run_name, record.started]))
 
-    def _catch_up_fold(self, server: _Server, fold: int) -> None:
-        if fold in server.folds:
-            server.folds[fold].catch_up([])
-            return
+    def _add_fold(self, server: _Server, fold: int) -> None:
+        """Find or create a fold's run, once it has begun."""
         folder = self._run_dir / f"fold_{fold:02d}"
-        tail = JournalTail(folder / "journal.jsonl")
-        events = tail.read_new()
+        path = folder / "journal.jsonl"
+        events = read_journal(path)
         if not events:
             return
         name, record, parent = f"fold-{fold:02d}", self._record, server.parent.run_id
-        with tail.path.open() as file:  # a fold that was begun anew has another first line
+        with path.open() as file:  # a fold that was begun anew has another first line
             uid = _digest(f"{self._uid} {VERSION} {file.readline()}")
         replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{fold}'"
         run = MirroredRun(server.client, server.experiment_id, uid, name, events[0].time, replaces)
         tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
         params = {"fold": str(fold), **record.fold_params[fold]}
         run.describe({**record.tags, **tags}, {**record.params, **params}, record.dataset)
-        server.folds[fold] = _Fold(run, folder, tail, events[-1])
-        server.folds[fold].catch_up(events)
+        server.folds[fold] = _Fold(run, folder, JournalTail(path), events[0])
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in (*RUN_FILES, REPORT):
+        for name in RUN_FILES:
             parent.upload(self._run_dir / name)
         for plot in sorted((self._run_dir / "plots").glob("*.png")):
             parent.upload(plot, "plots")
@@ -221,21 +229,5 @@ def sync(run_dir: Path, uri: str | None = None) -> str:
         return mirror.finish()
 
 
-def _outcome(folds: Counter[str], has_summary: bool) -> Status:
-    if folds["FAILED"]:
-        return "FAILED"
-    return "FINISHED" if has_summary and set(folds) == {"FINISHED"} else "KILLED"
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _points(events: list[Event]) -> list[Point]:
-    """The epochs' metrics with the journal's own time: the same event gives the same points."""
-    return [
-        Point(name, value, event.time, event.epoch)
-        for event in events
-        if isinstance(event, EpochEnded)
-        for name, value in numbers(event.metrics)
-    ]

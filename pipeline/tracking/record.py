@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import UserError
 from pipeline.files import read_json, write_json
-from pipeline.tracking.uri import absolute_tracking_uri
+from pipeline.tracking.server import absolute_tracking_uri
 
 FILE_NAME = "tracking.json"
 
@@ -74,8 +74,5 @@ class RunRecord:
         try:
             return TypeAdapter(cls).validate_python(read_json(path))
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-                for problem in error.errors()
-            )
-            raise UserError(f"{path}: {problems}.") from error
+            problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise UserError(f"{path}: {'; '.join(problems)}.") from error

@@ -9,8 +9,8 @@ from pipeline.config import FORMER_METRICS
 from pipeline.files import read_json
 from pipeline.tracking.journal import VERSION
 
-LEVELS = ("patient", "image")
 SINGLE = ("best_epoch", "num_epochs", "seconds", "num_parameters")
+ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -27,28 +27,23 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """A fold's final metrics: test/<level>/..., best/val/<level>/..., threshold/<level>, ..."""
-    return {
-        **summary_metrics(result.get("test") or {}),
-        **summary_metrics(result.get("val") or {}, "best/val"),
-        **dict(numbers(result.get("thresholds") or {}, "threshold/")),
-        **dict(numbers({name: result.get(name) for name in SINGLE})),
-    }
+    parts = {"test": result.get("test"), "best/val": result.get("val")}
+    single = {name: result.get(name) for name in SINGLE}
+    return dict(numbers({**parts, "threshold": result.get("thresholds"), **single}))
 
 
-def summary_metrics(levels: Mapping[str, Any], part: str = "test") -> dict[str, float]:
-    """Metrics of both levels under one name for folds and run, plus _ci_low and _ci_high."""
-    return {
-        name: value
-        for level in LEVELS
-        for name, value in numbers(levels.get(level) or {}, f"{part}/{level}/")
-    }
+def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The run's, under the names that a fold's have, plus _ci_low and _ci_high."""
+    return dict(numbers({f"test/{level}": summary.get(level) for level in ("patient", "image")}))
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The finite numbers among the values; {"value", "ci_low", "ci_high"} gives up to three."""
+    """The finite numbers among the values, at any depth; an interval gives up to three."""
     for name, value in values.items():
-        if isinstance(value, Mapping):
-            for key, ending in (("value", ""), ("ci_low", "_ci_low"), ("ci_high", "_ci_high")):
-                yield from numbers({name + ending: value.get(key)}, prefix)
+        if isinstance(value, Mapping) and "value" in value:
+            bounds = {name + ending: value.get(key) for key, ending in ENDINGS.items()}
+            yield from numbers(bounds, prefix)
+        elif isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{name}/")
         elif type(value) in (int, float) and math.isfinite(value):
             yield prefix + name, float(value)

@@ -7,25 +7,16 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pipeline.tracking.record import DatasetRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, Metric
 
 UID_TAG = "patientfold.uid"
 PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 6000, 8000, 36
-
-
-class Point(NamedTuple):
-    """One value of one metric."""
-
-    name: str
-    value: float
-    time: float  # unix seconds
-    step: int
 
 
 class MirroredRun:
@@ -97,21 +88,15 @@ class MirroredRun:
             self._client.delete_tag(self.run_id, name)
             del self._tags[name]
 
-    def log(self, points: Sequence[Point]) -> None:
-        """Log the points; one that is there already (same name, time, step, value) is dropped."""
-        from mlflow.entities import Metric
-
-        metrics = [
-            Metric(_key(point.name), point.value, milliseconds(point.time), point.step)
-            for point in points
-        ]
+    def log(self, metrics: Sequence[Metric]) -> None:
+        """Log metrics; one that is there already (same name, time, step, value) is dropped."""
         self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
     def log_final(self, values: Mapping[str, float], time: float) -> None:
         """Log values without a history, at step 0 (the UI then draws bars, not lines)."""
         there = self._client.get_run(self.run_id).data.metrics
-        new = {name: value for name, value in values.items() if there.get(_key(name)) != value}
-        self.log([Point(name, value, time, step=0) for name, value in new.items()])
+        metrics = [metric(name, value, time, step=0) for name, value in values.items()]
+        self.log([new for new in metrics if there.get(new.key) != new.value])
 
     def upload(self, file: Path, folder: str | None = None) -> bool:
         """Upload a file if it exists, unless this object did so already; whether it did now."""
@@ -129,12 +114,18 @@ class MirroredRun:
         """RUNNING, or FINISHED, FAILED or KILLED with the unix time of the end."""
         if status == self.status:
             return
-        if status == "RUNNING":
+        if ended is None:
             self._client.update_run(self.run_id, status=status)
         else:
-            assert ended is not None, "a run that is over has an end"
             self._client.set_terminated(self.run_id, status, milliseconds(ended))
         self.status = status
+
+
+def metric(name: str, value: float, time: float, step: int) -> Metric:
+    """One value of one metric at a unix time, under a name that MLflow accepts."""
+    from mlflow.entities import Metric
+
+    return Metric(_key(name), value, milliseconds(time), step)
 
 
 def milliseconds(time: float) -> int:

@@ -1,4 +1,4 @@
-"""The MLflow server: reaching it, its experiment, and its limits. Imports mlflow when used."""
+"""The MLflow server: its address, reaching it, its experiment. Imports mlflow only when used."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pipeline.config import UserError
 from pipeline.files import lock
-from pipeline.tracking.uri import sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,36 +26,75 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-
-
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # else the UI asks, or guesses
     "mlflow.experiment.primaryMetric.name": "test/patient/auroc",
     "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
 }
+SQLITE = "sqlite:///"
+ALLOWED = "sqlite:///PATH.db, http://HOST:PORT or https://HOST"
 
 
 class TrackingError(UserError):
     """MLflow cannot be reached or refuses; nothing is lost, the run folder has all of it."""
 
 
+def check_tracking_uri(uri: str) -> None:
+    """Refuse what MLflow would refuse later, or what would lose the runs.
+
+    Raises:
+        UserError: neither an SQLite file nor an http(s) server, or an address with a password.
+    """
+    parts = urlsplit(uri)
+    if uri.startswith(SQLITE):
+        path = uri.removeprefix(SQLITE).partition("?")[0]
+        if not path or path == ":memory:" or path.endswith("/"):
+            raise UserError(f"tracking.uri: expected {SQLITE}PATH.db with a file, got {uri!r}.")
+    elif parts.scheme not in ("http", "https") or not parts.hostname:
+        is_folder = parts.scheme in ("", "file")
+        reason = " MLflow no longer keeps runs in a plain folder (since 3.13)." * is_folder
+        raise UserError(f"tracking.uri: expected {ALLOWED}, got {uri!r}.{reason}")
+    elif parts.username or parts.password:
+        raise UserError(
+            "tracking.uri: expected an address without user and password (it is kept in the run "
+            "folder); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
+        )
+
+
+def absolute_tracking_uri(uri: str) -> str:
+    """The same store for every working directory: an SQLite path made absolute.
+
+    Raises:
+        UserError: see check_tracking_uri.
+    """
+    check_tracking_uri(uri)
+    if not uri.startswith(SQLITE):
+        return uri.rstrip("/")
+    path, mark, query = uri.removeprefix(SQLITE).partition("?")
+    return f"{SQLITE}{Path(path).expanduser().absolute()}{mark}{query}"
+
+
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
     """Turn the many errors of a tracking server into TrackingError."""
-    _quieten()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401  (sets its own levels when it is imported)
     import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.WARNING)
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, (requests.ConnectionError, requests.Timeout)):
             raise TrackingError(f"MLflow at {uri} cannot be reached.") from error
-        text = " ".join(str(error).split())
-        text = text if len(text) <= 300 else text[:299] + "…"
-        raise TrackingError(f"MLflow at {uri}: {text}") from error
+        raise TrackingError(
+            f"MLflow at {uri}: {shorten(str(error), 300, placeholder='…')}"
+        ) from error
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
@@ -64,21 +105,16 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """
     from mlflow import MlflowClient
 
-    path = sqlite_path(uri)
-    if path is None:
+    if not uri.startswith(SQLITE):
         client = MlflowClient(tracking_uri=uri)
         return client, _experiment_id(client, experiment, None)
+    path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
         # else the runs of a sweep would migrate it all at once
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
         return client, _experiment_id(client, experiment, artifacts)
-
-
-def is_missing(error: Exception) -> bool:
-    """Whether the server answered that the thing does not exist."""
-    return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str:
@@ -98,12 +134,3 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> st
             f"--experiment-id {found.experiment_id}) or choose another name."
         )
     return str(found.experiment_id)
-
-
-def _quieten() -> None:
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401  (sets its own levels when it is imported)
-
-    for logger in ("mlflow", "alembic"):
-        logging.getLogger(logger).setLevel(logging.WARNING)

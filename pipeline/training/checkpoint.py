@@ -16,7 +16,7 @@ import torch
 from pipeline.config import UserError
 from pipeline.files import replacing
 from pipeline.images.packed import Normalisation
-from pipeline.tracking import (
+from pipeline.tracking.journal import (
     VERSION,
     EpochEnded,
     Journal,
@@ -26,7 +26,10 @@ from pipeline.tracking import (
     to_record,
 )
 from pipeline.training.job import FoldJob
-from pipeline.training.learner import Learner
+from pipeline.training.learner import Learner, first_line
+
+STATES = ("network", "optimizer", "scheduler", "scaler")
+"""Of a learner: all that is needed to go on. Random states are not, as each epoch is seeded."""
 
 
 @dataclass(frozen=True)
@@ -82,44 +85,35 @@ def reopen(
     """Go on from `last.pt` where there is one, make up for what did not follow it, and say so."""
     progress = resume(learner, job)
     path = job.fold_dir / "journal.jsonl"
-    written = {event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)}
+    written = [event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)]
     journal = Journal(path)
     if progress.last is not None:
         if progress.is_best:
             save_best(learner, progress, job, normalisation)
         if progress.num_epochs not in written:
             journal.append(progress.last)
-    journal.append(
-        Started(
-            fold=job.fold.index,
-            epochs_done=progress.num_epochs,
-            epochs=job.config.training.epochs,
-            device=job.device,
-            pid=os.getpid(),
-        )
+    begun = Started(
+        fold=job.fold.index,
+        epochs_done=progress.num_epochs,
+        epochs=job.config.training.epochs,
+        device=job.device,
+        pid=os.getpid(),
     )
+    journal.append(begun)
     return progress, journal
 
 
 def save_last(learner: Learner, progress: Progress, job: FoldJob) -> None:
-    """Write `last.pt`: all that is needed to go on. Random states are not: each epoch is seeded."""
+    """Write `last.pt`, to go on from."""
     assert progress.last is not None, "an epoch has a line in the journal"
-    _save(
-        {
-            "version": VERSION,
-            "key": job.key,
-            "fold": job.fold.index,
-            "network": learner.network.state_dict(),
-            "optimizer": learner.optimizer.state_dict(),
-            "scheduler": learner.scheduler.state_dict(),
-            "scaler": learner.scaler.state_dict(),
-            "num_epochs": progress.num_epochs,
-            "best_epoch": progress.best_epoch,
-            "best_value": progress.best_value,
-            "record": to_record(progress.last),
-        },
-        job.fold_dir / "last.pt",
-    )
+    state = {
+        **{name: getattr(learner, name).state_dict() for name in STATES},
+        "num_epochs": progress.num_epochs,
+        "best_epoch": progress.best_epoch,
+        "best_value": progress.best_value,
+        "record": to_record(progress.last),
+    }
+    _save(state, job, "last.pt")
 
 
 def resume(learner: Learner, job: FoldJob) -> Progress:
@@ -128,10 +122,8 @@ def resume(learner: Learner, job: FoldJob) -> Progress:
     if not path.exists():
         return Progress()
     state = load_checkpoint(path, job)
-    learner.network.load_state_dict(state["network"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.scheduler.load_state_dict(state["scheduler"])
-    learner.scaler.load_state_dict(state["scaler"])
+    for name in STATES:
+        getattr(learner, name).load_state_dict(state[name])
     last = to_event(state["record"])
     assert isinstance(last, EpochEnded), "last.pt keeps the line of an epoch"
     return Progress(state["num_epochs"], state["best_epoch"], state["best_value"], last)
@@ -141,19 +133,14 @@ def save_best(
     learner: Learner, progress: Progress, job: FoldJob, normalisation: Normalisation
 ) -> None:
     """Write `best.pt`: the network as it stands, with what is needed to use it."""
-    _save(
-        {
-            "version": VERSION,
-            "key": job.key,
-            "fold": job.fold.index,
-            "epoch": progress.best_epoch,
-            "network": learner.network.state_dict(),
-            "classes": list(job.manifest.classes),
-            "mean": list(normalisation.mean),
-            "std": list(normalisation.std),
-        },
-        job.fold_dir / "best.pt",
-    )
+    state = {
+        "epoch": progress.best_epoch,
+        "network": learner.network.state_dict(),
+        "classes": list(job.manifest.classes),
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+    }
+    _save(state, job, "best.pt")
 
 
 def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
@@ -170,20 +157,19 @@ def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
         UserError: when it is damaged or belongs to another fold, plan, manifest or config.
     """
     try:
-        _check_sums(path)
-        state: dict[str, Any] = torch.load(path, map_location=job.device, weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path} is damaged (it holds something other than numbers and text, and is not opened "
-            "further); delete it to train anew."
-        ) from None
+        with ZipFile(path) as archive:  # torch writes checksums of its tensors, but reads none
+            if broken := archive.testzip():
+                raise BadZipFile(f"the checksum of {broken} is wrong")
+        state = torch.load(path, map_location=job.device, weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError("it holds no checkpoint")
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a damaged file makes torch raise almost anything)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
+        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to run the code in it
+            reason = "it holds something other than numbers and text, and is not opened further"
         raise UserError(f"{path} is damaged ({reason}); delete it to train anew.") from None
-    if not isinstance(state, dict):
-        raise UserError(f"{path} is damaged (it holds no checkpoint); delete it to train anew.")
     if state.get("key") != job.key or state.get("fold") != job.fold.index:
         raise UserError(
             f"{path} belongs to fold {state.get('fold')} of run {str(state.get('key'))[:12]}, not "
@@ -194,14 +180,7 @@ def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
     return state
 
 
-def _check_sums(path: Path) -> None:
-    """torch writes a checksum of every tensor but never looks at it."""
-    with ZipFile(path) as archive:
-        if broken := archive.testzip():
-            raise BadZipFile(f"the checksum of {broken} is wrong")
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    """Write under a temporary name and rename: a checkpoint is whole or not there."""
-    with replacing(path) as file:
-        torch.save(state, file)
+def _save(state: dict[str, Any], job: FoldJob, name: str) -> None:
+    """A checkpoint is whole or not there, and knows its version, run and fold."""
+    with replacing(job.fold_dir / name) as file:
+        torch.save({"version": VERSION, "key": job.key, "fold": job.fold.index, **state}, file)

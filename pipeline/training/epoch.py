@@ -2,18 +2,18 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Floats, Floats32, Ints
+from pipeline.arrays import Floats32, Ints
 from pipeline.config import UserError
 from pipeline.images.augment import augment_batch
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
-from pipeline.images.sampler import draw_epoch, sampling_weights
+from pipeline.images.sampler import draw_epoch
+from pipeline.training.imbalance import drawing_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
 
@@ -25,34 +25,20 @@ Report = Callable[[int, int, float], None]
 """Called with (images done, images of the epoch, images per second) every few seconds."""
 
 
-@dataclass(frozen=True)
 class TrainPart:
     """The train part of a fold, ready to be drawn from."""
 
-    job: FoldJob
-    source: BatchSource
-    rows: Ints
-    weights: Floats
-    labels: Tensor
-    transforms: RandomTransforms | None
-
-    @classmethod
-    def of(cls, job: FoldJob, source: BatchSource) -> "TrainPart":
-        rows = job.rows("train")
-        patients = np.unique(job.manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)
+    def __init__(self, job: FoldJob, source: BatchSource) -> None:
         config = job.config
-        return cls(
-            job=job,
-            source=source,
-            rows=rows,
-            weights=sampling_weights(
-                job.manifest.labels[rows], patients[1], config.sampler.balance
-            ),
-            labels=torch.from_numpy(job.manifest.labels).to(source.device),
-            transforms=RandomTransforms.open(source, config.augment, config.engine.loader_workers)
-            if config.augment.transforms
-            else None,
-        )
+        self.job = job
+        self.source = source
+        self.rows = job.rows("train")
+        self.weights = drawing_weights(job.manifest, self.rows, config.sampler.balance)
+        self.labels = torch.from_numpy(job.manifest.labels).to(source.device)
+        self.transforms: RandomTransforms | None = None
+        if config.augment.transforms:
+            workers = config.engine.loader_workers
+            self.transforms = RandomTransforms.open(source, config.augment, workers)
 
     def seed(self, epoch: int, purpose: int = 0) -> int:
         """Of an epoch, which counts from 1; seeds have counted from 0 ever since, and still do."""

@@ -4,16 +4,16 @@ import time
 from dataclasses import replace
 
 from pipeline.config import TrainingConfig, UserError
-from pipeline.evaluation import write_predictions
+from pipeline.evaluation.predictions import write_predictions
 from pipeline.files import sha256, write_json
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
-from pipeline.tracking import VERSION, EpochEnded, Journal, Progressed
+from pipeline.tracking.journal import VERSION, EpochEnded, Journal, Progressed
 from pipeline.training.checkpoint import Progress, load_best, reopen, save_epoch
 from pipeline.training.epoch import TrainPart, train_epoch
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
-from pipeline.training.learner import Learner, build_learner, count_parameters
+from pipeline.training.learner import Learner, build_learner
 
 
 def train_fold(job: FoldJob) -> None:
@@ -23,7 +23,7 @@ def train_fold(job: FoldJob) -> None:
     normalisation = job.images.fit_normalisation(job.rows("train"))
     source = BatchSource.open(job.images, normalisation, learner.device)
     progress, journal = reopen(learner, job, normalisation)
-    train = TrainPart.of(job, source)
+    train = TrainPart(job, source)
     with journal:
         while not _is_finished(progress, job.config.training):
             progress = _train_epoch(learner, progress, train, journal)
@@ -40,6 +40,7 @@ def _judge(judge: Judge, progress: Progress, normalisation: Normalisation, start
     write_predictions(judge.decided(val, thresholds), job.fold_dir / "predictions_val.csv")
     test = judge.predict("test")
     write_predictions(judge.decided(test, thresholds), job.fold_dir / "predictions_test.csv")
+    parameters = judge.learner.network.parameters()
     result = {
         "version": VERSION,
         "fold": job.fold.index,
@@ -50,9 +51,9 @@ def _judge(judge: Judge, progress: Progress, normalisation: Normalisation, start
         "select_value": progress.best_value,
         "thresholds": thresholds,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-        "val": judge.levels(val, thresholds),
-        "test": judge.levels(test, thresholds),
-        "num_parameters": count_parameters(judge.learner.network),
+        "val": judge.metrics(val, thresholds),
+        "test": judge.metrics(test, thresholds),
+        "num_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "device": job.device,
         "best_sha256": sha256(job.fold_dir / "best.pt"),
         "seconds": time.monotonic() - started,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
-from pipeline.config import ClassWeights, Config, ConfigError
+from pipeline.config import Balance, ClassWeights, Config, ConfigError
 from pipeline.images.sampler import sampling_weights
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
@@ -34,6 +34,12 @@ def effective_prior(sampled_share: Floats, weights: Floats) -> Floats:
     return prior
 
 
+def drawing_weights(manifest: Manifest, rows: Ints, balance: Balance) -> Floats:
+    """(N,) probability of each sample at `rows` to be drawn; they sum to 1."""
+    patients = np.unique(manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)[1]
+    return sampling_weights(manifest.labels[rows], patients, balance)
+
+
 def check_imbalance(config: Config, manifest: Manifest, fold: Fold) -> Floats:
     """The effective prior of a fold's training.
 
@@ -42,8 +48,7 @@ def check_imbalance(config: Config, manifest: Manifest, fold: Fold) -> Floats:
     """
     rows = manifest.of(fold.train)
     labels, num_images = manifest.labels[rows], manifest.num_per_class(rows)
-    patients = np.unique(manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)[1]
-    drawn = sampling_weights(labels, patients, config.sampler.balance)
+    drawn = drawing_weights(manifest, rows, config.sampler.balance)
     share = np.bincount(labels, weights=drawn, minlength=len(manifest.classes)).astype(float)
     weights = class_weights(
         config.loss.class_weights, num_images, manifest.num_patients_per_class(rows)

@@ -21,7 +21,7 @@ class FoldJob:
     fold_dir: Path
     key: str
     """Of the run; a checkpoint or result of another key is refused."""
-    device: str
+    device: str = "cpu"
 
     def rows(self, part: Part) -> Ints:
         """Row numbers of a part's samples in manifest and packed array."""

@@ -7,22 +7,17 @@ import numpy as np
 import torch
 from pandas import DataFrame
 
-from pipeline.evaluation import (
-    VAL_METRICS,
-    choose_threshold,
-    metrics,
-    per_patient,
-    prediction_table,
-    with_decisions,
-)
+from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics
+from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.predictions import prediction_table, with_decisions
+from pipeline.evaluation.thresholds import choose_threshold
 from pipeline.images.batches import BatchSource
 from pipeline.splits import Part
 from pipeline.training.epoch import predict
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner
 
-Thresholds = Mapping[str, float | None]
-Levels = dict[str, dict[str, float | None] | None]
+Thresholds = Mapping[Level, float | None]
 
 
 @dataclass(frozen=True)
@@ -36,48 +31,51 @@ class Judge:
     def validate(self) -> dict[str, float | None]:
         """The validation metrics of an epoch, `val/...`, image level first."""
         table, loss = self._predict("val")
-        levels = self.levels(table, self.thresholds(table))
         values: dict[str, float | None] = {"val/loss": loss}
-        for name, level in levels.items():
-            values |= {f"val/{name}/{metric}": level[metric] for metric in VAL_METRICS if level}
+        for level, found in self.metrics(table, self.thresholds(table)).items():
+            named = {name: found[name] for name in VAL_METRICS if found and name in found}
+            values |= {f"val/{level}/{name}": value for name, value in named.items()}
         return values
 
     def predict(self, part: Part) -> DataFrame:
         """A part's prediction table, without decisions."""
         return self._predict(part)[0]
 
-    def thresholds(self, val: DataFrame) -> dict[str, float | None]:
+    def thresholds(self, val: DataFrame) -> dict[Level, float | None]:
         """Decision threshold of each level, from the validation part; None beyond two classes."""
-        return {"image": self._threshold(val), "patient": self._threshold(self._patients(val))}
+        return {level: self._threshold(table) for level, table in self._levels(val).items()}
 
     def decided(self, table: DataFrame, thresholds: Thresholds) -> DataFrame:
         """The table with `predicted`, by the image level's threshold."""
         return with_decisions(table, self.job.manifest.classes, thresholds["image"])
 
-    def levels(self, table: DataFrame, thresholds: Thresholds) -> Levels:
+    def metrics(
+        self, table: DataFrame, thresholds: Thresholds
+    ) -> dict[Level, dict[str, float | None] | None]:
         """Metrics of both levels; the patient level is None where it is switched off."""
-        classes, patients = self.job.manifest.classes, self._patients(table)
-        image = metrics(self.decided(table, thresholds), classes)
-        if patients is None:
-            return {"image": image, "patient": None}
-        decided = with_decisions(patients, classes, thresholds["patient"])
-        return {"image": image, "patient": metrics(decided, classes)}
+        classes = self.job.manifest.classes
+        return {
+            level: None
+            if cases is None
+            else metrics(with_decisions(cases, classes, thresholds[level]), classes, level)
+            for level, cases in self._levels(table).items()
+        }
 
     def _predict(self, part: Part) -> tuple[DataFrame, float]:
+        """The part's prediction table and its loss."""
         job, rows = self.job, self.job.rows(part)
         probabilities, logits = predict(self.learner, self.source, rows)
         labels = torch.from_numpy(job.manifest.labels[rows]).to(self.learner.device)
         with torch.inference_mode():
             loss = float(self.learner.loss(logits, labels))
         samples = job.manifest.table.iloc[rows].reset_index(drop=True)
-        order = np.arange(len(rows))
-        classes, fold = job.manifest.classes, job.fold.index
-        return prediction_table(samples, probabilities, order, classes, fold), loss
+        order, classes = np.arange(len(rows)), job.manifest.classes
+        return prediction_table(samples, probabilities, order, classes, job.fold.index), loss
 
-    def _patients(self, table: DataFrame) -> DataFrame | None:
-        evaluation = self.job.config.evaluation
-        classes = self.job.manifest.classes
-        return per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
+    def _levels(self, table: DataFrame) -> dict[Level, DataFrame | None]:
+        evaluation, classes = self.job.config.evaluation, self.job.manifest.classes
+        patients = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
+        return {"image": table, "patient": patients}
 
     def _threshold(self, table: DataFrame | None) -> float | None:
         classes = self.job.manifest.classes

@@ -1,11 +1,13 @@
 """Everything a fold trains with, built from the config, in one place."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -14,7 +16,7 @@ from pipeline.models import initialise
 from pipeline.targets import build, check_leaves
 from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
-from pipeline.training.loss import WeightedLoss, build_loss, first_line, shape_of, try_loss
+from pipeline.training.loss import WeightedLoss, build_loss
 
 
 @dataclass
@@ -46,7 +48,14 @@ def build_learner(job: FoldJob) -> Learner:
     """
     config, device = job.config, torch.device(job.device)
     seed_everything(seed_for(config.training.seed, job.fold.index, 0, purpose=1))
-    facts = _facts(job)
+    facts: dict[str, object] = {  # what "@name" in a config stands for
+        "num_channels": job.images.num_channels,
+        "num_classes": len(job.manifest.classes),
+        "spatial_dims": config.images.spatial_dims,
+        "spatial_size": list(job.images.spatial_shape),
+        "num_epochs": config.training.epochs,
+        "select_mode": config.training.select_mode,
+    }
     network: nn.Module = build("model", config.model, facts)
     initialise(network, config.init.scheme)
     network.to(device)
@@ -59,7 +68,9 @@ def build_learner(job: FoldJob) -> Learner:
         config.loss.class_weights, num_images, job.manifest.num_patients_per_class(rows)
     )
     optimizer = build("optimizer", config.optimizer, params=list(network.parameters()))
-    precision = _precision(config.training.precision, device)
+    automatic = "float32" if device.type == "cpu" else "float16"
+    asked = config.training.precision
+    precision = getattr(torch, automatic if asked == "auto" else asked)
     return Learner(
         network=network,
         loss=build_loss(config.loss, weights, num_images).to(device),
@@ -78,25 +89,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _facts(job: FoldJob) -> dict[str, object]:
-    """What "@name" in a config stands for."""
-    return {
-        "num_channels": job.images.num_channels,
-        "num_classes": len(job.manifest.classes),
-        "spatial_dims": job.config.images.spatial_dims,
-        "spatial_size": list(job.images.spatial_shape),
-        "num_epochs": job.config.training.epochs,
-        "select_mode": job.config.training.select_mode,
-    }
-
-
-def _precision(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
-
-
 def try_out(job: FoldJob) -> None:
     """Build everything once and send some images through, before any fold is started.
 
@@ -105,24 +97,44 @@ def try_out(job: FoldJob) -> None:
             take, a network that cannot take the images, or a loss that cannot take its logits.
     """
     check_leaves(job.config)
-    learner, num_classes = build_learner(job), len(job.manifest.classes)
+    config, learner, num_classes = job.config, build_learner(job), len(job.manifest.classes)
     num_images = 4 if num_classes == 3 else 3  # or one axis could be taken for the other
     shape = (num_images, job.images.num_channels, *job.images.spatial_shape)
+    images = torch.zeros(shape, device=learner.device)
+    labels = torch.arange(num_images, device=learner.device) % num_classes
     learner.network.eval()
-    name = f"model: {job.config.model['_target_']}"
-    with torch.inference_mode():
-        try:
-            logits = learner.network(torch.zeros(shape, device=learner.device))
-        except Exception as error:  # noqa: BLE001  (a network may fail in any way)
-            reason = first_line(error)
-            raise ConfigError([f"{name} fails on images {shape[1:]}: {reason}"]) from None
-    found, expected = shape_of(logits), (num_images, num_classes)
+    expected = (num_images, num_classes)
+    logits = _try(
+        f"model: {config.model['_target_']}",
+        partial(learner.network, images),
+        f"images {shape[1:]}",
+        f"logits of shape {expected}",
+        expected,
+    )
+    _try(
+        f"loss.function: {config.loss.function['_target_']}",
+        partial(learner.loss.function, logits, labels),
+        f"logits {expected} and class indices {tuple(labels.shape)}",
+        f"one value per image, shape {tuple(labels.shape)}",
+        tuple(labels.shape),
+    )
+
+
+def _try(
+    name: str, call: Callable[[], Tensor], given: str, promised: str, expected: tuple[int, ...]
+) -> Tensor:
+    """What a leaf makes of what it is given, of the expected shape, or a ConfigError."""
+    try:
+        with torch.inference_mode():
+            made = call()
+    except Exception as error:  # noqa: BLE001  (a network or loss may fail in any way)
+        raise ConfigError([f"{name} fails on {given}: {first_line(error)}"]) from None
+    found = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
     if found != expected:
-        raise ConfigError(
-            [f"{name} must give logits of shape {expected} for {num_images} images, got {found}"]
-        )
-    try_loss(learner.loss, job.config.loss, logits)
+        raise ConfigError([f"{name} must give {promised} for {expected[0]} images, got {found}"])
+    return made
 
 
-def count_parameters(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

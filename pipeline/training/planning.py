@@ -77,17 +77,16 @@ def _ignored(split: SplitConfig, plan: Plan) -> list[str]:
     """The settings that the frozen plan in `split.file` overrides, in words."""
     if not split.file:
         return []
-    pairs: list[tuple[str, object, object]] = [("seed", split.seed, plan.seed)]
-    if plan.scheme == "kfold":
-        pairs.append(("num_folds", split.num_folds, plan.num_folds // plan.repeats))
-    if split.scheme != "kfold":  # the default asks for nothing
-        pairs.append(("scheme", split.scheme, plan.scheme))
-    if split.repeats > 1:
-        pairs.append(("repeats", split.repeats, plan.repeats))
-    if split.locked_fraction and not plan.locked:
-        pairs.append(("locked_fraction", split.locked_fraction, "nobody locked"))
+    locks = split.locked_fraction > 0 and not plan.locked
+    asked: list[tuple[bool, str, object, object]] = [
+        (True, "seed", split.seed, plan.seed),
+        (plan.scheme == "kfold", "num_folds", split.num_folds, plan.num_folds // plan.repeats),
+        (split.scheme != "kfold", "scheme", split.scheme, plan.scheme),
+        (split.repeats > 1, "repeats", split.repeats, plan.repeats),
+        (locks, "locked_fraction", split.locked_fraction, "nobody locked"),
+    ]
     return [
-        f"split.{name}={asked} is ignored: split.file {split.file} has {found}"
-        for name, asked, found in pairs
-        if asked != found
+        f"split.{name}={value} is ignored: split.file {split.file} has {found}"
+        for is_asked, name, value, found in asked
+        if is_asked and value != found
     ]

@@ -23,8 +23,9 @@ from pipeline.config import UserError
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import _record, _warn_if_unsafe
-from pipeline.evaluation import plot_confusion, write_predictions
 from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.plots import plot_confusion
+from pipeline.evaluation.predictions import write_predictions
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import read_manifest
 

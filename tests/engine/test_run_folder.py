@@ -78,6 +78,31 @@ def test_a_renamed_folder_is_found(run_of: RunOf) -> None:
     assert again.key == first.key
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "\xff",
+        '{"key": "a"}',
+        '{"identity": {}}',
+        '{"key": "a", "identity": "b"}',
+        None,
+    ],
+)
+def test_a_damaged_folder_stops_only_its_own_run(run_of: RunOf, content: str | None) -> None:
+    first = trained(run_of())
+    file = Path("runs/small/another/environment.json")
+    file.parent.mkdir()
+    Path("runs/small/notes.txt").write_text("mine")
+    file.mkdir() if content is None else file.write_text(content, encoding="latin-1")
+    assert opened(run_of()).dir == first.dir
+    assert opened(run_of("optimizer.lr=0.5")).dir not in (first.dir, file.parent)
+    with pytest.raises(UserError, match=r"another.environment.json|another cannot be written"):
+        opened(run_of(f"run_dir={file.parent}"))
+
+
 # --- a setting that did not exist when the folder was made
 
 
@@ -137,16 +162,32 @@ def test_whoever_changes_a_default_counts_the_version_up() -> None:
 
 
 DEFAULTS_THEN = {
-    "augment.brightness": "0.0", "augment.contrast": "0.0", "augment.flip_axes": "[]",
-    "augment.noise": "0.0", "augment.rotate90": "false", "augment.rotate_degrees": "0.0",
-    "augment.shift": "0.0", "augment.transforms": "[]", "augment.zoom": "0.0",
-    "evaluation.aggregate": "mean", "evaluation.patient_label": "same",
-    "evaluation.threshold": "youden", "images.dtype": "float32", "images.num_channels": "1",
-    "images.spatial_dims": "2", "images.transforms": "[]", "init.scheme": "default",
-    "loss.class_weights": "none", "sampler.allow_double_correction": "false",
-    "sampler.balance": "none", "training.batch_size": "32", "training.epochs": "20",
-    "training.patience": "0", "training.precision": "auto", "training.seed": "0",
-}  # fmt: skip
+    "augment.brightness": "0.0",
+    "augment.contrast": "0.0",
+    "augment.flip_axes": "[]",
+    "augment.noise": "0.0",
+    "augment.rotate90": "false",
+    "augment.rotate_degrees": "0.0",
+    "augment.shift": "0.0",
+    "augment.transforms": "[]",
+    "augment.zoom": "0.0",
+    "evaluation.aggregate": "mean",
+    "evaluation.patient_label": "same",
+    "evaluation.threshold": "youden",
+    "images.dtype": "float32",
+    "images.num_channels": "1",
+    "images.spatial_dims": "2",
+    "images.transforms": "[]",
+    "init.scheme": "default",
+    "loss.class_weights": "none",
+    "sampler.allow_double_correction": "false",
+    "sampler.balance": "none",
+    "training.batch_size": "32",
+    "training.epochs": "20",
+    "training.patience": "0",
+    "training.precision": "auto",
+    "training.seed": "0",
+}
 
 
 # --- folders made before keys were made of what differs
@@ -178,10 +219,18 @@ def test_an_old_folder_is_continued_under_its_own_key(run_of: RunOf) -> None:
     assert opened(run_of("folds=[0]")).key == OLD_KEY
 
 
-@pytest.mark.parametrize("changes", [
-    {"optimizer.lr": "0.5"}, {"augment.noise": "0.7"}, {"plan hash": "0"}, {"manifest hash": "0"},
-    {"pixels hash": "0"}, {"training.select_by": "val/loss"}, {"model.extra": "1"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.lr": "0.5"},
+        {"augment.noise": "0.7"},
+        {"plan hash": "0"},
+        {"manifest hash": "0"},
+        {"pixels hash": "0"},
+        {"training.select_by": "val/loss"},
+        {"model.extra": "1"},
+    ],
+)
 def test_an_old_folder_of_something_else_is_left_alone(
     run_of: RunOf, changes: dict[str, str]
 ) -> None:

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from pipeline.evaluation import print_summary, summarise
+from pipeline.evaluation.console import print_summary
+from pipeline.evaluation.summary import summarise
 
 
 def table_of(classes, num_folds, size=8):

@@ -11,15 +11,18 @@ from rich.console import Console
 from sklearn import metrics as sklearn_metrics
 
 from pipeline.config import TrainingConfig
-from pipeline.evaluation import (
+from pipeline.evaluation.console import print_summary
+from pipeline.evaluation.metrics import (
+    METRICS,
     VAL_METRICS,
-    higher_is_better,
+    Cases,
+    Metric,
+    cases_of,
     metrics,
-    print_summary,
-    summarise,
-    write_metrics,
+    num_per_class,
 )
-from pipeline.evaluation.metrics import METRICS, Cases, Metric, cases_of, num_per_class
+from pipeline.evaluation.summary import summarise
+from pipeline.files import write_json
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
@@ -50,7 +53,7 @@ def test_binary_by_hand():
         np.column_stack([1 - scores, scores]),
     )
     table.loc[4] = ["neg", "neg", 0.95, 0.05]
-    found = metrics(table, BINARY)
+    found = metrics(table, BINARY, "image")
     assert found == {
         "auroc": pytest.approx(5 / 6),  # 5 of the 6 pairs of a pos and a neg are in order
         "average_precision": pytest.approx((1 / 1 + 2 / 3) / 2),
@@ -65,7 +68,7 @@ def test_binary_by_hand():
 def test_binary_agrees_with_scikit_learn(seed):
     table = random_table(BINARY, seed)
     truth, decided, scores = table["label"] == "pos", table["predicted"] == "pos", table["prob_pos"]
-    assert metrics(table, BINARY) == pytest.approx(
+    assert metrics(table, BINARY, "image") == pytest.approx(
         {
             "auroc": sklearn_metrics.roc_auc_score(truth, scores),
             "average_precision": sklearn_metrics.average_precision_score(truth, scores),
@@ -92,7 +95,7 @@ def test_more_classes_agree_with_scikit_learn(seed):
         is_class, called = truth == name, decided == name
         expected[f"sensitivity_{name}"] = sklearn_metrics.recall_score(is_class, called)
         expected[f"specificity_{name}"] = sklearn_metrics.recall_score(~is_class, ~called)
-    assert metrics(table, GRADES) == pytest.approx(expected)
+    assert metrics(table, GRADES, "image") == pytest.approx(expected)
     assert cases_of(table, GRADES).confusion.tolist() == (
         sklearn_metrics.confusion_matrix(truth, decided, labels=GRADES).tolist()
     )
@@ -101,14 +104,14 @@ def test_more_classes_agree_with_scikit_learn(seed):
 @pytest.mark.parametrize(("label", "defined"), [("neg", {"specificity"}), ("pos", {"sensitivity"})])
 def test_binary_metrics_that_need_the_absent_class_are_missing(label, defined):
     table = table_of(BINARY, [label] * 3, ["neg", "pos", "pos"], np.full((3, 2), 0.5))
-    found = metrics(table, BINARY)
+    found = metrics(table, BINARY, "image")
     assert {name for name, value in found.items() if value is not None} == defined
     assert len(found) == 5
 
 
 def test_multiclass_metrics_that_need_the_absent_class_are_missing():
     table = table_of(GRADES, ["none", "mild"], ["none", "none"], np.full((2, 3), 1 / 3))
-    assert metrics(table, GRADES) == {
+    assert metrics(table, GRADES, "image") == {
         "auroc": None,
         "average_precision": None,
         "balanced_accuracy": None,
@@ -124,35 +127,38 @@ def test_multiclass_metrics_that_need_the_absent_class_are_missing():
 
 def test_a_class_that_is_the_only_one_has_no_specificity():
     table = table_of(GRADES, ["none"] * 4, ["none"] * 3 + ["mild"], np.full((4, 3), 1 / 3))
-    found = metrics(table, GRADES)
+    found = metrics(table, GRADES, "image")
     assert found["specificity_none"] is None
     assert found["sensitivity_none"] == 0.75
 
 
 def test_nothing_predicted_gives_nothing():
-    assert set(metrics(table_of(GRADES, [], [], np.zeros((0, 3))), GRADES).values()) == {None}
+    assert set(metrics(table_of(GRADES, [], [], np.zeros((0, 3))), GRADES, "image").values()) == {
+        None
+    }
 
 
 @pytest.mark.parametrize("classes", [BINARY, GRADES])
 def test_values_are_plain_floats(classes):
-    found = metrics(random_table(classes, seed=0), classes)
+    found = metrics(random_table(classes, seed=0), classes, "image")
     assert {type(value) for value in found.values()} == {float}
 
 
 def test_probabilities_may_be_float32():
     table = random_table(GRADES, seed=1)
     probabilities = [f"prob_{name}" for name in GRADES]
-    found = metrics(table.astype(dict.fromkeys(probabilities, np.float32)), GRADES)
-    assert found == pytest.approx(metrics(table, GRADES), abs=1e-3)
+    found = metrics(table.astype(dict.fromkeys(probabilities, np.float32)), GRADES, "image")
+    assert found == pytest.approx(metrics(table, GRADES, "image"), abs=1e-3)
 
 
 def test_the_settings_select_by_what_is_validated_and_in_its_direction():
     choices = get_args(get_args(TrainingConfig.__annotations__["select_by"])[0])
     assert len(choices) == 7
     assert {choice.rsplit("/", 1)[-1] for choice in choices} == {"loss", *VAL_METRICS}
+    modes = {metric.name: "max" if metric.higher_is_better else "min" for metric in METRICS}
     for choice in choices:
         mode = TrainingConfig(select_by=choice).select_mode
-        assert mode == ("max" if higher_is_better(choice) else "min")
+        assert mode == (modes | {"loss": "min"})[choice.rsplit("/", 1)[-1]]
 
 
 def test_counts_include_absent_classes():
@@ -163,7 +169,7 @@ def test_counts_include_absent_classes():
 def test_names_outside_the_classes_are_an_error():
     table = table_of(BINARY, ["neg", "pos"], ["neg", "maybe"], np.full((2, 2), 0.5))
     with pytest.raises(RuntimeError, match=r"predicted must be among .*got \['maybe'\]"):
-        metrics(table, BINARY)
+        metrics(table, BINARY, "image")
 
 
 def test_shapes_and_indices_that_do_not_fit_are_an_error():
@@ -207,7 +213,7 @@ def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
     assert [*entry["per_fold"], entry["value"]] == pytest.approx(expected)
     assert (entry["how"], entry["num_missing"]) == ("pooled decisions", 0)
     summary["image"]["f1"] = entry
-    write_metrics(summary, tmp_path / "metrics.json")
+    write_json(tmp_path / "metrics.json", summary)
     assert json.loads((tmp_path / "metrics.json").read_text())["image"]["f1"] == entry
     text = shown(summary, "image")
     assert re.search(rf"^ +all .*{entry['value']:.3f}$", text, re.MULTILINE)

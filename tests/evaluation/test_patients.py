@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import UserError
-from pipeline.evaluation import per_patient
+from pipeline.config import EvaluationConfig, UserError
+from pipeline.evaluation.patients import per_patient
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
@@ -117,15 +117,15 @@ def test_a_patient_in_two_folds_has_a_row_in_each():
 
 
 @pytest.mark.parametrize(
-    ("aggregate", "label", "match"),
+    ("setting", "match"),
     [
-        ("median", "same", "evaluation.aggregate must be one of mean, max, got 'median'"),
-        ("mean", "any", "evaluation.patient_label must be one of same, worst, .*got 'any'"),
+        ({"aggregate": "median"}, "aggregate\n.*should be 'mean' or 'max'.*'median'"),
+        ({"patient_label": "any"}, "patient_label\n.*should be 'same', 'worst', .*'any'"),
     ],
 )
-def test_an_unknown_rule_is_an_error(aggregate, label, match):
-    with pytest.raises(UserError, match=match):
-        patients_of(binary_table(TWO_PATIENTS), BINARY, aggregate, label)
+def test_an_unknown_rule_is_refused_by_the_settings(setting, match):
+    with pytest.raises(ValueError, match=match):
+        EvaluationConfig(**setting)
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.evaluation import plot_confusion, plot_learning_curves
+from pipeline.evaluation.plots import plot_confusion, plot_learning_curves
 
 
 def history(num_epochs, metrics=("train/loss", "val/loss", "val/image/auroc")):

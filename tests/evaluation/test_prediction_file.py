@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import UserError
-from pipeline.evaluation import (
+from pipeline.evaluation.predictions import (
     PredictionError,
     prediction_table,
     read_predictions,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import gather_folds, prediction_table, with_decisions
+from pipeline.evaluation.predictions import gather_folds, prediction_table, with_decisions
 
 CLASSES = ["benign", "malignant"]
 

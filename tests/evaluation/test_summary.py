@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation import metrics, summarise, write_metrics
+from pipeline.evaluation.metrics import metrics
+from pipeline.evaluation.summary import summarise
+from pipeline.files import write_json
 
 CLASSES = ["neg", "pos"]
 
@@ -37,7 +39,7 @@ def test_rankings_are_averaged_over_folds_not_pooled():
         "num_missing": 0,
         "how": "mean over folds",
     }
-    assert entry["value"] != metrics(together, CLASSES)["auroc"]
+    assert entry["value"] != metrics(together, CLASSES, "image")["auroc"]
 
 
 def test_decisions_are_pooled_not_averaged():
@@ -112,7 +114,7 @@ def test_levels_of_different_folds_are_an_error():
 
 def test_the_file_is_strict_json_with_the_same_content(tmp_path):
     summary = summarise({"image": pd.concat([FIRST, ONE_CLASS]), "patient": None}, CLASSES)
-    write_metrics(summary, tmp_path / "metrics.json")
+    write_json(tmp_path / "metrics.json", summary)
     text = (tmp_path / "metrics.json").read_text(encoding="utf-8")
     assert json.loads(text) == summary
     assert "NaN" not in text
@@ -123,5 +125,5 @@ def test_nan_is_never_written(tmp_path):
     summary = summarise({"image": FIRST}, CLASSES)
     summary["image"]["auroc"]["value"] = float("nan")
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_metrics(summary, tmp_path / "metrics.json")
+        write_json(tmp_path / "metrics.json", summary)
     assert not list(tmp_path.iterdir())

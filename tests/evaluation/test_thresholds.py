@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from pipeline.config import UserError
-from pipeline.evaluation import choose_threshold
+from pipeline.config import EvaluationConfig, UserError
+from pipeline.evaluation.thresholds import choose_threshold
 
 
 def youden(negative, positive):
@@ -79,9 +79,9 @@ def test_one_class_only_is_an_error(labels, found):
 
 
 @pytest.mark.parametrize("rule", ["f1", ""])
-def test_an_unknown_rule_is_an_error(rule):
-    with pytest.raises(UserError, match=f"must be one of youden, fixed, got '{rule}'"):
-        choose_threshold(np.array([True, False]), np.array([0.1, 0.2]), rule)
+def test_an_unknown_rule_is_refused_by_the_settings(rule):
+    with pytest.raises(ValueError, match=f"threshold\n.*'youden' or 'fixed'.*input_value='{rule}'"):
+        EvaluationConfig(threshold=rule)
 
 
 @pytest.mark.parametrize("score", [np.nan, -0.1, 1.1])

@@ -46,8 +46,10 @@ def test_the_columns_of_stratify_have_a_line_of_their_own():
     assert off > 0  # the 8 of a site cannot be divided by 3
     lines = describe_plan(plan, manifest, split)
     (line,) = [line for line in lines if "by site" in line]
-    class_off = max(abs(sum(p[-1] in "02468" for p in fold.test) / len(fold.test) - 7 / 14)
-                   for fold in plan.folds)  # fmt: skip
+    class_off = max(
+        abs(sum(p[-1] in "02468" for p in fold.test) / len(fold.test) - 7 / 14)
+        for fold in plan.folds
+    )
     size = max(abs(len(fold.test) * 3 / 14 - 1) for fold in plan.folds)
     together = class_off + max(class_off, off) + 0.25 * (size + size)
     assert line == f"  largest deviation of a block: shares of patients by site {off:.3f}"

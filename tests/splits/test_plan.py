@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -25,13 +25,12 @@ from pipeline.splits import (
     Fold,
     LeakageError,
     Plan,
-    PlanError,
     check_classes,
-    missing_classes,
     plan_folds,
 )
+from pipeline.splits.conflicts import PlanError
 from pipeline.splits.frozen import check_fits
-from pipeline.splits.quality import count_parts
+from pipeline.splits.quality import count_parts, missing_classes
 
 Cohort = Callable[..., ManifestConfig]
 
@@ -76,7 +75,6 @@ def group_count(manifest: Manifest) -> int:
     return int(manifest.table["group"].nunique())
 
 
-@settings(max_examples=400, deadline=None)
 @given(cohorts())
 def test_every_promise_of_a_plan_on_random_cohorts(cohort: tuple[Manifest, int, int]) -> None:
     manifest, num_folds, seed = cohort
@@ -107,7 +105,6 @@ def test_every_promise_of_a_plan_on_random_cohorts(cohort: tuple[Manifest, int, 
     assert seen["train"] == Counter(dict.fromkeys(everyone, num_folds - 2))
 
 
-@settings(max_examples=100, deadline=None)
 @given(cohorts(), st.randoms(use_true_random=False))
 def test_row_order_does_not_change_the_plan(
     cohort: tuple[Manifest, int, int], shuffle: random.Random
@@ -153,8 +150,11 @@ def test_another_process_with_another_hash_seed_makes_the_same_plan(make_cohort:
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         answer = subprocess.run(
             [sys.executable, "-c", code, config.path],
-            capture_output=True, text=True, check=True, env=environment,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
         found.append(json.loads(answer.stdout))
     here = plan_folds(read_manifest(config), kfold(5, 3))
     assert found[0][2] != found[1][2]  # the hash seed had its effect
@@ -287,14 +287,24 @@ def test_a_plan_refuses_another_number_of_tests() -> None:
         replace(plan, folds=(swapped, *plan.folds[1:]))
 
 
-@pytest.mark.parametrize(("ill_in", "locked", "advice"), [
-    ("0112", "", "use at most 3 folds (split.num_folds)"),  # four ill, and one block without
-    ("01 2", "", "use at most 3 folds (split.num_folds)"),
-    ("0112", "BC", "a class needs 3 independent patients or more"),  # two of the four are locked
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ill_in", "locked", "advice"),
+    [
+        ("0112", "", "use at most 3 folds (split.num_folds)"),  # four ill, and one block without
+        ("01 2", "", "use at most 3 folds (split.num_folds)"),
+        (
+            "0112",
+            "BC",
+            "a class needs 3 independent patients or more",
+        ),  # two of the four are locked
+    ],
+)
 def test_the_advice_is_less_than_what_was_asked_for(ill_in: str, locked: str, advice: str) -> None:
-    blocks = {patient: int(block) for patient, block in zip("ABCD", ill_in, strict=True)
-              if block != " " and patient not in locked}  # fmt: skip
+    blocks = {
+        patient: int(block)
+        for patient, block in zip("ABCD", ill_in, strict=True)
+        if block != " " and patient not in locked
+    }
     well = {f"W{i}": i for i in range(4)}
     everyone = {p: ["ill"] for p in [*blocks, *locked]} | {p: ["well"] for p in well}
     plan = plan_of(
@@ -392,10 +402,13 @@ def test_missing_classes_names_fold_part_and_class() -> None:
     plan = plan_of({"A": 0, "B": 1, "C": 2, "D": 2})
     # Fold i tests block i, validates on i + 1, trains on i + 2; only block 1 has "yes".
     assert missing_classes(plan, manifest) == [
-        (0, "train", "yes"), (0, "test", "yes"),
-        (1, "train", "yes"), (1, "val", "yes"),
-        (2, "val", "yes"), (2, "test", "yes"),
-    ]  # fmt: skip
+        (0, "train", "yes"),
+        (0, "test", "yes"),
+        (1, "train", "yes"),
+        (1, "val", "yes"),
+        (2, "val", "yes"),
+        (2, "test", "yes"),
+    ]
 
 
 def test_the_counts_of_a_part_are_those_of_its_rows() -> None:

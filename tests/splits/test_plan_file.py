@@ -132,16 +132,19 @@ def test_a_patient_doubled_under_a_recomputed_hash_is_refused(path: Path, plan: 
     assert EDITED in refused(path)
 
 
-@pytest.mark.parametrize(("key", "value", "why"), [
-    ("num_folds", 4, "fold 3: the val part has no patient"),
-    ("num_folds", 2, "fold 2 is outside 0 to 1"),
-    ("repeats", 3, "a plan needs at least 3 folds per repeat"),
-    ("plan_hash", "0" * 64, EDITED),
-    ("num_folds", "3", "is damaged"),
-    ("num_folds", None, "is damaged"),
-    ("repeats", 0, "is damaged"),
-    ("scheme", 3, "is damaged"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("num_folds", 4, "fold 3: the val part has no patient"),
+        ("num_folds", 2, "fold 2 is outside 0 to 1"),
+        ("repeats", 3, "a plan needs at least 3 folds per repeat"),
+        ("plan_hash", "0" * 64, EDITED),
+        ("num_folds", "3", "is damaged"),
+        ("num_folds", None, "is damaged"),
+        ("repeats", 0, "is damaged"),
+        ("scheme", 3, "is damaged"),
+    ],
+)
 def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: str) -> None:
     edit_json(path, **{key: value})
     assert EDITED in refused(path)
@@ -149,11 +152,19 @@ def test_an_edited_header_is_refused(path: Path, key: str, value: object, why: s
     assert why in refused(path)
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("seed", 6), ("version", 2), ("scheme", "holdout"), ("parent_plan_hash", "1"),
-    ("manifest_hash", "0" * 64), ("purged_images", ["P1_00.png"]), ("cuts", ["2020-01-01"]),
-    ("content_hash", "0" * 64),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 6),
+        ("version", 2),
+        ("scheme", "holdout"),
+        ("parent_plan_hash", "1"),
+        ("manifest_hash", "0" * 64),
+        ("purged_images", ["P1_00.png"]),
+        ("cuts", ["2020-01-01"]),
+        ("content_hash", "0" * 64),
+    ],
+)
 def test_every_word_of_the_header_is_under_the_hash(path: Path, key: str, value: object) -> None:
     edit_json(path, **{key: value})
     assert EDITED in refused(path)
@@ -227,14 +238,20 @@ def test_a_damaged_header_is_refused(path: Path, content: bytes) -> None:
     assert "is damaged" in refused(path)
 
 
-@pytest.mark.parametrize(("content", "why"), [
-    (b"", "is damaged"),
-    (b"\xff\xfe\n", "is damaged"),
-    (b"patient_id,group,fold,val_fold\nP1,P1,one,\n", EDITED),
-    (b"patient_id,group,fold\nP1,P1\n", "the columns must be patient_id, group, fold, val_fold"),
-    (b"patient,group,fold\nP1,P1,0\n", "the columns must be patient_id, group, fold, val_fold"),
-    (b"patient_id,group,fold,val_fold\n", EDITED),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is damaged"),
+        (b"\xff\xfe\n", "is damaged"),
+        (b"patient_id,group,fold,val_fold\nP1,P1,one,\n", EDITED),
+        (
+            b"patient_id,group,fold\nP1,P1\n",
+            "the columns must be patient_id, group, fold, val_fold",
+        ),
+        (b"patient,group,fold\nP1,P1,0\n", "the columns must be patient_id, group, fold, val_fold"),
+        (b"patient_id,group,fold,val_fold\n", EDITED),
+    ],
+)
 def test_a_damaged_table_is_refused(path: Path, content: bytes, why: str) -> None:
     path.write_bytes(content)
     assert why in refused(path)
@@ -256,20 +273,51 @@ def test_the_json_of_a_plan_is_not_taken_for_its_csv(path: Path) -> None:
     assert f"name the plan's .csv file, {path}." in refused(path.with_suffix(".json"))
 
 
-@pytest.mark.parametrize(("val_from", "was", "now", "words"), [
-    (None, "2020-02-01", "2020-05-01",  # P1, line 4
-     "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train and val (2 im"),
-    ("2020-04-01", "2020-02-01", "2020-05-01",
-     "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train (2 images"),
-    ("2020-04-01", "2020-02-01", "2020-04-30",
-     "line 4 (patient 'P1', 2020-04-30) belongs to val by its date, not to train (2 images"),
-    ("2020-04-01", "2020-04-01", "2020-03-31",
-     "line 8 (patient 'P3', 2020-03-31) belongs to the purged images by its date, not to val (1"),
-    (None, "P1_00.png,no,2020-02-01", "P1_00.png,no,2020-06-01",
-     "line 4 (patient 'P1', 2020-06-01) belongs to test by its date, not to train and val (2 im"),
-    (None, "P5_00.png,no,2020-06-01", "P5_00.png,no,2020-01-01",
-     "line 12 (patient 'P5', 2020-01-01) belongs to the purged images by its date, not to test (1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("val_from", "was", "now", "words"),
+    [
+        (
+            None,
+            "2020-02-01",
+            "2020-05-01",  # P1, line 4
+            "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, "
+            "not to train and val (2 images",
+        ),
+        (
+            "2020-04-01",
+            "2020-02-01",
+            "2020-05-01",
+            "line 4 (patient 'P1', 2020-05-01) belongs to test by its date, not to train (2 images",
+        ),
+        (
+            "2020-04-01",
+            "2020-02-01",
+            "2020-04-30",
+            "line 4 (patient 'P1', 2020-04-30) belongs to val by its date, not to train (2 images",
+        ),
+        (
+            "2020-04-01",
+            "2020-04-01",
+            "2020-03-31",
+            "line 8 (patient 'P3', 2020-03-31) belongs to the purged images by its date, "
+            "not to val (1 image",
+        ),
+        (
+            None,
+            "P1_00.png,no,2020-02-01",
+            "P1_00.png,no,2020-06-01",
+            "line 4 (patient 'P1', 2020-06-01) belongs to test by its date, "
+            "not to train and val (2 images",
+        ),
+        (
+            None,
+            "P5_00.png,no,2020-06-01",
+            "P5_00.png,no,2020-01-01",
+            "line 12 (patient 'P5', 2020-01-01) belongs to the purged images by its date, "
+            "not to test (1 image",
+        ),
+    ],
+)
 def test_dates_that_changed_their_period_are_reported(
     make_cohort: Cohort, tmp_path: Path, val_from: str | None, was: str, now: str, words: str
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import SplitConfig, UserError
@@ -71,7 +71,6 @@ def plan_or_reason(manifest, split):
         return str(error)
 
 
-@settings(max_examples=500, deadline=None)
 @given(cohorts(), st.sampled_from(SPLITS), st.randoms(use_true_random=False))
 def test_every_scheme_keeps_its_promises(rows, split, shuffle):
     manifest = manifest_of(rows)
@@ -176,13 +175,16 @@ def test_holdout_fractions_are_met():
     assert (len(fold.test), len(fold.val), len(fold.train)) == (6, 6, 12)
 
 
-@pytest.mark.parametrize(("split", "why"), [
-    (SplitConfig(scheme="leave_one_out", leave_out="scanner"), "has no column 'scanner'"),
-    (SplitConfig(stratify=("age",)), "split.stratify: x.csv has no column 'age'"),
-    (SplitConfig(scheme="temporal", test_from="2030-01-01"), "dates run from 2020-01-15 to"),
-    (SplitConfig(scheme="temporal", test_from=DAYS[1], val_from=DAYS[3]), "must be before"),
-    (SplitConfig(scheme="predefined", assignments="no.csv"), "no.csv: No such file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("split", "why"),
+    [
+        (SplitConfig(scheme="leave_one_out", leave_out="scanner"), "has no column 'scanner'"),
+        (SplitConfig(stratify=("age",)), "split.stratify: x.csv has no column 'age'"),
+        (SplitConfig(scheme="temporal", test_from="2030-01-01"), "dates run from 2020-01-15 to"),
+        (SplitConfig(scheme="temporal", test_from=DAYS[1], val_from=DAYS[3]), "must be before"),
+        (SplitConfig(scheme="predefined", assignments="no.csv"), "no.csv: No such file"),
+    ],
+)
 def test_what_cannot_be_planned_is_reported(split, why):
     with pytest.raises(UserError, match=why):
         plan_folds(cohort(), split)

@@ -104,7 +104,7 @@ def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(tmp_path: Path
 
     failed = run_cv(tmp_path, *overrides)
     assert failed.returncode == 1
-    assert "1 fold(s) failed" in failed.stderr
+    assert "1 fold failed" in failed.stderr
     assert f"fold 1: runs/demo/{run_dir.name}/fold_01/last.pt is damaged" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert (run_dir / "fold_02" / "result.json").exists()

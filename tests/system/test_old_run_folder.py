@@ -15,7 +15,9 @@ from system_runs import NUM_FOLDS, mlflow_client, mlflow_runs
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
 from pipeline.config import FORMER_METRICS
-from pipeline.tracking import EpochEnded, read_journal, read_result, sync
+from pipeline.tracking.journal import EpochEnded, read_journal
+from pipeline.tracking.mirror import sync
+from pipeline.tracking.result import read_result
 
 OLD_RUN = Path(__file__).parents[1] / "files" / "old_run"
 NUM_EPOCHS = 8

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.tracking import DatasetRecord, EpochEnded, Failed, Journal, RunRecord, Started
+from pipeline.tracking.journal import EpochEnded, Failed, Journal, Started
+from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import connect, reaching
 
 STARTED = 1_700_000_000.25

@@ -14,7 +14,9 @@ from synthetic_run_folder import (
     write_summary,
 )
 
-from pipeline.tracking import BackgroundMirror, Mirror, TrackingError, sync
+from pipeline.tracking.background import BackgroundMirror
+from pipeline.tracking.mirror import Mirror, sync
+from pipeline.tracking.server import TrackingError
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 
@@ -55,7 +57,7 @@ def test_it_mirrors_while_the_folds_train(
 
     monkeypatch.setattr(Mirror, "catch_up", observed)
     warnings = Warnings()
-    with BackgroundMirror(run_dir, warnings, interval_s=0.01) as mirror:
+    with BackgroundMirror(run_dir, warnings, interval_s=0.01):
         train(run_dir, 0, range(3))
         caught_up.clear()
         assert caught_up.wait(30)
@@ -64,7 +66,6 @@ def test_it_mirrors_while_the_folds_train(
         running = runs_at(uri)
         write_result(run_dir, 0)
         write_summary(run_dir)
-        assert mirror.close("FINISHED") is None
     assert running["demo-abc123"].info.status == running["fold-00"].info.status == "RUNNING"
     assert {run.info.status for run in runs_at(uri).values()} == {"FINISHED"}
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
@@ -90,15 +91,12 @@ def test_a_dead_server_is_reported_once_and_how_to_finish_later(tmp_path: Path, 
     run_dir = make_run_folder(tmp_path / "other", CLOSED)
     train(run_dir, 0, range(2))
     warnings = Warnings()
-    with BackgroundMirror(run_dir, warnings, interval_s=0.01, retry_s=0.01) as mirror:
+    with BackgroundMirror(run_dir, warnings, interval_s=0.01, retry_s=0.01):
         assert warnings.arrived.wait(30)
-        message = mirror.close("FINISHED")
-    assert message is not None
-    assert f"patientfold sync run_dir={run_dir}" in message
-    assert "nothing is lost" in message
     assert len(warnings) == 2
     assert warnings[0].startswith(f"MLflow at {CLOSED} cannot be reached. The training goes on")
-    assert warnings[1] == message
+    assert f"patientfold sync run_dir={run_dir}" in warnings[1]
+    assert "nothing is lost" in warnings[1]
     sync(run_dir, uri=uri)
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(2))
 
@@ -121,9 +119,8 @@ def test_a_server_that_comes_back_gets_everything(
     monkeypatch.setattr(Mirror, "catch_up", down_at_first)
     train(run_dir, 0, range(3))
     warnings = Warnings()
-    with BackgroundMirror(run_dir, warnings, interval_s=0.01, retry_s=0.01) as mirror:
+    with BackgroundMirror(run_dir, warnings, interval_s=0.01, retry_s=0.01):
         assert recovered.wait(30)
-        assert mirror.close("KILLED") is None
     assert warnings == ["away The training goes on; the mirror keeps trying."]
     assert history(uri, runs_at(uri)["fold-00"], "train/loss") == losses(range(3))
 
@@ -139,12 +136,13 @@ def test_no_error_of_the_mirror_reaches_the_training(
     assert len(warnings) == 2
 
 
-def test_close_waits_no_longer_than_asked(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_waits_no_longer_than_asked(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
     monkeypatch.setattr(Mirror, "begin", lambda _: release.wait(30))
-    with BackgroundMirror(run_dir, Warnings(), interval_s=0.01) as mirror:
-        message = mirror.close("FINISHED", timeout_s=0.05)
-    assert message is not None
+    warnings = Warnings()
+    with BackgroundMirror(run_dir, warnings, timeout_s=0.05, interval_s=0.01) as mirror:
+        pass
+    (message,) = warnings
     assert "did not take everything within 0.05 s" in message
     release.set()
     mirror._thread.join(30)

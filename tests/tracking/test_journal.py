@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipeline.tracking import (
+from pipeline.tracking.journal import (
     EpochEnded,
     Event,
     Failed,
@@ -70,8 +70,8 @@ def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path: Path, num_bytes: int)
 
 def test_a_journal_that_is_only_a_torn_line_becomes_empty(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b'{"event"')
-    Journal(tmp_path / "j").close()
-    assert (tmp_path / "j").read_bytes() == b""
+    with Journal(tmp_path / "j"):
+        assert (tmp_path / "j").read_bytes() == b""
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

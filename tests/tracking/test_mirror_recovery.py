@@ -26,7 +26,9 @@ from synthetic_run_folder import (
 )
 
 from pipeline.config import UserError
-from pipeline.tracking import Mirror, RunRecord, TrackingError, absolute_tracking_uri, sync
+from pipeline.tracking.mirror import Mirror, sync
+from pipeline.tracking.record import RunRecord
+from pipeline.tracking.server import TrackingError, absolute_tracking_uri
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 
@@ -290,7 +292,7 @@ def test_folds_that_the_first_version_mirrored_are_logged_anew_and_once(
 
 
 def test_a_create_whose_answer_was_lost_is_not_sent_blindly_again(run_dir: Path) -> None:
-    """The server may have made the run: only a search by uid can tell."""
+    """The server may have made the run: only a search by uid can say."""
     with LossyServer(("127.0.0.1", 0), LossyHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(TrackingError, match="cannot be reached"):
@@ -378,7 +380,9 @@ def test_a_sweep_can_start_on_a_database_that_does_not_exist(tmp_path: Path) -> 
         record["started"] += number
         (run_dir / "tracking.json").write_text(json.dumps(record))
         train(run_dir, number, range(1))
-        code = "import pathlib, sys, pipeline.tracking as t; t.sync(pathlib.Path(sys.argv[1]))"
+        code = (
+            "import pathlib, sys, pipeline.tracking.mirror as t; t.sync(pathlib.Path(sys.argv[1]))"
+        )
         command = [sys.executable, "-c", code, str(run_dir)]
         processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
     errors = [process.communicate()[1] for process in processes]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import UserError
-from pipeline.tracking import absolute_tracking_uri, check_tracking_uri
+from pipeline.tracking.server import absolute_tracking_uri, check_tracking_uri
 
 
 @pytest.mark.parametrize(

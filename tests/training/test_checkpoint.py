@@ -17,7 +17,7 @@ from pipeline.config import Config, UserError
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
-from pipeline.tracking import EpochEnded, Journal, Started, read_journal
+from pipeline.tracking.journal import EpochEnded, Journal, Started, read_journal
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import (
     Progress,
@@ -50,14 +50,18 @@ def config_of(**sections):
     network = {
         "_target_": "torch.nn.Sequential",
         "_args_": [
-            {"_target_": "torch.nn.Conv2d", "in_channels": "@num_channels", "out_channels": 4,
-             "kernel_size": 3},
+            {
+                "_target_": "torch.nn.Conv2d",
+                "in_channels": "@num_channels",
+                "out_channels": 4,
+                "kernel_size": 3,
+            },
             {"_target_": "torch.nn.BatchNorm2d", "num_features": 4},
             {"_target_": "torch.nn.ReLU"},
             {"_target_": "torch.nn.Flatten"},
             {"_target_": "torch.nn.Linear", "in_features": 64, "out_features": "@num_classes"},
         ],
-    }  # fmt: skip
+    }
     return Config(
         **{
             "name": "tiny",
@@ -217,8 +221,11 @@ def test_best_holds_the_network_and_what_is_needed_to_use_it(tmp_path):
     assert_same(dict(learner.network.state_dict()), best)
     state = load_checkpoint(job.fold_dir / "best.pt", job)
     assert {name: state[name] for name in ("epoch", "classes", "mean", "std")} == {
-        "epoch": 1, "classes": ["neg", "pos"], "mean": [3.0], "std": [2.0],
-    }  # fmt: skip
+        "epoch": 1,
+        "classes": ["neg", "pos"],
+        "mean": [3.0],
+        "std": [2.0],
+    }
 
 
 def test_a_best_of_another_epoch_is_our_own_mistake(tmp_path):
@@ -419,7 +426,8 @@ def test_a_kill_while_an_epoch_is_saved_loses_and_doubles_nothing(
         monkeypatch.undo()
     again = build_learner(job)
     progress, journal = reopen(again, job, NORMALISATION)
-    journal.close()
+    with journal:
+        pass
     if (step, moment) == ("save_last", "before"):
         assert (progress, epochs_in(job)) == (FIRST, [1])  # it is trained again
     else:

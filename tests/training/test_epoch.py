@@ -59,7 +59,7 @@ def config_of(**sections):
 
 @pytest.fixture
 def job(tmp_path):
-    """12 patients with 3 images each; a pixel's value tells its row."""
+    """12 patients with 3 images each; a pixel's value is near its row number."""
     patients = [f"p{i:02}" for i in range(NUM_PATIENTS)]
     table = pd.DataFrame(
         {
@@ -90,7 +90,7 @@ def with_config(job, **sections):
 
 def part_of(job):
     normalisation = Normalisation((0.0,), (1.0,))
-    return TrainPart.of(job, BatchSource.open(job.images, normalisation, torch.device("cpu")))
+    return TrainPart(job, BatchSource.open(job.images, normalisation, torch.device("cpu")))
 
 
 def drawn(part, epoch):
@@ -164,7 +164,7 @@ def test_the_augmentation_is_drawn_anew_in_every_epoch_and_fold(job):
     noise = []
     for index in range(2):
         part = part_of(replace(job, fold=replace(job.fold, index=index)))
-        part = replace(part, source=replace(part.source, pixels=blank))
+        part.source = replace(part.source, pixels=blank)
         noise += [torch.cat([images for images, _ in drawn(part, epoch)]) for epoch in (1, 2)]
     for position, one in enumerate(noise):
         for other in noise[:position]:
@@ -219,10 +219,10 @@ def test_the_mean_loss_counts_images_not_batches(job):
 
 def test_long_epochs_report_how_far_they_are(job, monkeypatch):
     monkeypatch.setattr(epoch_module, "REPORT_EVERY_S", -1.0)
-    told = []
-    train_epoch(build_learner(job), part_of(job), 1, lambda *words: told.append(words))
-    assert [(done, of) for done, of, _ in told] == [(done, 24) for done in range(4, 25, 4)]
-    assert all(speed > 0 for *_, speed in told)
+    reports = []
+    train_epoch(build_learner(job), part_of(job), 1, lambda *words: reports.append(words))
+    assert [(done, of) for done, of, _ in reports] == [(done, 24) for done in range(4, 25, 4)]
+    assert all(speed > 0 for *_, speed in reports)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -28,10 +28,14 @@ def manifest_and_fold() -> tuple[Manifest, Fold]:
 
 
 def config_of(balance: str, weights: str, allow: bool = False) -> Config:
-    return load_config([
-        "manifest=demo", f"sampler.balance={balance}", f"loss.class_weights={weights}",
-        f"sampler.allow_double_correction={str(allow).lower()}",
-    ])  # fmt: skip
+    return load_config(
+        [
+            "manifest=demo",
+            f"sampler.balance={balance}",
+            f"loss.class_weights={weights}",
+            f"sampler.allow_double_correction={str(allow).lower()}",
+        ]
+    )
 
 
 def prior_of(balance: str, weights: str, allow: bool = False) -> list[float]:
@@ -47,9 +51,15 @@ def test_the_cohort_has_a_prevalence_of_five_percent() -> None:
     assert prior_of("patient", "none") == pytest.approx([0.95, 0.05])
 
 
-@pytest.mark.parametrize(("balance", "weights"), [
-    ("class", "none"), ("class_patient", "none"), ("none", "inverse"), ("patient", "inverse"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("balance", "weights"),
+    [
+        ("class", "none"),
+        ("class_patient", "none"),
+        ("none", "inverse"),
+        ("patient", "inverse"),
+    ],
+)
 def test_one_correction_alone_evens_out_the_classes(balance: str, weights: str) -> None:
     assert prior_of(balance, weights) == pytest.approx([0.5, 0.5])
 

@@ -48,8 +48,14 @@ def problem_of(folder: Path, num_classes: int, *overrides: str) -> str:
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
 def test_what_fits_passes(tmp_path: Path, num_classes: int) -> None:
     try_out(job_of(tmp_path, num_classes))
-    try_out(job_of(tmp_path, num_classes, "loss.function._target_=torch.nn.MultiMarginLoss",
-                   "~loss.function.label_smoothing"))  # fmt: skip
+    try_out(
+        job_of(
+            tmp_path,
+            num_classes,
+            "loss.function._target_=torch.nn.MultiMarginLoss",
+            "~loss.function.label_smoothing",
+        )
+    )
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
@@ -66,12 +72,18 @@ def test_a_loss_of_segmentations_is_named(
     assert "model" not in problem
 
 
-@pytest.mark.parametrize(("leaf", "found"), [
-    ("{_target_:my_loss.Mean}", "must give one value per image, shape (3,) for 3 images, got ()"),
-    ("{_target_:my_loss.Table}", "for 3 images, got (3, 2)"),
-    ("{_target_:my_loss.Pair}", "for 3 images, got a tuple"),
-    ("{_target_:my_loss.Broken}", "fails on logits (3, 2) and class indices (3,): KeyError"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("leaf", "found"),
+    [
+        (
+            "{_target_:my_loss.Mean}",
+            "must give one value per image, shape (3,) for 3 images, got ()",
+        ),
+        ("{_target_:my_loss.Table}", "for 3 images, got (3, 2)"),
+        ("{_target_:my_loss.Pair}", "for 3 images, got a tuple"),
+        ("{_target_:my_loss.Broken}", "fails on logits (3, 2) and class indices (3,): KeyError"),
+    ],
+)
 def test_a_loss_must_give_one_value_per_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaf: str, found: str
 ) -> None:
@@ -91,15 +103,26 @@ def test_a_loss_must_give_one_value_per_image(
     assert problem.endswith(found)
 
 
-@pytest.mark.parametrize(("overrides", "problem"), [
-    (["model.in_channels=3"], "model: pipeline.models.LeNet5 fails on images (1, 20, 20): "),
-    (["model.num_classes=5"], "model: pipeline.models.LeNet5 must give logits of shape (3, 2) for "
-     "3 images, got (3, 5)"),
-    (["~model", "+model={_target_:torch.nn.Linear,in_features:20,out_features:2}"],
-     "model: torch.nn.Linear must give logits of shape (3, 2) for 3 images, got (3, 1, 20, 2)"),
-    (["~model", "+model={_target_:torch.nn.MultiheadAttention,embed_dim:2,num_heads:1}"],
-     "model: torch.nn.MultiheadAttention fails on images (1, 20, 20): "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["model.in_channels=3"], "model: pipeline.models.LeNet5 fails on images (1, 20, 20): "),
+        (
+            ["model.num_classes=5"],
+            "model: pipeline.models.LeNet5 must give logits of shape (3, 2) for "
+            "3 images, got (3, 5)",
+        ),
+        (
+            ["~model", "+model={_target_:torch.nn.Linear,in_features:20,out_features:2}"],
+            "model: torch.nn.Linear must give logits of shape (3, 2) for 3 images, got "
+            "(3, 1, 20, 2)",
+        ),
+        (
+            ["~model", "+model={_target_:torch.nn.MultiheadAttention,embed_dim:2,num_heads:1}"],
+            "model: torch.nn.MultiheadAttention fails on images (1, 20, 20): ",
+        ),
+    ],
+)
 def test_a_network_that_does_not_fit_is_named(
     tmp_path: Path, overrides: list[str], problem: str
 ) -> None:

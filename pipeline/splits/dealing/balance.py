@@ -37,17 +37,15 @@ class Balance:
     """The largest deviations of any block from the whole set.
 
     `image_prevalence` and `patient_prevalence` are differences of shares, `image_size` and
-    `patient_size` relative to the block's fair size; `fewest_patients` is the smallest number of
-    patients of any class or property in a block. `floor` is a bound that no dealing can beat.
+    `patient_size` relative to the block's fair size. `floor` is a bound that no dealing can beat.
     """
 
     objective: float
+    floor: float
     image_prevalence: float
     patient_prevalence: float
     image_size: float
     patient_size: float
-    fewest_patients: int
-    floor: float
 
 
 class Measure:
@@ -66,9 +64,9 @@ class Measure:
         """(G,) equal numbers for groups that bring the same: they can stand in for each other."""
         return np.unique(self.columns, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
-    def loads(self, blocks: Ints, num_blocks: int) -> Floats:
+    def loads(self, blocks: Ints) -> Floats:
         """(B, K) what each block holds."""
-        loads = np.zeros((num_blocks, self.columns.shape[1]))
+        loads: Floats = np.zeros_like(self.fair)
         np.add.at(loads, blocks, self.columns)
         return loads
 
@@ -91,17 +89,16 @@ class Measure:
         parts = self.parts(loads, fair)
         return np.stack([np.abs(part).max(axis=-1, initial=0.0) for part in parts], axis=-1)
 
-    def objective(self, worst: Floats) -> Floats:
-        """(...) J of the blocks' largest deviations (..., 4)."""
-        total: Floats = (
-            worst[..., 0] + worst[..., 1] + SIZE_WEIGHT * (worst[..., 2] + worst[..., 3])
-        )
-        return total
-
     def spread(self, loads: Floats) -> float:
         """Sum of squares of the blocks' relative deviations in every column; breaks ties of J."""
         used = self.fair > 0
         return float((((loads - self.fair)[used] / self.fair[used]) ** 2).sum())
+
+
+def objective(worst: Floats) -> Floats:
+    """(...) J of deviations (..., 4), in the order of `Measure.parts`."""
+    total: Floats = worst[..., 0] + worst[..., 1] + SIZE_WEIGHT * (worst[..., 2] + worst[..., 3])
+    return total
 
 
 def balance(quantities: Quantities, blocks: Ints, shares: Floats) -> Balance:
@@ -110,17 +107,9 @@ def balance(quantities: Quantities, blocks: Ints, shares: Floats) -> Balance:
     The objective is J = image_prevalence + patient_prevalence + 0.25 (image_size + patient_size).
     """
     measure = Measure(quantities, shares)
-    loads = measure.loads(blocks, len(shares))
+    loads = measure.loads(blocks)
     worst = measure.deviations(loads, measure.fair).max(axis=0)
-    return Balance(
-        objective=float(measure.objective(worst)),
-        image_prevalence=float(worst[0]),
-        patient_prevalence=float(worst[1]),
-        image_size=float(worst[2]),
-        patient_size=float(worst[3]),
-        fewest_patients=int(loads[:, 2 + measure.num_classes :].min(initial=loads[:, 1].min())),
-        floor=floor(quantities, shares),
-    )
+    return Balance(float(objective(worst)), floor(quantities, shares), *worst.tolist())
 
 
 def floor(quantities: Quantities, shares: Floats) -> float:
@@ -172,17 +161,3 @@ def _forced(x: float, p: float, fair: float) -> float:
     sizes = np.array([x, x / p, fair, np.sqrt(x * fair / SIZE_WEIGHT)])
     sizes = np.maximum(sizes, x)  # convex between these, so that one of them is the smallest
     return float((np.maximum(0.0, x / sizes - p) + SIZE_WEIGHT * np.abs(sizes / fair - 1)).min())
-
-
-def rand_index(one: Ints, other: Ints) -> float:
-    """Share of pairs of groups that both dealings treat alike, from 0 to 1 (Rand 1971)."""
-    table = np.zeros((int(one.max()) + 1, int(other.max()) + 1))
-    np.add.at(table, (one, other), 1)
-
-    def pairs(counts: Floats) -> float:
-        return float((counts * (counts - 1) / 2).sum())
-
-    everything = pairs(np.array([float(len(one))]))
-    together = pairs(table)
-    alike = everything + 2 * together - pairs(table.sum(axis=0)) - pairs(table.sum(axis=1))
-    return alike / everything if everything else 1.0

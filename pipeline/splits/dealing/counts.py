@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import AnyInts, Floats, Ints
+from pipeline.arrays import Ints
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.dealing.balance import Quantities
@@ -16,6 +16,26 @@ def group_names(manifest: Manifest) -> list[str]:
     return sorted(manifest.samples["group"].unique())
 
 
+def groups_of(manifest: Manifest) -> dict[str, str]:
+    """The leakage group of every patient, sorted by id, those without an image in use too."""
+    first = manifest.table.drop_duplicates("patient_id").sort_values("patient_id")
+    return dict(zip(first["patient_id"].tolist(), first["group"].tolist(), strict=True))
+
+
+def cells_of(manifest: Manifest, asked: str, setting: str, also: str = "") -> pd.Series:
+    """The text of the CSV's column that a setting names, of the samples in use.
+
+    Raises UserError, which names `also` and all columns, when there is no such column.
+    """
+    column = manifest.column(asked)
+    if not column:
+        raise UserError(
+            f"{setting}: {manifest.path} has no column {asked!r}; use {also}one of "
+            f"{', '.join(manifest.column_names)}."
+        )
+    return manifest.samples[column].astype(str)
+
+
 def count_groups(
     manifest: Manifest, groups: Sequence[str], stratify: Sequence[str] = (), num_bins: int = 4
 ) -> Quantities:
@@ -23,9 +43,7 @@ def count_groups(
 
     A patient may have several classes or values; a numeric column with more than `num_bins` values
     is cut into bins of equal counts, beside which a text (such as "unknown") is a value of its own.
-
-    Raises:
-        UserError: for a column that the manifest does not have, or one with too many values.
+    Raises UserError for a column that the manifest does not have, or one with too many values.
     """
     samples = manifest.samples
     samples = samples[samples["group"].isin(groups)]
@@ -36,35 +54,23 @@ def count_groups(
     patient_code, ids = pd.factorize(samples["patient_id"])
     group_of = np.zeros(len(ids), np.int64)
     group_of[patient_code] = code
-    kinds = [_patients_with(patient_code, group_of, labels, len(manifest.classes), len(groups))]
-    for column in stratify:
-        rows, values, num_values = _values(manifest, samples, column, num_bins)
-        kinds.append(_patients_with(patient_code[rows], group_of, values, num_values, len(groups)))
+    columns = [(np.arange(len(labels)), labels, len(manifest.classes))]
+    columns += [_values(manifest, samples, column, num_bins) for column in stratify]
+    kinds = []
+    for rows, values, num_values in columns:
+        once = np.unique(patient_code[rows] * num_values + values)  # a patient counts once
+        kinds.append(np.zeros((len(groups), num_values)))
+        np.add.at(kinds[-1], (group_of[once // num_values], once % num_values), 1)
     num_patients = np.bincount(group_of, minlength=len(groups)).astype(float)
     return Quantities(images, np.column_stack(kinds), num_patients)
-
-
-def _patients_with(
-    patients: AnyInts, group_of: Ints, values: AnyInts, num_values: int, num_groups: int
-) -> Floats:
-    """(G, V) patients of each group that have each value at least once."""
-    once = np.unique(patients * num_values + values)
-    counts = np.zeros((num_groups, num_values))
-    np.add.at(counts, (group_of[once // num_values], once % num_values), 1)
-    return counts
 
 
 def _values(
     manifest: Manifest, samples: pd.DataFrame, asked: str, num_bins: int
 ) -> tuple[Ints, Ints, int]:
     """(M,) row positions and (M,) value codes of a column's cells; blank ones are left out."""
-    column = manifest.column(asked)
-    if not column:
-        raise UserError(
-            f"split.stratify: {manifest.path} has no column {asked!r}; it has "
-            f"{', '.join(manifest.column_names)}."
-        )
-    text, texts = pd.factorize(samples[column].astype(str))  # each text is split once
+    column = cells_of(manifest, asked, "split.stratify")
+    text, texts = pd.factorize(column[samples.index])  # each text is split once
     cells = pd.Series(texts, dtype=str).str.split("|").explode().str.strip()
     cells = cells[cells != ""]
     rows = pd.DataFrame({"row": np.arange(len(text)), "text": text})

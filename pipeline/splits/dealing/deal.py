@@ -1,13 +1,14 @@
 """Deal leakage groups to blocks: greedy and scikit-learn's starts, then a bounded local search."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
+import pandas as pd
 
 from pipeline.arrays import Bools, Floats, Ints
-from pipeline.splits.dealing.balance import Measure, Quantities
-from pipeline.splits.dealing.local_search import improve
+from pipeline.splits.dealing.balance import Measure, Quantities, objective
 
 MANY_GROUPS = 5000
 """Above this many groups: one greedy start, a short search, no start of scikit-learn's."""
@@ -17,6 +18,11 @@ STARTS, PATIENCE = 8, 24
 """Greedy starts; then the best dealing is shaken until so many times in a row did not help."""
 SHAKEN = 8
 """Groups that change places in one kick."""
+LOOKED_AT = 20_000
+"""Moves that one step compares; of more, a random sample."""
+DOUBLINGS = 4
+"""The search minimises J with 16-norms (2 ** 4) in place of maxima: where several blocks and
+classes are about equally bad, improving one of them helps, though the maximum stays."""
 
 
 def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None = None) -> Ints:
@@ -38,7 +44,15 @@ def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None =
     best: tuple[float, float] | None = None
     chosen, patience = fixed, most_patience
     generator = np.random.Generator(np.random.PCG64(seed))
-    starts = _starts(quantities, measure, shares, generator, fixed)
+    columns = measure.columns / np.maximum(measure.columns.sum(axis=0), 1e-9)
+    alike = bool(free.all() and np.allclose(shares, shares[0]))
+    by_greed = (
+        greedy(columns, shares, generator, 0.3 if number else 0.0, fixed)
+        for number in range(1 if many else STARTS)
+    )
+    with_theirs = alike and not many and quantities.images.shape[1] > 1
+    theirs = [scikit_learn_blocks(quantities, len(shares))] if with_theirs else []
+    starts = chain(theirs, by_greed)
     while budget > 0:
         start = next(starts, None)
         if start is None:
@@ -46,24 +60,26 @@ def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None =
             if patience < 0:
                 break
             start = _shaken(chosen, free, generator)
-        blocks, used = improve(measure, start, len(shares), free, generator, budget)
+        start = _filled(start, len(shares), free)
+        blocks, used = _improve(measure, start, free, generator, budget)
         for candidate in (start, blocks):  # the raw start too: the search minimises not quite J
-            loads = measure.loads(candidate, len(shares))
+            loads = measure.loads(candidate)
             worst = measure.deviations(loads, measure.fair).max(axis=0)
-            score = (round(float(measure.objective(worst)), 12), round(measure.spread(loads), 9))
+            score = (round(float(objective(worst)), 12), round(measure.spread(loads), 9))
             if best is None or score < best:
                 best, chosen, patience = score, candidate, most_patience
         budget -= used
     chosen = _exchanged(chosen, measure.kinds, free, generator)
-    return _relabelled(chosen) if free.all() and _are_equal(shares) else chosen
+    # Blocks that are alike are numbered in the order in which their first group comes.
+    return pd.factorize(chosen)[0] if alike else chosen
 
 
-def deal_some(quantities: Quantities, groups: Ints, shares: Iterable[float], seed: int) -> Ints:
+def deal_some(quantities: Quantities, groups: Ints, shares: Sequence[float], seed: int) -> Ints:
     """(M,) the block of each of some `groups` (M,), dealt by themselves."""
     some = Quantities(
         quantities.images[groups], quantities.patients[groups], quantities.num_patients[groups]
     )
-    return deal(some, np.array(list(shares)), seed)
+    return deal(some, np.array(shares), seed)
 
 
 def carved(quantities: Quantities, groups: Ints, fraction: float, seed: int) -> Ints:
@@ -72,18 +88,102 @@ def carved(quantities: Quantities, groups: Ints, fraction: float, seed: int) -> 
     return val
 
 
+def _improve(
+    measure: Measure, blocks: Ints, free: Bools, generator: np.random.Generator, budget: int
+) -> tuple[Ints, int]:
+    """The best of all moves and swaps of free groups, again and again, until none helps.
+
+    Returns the new blocks and how many moves were looked at (at most about `budget`).
+    """
+    blocks, used, failed, num_blocks = blocks.copy(), 0, 0, len(measure.fair)
+    movable, kinds = np.flatnonzero(free), measure.kinds[free]
+    loads = measure.loads(blocks)
+    counts = np.bincount(blocks, minlength=num_blocks)
+    while used < budget and failed < 2:
+        places = blocks[movable] * (int(measure.kinds.max()) + 1) + kinds
+        distinct = movable[np.unique(places, return_index=True)[1]]  # one of a kind in each block
+        one, other, is_sample = _moves(distinct, len(blocks), num_blocks, generator)
+        used += len(one)
+        powers = _powers(measure, loads, measure.fair)
+        scores = _after(measure, blocks, loads, powers, one, other)
+        scores[(other >= len(blocks)) & (counts[blocks[one]] == 1)] = np.inf  # a block stays filled
+        best = int(scores.argmin())
+        if scores[best] >= _score(powers.sum(axis=0)) * (1 - 1e-9):
+            failed += 1 if is_sample else 2  # a sample may have missed one
+            continue
+        failed = 0
+        mover, partner, source = int(one[best]), int(other[best]), int(blocks[one[best]])
+        if partner < len(blocks):
+            blocks[mover], blocks[partner] = blocks[partner], source
+        else:
+            blocks[mover] = partner - len(blocks)
+        counts = np.bincount(blocks, minlength=num_blocks)
+        loads = measure.loads(blocks)
+    return blocks, used
+
+
+def _moves(
+    movable: Ints, num_groups: int, num_blocks: int, generator: np.random.Generator
+) -> tuple[Ints, Ints, bool]:
+    """(M,) groups that move, and (M,) where: a group to swap with, or G + the block to go to.
+
+    All of them, or, where there are too many, a sample of half swaps and half moves.
+    """
+    targets = np.concatenate([movable, num_groups + np.arange(num_blocks)])
+    if len(movable) * len(targets) <= LOOKED_AT:
+        one, other = np.meshgrid(movable, targets, indexing="ij")
+        return one.ravel(), other.ravel(), False
+    half = LOOKED_AT // 2
+    swapped = generator.choice(movable, half)
+    moved = num_groups + generator.integers(num_blocks, size=half)
+    return generator.choice(movable, 2 * half), np.concatenate([swapped, moved]), True
+
+
+def _after(
+    measure: Measure, blocks: Ints, loads: Floats, powers: Floats, one: Ints, other: Ints
+) -> Floats:
+    """(M,) score after each move; infinite where nothing would move."""
+    num_groups = len(blocks)
+    swap = other < num_groups
+    partner = np.minimum(other, num_groups - 1)
+    source, target = blocks[one], np.where(swap, blocks[partner], other - num_groups)
+    change = measure.columns[one] - measure.columns[partner] * swap[:, None]
+    left = _powers(measure, loads[source] - change, measure.fair[source])
+    reached = _powers(measure, loads[target] + change, measure.fair[target])
+    scores = _score(powers.sum(axis=0) - powers[source] - powers[target] + left + reached)
+    scores[source == target] = np.inf
+    return scores
+
+
+def _powers(measure: Measure, loads: Floats, fair: Floats) -> Floats:
+    """(..., 4) sums of the 16th powers of the deviations of loads (..., K), part by part of J."""
+    parts = []
+    for deviations in measure.parts(loads, fair):
+        for _ in range(DOUBLINGS):
+            deviations = deviations * deviations
+        parts.append(deviations.sum(axis=-1))
+    return np.stack(parts, axis=-1)
+
+
+def _score(powers: Floats) -> Floats:
+    """(...) J with 16-norms, of sums over all blocks (..., 4)."""
+    norms = np.maximum(powers, 0.0)
+    for _ in range(DOUBLINGS):  # unlike a power, a root is rounded alike on all processors
+        norms = np.sqrt(norms)
+    return objective(norms)
+
+
 def _exchanged(blocks: Ints, kinds: Ints, free: Bools, generator: np.random.Generator) -> Ints:
     """Free groups that bring the same change places by chance.
 
     Nothing gets less even, who sits with whom does not follow the order of ids, and another seed
     is another plan wherever that is possible.
     """
-    movable = generator.permutation(np.flatnonzero(free))
-    by_chance = movable[np.argsort(kinds[movable], kind="stable")]
-    in_order = np.sort(movable)
-    in_order = in_order[np.argsort(kinds[in_order], kind="stable")]
+    in_order = np.flatnonzero(free)
+    by_chance = generator.permutation(in_order)
+    one, other = (some[np.argsort(kinds[some], kind="stable")] for some in (by_chance, in_order))
     exchanged = blocks.copy()
-    exchanged[by_chance] = blocks[in_order]
+    exchanged[one] = blocks[other]
     return exchanged
 
 
@@ -96,33 +196,8 @@ def _shaken(blocks: Ints, free: Bools, generator: np.random.Generator) -> Ints:
     return shaken
 
 
-def _starts(
-    quantities: Quantities,
-    measure: Measure,
-    shares: Floats,
-    generator: np.random.Generator,
-    fixed: Ints,
-) -> Iterator[Ints]:
-    num_blocks, free = len(shares), fixed < 0
-    many = len(fixed) > MANY_GROUPS
-    if free.all() and _are_equal(shares) and not many and quantities.images.shape[1] > 1:
-        yield _filled(scikit_learn_blocks(quantities, num_blocks), num_blocks, free)
-    columns = measure.columns / np.maximum(measure.columns.sum(axis=0), 1e-9)
-    for number in range(1 if many else STARTS):
-        jitter = 0.0 if number == 0 else 0.3
-        yield _filled(greedy(columns, shares, generator, jitter, fixed), num_blocks, free)
-
-
-def _are_equal(shares: Floats) -> bool:
-    return bool(np.allclose(shares, shares[0]))
-
-
 def greedy(
-    columns: Floats,
-    shares: Floats,
-    generator: np.random.Generator,
-    jitter: float = 0.0,
-    fixed: Ints | None = None,
+    columns: Floats, shares: Floats, generator: np.random.Generator, jitter: float, fixed: Ints
 ) -> Ints:
     """(G,) blocks: largest groups first, each to where it evens out most.
 
@@ -135,9 +210,8 @@ def greedy(
     noise = np.exp(jitter * generator.standard_normal(len(columns)))
     order = shuffled[np.argsort(-(size * noise)[shuffled].round(12), kind="stable")]
     load = np.zeros((len(shares), columns.shape[1]))
-    blocks = np.full(len(columns), -1) if fixed is None else fixed.copy()
-    held = np.flatnonzero(blocks >= 0)
-    np.add.at(load, blocks[held], columns[held])
+    blocks = fixed.copy()
+    np.add.at(load, fixed[fixed >= 0], columns[fixed >= 0])
     inverse, squares = 1 / shares, (columns**2).sum(axis=1)
     for group in order[blocks[order] < 0]:
         x = columns[group]
@@ -152,10 +226,9 @@ def scikit_learn_blocks(quantities: Quantities, num_blocks: int) -> Ints:
     from sklearn.model_selection import StratifiedGroupKFold
 
     counts = quantities.images.astype(np.int64)
-    num_groups, num_classes = counts.shape
-    groups = np.repeat(np.repeat(np.arange(num_groups), num_classes), counts.ravel())
-    labels = np.repeat(np.tile(np.arange(num_classes), num_groups), counts.ravel())
-    blocks = np.zeros(num_groups, np.int64)
+    cells = np.indices(counts.shape).reshape(2, -1)
+    groups, labels = np.repeat(cells, counts.ravel(), axis=1)
+    blocks = np.zeros(len(counts), np.int64)
     if counts.sum(axis=0).max() < num_blocks:
         return blocks  # it refuses; the search begins with everything in one block
     splitter = StratifiedGroupKFold(num_blocks)
@@ -172,13 +245,6 @@ def _filled(blocks: Ints, num_blocks: int, free: Bools) -> Ints:
     for block in range(num_blocks):
         counts = np.bincount(blocks, minlength=num_blocks)
         if not counts[block]:
-            movable = np.flatnonzero(free)
-            blocks[movable[::-1][counts[blocks[movable[::-1]]].argmax()]] = block
+            movable = np.flatnonzero(free)[::-1]
+            blocks[movable[counts[blocks[movable]].argmax()]] = block
     return blocks
-
-
-def _relabelled(blocks: Ints) -> Ints:
-    """Blocks numbered in the order in which their first group comes."""
-    _, first, inverse = np.unique(blocks, return_index=True, return_inverse=True)
-    rank = np.argsort(np.argsort(first))
-    return rank[inverse].astype(np.int64)

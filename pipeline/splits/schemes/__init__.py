@@ -14,11 +14,7 @@ SCHEMES = {scheme.name: scheme for scheme in (KFOLD, LEAVE_ONE_OUT, HOLDOUT, TEM
 
 
 def scheme_named(name: str) -> Scheme:
-    """The scheme of this name.
-
-    Raises:
-        LeakageError: for an unknown name.
-    """
+    """Raises LeakageError for an unknown name."""
     if name not in SCHEMES:
         raise LeakageError(f"scheme {name!r} is unknown; known are {', '.join(SCHEMES)}.")
     return SCHEMES[name]

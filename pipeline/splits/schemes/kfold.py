@@ -1,10 +1,7 @@
 """Each fold tests one block of patients and validates on the next; the blocks are alike."""
 
-from collections.abc import Sequence
-
 from pipeline.config import SplitConfig, UserError
 from pipeline.splits.dealing.deal import deal_some
-from pipeline.splits.folds import Fold, LeakageError
 from pipeline.splits.schemes.scheme import Groups, Rounds, Scheme
 from pipeline.words import counted
 
@@ -38,18 +35,6 @@ def _too_few(groups: Groups, num_folds: int) -> str:
     return f"{text}; use {'3' if most == 3 else f'3 to {most}'} folds."
 
 
-def _check_rotation(folds: Sequence[Fold], repeats: int) -> None:
-    k, rest = divmod(len(folds), repeats)
-    if k < 3 or rest:
-        raise LeakageError(
-            f"a plan needs at least 3 folds per repeat, got {len(folds)} in "
-            f"{counted(repeats, 'repeat')}."
-        )
-    for i, fold in enumerate(folds):
-        if fold.val != folds[i // k * k + (i + 1) % k].test:
-            raise LeakageError(f"fold {i} does not validate on the next fold's block.")
-
-
 KFOLD = Scheme(
     name="kfold",
     words="fold i tests block i, validates on block i + 1, trains on the rest",
@@ -57,5 +42,4 @@ KFOLD = Scheme(
     tests_everybody=True,
     rotates=True,
     remedy="another split.seed may deal them better",
-    check_folds=_check_rotation,
 )

@@ -12,6 +12,7 @@ from pipeline.arrays import Ints
 from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.manifest.ids import spelled_alike
+from pipeline.splits.dealing.counts import cells_of
 from pipeline.splits.dealing.deal import carved, deal_some
 from pipeline.splits.folds import Fold
 from pipeline.splits.schemes.scheme import Groups, Rounds, Scheme
@@ -26,7 +27,6 @@ SHOWN = 12
 def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
     free = groups.free
     units = _units(groups, split.leave_out)[free]
-    groups.need(3, "leave_one_out")
     numbers, sizes = np.unique(units, return_counts=True)
     if not 2 <= len(numbers) <= MOST_FOLDS:
         raise UserError(
@@ -95,23 +95,15 @@ def _units(groups: Groups, asked: str) -> Ints:
         )
     code = pd.Index(names).get_indexer(pd.Index(samples["group"]))
     values, found = pd.factorize(cells, sort=True)
-    size = len(names) + len(found)
-    links = coo_array((np.ones(len(code)), (code, len(names) + values)), shape=(size, size))
+    size = len(found) + len(names)
+    links = coo_array((np.ones(len(code)), (values, len(found) + code)), shape=(size, size))
     component = connected_components(links, directed=False)[1]
-    order = component[len(names) :]  # numbered in the order of the sorted values
-    rank = {number: i for i, number in enumerate(dict.fromkeys(order.tolist()))}
-    return np.array([rank[number] for number in component[: len(names)].tolist()])
+    numbers = pd.factorize(component)[0].astype(np.int64)  # in the order of the sorted values
+    return np.asarray(numbers[len(found) :])
 
 
 def _cells(manifest: Manifest, asked: str) -> pd.Series:
-    """The column that is left out by, as text."""
-    column = manifest.column(asked)
-    if not column:
-        raise UserError(
-            f"split.leave_out: {manifest.path} has no column {asked!r}; use patient, or one of "
-            f"{', '.join(manifest.column_names)}."
-        )
-    return manifest.samples[column].astype(str).str.strip()
+    return cells_of(manifest, asked, "split.leave_out", "patient, or ").str.strip()
 
 
 def _lines(folds: Sequence[Fold], manifest: Manifest, split: SplitConfig) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.arrays import Ints
-from pipeline.config import SplitConfig, UserError
+from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits.dealing.balance import Quantities
 from pipeline.splits.folds import Fold
@@ -25,14 +25,6 @@ class Groups:
     free: Ints
     """Positions in `names` of the groups that are not locked."""
 
-    def need(self, least: int, scheme: str) -> None:
-        """Raises UserError for fewer than `least` free groups."""
-        if len(self.free) < least:
-            raise UserError(
-                f"split.scheme={scheme} needs {least} independent patients or more, "
-                f"got {len(self.free)}."
-            )
-
 
 @dataclass(frozen=True)
 class Scheme:
@@ -47,15 +39,14 @@ class Scheme:
     tests_everybody: bool = False
     """Is each patient tested in every repeat? If not: once or never."""
     rotates: bool = False
-    """Does fold i validate on what fold i + 1 tests? Only such plans have repeats and can grow."""
+    """Does fold i validate on what fold i + 1 tests? Only such plans have repeats and can grow; a
+    plan proves that it rotates."""
     remedy: str = "use split.scheme=kfold"
     """What to change when a part lacks a class."""
     purge: Callable[[Manifest, SplitConfig], tuple[Manifest, Cuts]] | None = None
     """The images in use, and the days between its periods."""
     lines: Callable[[Sequence[Fold], Manifest, SplitConfig], list[str]] | None = None
     """More words on its folds."""
-    check_folds: Callable[[Sequence[Fold], int], None] | None = None
-    """Raises LeakageError for folds (and a number of repeats) that it cannot have made."""
     check_manifest: Callable[[Sequence[Fold], Cuts, frozenset[str], Manifest], None] | None = None
     """Raises LeakageError for a manifest that a saved plan (its folds, cuts and purged images) no
     longer fits; the manifest's hash is compared before."""
