@@ -36,12 +36,10 @@ def thumbnails(array: Floats32) -> NDArray[np.uint8]:
 def _thumbnail(plane: Floats32) -> NDArray[np.uint8]:
     low, high = float(plane.min()), float(plane.max())
     # What is left of a mean's rounding is no contrast.
+    blank = np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
     if high - low <= 1e-5 * max(abs(low), abs(high)):
-        return np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
+        return blank
     scaled = Image.fromarray(np.ascontiguousarray((plane - low) / (high - low), dtype=np.float32))
     small = np.asarray(scaled.resize((THUMBNAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
     low, high = float(small.min()), float(small.max())
-    if high <= low:
-        return np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
-    stretched: NDArray[np.uint8] = np.round((small - low) / (high - low) * 255).astype(np.uint8)
-    return stretched
+    return np.round((small - low) / (high - low) * 255).astype(np.uint8) if high > low else blank

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,24 +28,13 @@ class _Samples(Dataset[Tensor]):
         return torch.as_tensor(np.asarray(self.transforms(image)))
 
 
-class _Keys:
-    """A batch sampler whose list of batches is set anew each epoch."""
-
-    batches: list[list[tuple[int, int]]]
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
 @dataclass(frozen=True)
 class RandomTransforms:
     """Batches of normalised, transformed samples; the workers live as long as the fold."""
 
     loader: DataLoader[Tensor]
-    keys: _Keys
+    keys: list[list[tuple[int, int]]]
+    """The loader's batches of (row, seed), replaced each epoch."""
     device: torch.device
 
     @classmethod
@@ -54,15 +42,14 @@ class RandomTransforms:
         cls, source: BatchSource, config: AugmentConfig, num_workers: int
     ) -> "RandomTransforms":
         steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
-        keys = _Keys()
-        options: dict[str, Any] = {"multiprocessing_context": "fork"} if num_workers else {}
+        keys: list[list[tuple[int, int]]] = []
         loader = DataLoader(
             _Samples(source.on_cpu(), Compose(steps)),
             batch_sampler=keys,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=source.device.type == "cuda",
-            **options,
+            multiprocessing_context="fork" if num_workers else None,
         )
         return cls(loader, keys, source.device)
 
@@ -70,6 +57,6 @@ class RandomTransforms:
         """(B, C, ...) for each (B,) of `rows`, on the device."""
         num_samples = sum(map(len, rows))
         seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
-        self.keys.batches = [[(int(row), next(seeds)) for row in batch] for batch in rows]
+        self.keys[:] = [[(int(row), next(seeds)) for row in batch] for batch in rows]
         for images in self.loader:
             yield images.to(self.device, non_blocking=True)

@@ -94,8 +94,10 @@ def label_of(row: Row, rule: LabelRule) -> str | None:
         cell = _one_hot(row, rule.one_hot)
     else:
         cell = fill("{" + rule.column + "}", row, "label.column")
-        if rule.contains is not None:
-            cell = _contains(cell, rule.contains, rule.separator)
+        if rule.contains is not None and rule.contains not in findings_in(cell, rule):
+            cell = f"no_{rule.contains}"
+        elif rule.contains is not None:
+            cell = rule.contains
     if not rule.values:
         return cell
     if cell not in rule.values:
@@ -118,12 +120,6 @@ def _one_hot(row: Row, columns: tuple[str, ...]) -> str:
     return positive[0]
 
 
-def _contains(cell: str, name: str, separator: str) -> str:
-    found = {part.strip() for part in cell.split(separator)}
-    return name if name in found else f"no_{name}"
-
-
-def findings_in(rows: list[Row], rule: LabelRule) -> list[str]:
-    """Every finding that the label column names, for a misspelt `contains`."""
-    names = {part.strip() for row in rows for part in row[rule.column].split(rule.separator)}
-    return sorted(names - {""})
+def findings_in(cell: str, rule: LabelRule) -> set[str]:
+    """The findings that a cell of the label column names."""
+    return {part.strip() for part in cell.split(rule.separator)} - {""}

@@ -61,6 +61,26 @@ class Pattern:
         return found
 
 
+def name_rule(text: str) -> Pattern:
+    r"""A rule for file names: with {patient}, or a regular expression with one group, `^(\w+)_`.
+
+    Raises:
+        UserError: when it is neither.
+    """
+    if "{patient}" in text:
+        return Pattern(f"{text}.*" if "." not in text.rsplit("}")[-1] else text)
+    if "(?P<patient>" in text:
+        return Pattern(text)
+    if text.count("(") - text.count("(?") - text.count(r"\(") != 1:
+        raise UserError(
+            f"patient: {text!r} must have one group for the patient, e.g. '^([^_]+)_', or be a "
+            "pattern with {patient}, e.g. '{patient}_{image}.png'"
+        )
+    prefix = "" if text.startswith("^") else ".*?"
+    suffix = "" if text.endswith("$") else ".*"
+    return Pattern(prefix + text.replace("(", "(?P<patient>", 1).removesuffix("$") + suffix)
+
+
 def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
     """Replace each `{column}` by the row's cell.
 
@@ -74,11 +94,6 @@ def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
                 f"{', '.join(map(repr, cells))}"
             )
     return FIELD.sub(lambda match: cells[match[1]].strip(), template)
-
-
-def fields_of(template: str) -> list[str]:
-    """The columns that a template names."""
-    return FIELD.findall(template)
 
 
 def _regex(text: str, quantifier: str) -> str:

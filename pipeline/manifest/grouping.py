@@ -26,12 +26,6 @@ class Grouping:
     largest_share: float = 1.0
     """Share of all patients that one group may hold (`manifest.largest_group`)."""
 
-    @property
-    def too_large(self) -> bool:
-        """Does one group hold more than its share, and more than SMALL_GROUP patients?"""
-        allowed = max(SMALL_GROUP, self.largest_share * self.num_patients)
-        return self.largest_num_patients > allowed
-
     def describe(self) -> list[str]:
         """Lines for the console: how many groups, what made them, and the largest."""
         groups = counted(self.num_groups, "leakage group")
@@ -52,7 +46,9 @@ class Grouping:
         return ", ".join(f"{key} {num}" for key, num in self.joins.items() if num)
 
     def problem(self) -> str:
-        """What to say when `too_large`."""
+        """That one group holds more than its share, and more than SMALL_GROUP; else nothing."""
+        if self.largest_num_patients <= max(SMALL_GROUP, self.largest_share * self.num_patients):
+            return ""
         sample = ", ".join(self.largest_sample)
         share = self.largest_num_patients / self.num_patients
         file = f" ({self.commonest_file})" if self.joins.get("identical files") else ""

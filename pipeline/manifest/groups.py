@@ -22,45 +22,40 @@ NUM_SAMPLE = 5
 
 
 def leakage_groups(
-    manifest: Manifest, group_columns: Sequence[str] = (), largest_share: float = 1.0
-) -> tuple[NDArray[np.str_], Grouping, tuple[str | None, ...]]:
-    """(N,) name of each row's group, its smallest patient id; what made the groups; twin_digests.
+    manifest: Manifest, group_columns: Sequence[str], largest_share: float
+) -> Manifest:
+    """The manifest with the group of each row, named by its smallest patient id, and its twins.
 
     Rows are joined that share a patient, a study (`manifest.columns.study`), a value of a group
     column or a byte-identical image file. A group is a connected component of these links. Rows
     that are left out have no group, but link patients: one who is known by an unlabelled image is
     known. `manifest` is in canonical order; two spellings of one patient id were refused before.
+
+    Raises:
+        ManifestError: when a group is too large (`manifest.largest_group`).
     """
-    keys = {"study": "study"} if "study" in manifest.table else {}
-    keys |= {name: name for name in group_columns}
-    rows = pd.concat([manifest.table, _with_patient(manifest.left_out)], ignore_index=True)
-    codes = {key: _codes(rows[name].str.strip()) for key, name in keys.items()}
+    left_out = manifest.left_out[manifest.left_out["patient_id"].str.strip() != ""]
+    rows = pd.concat([manifest.table, left_out], ignore_index=True)
+    keys = [*(["study"] if "study" in rows else []), *group_columns]
+    codes = {key: _codes(rows[key].str.strip()) for key in keys}
     files: list[Path | None] = [manifest.image_root / path for path in rows["image_path"]]
     for row in range(len(manifest), len(rows)):  # nobody looked whether these are there
         if not (rows["image_path"][row].strip() and os.path.exists(files[row] or "")):  # noqa: PTH110
             files[row] = None
     digests = identical_files(files)
-    twins = pd.factorize(digests)[0]
-    codes["identical files"] = twins.astype(np.int64)
-    patient, names = pd.factorize(rows["patient_id"].to_numpy(object))
-    num_used = int(patient[: len(manifest)].max()) + 1
-    groups, grouping = _grouped(
-        patient.astype(np.int64), names[:num_used], {}, codes, largest_share
-    )
+    twins = codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
+    groups, grouping = _grouped(rows["patient_id"], len(manifest), {}, codes, largest_share)
     grouping = replace(grouping, commonest_file=_commonest(twins, rows["image_path"]))
-    return groups[: len(manifest)], grouping, tuple(digests[: len(manifest)].tolist())
+    manifest = replace(manifest, twin_digests=tuple(digests[: len(manifest)].tolist()))
+    return _with_groups(manifest, groups, grouping)
 
 
 def _commonest(twins: Ints, paths: "pd.Series[str]") -> str:
     if not (twins >= 0).any():
         return ""
     counts = np.bincount(twins[twins >= 0])
-    first = paths.iloc[int(np.flatnonzero(twins == counts.argmax())[0])]
+    first = paths[int(np.argmax(twins == counts.argmax()))]
     return f"{counts.max()} rows show the same file, e.g. {first!r}"
-
-
-def _with_patient(left_out: pd.DataFrame) -> pd.DataFrame:
-    return left_out[left_out["patient_id"].str.strip() != ""] if len(left_out) else left_out
 
 
 def join_groups(
@@ -74,19 +69,24 @@ def join_groups(
     if not len(links):
         return manifest
     table, old = manifest.table, manifest.grouping
-    patient, names = pd.factorize(table["patient_id"].to_numpy(object))
-    group = pd.factorize(table["group"].to_numpy(object))[0].astype(np.int64)
-    ends = np.asarray(links, dtype=np.int64).reshape(-1, 2)
-    linked = components(group[ends[:, 0]], group[ends[:, 1]], int(group.max()) + 1)[group]
+    group = _codes(table["group"])
+    num_groups = int(group.max()) + 1
+    one, other = group[np.asarray(links, dtype=np.int64).reshape(-1, 2)].T
+    linked = {why: components(one, other, num_groups)[group]}
+    labels, grouping = _grouped(
+        table["patient_id"], len(table), {"group": group}, linked, old.largest_share
+    )
     # Joins are counted in groups, of which the manifest may have fewer than patients already.
     before = {key: num for key, num in old.joins.items() if num}
-    labels, grouping = _grouped(
-        patient.astype(np.int64), names, {"group": group}, {why: linked}, old.largest_share
-    )
-    gained = int(group.max()) + 1 - grouping.num_groups
+    gained = num_groups - grouping.num_groups
     grouping = replace(grouping, joins=before | {why: before.get(why, 0) + gained})
-    stop_at_giant(manifest, grouping)
-    return replace(manifest, table=table.assign(group=labels), grouping=grouping)
+    return _with_groups(manifest, labels, grouping)
+
+
+def _with_groups(manifest: Manifest, groups: NDArray[np.str_], grouping: Grouping) -> Manifest:
+    if problem := grouping.problem():
+        raise ManifestError(manifest.path, [Finding("largest_group", "error", problem)])
+    return replace(manifest, table=manifest.table.assign(group=groups), grouping=grouping)
 
 
 def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
@@ -106,25 +106,20 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
     return digests
 
 
-def stop_at_giant(manifest: Manifest, grouping: Grouping) -> None:
-    """Raise ManifestError where one group holds more of the patients than it may."""
-    if grouping.too_large:
-        raise ManifestError(manifest.path, [Finding("largest_group", "error", grouping.problem())])
-
-
 def _grouped(
-    patient: Ints,
-    names: NDArray[np.object_],
+    patients: "pd.Series[str]",
+    num_rows: int,
     known: Mapping[str, Ints],
     keys: Mapping[str, Ints],
     largest_share: float,
 ) -> tuple[NDArray[np.str_], Grouping]:
     """Join patients over each key: codes (N,), -1 where the cell is blank.
 
-    `names` are those of the first patients, who are in use; the others only join them. `known`
-    joins too, but is not counted.
+    Patients of the first `num_rows` rows are in use; the others only join them. `known` joins too,
+    but is not counted.
     """
-    num, num_used = int(patient.max()) + 1, len(names)
+    patient, names = _codes(patients), patients.unique()
+    num, num_used = len(names), int(patient[:num_rows].max()) + 1
     edges = {key: _edges(patient, codes) for key, codes in (known | keys).items()}  # type: ignore[operator]
     joins = {
         key: num_used - len(np.unique(components(*edges[key], num)[:num_used])) for key in keys
@@ -145,8 +140,7 @@ def _grouped(
         largest_sample=tuple(str(names[member]) for member in members),
         largest_share=largest_share,
     )
-    group_of = np.append(names[first[component]], "")  # "" of patients who are not in use
-    return np.asarray(group_of[np.minimum(patient, num_used)], dtype=str), grouping
+    return np.asarray(names[first[component]], dtype=str)[patient[:num_rows]], grouping
 
 
 def _codes(cells: "pd.Series[str]") -> Ints:

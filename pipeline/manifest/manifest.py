@@ -12,6 +12,7 @@ from pipeline.arrays import Ints
 from pipeline.config import fingerprint
 from pipeline.manifest.findings import Finding
 from pipeline.manifest.grouping import Grouping
+from pipeline.words import counted
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ class Manifest:
 
     def name_of(self, column: str) -> str:
         """What the CSV calls a column of `table`."""
-        theirs = {ours: name for name, ours in self.names.items()}
-        return theirs.get(column, column)
+        return next((theirs for theirs, ours in self.names.items() if ours == column), column)
 
     @property
     def column_names(self) -> list[str]:
@@ -80,8 +80,7 @@ class Manifest:
     @cached_property
     def labels(self) -> Ints:
         """(N,) class index of each sample."""
-        index = pd.Index(self.classes).get_indexer(pd.Index(self.table["label"]))
-        return np.asarray(index, dtype=np.int64)
+        return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
 
     @cached_property
     def image_files(self) -> list[Path]:
@@ -101,11 +100,27 @@ class Manifest:
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
-        counts = np.bincount(self.labels[rows], minlength=len(self.classes))
-        return counts.astype(np.int64)
+        return np.bincount(self.labels[rows], minlength=len(self.classes)).astype(np.int64)
 
     def num_patients_per_class(self, rows: Ints) -> Ints:
         """(C,) patients that have at least one image of each class among `rows`."""
-        part = self.table.iloc[rows]
-        counts = part.groupby("label", observed=True)["patient_id"].nunique()
-        return np.array([int(counts.get(c, 0)) for c in self.classes], dtype=np.int64)
+        counts = self.table.iloc[rows].groupby("label")["patient_id"].nunique()
+        return counts.reindex(self.classes, fill_value=0).to_numpy().astype(np.int64)
+
+    def describe(self) -> list[str]:
+        """Lines: how many images and patients of which class, and how they are grouped."""
+        rows = self.of(self.patients)
+        numbers = zip(self.num_per_class(rows), self.num_patients_per_class(rows), strict=True)
+        per_class = ", ".join(
+            f"{name} {counted(images, 'image')} of {counted(patients, 'patient')}"
+            for name, (images, patients) in zip(self.classes, numbers, strict=True)
+        )
+        total = f"{counted(len(rows), 'image')} of {counted(len(self.patients), 'patient')}"
+        lines = [f"manifest {self.path}: {total}", f"  {per_class}"]
+        if len(self.classes) == 2:
+            lines.append(f"  positive class: {self.classes[1]!r} (manifest.classes)")
+        if self.purged:
+            lines.append(f"  purged besides: {counted(len(self.purged), 'image')}")
+        if self.num_left_out:
+            lines.append(f"  left out: {counted(self.num_left_out, 'row')} without a label")
+        return [*lines, *(f"  {line}" for line in self.grouping.describe())]

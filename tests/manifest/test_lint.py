@@ -15,9 +15,9 @@ from pipeline.commands.door import load_config
 from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import (
     Finding,
+    Manifest,
     ManifestError,
     contradictory_labels,
-    lint,
     read_manifest,
 )
 
@@ -26,7 +26,7 @@ Edit = Callable[[pd.DataFrame], None]
 
 
 def config_of(folder: Path, edit: Edit | None = None, **settings: object) -> ManifestConfig:
-    """Eight patients of two sites with two images each, odd ones ill; `edit` plants a fault."""
+    """Eight patients of two sites with two images each, every second ill; `edit` plants a fault."""
     generator = np.random.default_rng(0)
     rows = []
     for number in range(16):
@@ -44,6 +44,15 @@ def config_of(folder: Path, edit: Edit | None = None, **settings: object) -> Man
         task="binary", largest_group=1.0,
     )  # fmt: skip
     return replace(config, **settings)  # type: ignore[arg-type]
+
+
+def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
+    """All findings at once, and the manifest unless one of them is an error."""
+    try:
+        manifest = read_manifest(config)
+    except ManifestError as error:
+        return None, error.findings
+    return manifest, manifest.findings
 
 
 def findings_of(config: ManifestConfig) -> list[Finding]:
