@@ -30,12 +30,8 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     (frame, row, column) as stored; the affine holds their spacing in mm, or 1 where the header has
     none. A series is (C, X, Y, Z) in the closest canonical (RAS) axes, like NIfTI. Its slices are
     ordered by ImagePositionPatient along the normal of the image plane, never by file name or
-    InstanceNumber. A series of one file is read like that file.
-
-    Raises:
-        ValueError: when the pixels are missing, or cannot be decoded or rescaled here; when slices
-            are missing or doubled, differ in shape, orientation or spacing, or the folder holds
-            several series.
+    InstanceNumber; missing, doubled and unlike slices are refused. A series of one file is read
+    like that file.
     """
     files = series_files(path)
     if files == []:
@@ -83,7 +79,16 @@ def _pixels(data: FileDataset) -> Floats32:
     try:
         stored = pixel_array(data)  # YBR comes as RGB
     except Exception as error:  # noqa: BLE001 (pydicom and its plugins raise almost anything)
-        raise ValueError(_why_undecoded(data, error)) from None
+        syntax = data.file_meta.get("TransferSyntaxUID")
+        if not getattr(syntax, "is_compressed", False):
+            reason = f"{type(error).__name__} {error}"
+            raise ValueError(f"its pixels cannot be decoded: {reason}") from None
+        raise ValueError(
+            f"its pixels are compressed ({syntax.name}) and cannot be decoded here: "
+            f"{str(error).splitlines()[0]}. "
+            "Install pylibjpeg (with pylibjpeg-libjpeg, pylibjpeg-openjpeg) or python-gdcm, or "
+            "decompress the files first"
+        ) from None
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
     if kind == "PALETTE COLOR":
         stored = apply_color_lut(stored, data)
@@ -107,18 +112,6 @@ def _has_rescale_per_frame(data: FileDataset) -> bool:
     return any("PixelValueTransformationSequence" in group for group in groups)
 
 
-def _why_undecoded(data: FileDataset, error: Exception) -> str:
-    syntax = data.file_meta.get("TransferSyntaxUID")
-    if getattr(syntax, "is_compressed", False):
-        reason = str(error).splitlines()[0]
-        return (
-            f"its pixels are compressed ({syntax.name}) and cannot be decoded here: {reason}. "
-            "Install pylibjpeg (with pylibjpeg-libjpeg, pylibjpeg-openjpeg) or python-gdcm, or "
-            "decompress the files first"
-        )
-    return f"its pixels cannot be decoded: {type(error).__name__} {error}"
-
-
 def _check_alike(slices: list[FileDataset]) -> None:
     for tag in ("SeriesInstanceUID", "Rows", "Columns", "PhotometricInterpretation"):
         found = sorted({str(data.get(tag)) for data in slices})
@@ -126,8 +119,7 @@ def _check_alike(slices: list[FileDataset]) -> None:
             hint = "; write folder#SeriesInstanceUID" if tag == "SeriesInstanceUID" else ""
             raise ValueError(f"the slices differ in {tag}: {', '.join(found[:5])}{hint}")
     for tag in ("ImagePositionPatient", "ImageOrientationPatient"):
-        num = sum(tag not in data for data in slices)
-        if num:
+        if num := sum(tag not in data for data in slices):
             raise ValueError(f"{num} of {len(slices)} slices have no {tag}, which orders them")
     for tag in ("ImageOrientationPatient", "PixelSpacing"):
         values = np.array([data.get(tag, [1, 1]) for data in slices], dtype=np.float64)

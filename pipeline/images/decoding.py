@@ -1,19 +1,19 @@
-"""Decode images into the packed array. Runs in worker processes, where torch and monai are loaded;
-importing this module loads neither.
-"""
+"""Decode images into the packed array, in worker processes; importing it loads no torch."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
 from pipeline.formats import ImageError, StoredImage, read_image
-from pipeline.images.facts import pixel_digest, thumbnails
 from pipeline.targets import build
 
+THUMBNAIL_SIZE = 64
 Transforms = Callable[[object], object]
 Facts = dict[str, str]
 """What one decoded image adds to the table, by TABLE_COLUMNS."""
@@ -98,14 +98,42 @@ def _storable(pixels: Floats32, config: ImagesConfig, shape: tuple[int, ...]) ->
         )
     if not np.isfinite(pixels).all():
         raise ImageError("has values that are not finite after the transforms")
-    is_uint8 = config.dtype == "uint8"
-    low, high = (
-        (-0.5, 255.5) if is_uint8 else (np.finfo(config.dtype).min, np.finfo(config.dtype).max)
-    )
+    low, high, wider = -0.5, 255.5, "float16 or float32"
+    if config.dtype != "uint8":
+        high = float(np.finfo(config.dtype).max)
+        low, wider = -high, "float32"
     if pixels.min() < low or pixels.max() > high:
         raise ImageError(
             f"has values from {pixels.min():g} to {pixels.max():g} after the transforms, which "
-            f"images.dtype={config.dtype} cannot hold; use "
-            f"{'float16 or float32' if is_uint8 else 'float32'}"
+            f"images.dtype={config.dtype} cannot hold; use {wider}"
         )
-    return pixels.round().clip(0, 255) if is_uint8 else pixels
+    return pixels.round().clip(0, 255) if config.dtype == "uint8" else pixels
+
+
+def pixel_digest(array: Floats32) -> str:
+    """SHA-256 of decoded pixels and their shape: equal for lossless copies in other formats."""
+    header = "x".join(map(str, array.shape)).encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def thumbnails(array: Floats32) -> NDArray[np.uint8]:
+    """(P, 64, 64) grey pictures of an image (C, H, W), P = 1, or a volume (C, D, H, W), P = 3.
+
+    A volume's are its mean projections along D, H and W. Each is stretched to a square and to the
+    values 0 to 255; one without any contrast is all 0.
+    """
+    grey = array.mean(axis=0)
+    planes = [grey] if grey.ndim == 2 else [grey.mean(axis=axis) for axis in range(3)]
+    return np.stack([_thumbnail(plane) for plane in planes])
+
+
+def _thumbnail(plane: Floats32) -> NDArray[np.uint8]:
+    low, high = float(plane.min()), float(plane.max())
+    # What is left of a mean's rounding is no contrast.
+    blank = np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
+    if high - low <= 1e-5 * max(abs(low), abs(high)):
+        return blank
+    scaled = Image.fromarray(np.ascontiguousarray((plane - low) / (high - low), dtype=np.float32))
+    small = np.asarray(scaled.resize((THUMBNAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
+    low, high = float(small.min()), float(small.max())
+    return np.round((small - low) / (high - low) * 255).astype(np.uint8) if high > low else blank

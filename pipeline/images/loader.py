@@ -1,7 +1,6 @@
 """A user's own random MONAI transforms: per sample, in loader workers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,30 +27,21 @@ class _Samples(Dataset[Tensor]):
         return torch.as_tensor(np.asarray(self.transforms(image)))
 
 
-@dataclass(frozen=True)
 class RandomTransforms:
     """Batches of normalised, transformed samples; the workers live as long as the fold."""
 
-    loader: DataLoader[Tensor]
-    keys: list[list[tuple[int, int]]]
-    """The loader's batches of (row, seed), replaced each epoch."""
-    device: torch.device
-
-    @classmethod
-    def open(
-        cls, source: BatchSource, config: AugmentConfig, num_workers: int
-    ) -> "RandomTransforms":
+    def __init__(self, source: BatchSource, config: AugmentConfig, num_workers: int) -> None:
         steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
-        keys: list[list[tuple[int, int]]] = []
-        loader = DataLoader(
+        self.device = source.device
+        self.keys: list[list[tuple[int, int]]] = []  # the loader's batches of (row, seed)
+        self.loader = DataLoader(
             _Samples(source.on_cpu(), Compose(steps)),
-            batch_sampler=keys,
+            batch_sampler=self.keys,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=source.device.type == "cuda",
             multiprocessing_context="fork" if num_workers else None,
         )
-        return cls(loader, keys, source.device)
 
     def batches(self, rows: list[Tensor], seed: int) -> Iterator[Tensor]:
         """(B, C, ...) for each (B,) of `rows`, on the device."""

@@ -34,7 +34,7 @@ class PackedImages:
 
     @cached_property
     def thumbnails(self) -> NDArray[np.uint8]:
-        """(N, P, 64, 64) small pictures of the decoded images, see `pipeline.images.facts`."""
+        """(N, P, 64, 64) small pictures of the decoded images, see `pipeline.images.decoding`."""
         return np.lib.format.open_memmap(self.path / "thumbnails.npy", mode="r")
 
     @cached_property

@@ -18,8 +18,7 @@ from pipeline.config import ImagesConfig, fingerprint
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
-from pipeline.images.decoding import Facts, decode_chunk, first_shape
-from pipeline.images.facts import THUMBNAIL_SIZE, num_thumbnails
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
@@ -28,15 +27,11 @@ from pipeline.words import counted, lines_and_more
 READER_VERSION = 3
 CHUNK = 32
 PROBLEMS_SHOWN = 50
+Progress = Callable[[int, int], None]
+"""Called with the number of images that are done, and of all."""
 
 
-class BrokenImagesError(UserError):
-    """Every image that cannot be used, with its row, patient and reason."""
-
-
-def pack_images(
-    manifest: Manifest, config: ImagesConfig, progress: Callable[[int, int], None]
-) -> PackedImages:
+def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
     """Open the packed cache of the manifest's images; build it when there is none.
 
     `progress(done, total)` is called while images are decoded. The cache's key is made of the
@@ -44,25 +39,20 @@ def pack_images(
     never meets a stale cache.
 
     Raises:
-        BrokenImagesError: with every image that cannot be used.
-        UserError: when the cache folder cannot be written.
+        UserError: with every image that cannot be used; when the cache folder cannot be written.
     """
     cache_dir = Path(config.cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
-        key = _key(digests, config)
+        settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
+        key = fingerprint([READER_VERSION, version("monai"), settings, digests])
         packed_dir = cache_dir / key[:32]
         if not (packed_dir / "cache.json").exists():
             _build(manifest, config, packed_dir, progress)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
     return PackedImages(packed_dir, key)
-
-
-def _key(digests: list[str], config: ImagesConfig) -> str:
-    settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
-    return fingerprint([READER_VERSION, version("monai"), settings, digests])
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
@@ -82,9 +72,7 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     return [memory[name][1] for name in names]
 
 
-def _build(
-    manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Callable[[int, int], None]
-) -> None:
+def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
@@ -96,7 +84,8 @@ def _build(
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
-        small = (num_thumbnails(config.spatial_dims), THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+        num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
+        small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
         for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
             path = partial_dir / f"{name}.npy"
             np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
@@ -126,7 +115,7 @@ def _remove_leftovers(cache_dir: Path) -> None:
 
 
 def _decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Callable[[int, int], None]
+    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress
 ) -> list[Facts | str]:
     starts = range(0, len(files), CHUNK)
     chunks = [files[start : start + CHUNK] for start in starts]
@@ -148,4 +137,4 @@ def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
     ]
     if problems:
         heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
-        raise BrokenImagesError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
+        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))

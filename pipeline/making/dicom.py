@@ -49,10 +49,6 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, st
 
     `image_path` is the file of a series of one file, the folder of a series that has it for
     itself, and else `folder#SeriesInstanceUID`. StudyDate becomes YYYY-MM-DD.
-
-    Raises:
-        UserError: when files are damaged, ids are missing, or a series has two patients, studies
-            or folders.
     """
     with ThreadPoolExecutor() as pool:
         files = list(pool.map(lambda path: _read_header(root / path, path), paths))
@@ -105,11 +101,9 @@ def _blank_ids(files: list[DicomHeader]) -> Iterator[str]:
 def _mixed_up(series: dict[str, list[DicomHeader]]) -> Iterator[str]:
     for uid, members in series.items():
         for tag in ("PatientID", "StudyInstanceUID"):
-            found = sorted({member.tags[tag] for member in members})
-            if len(found) > 1:
+            if len(found := sorted({member.tags[tag] for member in members})) > 1:
                 yield f"series {uid} has {len(found)} {tag}s: {listed(found)}"
-        folders = sorted({member.folder for member in members})
-        if len(folders) > 1:
+        if len(folders := sorted({member.folder for member in members})) > 1:
             yield f"series {uid} lies in {len(folders)} folders: {listed(folders)}"
 
 

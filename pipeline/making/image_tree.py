@@ -18,28 +18,19 @@ KINDS_SHOWN = 8
 
 
 def paths_below(root: Path) -> list[str]:
-    """Every file below root as a path with forward slashes, sorted; hidden ones are left out.
-
-    Raises:
-        UserError: when root is not a folder.
-    """
+    """Every file below root as a path with forward slashes, sorted; hidden ones are left out."""
     if not root.is_dir():
         raise UserError(f"root: {root} is not a folder (searched from {Path.cwd()})")
     found = []
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(root).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in names if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        found += [(below / name).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)
 
 
 def rows_of_tree(paths: list[str], pattern: Pattern, skip_unmatched: bool) -> list[Row]:
-    """A row for every path that fits; documents never fit.
-
-    Raises:
-        UserError: when none fits, or some do not and `skip_unmatched` is false.
-    """
+    """A row for every path that fits; documents never fit."""
     found = {path: pattern.parts(path) for path in paths if not DOCUMENT.search(path)}
     rows = [{"image_path": path} | parts for path, parts in found.items() if parts is not None]
     unmatched = [path for path, parts in found.items() if parts is None]
@@ -49,11 +40,7 @@ def rows_of_tree(paths: list[str], pattern: Pattern, skip_unmatched: bool) -> li
 
 
 def rows_of_classes(paths: list[str], patient: Pattern) -> list[Row]:
-    """A row for every image `class/.../name`: label = first folder, patient from the name.
-
-    Raises:
-        UserError: when an image lies in no class folder or its name does not fit the rule.
-    """
+    """A row for every image `class/.../name`: label = first folder, patient from the name."""
     images = [path for path in paths if format_of_name(Path(path))]
     strays = [path for path in images if "/" not in path]
     found = {path: patient.parts(PurePosixPath(path).name) for path in images if "/" in path}

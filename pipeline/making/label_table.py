@@ -20,9 +20,6 @@ def read_rows(path: Path, setting: str) -> list[Row]:
     """Rows of a CSV, or of a JSON list of records; every cell is text.
 
     Columns without a name are left out; a row may lack the ones that end the header.
-
-    Raises:
-        UserError: when the file cannot be read, or a row has more or fewer cells than the header.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -55,9 +52,6 @@ def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[l
     """The rows with the columns of a table added; how many of the table's keys fit no row.
 
     `key` is a template of the rows' columns, `column` the table's column that holds it.
-
-    Raises:
-        UserError: when a key has two different rows, or a row no key.
     """
     column = column or key.strip("{}")
     table: dict[str, Row] = {}
@@ -85,25 +79,18 @@ def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[l
 
 
 def label_of(row: Row, rule: LabelRule) -> str | None:
-    """The row's label, or None where `rule.values` leaves it out.
-
-    Raises:
-        UserError: when a column is missing or a cell is not what the rule allows.
-    """
+    """The row's label, or None where `rule.values` leaves it out."""
     if rule.one_hot:
         cell = _one_hot(row, rule.one_hot)
     else:
         cell = fill("{" + rule.column + "}", row, "label.column")
-        if rule.contains is not None and rule.contains not in findings_in(cell, rule):
-            cell = f"no_{rule.contains}"
-        elif rule.contains is not None:
-            cell = rule.contains
+        if (name := rule.contains) is not None:
+            cell = name if name in findings_in(cell, rule) else f"no_{name}"
     if not rule.values:
         return cell
     if cell not in rule.values:
-        raise UserError(
-            f"label {cell!r} is not in label.values; it names {', '.join(map(repr, rule.values))}"
-        )
+        known = ", ".join(map(repr, rule.values))
+        raise UserError(f"label {cell!r} is not in label.values; it names {known}")
     return rule.values[cell]
 
 
@@ -113,10 +100,8 @@ def _one_hot(row: Row, columns: tuple[str, ...]) -> str:
         raise UserError(f"label.one_hot: cells must be 0 or 1, got {other}")
     positive = [name for name, cell in cells.items() if cell in POSITIVE]
     if len(positive) != 1:
-        raise UserError(
-            f"label.one_hot: exactly one column must be 1, got {positive or 'none'} of "
-            f"{list(columns)}"
-        )
+        found = f"{positive or 'none'} of {list(columns)}"
+        raise UserError(f"label.one_hot: exactly one column must be 1, got {found}")
     return positive[0]
 
 

@@ -18,7 +18,6 @@ from pipeline.making.patterns import Pattern, fill, name_rule
 from pipeline.words import counted, lines_and_more, listed
 
 FIRST = ("patient_id", "image_path", "label")
-RESERVED = ("line", "group")
 PROBLEMS_SHOWN = 20
 
 
@@ -35,7 +34,8 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
     """Gather a row per image from the source that the config names.
 
     Raises:
-        UserError: with all rows that have no patient, image or label.
+        UserError: when a file cannot be read, a rule does not fit or would be a guess, or rows have
+            no patient, image or label.
     """
     root = Path(config.root or ".")
     flow: list[str] = []
@@ -120,7 +120,7 @@ def _columns(config: MakeManifestConfig, rows: list[Row]) -> dict[str, str]:
         keys = set(FIELD.findall(config.labels_key or ""))
         used |= keys - {"StudyInstanceUID", "SeriesInstanceUID"}
         columns = {name: "{" + name + "}" for name in rows[0] if name not in used} | columns
-    if wrong := sorted(set(columns) & set(RESERVED)):
+    if wrong := sorted(set(columns) & {"line", "group"}):
         raise UserError(
             f"column name {wrong[0]!r} has a meaning of its own; give the part another name"
         )

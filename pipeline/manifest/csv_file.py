@@ -22,20 +22,15 @@ _OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "par
 
 
 def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All cells as text, with the CSV's line numbers, under our names; and those names.
-
-    Raises:
-        ManifestError: when the file cannot be read as a table at all.
-    """
+    """All cells as text, with the CSV's line numbers, under our names; and those names."""
     path = Path(config.path)
     records = _records(path, _read_text(path, config), config.separator)
     _, header = next(records, (1, []))
     _check_header(path, header, config)
-    rows, lines, problems = [], [], []
+    rows, problems = {}, []
     for line, row in records:
         if len(row) == len(header):
-            rows.append(row)
-            lines.append(line)
+            rows[line] = row
         elif row:
             text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
@@ -44,8 +39,9 @@ def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
     if problems:
         raise ManifestError(path, problems)
     names = _our_names(config, header)
-    table = pd.DataFrame(rows, columns=[names.get(name, name) for name in header], dtype=str)
-    return table.assign(line=lines), names
+    columns = [names.get(name, name) for name in header]
+    table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str)
+    return table.assign(line=list(rows)), names
 
 
 def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
@@ -69,34 +65,33 @@ def _settings(config: ManifestConfig) -> dict[str, str]:
 
 
 def _read_text(path: Path, config: ManifestConfig) -> str:
-    hint = ""
+    rule, line, hint = "encoding", 0, ""
     try:
         raw = path.read_bytes()
         codec = codecs.lookup(config.encoding).name
-        problem = _other_encoding(raw, codec)
+        problem, line = _other_encoding(raw, codec)
     except FileNotFoundError:
-        problem = Finding("file", "error", f"no such file (searched from {Path.cwd()})")
+        rule, problem = "file", f"no such file (searched from {Path.cwd()})"
         hint = config.hint
     except OSError as error:
-        problem = Finding("file", "error", f"cannot be read: {error.strerror}")
+        rule, problem = "file", f"cannot be read: {error.strerror}"
     except LookupError:
-        text = f"manifest.encoding={config.encoding} is not known; allowed are utf-8, latin-1, ..."
-        problem = Finding("encoding", "error", text)
+        known = "allowed are utf-8, latin-1, ..."
+        problem = f"manifest.encoding={config.encoding} is not known; {known}"
     if problem:
-        raise ManifestError(path, [problem], hint)
+        raise ManifestError(path, [Finding(rule, "error", problem, line)], hint)
     text = raw.decode("utf-8-sig" if codec == "utf-8" else codec)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _other_encoding(raw: bytes, codec: str) -> Finding | None:
-    """Is the text in another encoding than the settings say, and in which?"""
+def _other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
+    """In which encoding the text is, where not in the one of the settings; and the line."""
+    name = codec.upper()
     is_wide, has_zeros = codec.startswith(("utf-16", "utf-32")), b"\0" in raw[:200]
     if is_wide and not has_zeros:
-        text = f"is not {codec.upper()}, which has zero bytes; set manifest.encoding=utf-8"
-        return Finding("encoding", "error", text, 1)
+        return f"is not {name}, which has zero bytes; set manifest.encoding=utf-8", 1
     if not is_wide and (has_zeros or raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
-        text = f"is not {codec.upper()} but looks like UTF-16; set manifest.encoding=utf-16"
-        return Finding("encoding", "error", text, 1)
+        return f"is not {name} but looks like UTF-16; set manifest.encoding=utf-16", 1
     try:
         raw.decode(codec)
     except UnicodeError as error:
@@ -105,14 +100,13 @@ def _other_encoding(raw: bytes, codec: str) -> Finding | None:
         other = "save the file as UTF-8, or set manifest.encoding (latin-1 or cp1252 is likely)"
         if codec != "utf-8":
             other = "set manifest.encoding to what the file was saved in"
-        return Finding("encoding", "error", f"is not {codec.upper()}; {other}", line)
+        return f"is not {name}; {other}", line
     if not codec.startswith(("utf", "ascii")) and not raw.isascii():
         # Text of another encoding that happens to be valid UTF-8 all through is next to impossible.
         with suppress(UnicodeDecodeError):
             raw.decode("utf-8")
-            text = f"is UTF-8, not {codec}; set manifest.encoding=utf-8"
-            return Finding("encoding", "error", text)
-    return None
+            return f"is UTF-8, not {codec}; set manifest.encoding=utf-8", 0
+    return "", 0
 
 
 def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:

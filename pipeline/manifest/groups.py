@@ -1,8 +1,8 @@
 """Leakage groups: the rows that must stay on one side of every split."""
 
-import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.arrays import Ints
 from pipeline.formats.files import file_digest, file_size
 from pipeline.manifest.findings import Finding, ManifestError
-from pipeline.manifest.grouping import Grouping
-from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.manifest import Grouping, Manifest
 
 NUM_SAMPLE = 5
 
@@ -30,32 +29,22 @@ def leakage_groups(
     column or a byte-identical image file. A group is a connected component of these links. Rows
     that are left out have no group, but link patients: one who is known by an unlabelled image is
     known. `manifest` is in canonical order; two spellings of one patient id were refused before.
-
-    Raises:
-        ManifestError: when a group is too large (`manifest.largest_group`).
     """
     left_out = manifest.left_out[manifest.left_out["patient_id"].str.strip() != ""]
     rows = pd.concat([manifest.table, left_out], ignore_index=True)
     keys = [*(["study"] if "study" in rows else []), *group_columns]
     codes = {key: _codes(rows[key].str.strip()) for key in keys}
-    files: list[Path | None] = [manifest.image_root / path for path in rows["image_path"]]
-    for row in range(len(manifest), len(rows)):  # nobody looked whether these are there
-        if not (rows["image_path"][row].strip() and os.path.exists(files[row] or "")):  # noqa: PTH110
-            files[row] = None
-    digests = identical_files(files)
-    twins = codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
+    paths = rows["image_path"]
+    digests = identical_files([manifest.image_root / p if p.strip() else None for p in paths])
+    codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
     groups, grouping = _grouped(rows["patient_id"], len(manifest), {}, codes, largest_share)
-    grouping = replace(grouping, commonest_file=_commonest(twins, rows["image_path"]))
+    shown = paths.groupby(digests, sort=False).agg(["size", "first"])
+    if len(shown):
+        number, first = shown.iloc[int(shown["size"].argmax())]
+        file = f"{number} rows show the same file, e.g. {first!r}"
+        grouping = replace(grouping, commonest_file=file)
     manifest = replace(manifest, twin_digests=tuple(digests[: len(manifest)].tolist()))
     return _with_groups(manifest, groups, grouping)
-
-
-def _commonest(twins: Ints, paths: "pd.Series[str]") -> str:
-    if not (twins >= 0).any():
-        return ""
-    counts = np.bincount(twins[twins >= 0])
-    first = paths[int(np.argmax(twins == counts.argmax()))]
-    return f"{counts.max()} rows show the same file, e.g. {first!r}"
 
 
 def join_groups(
@@ -92,12 +81,13 @@ def _with_groups(manifest: Manifest, groups: NDArray[np.str_], grouping: Groupin
 def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
     """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only.
 
-    Files without a byte are no twins: they show nothing.
+    Files without a byte are no twins, they show nothing; nor are paths that cannot be read.
     """
     by_size: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for row, path in enumerate(paths):
         if path is not None:
-            by_size[file_size(path)].append((row, path))
+            with suppress(OSError):
+                by_size[file_size(path)].append((row, path))
     digests = np.full(len(paths), None, dtype=object)
     for size, twins in by_size.items():
         if size and len(twins) > 1:
@@ -109,8 +99,8 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
 def _grouped(
     patients: "pd.Series[str]",
     num_rows: int,
-    known: Mapping[str, Ints],
-    keys: Mapping[str, Ints],
+    known: dict[str, Ints],
+    keys: dict[str, Ints],
     largest_share: float,
 ) -> tuple[NDArray[np.str_], Grouping]:
     """Join patients over each key: codes (N,), -1 where the cell is blank.
@@ -120,7 +110,7 @@ def _grouped(
     """
     patient, names = _codes(patients), patients.unique()
     num, num_used = len(names), int(patient[:num_rows].max()) + 1
-    edges = {key: _edges(patient, codes) for key, codes in (known | keys).items()}  # type: ignore[operator]
+    edges = {key: _edges(patient, codes) for key, codes in (known | keys).items()}
     joins = {
         key: num_used - len(np.unique(components(*edges[key], num)[:num_used])) for key in keys
     }
@@ -150,15 +140,11 @@ def _codes(cells: "pd.Series[str]") -> Ints:
 
 def _edges(patient: Ints, codes: Ints) -> tuple[Ints, Ints]:
     """Link each row's patient with the first patient that has the same value."""
-    rows = np.flatnonzero(codes >= 0)
-    first = np.zeros(int(codes.max(initial=-1)) + 1, dtype=np.int64)
-    first[codes[rows][::-1]] = patient[rows][::-1]
-    return patient[rows], first[codes[rows]]
+    one = pd.Series(patient)[codes >= 0]
+    return one.to_numpy(), one.groupby(codes[codes >= 0]).transform("first").to_numpy()
 
 
 def components(one: Ints, other: Ints, num: int) -> Ints:
     """(num,) component of each node, where node one[i] is linked with other[i]."""
-    apart = one != other
-    one, other = one[apart], other[apart]
     graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(num, num))
     return connected_components(graph, directed=False)[1].astype(np.int64)  # type: ignore[no-any-return]

@@ -70,12 +70,11 @@ def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
     if proposed is not None:
         example = proposed.index[0]
         raw, line = patients.loc[example, ["patient_id", "line"]]
-        num = proposed.nunique()
         text = (
             f"patient ids look like slices or frames of a patient: {raw!r} seems to be patient "
-            f"{proposed[example]!r} ({len(proposed)} of {len(patients)} ids share {num} such "
-            "names); give the patient's own id in the patient column, or set "
-            "manifest.accept=[slice_ids]"
+            f"{proposed[example]!r} ({len(proposed)} of {len(patients)} ids share "
+            f"{proposed.nunique()} such names); give the patient's own id in the patient column, "
+            "or set manifest.accept=[slice_ids]"
         )
         yield Finding("slice_ids", "error", text, int(line))
     elif len(patients) == len(table) >= FEW_ROWS:
@@ -128,8 +127,8 @@ def key_findings(
                 "one value one way, or set manifest.accept=[key_spelling] if they differ"
             )
             yield Finding("key_spelling", "error", text, int(first_line[raws[-1]]))
-        words = cells[cells.str.casefold().isin(_NOTHING)]
-        num_patients = table["patient_id"].groupby(words).nunique()
+        unknown = cells.str.casefold().isin(_NOTHING)
+        num_patients = table["patient_id"][unknown].groupby(cells[unknown]).nunique()
         for word, num in num_patients[num_patients > 1].items():
             text = (
                 f"column {name!r} links {num} patients by {word!r}; leave the cell blank where "

@@ -18,11 +18,10 @@ def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
     seen: dict[str, tuple[int, str]] = {}
     for line, image, patient in zip(table["line"], normalised, table["patient_id"], strict=True):
         first_line, first_patient = seen.setdefault(image, (line, patient))
-        if first_line == line or image == ".":
-            continue
-        whose = "" if patient == first_patient else f", there for patient {first_patient!r}"
-        text = f"image {image!r} is already on line {first_line}{whose}"
-        yield Finding("duplicate_image", "error", text, line)
+        if first_line != line and image != ".":
+            whose = "" if patient == first_patient else f", there for patient {first_patient!r}"
+            text = f"image {image!r} is already on line {first_line}{whose}"
+            yield Finding("duplicate_image", "error", text, line)
 
 
 def outside_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:

@@ -6,26 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import ManifestConfig
+from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import leakage_groups
-from pipeline.manifest.ids import (
-    coarser_ids_findings,
-    image_ids_findings,
-    key_findings,
-    placeholder_findings,
-    spelling_findings,
-)
 from pipeline.manifest.manifest import Manifest
-from pipeline.manifest.paths import duplicate_findings, file_findings, outside_findings
-from pipeline.manifest.rules import (
-    cell_findings,
-    class_findings,
-    date_findings,
-    label_column_findings,
-    label_path_findings,
-    site_findings,
-)
 
 
 def read_manifest(config: ManifestConfig) -> Manifest:
@@ -57,22 +42,23 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     table, name_of = manifest.table, manifest.name_of
     grouped = [manifest.names.get(name, name) for name in config.group_columns]
     keys = [*(["study"] if "study" in table else []), *grouped]
-    linking = pd.concat([table, manifest.left_out]).sort_values("line")  # who is left out links too
+    # Who is left out links too.
+    linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [
-        *class_findings(manifest.classes, set(table["label"]), config.task),
-        *cell_findings(table, manifest.classes),
-        *date_findings(table, config),
-        *spelling_findings(linking),
-        *placeholder_findings(linking),
-        *key_findings(linking, [key for key in keys if key != "patient_id"], name_of),
-        *image_ids_findings(table),
-        *coarser_ids_findings(table, {"line", *grouped}, name_of),
-        *site_findings(table),
-        *label_column_findings(table, name_of),
-        *label_path_findings(table),
-        *duplicate_findings(table),
-        *outside_findings(table, manifest.image_root),
-        *file_findings(table, manifest.image_root),
+        *rules.class_findings(manifest.classes, set(table["label"]), config.task),
+        *rules.cell_findings(table, manifest.classes),
+        *rules.date_findings(table, config),
+        *ids.spelling_findings(linking),
+        *ids.placeholder_findings(linking),
+        *ids.key_findings(linking, [key for key in keys if key != "patient_id"], name_of),
+        *ids.image_ids_findings(table),
+        *ids.coarser_ids_findings(table, {"line", *grouped}, name_of),
+        *rules.site_findings(table),
+        *rules.label_column_findings(table, name_of),
+        *rules.label_path_findings(table),
+        *paths.duplicate_findings(table),
+        *paths.outside_findings(table, manifest.image_root),
+        *paths.file_findings(table, manifest.image_root),
     ]
     accepted = [
         replace(finding, severity="note", message=f"accepted: {finding.message}")

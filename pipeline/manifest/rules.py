@@ -34,7 +34,7 @@ def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterat
 
 def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
     """No blank patient, image or label, and no unknown class."""
-    known, allowed = set(classes), listed(classes, MAX_VALUES)
+    known, names = set(classes), listed(classes, MAX_VALUES)
     columns = table[["line", "patient_id", "image_path", "label"]]
     for line, patient, image, label in columns.itertuples(index=False):
         if not patient.strip():
@@ -42,12 +42,10 @@ def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Findi
         if not image.strip():
             yield Finding("blank", "error", "the image path is blank", line)
         if not label.strip():
-            text = (
-                f"the label is blank; allowed are {allowed}, or set manifest.blank_label=leave_out"
-            )
+            text = f"the label is blank; allowed are {names}, or set manifest.blank_label=leave_out"
             yield Finding("blank", "error", text, line)
         elif label not in known:
-            text = f"unknown class {label!r}; allowed are {allowed}"
+            text = f"unknown class {label!r}; allowed are {names}"
             yield Finding("unknown_class", "error", text, line)
 
 
@@ -104,14 +102,12 @@ def label_path_findings(table: pd.DataFrame) -> Iterator[Finding]:
         return
     parts = table["image_path"].str.strip().str.split("/")
     words = parts.str[-1].str.rsplit(".", n=1).str[0].str.split(r"[_\-. ]+", regex=True)
-    for what, cells in (("folder", parts.str[:-1]), ("word", words)):
+    for what, of, cells in (("folder", "image path", parts.str[:-1]), ("word", "file name", words)):
         for place in range(1, int(cells.map(len).max()) + 1):
             part = cells.str[-place].fillna("").astype(str)
             if _gives_label(part, table):
-                values = sorted(set(part) - {""})[:3]
-                of = "image path" if what == "folder" else "file name"
-                where = f"{what} {place} from the end of the {of}"
-                text = f"{where} ({listed(values)}, ...) determines the label"
+                few = listed(sorted(set(part) - {""})[:3])
+                text = f"{what} {place} from the end of the {of} ({few}, ...) determines the label"
                 yield Finding("label_paths", "note", text)
 
 

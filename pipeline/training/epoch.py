@@ -49,7 +49,7 @@ class TrainPart:
                 job.manifest.labels[rows], patients[1], config.sampler.balance
             ),
             labels=torch.from_numpy(job.manifest.labels).to(source.device),
-            transforms=RandomTransforms.open(source, config.augment, config.engine.loader_workers)
+            transforms=RandomTransforms(source, config.augment, config.engine.loader_workers)
             if config.augment.transforms
             else None,
         )
