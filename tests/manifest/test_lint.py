@@ -502,10 +502,10 @@ def test_a_placeholder_counts_its_own_patients_beside_rows_that_are_left_out(
     tmp_path: Path,
 ) -> None:
     def edit(table: pd.DataFrame) -> None:
-        table["family"] = ["", "", "unknown", "", "unknown", *[""] * 11]  # P1 and P2
-        table.loc[0, "label"] = ""
+        table["family"] = ["unknown", "", "unknown", *[""] * 13]  # P0 and P1
+        table.loc[15, "label"] = ""
 
     config = config_of(tmp_path, edit, group_columns=("family",), blank_label="leave_out")
     (one,) = findings_of(config)
-    assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 4)
+    assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 2)
     assert "column 'family' links 2 patients by 'unknown'" in one.message
