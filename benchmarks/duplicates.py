@@ -25,7 +25,7 @@ from rich.table import Table
 
 from pipeline.audit.copies import Copies, find_copies
 from pipeline.formats import read_image
-from pipeline.images.facts import pixel_digest, thumbnails
+from pipeline.images.decoding import pixel_digest, thumbnails
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "files"))
 from planted import CHANGES, VOLUME_CHANGES

@@ -24,7 +24,6 @@ from pipeline.config import Config, UserError, to_config
 from pipeline.console import say
 from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
-from pipeline.manifest.describe import describe_manifest
 from pipeline.splits.quality import Split
 from pipeline.training.planning import make_plan, rehearse
 from pipeline.words import counted
@@ -119,7 +118,7 @@ def _divide(config: Config, content: Content) -> tuple[Manifest, Split, Sequence
 def print_report(report: Report, console: Console) -> None:
     """Everything but the errors, which end the command as one message."""
     if report.manifest is not None:
-        say(describe_manifest(report.manifest), console)
+        say(report.manifest.describe(), console)
     for finding in sorted_findings(report.findings):
         unmeasured = finding.rule == "shortcut" and finding.severity == "note"  # printed below
         if finding.severity != "error" and not unmeasured:

@@ -18,7 +18,6 @@ from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds, try_out
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
-from pipeline.manifest.describe import describe_manifest
 from pipeline.processes import call_in_child, start_forkserver
 from pipeline.splits.describe import describe_plan
 from pipeline.tracking.server import check_tracking_uri
@@ -49,7 +48,7 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     rehearse(config, manifest)
     start_forkserver()  # torch and monai take seconds: most mistakes are found by now
     slots = call_in_child(device_slots, config.engine, config.training.precision)
-    say(describe_manifest(manifest), console)
+    say(manifest.describe(), console)
     warn(manifest.warnings, console)
     with progress_bar("decoding images", console) as progress:
         images = pack_images(manifest, config.images, progress)

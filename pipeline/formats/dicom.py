@@ -9,7 +9,8 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
 from pipeline.arrays import Floats, Floats32
-from pipeline.formats.files import series_files, series_parts
+from pipeline.formats.files import series_files
+from pipeline.formats.nifti import canonical
 from pipeline.formats.table import StoredImage
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -29,44 +30,48 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     (frame, row, column) as stored; the affine holds their spacing in mm, or 1 where the header has
     none. A series is (C, X, Y, Z) in the closest canonical (RAS) axes, like NIfTI. Its slices are
     ordered by ImagePositionPatient along the normal of the image plane, never by file name or
-    InstanceNumber. A series of one file is read like that file.
-
-    Raises:
-        ValueError: when the pixels are missing, or cannot be decoded or rescaled here; when slices
-            are missing or doubled, differ in shape, orientation or spacing, or the folder holds
-            several series.
+    InstanceNumber; missing, doubled and unlike slices are refused. A series of one file is read
+    like that file.
     """
-    series = series_parts(path)
-    files = [path] if series is None else series_files(*series)
-    if not files:
+    files = series_files(path)
+    if files == []:
         raise ValueError("holds no DICOM file of that series")
-    slices = [dcmread(file) for file in files]
+    slices = [dcmread(file) for file in files or [path]]
     bits = int(slices[0].get("BitsStored", 8))
     if len(slices) > 1:
         return StoredImage(*_volume(slices), bits)
-    array, spacing = _pixels(slices[0]), _pixel_spacing(slices[0])
+    data, array, spacing = slices[0], _pixels(slices[0]), _pixel_spacing(slices[0])
     if array.ndim == 3:
         return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits)
-    return StoredImage(array, np.diag([_spacing_between(slices[0]), *spacing, 1.0]), bits)
+    gap = float(data.get("SpacingBetweenSlices") or data.get("SliceThickness") or 1)
+    return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits)
 
 
 def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
-    """The slices of a series, stacked, and their affine."""
+    """The slices of a series, stacked, and their affine (DICOM PS3.3 C.7.6.2.1.1)."""
     _check_alike(slices)
-    order, positions, normal = _sorted_along_normal(slices)
-    gap = _gap(positions)
+    cosines = np.array(slices[0].ImageOrientationPatient, dtype=np.float64)
+    along_columns, along_rows = cosines[:3], cosines[3:]
+    normal = np.cross(along_columns, along_rows)
+    corners = np.array([data.ImagePositionPatient for data in slices], dtype=np.float64)
+    order = np.argsort(corners @ normal, kind="stable")
+    gap = _gap((corners @ normal)[order])
     arrays = [_pixels(slices[i]) for i in order]
     if {array.ndim for array in arrays} != {3}:
         raise ValueError("has several files, of which some hold several frames")
-    volume = np.stack(arrays, axis=1)  # (C, Z, rows, columns)
-    return _canonical(volume, _affine_3d(slices[order[0]], gap * normal))
+    rows, columns = _pixel_spacing(slices[order[0]])
+    to_lps = np.eye(4)  # from (slice, row, column)
+    to_lps[:3, :3] = np.stack([gap * normal, rows * along_rows, columns * along_columns], axis=1)
+    to_lps[:3, 3] = corners[order[0]]
+    volume = np.stack(arrays, axis=-1)  # (C, rows, columns, Z)
+    return canonical(nibabel.Nifti1Image(volume.transpose(3, 1, 2, 0), LPS_TO_RAS @ to_lps))
 
 
 def _pixels(data: FileDataset) -> Floats32:
     """(C, H, W) or (C, D, H, W) in the unit of the rescale."""
     if "PixelData" not in data and "FloatPixelData" not in data:
         raise ValueError("the DICOM file holds no pixels (a report, a plan?)")
-    if "ModalityLUTSequence" in data or _has_rescale_a_frame(data):
+    if "ModalityLUTSequence" in data or _has_rescale_per_frame(data):
         raise ValueError(
             "its values need a lookup table or a rescale of each frame, which is not read; "
             "convert the file to NIfTI"
@@ -74,7 +79,16 @@ def _pixels(data: FileDataset) -> Floats32:
     try:
         stored = pixel_array(data)  # YBR comes as RGB
     except Exception as error:  # noqa: BLE001 (pydicom and its plugins raise almost anything)
-        raise ValueError(_why_undecoded(data, error)) from None
+        syntax = data.file_meta.get("TransferSyntaxUID")
+        if not getattr(syntax, "is_compressed", False):
+            reason = f"{type(error).__name__} {error}"
+            raise ValueError(f"its pixels cannot be decoded: {reason}") from None
+        raise ValueError(
+            f"its pixels are compressed ({syntax.name}) and cannot be decoded here: "
+            f"{str(error).splitlines()[0]}. "
+            "Install pylibjpeg (with pylibjpeg-libjpeg, pylibjpeg-openjpeg) or python-gdcm, or "
+            "decompress the files first"
+        ) from None
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
     if kind == "PALETTE COLOR":
         stored = apply_color_lut(stored, data)
@@ -91,26 +105,11 @@ def _pixels(data: FileDataset) -> Floats32:
     return array[None]
 
 
-def _has_rescale_a_frame(data: FileDataset) -> bool:
+def _has_rescale_per_frame(data: FileDataset) -> bool:
     """Enhanced multi-frame files keep the rescale apart from where plain ones do."""
-    groups = [
-        *data.get("SharedFunctionalGroupsSequence", []),
-        *data.get("PerFrameFunctionalGroupsSequence", []),
-    ]
+    places = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    groups = [group for place in places for group in data.get(place, [])]
     return any("PixelValueTransformationSequence" in group for group in groups)
-
-
-def _why_undecoded(data: FileDataset, error: Exception) -> str:
-    syntax = data.file_meta.get("TransferSyntaxUID")
-    name = getattr(syntax, "name", "unknown")
-    if syntax is not None and getattr(syntax, "is_compressed", False):
-        reason = str(error).splitlines()[0]
-        return (
-            f"its pixels are compressed ({name}) and cannot be decoded here: {reason}. "
-            "Install pylibjpeg (with pylibjpeg-libjpeg, pylibjpeg-openjpeg) or python-gdcm, or "
-            "decompress the files first"
-        )
-    return f"its pixels cannot be decoded: {type(error).__name__} {error}"
 
 
 def _check_alike(slices: list[FileDataset]) -> None:
@@ -120,24 +119,12 @@ def _check_alike(slices: list[FileDataset]) -> None:
             hint = "; write folder#SeriesInstanceUID" if tag == "SeriesInstanceUID" else ""
             raise ValueError(f"the slices differ in {tag}: {', '.join(found[:5])}{hint}")
     for tag in ("ImagePositionPatient", "ImageOrientationPatient"):
-        num = sum(tag not in data for data in slices)
-        if num:
+        if num := sum(tag not in data for data in slices):
             raise ValueError(f"{num} of {len(slices)} slices have no {tag}, which orders them")
     for tag in ("ImageOrientationPatient", "PixelSpacing"):
         values = np.array([data.get(tag, [1, 1]) for data in slices], dtype=np.float64)
         if not np.allclose(values, values[0], atol=1e-3):
             raise ValueError(f"the slices differ in {tag}")
-
-
-def _sorted_along_normal(
-    slices: list[FileDataset],
-) -> tuple[list[int], Floats, Floats]:
-    """Order of the slices, their positions (D,) in mm in that order, and the plane's normal."""
-    normal = np.cross(*_directions(slices[0]))
-    corners = np.array([data.ImagePositionPatient for data in slices], dtype=np.float64)
-    positions = corners @ normal
-    order = np.argsort(positions, kind="stable")
-    return order.tolist(), positions[order], normal
 
 
 def _gap(positions: Floats) -> float:
@@ -156,35 +143,7 @@ def _gap(positions: Floats) -> float:
     return float(gaps.mean())
 
 
-def _directions(data: FileDataset) -> tuple[Floats, Floats]:
-    """Unit vectors along increasing column and along increasing row, in LPS."""
-    cosines = np.array(data.ImageOrientationPatient, dtype=np.float64)
-    return cosines[:3], cosines[3:]
-
-
 def _pixel_spacing(data: FileDataset) -> tuple[float, float]:
     """Distance between rows and between columns in mm; 1 where the header has none."""
     spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing") or [1, 1]
     return float(spacing[0]), float(spacing[1])
-
-
-def _spacing_between(data: FileDataset) -> float:
-    return float(data.get("SpacingBetweenSlices") or data.get("SliceThickness") or 1)
-
-
-def _affine_3d(first: FileDataset, step: Floats) -> Floats:
-    """(slice, row, column) -> RAS in mm (DICOM PS3.3 C.7.6.2.1.1, with LPS turned to RAS)."""
-    along_columns, along_rows = _directions(first)
-    rows, columns = _pixel_spacing(first)
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = step, along_rows * rows, along_columns * columns
-    affine[:3, 3] = np.array(first.ImagePositionPatient, dtype=np.float64)
-    return LPS_TO_RAS @ affine
-
-
-def _canonical(volume: Floats32, affine: Floats) -> tuple[Floats32, Floats]:
-    """(C, ...) turned to the closest RAS axes."""
-    image = nibabel.Nifti1Image(np.moveaxis(volume, 0, -1), affine)
-    turned = nibabel.as_closest_canonical(image)
-    array = np.asarray(turned.dataobj, dtype=np.float32)
-    return np.moveaxis(array, -1, 0), np.asarray(turned.affine, dtype=np.float64)

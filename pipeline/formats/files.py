@@ -40,16 +40,14 @@ def checked_format(path: Path) -> Format:
     Raises:
         ImageError: see `format_of`; or when the folder holds no file of the series.
     """
-    if (parts := series_parts(path)) is None:
-        return _format_of_file(path)
     try:
-        files = series_files(*parts)
+        files = series_files(path)
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
         raise ImageError(f"cannot be read as a DICOM series: {error}") from None
-    if not files:
-        of_series = "" if parts[1] is None else f" of series {parts[1]}"
-        raise ImageError(f"holds no DICOM file{of_series}")
-    return DICOM
+    if files == []:
+        _, uid = series_parts(path) or (path, None)
+        raise ImageError("holds no DICOM file" + (f" of series {uid}" if uid else ""))
+    return DICOM if files else _format_of_file(path)
 
 
 def series_parts(path: Path) -> tuple[Path, str | None] | None:
@@ -65,15 +63,18 @@ def series_parts(path: Path) -> tuple[Path, str | None] | None:
     return (path, None) if path.is_dir() else None
 
 
-def series_files(folder: Path, uid: str | None) -> list[Path]:
-    """The DICOM files of a series, sorted by name; `uid` None: all of the folder."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and _is_dicom(path))
+def series_files(path: Path) -> list[Path] | None:
+    """The DICOM files of a series, sorted by name; None for a path that is no series."""
+    if (parts := series_parts(path)) is None:
+        return None
+    folder, uid = parts
+    files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
     if uid is None:
         return files
     from pydicom import dcmread
 
     tag = ["SeriesInstanceUID"]
-    return [p for p in files if dcmread(p, specific_tags=tag).get("SeriesInstanceUID") == uid]
+    return [f for f in files if dcmread(f, specific_tags=tag).get("SeriesInstanceUID") == uid]
 
 
 def _is_dicom(path: Path) -> bool:
@@ -84,17 +85,16 @@ def _is_dicom(path: Path) -> bool:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; of a series: of its files' digests, whatever their names."""
-    if (parts := series_parts(path)) is not None:
-        digests = sorted(file_digest(file) for file in series_files(*parts))
-        return hashlib.sha256("".join(digests).encode()).hexdigest()
-    return sha256(path)
+    if (files := series_files(path)) is None:
+        return sha256(path)
+    return hashlib.sha256("".join(sorted(map(sha256, files))).encode()).hexdigest()
 
 
 def file_size(path: Path) -> int:
     """Bytes of a file, or of all files of a series."""
-    if (parts := series_parts(path)) is not None:
-        return sum(file.stat().st_size for file in series_files(*parts))
-    return os.stat(path).st_size  # noqa: PTH116 (see file_stamp)
+    if (files := series_files(path)) is None:
+        return os.stat(path).st_size  # noqa: PTH116 (see file_stamp)
+    return sum(file.stat().st_size for file in files)
 
 
 def file_stamp(path: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
+from pipeline.arrays import Floats, Floats32
 from pipeline.formats.table import StoredImage
 
 
@@ -17,8 +18,12 @@ def read_nifti(path: Path, _: int) -> StoredImage:
         data = gzip.decompress(data)
     kind = nibabel.Nifti2Image if data[4:8] == b"n+2\0" else nibabel.Nifti1Image
     stored = kind.from_bytes(data)
-    image = nibabel.as_closest_canonical(stored)
-    array = np.asarray(image.dataobj, dtype=np.float32)
+    return StoredImage(*canonical(stored), int(stored.get_data_dtype().itemsize * 8))
+
+
+def canonical(image: nibabel.Nifti1Image) -> tuple[Floats32, Floats]:
+    """(X, Y), (X, Y, Z) or (X, Y, Z, C) turned to the closest RAS axes, channels first; affine."""
+    turned = nibabel.as_closest_canonical(image)
+    array = np.asarray(turned.dataobj, dtype=np.float32)
     array = np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]
-    bits = int(stored.get_data_dtype().itemsize * 8)
-    return StoredImage(array, np.asarray(image.affine, dtype=np.float64), bits)
+    return array, np.asarray(turned.affine, dtype=np.float64)

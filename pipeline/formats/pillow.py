@@ -8,9 +8,6 @@ from PIL import Image, ImageOps, ImageSequence
 from pipeline.arrays import Floats32
 from pipeline.formats.table import ImageError, StoredImage
 
-GREY_MODES = ("L", "1", "LA")
-COLOUR_MODES = ("RGB", "P", "RGBA", "CMYK", "YCbCr", "PA")
-HIGH_BIT_MODES = ("I", "F")
 _BITS_OF_MODE = {"1": 1, "I": 32, "F": 32}
 
 
@@ -30,11 +27,11 @@ def read_pillow(path: Path, _: int) -> StoredImage:
 def _page(image: Image.Image) -> Floats32:
     """(C, H, W)"""
     upright = ImageOps.exif_transpose(image)
-    if upright.mode in GREY_MODES:
+    if upright.mode in ("L", "1", "LA"):
         upright = upright.convert("L")
-    elif upright.mode in COLOUR_MODES:
+    elif upright.mode in ("RGB", "P", "RGBA", "CMYK", "YCbCr", "PA"):
         upright = upright.convert("RGB")
-    elif not upright.mode.startswith(HIGH_BIT_MODES):
+    elif not upright.mode.startswith(("I", "F")):
         raise ImageError(f"has the colour model {upright.mode}, which is neither grey nor RGB")
     array = np.asarray(upright, dtype=np.float32)
     return array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)

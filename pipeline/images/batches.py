@@ -28,16 +28,15 @@ class BatchSource:
     def open(
         cls, images: PackedImages, normalisation: Normalisation, device: torch.device
     ) -> "BatchSource":
-        pixels = _mapped(images)
-        if device.type == "cuda" and _fits(pixels, device):
-            pixels = pixels.to(device)
-        shape = (1, -1, *[1] * len(images.spatial_shape))
-        return cls(
-            pixels=pixels,
-            mean=torch.tensor(normalisation.mean, dtype=torch.float32, device=device).view(shape),
-            std=torch.tensor(normalisation.std, dtype=torch.float32, device=device).view(shape),
-            device=device,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # read-only memory; nobody writes into it
+            pixels = torch.from_numpy(images.array)
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            pixels = pixels.to(device) if pixels.nbytes < GPU_SHARE * free else pixels
+        fitted = torch.tensor([normalisation.mean, normalisation.std], device=device)
+        mean, std = fitted.view(2, 1, -1, *[1] * len(images.spatial_shape))
+        return cls(pixels, mean, std, device)
 
     def on_cpu(self) -> "BatchSource":
         """The same source for loader workers, which must not touch a GPU."""
@@ -49,14 +48,3 @@ class BatchSource:
         picked = self.pixels.index_select(0, rows.to(self.pixels.device))
         images = picked.to(self.device, non_blocking=True).to(torch.float32)
         return images.sub_(self.mean).div_(self.std)
-
-
-def _mapped(images: PackedImages) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # read-only memory; we never write into it
-        return torch.from_numpy(images.array)
-
-
-def _fits(pixels: Tensor, device: torch.device) -> bool:
-    free, _ = torch.cuda.mem_get_info(device)
-    return pixels.nbytes < GPU_SHARE * free

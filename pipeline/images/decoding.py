@@ -1,90 +1,62 @@
-"""Decode images into the packed array. Runs in worker processes, where torch and monai are loaded;
-importing this module loads neither.
-"""
+"""Decode images into the packed array, in worker processes; importing it loads no torch."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
 from pipeline.formats import ImageError, StoredImage, read_image
-from pipeline.images.facts import pixel_digest, thumbnails
 from pipeline.targets import build
 
-if TYPE_CHECKING:
-    from monai.transforms import Compose
+THUMBNAIL_SIZE = 64
+Transforms = Callable[[object], object]
+Facts = dict[str, str]
+"""What one decoded image adds to the table, by TABLE_COLUMNS."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """A worker's piece of work: decode `files` into rows `start...` of the folder's arrays."""
-
-    files: list[Path]
-    start: int
-    packed_dir: Path
-    config: ImagesConfig
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one decoded image adds to the table, or why it cannot be used."""
-
-    sum: tuple[float, ...] = ()
-    sum_squares: tuple[float, ...] = ()
-    original_shape: str = ""
-    """Axes of the file's pixels, e.g. "512x512"."""
-    bit_depth: int = 0
-    """Bits of a stored value."""
-    pixel_digest: str = ""
-    problem: str | None = None
-
-
-def decode_chunk(chunk: Chunk) -> list[Row]:
-    """Decode the chunk's files into the array; one row per file, in order."""
+def decode_chunk(
+    packed_dir: Path, config: ImagesConfig, start: int, files: list[Path]
+) -> list[Facts | str]:
+    """Decode files into rows `start...` of the folder's arrays; the facts of each, or its fault."""
     import torch
 
     torch.set_num_threads(1)
-    config = chunk.config
     transforms = _transforms(config)
-    array = np.lib.format.open_memmap(chunk.packed_dir / "images.npy", mode="r+")
-    small = np.lib.format.open_memmap(chunk.packed_dir / "thumbnails.npy", mode="r+")
-    rows = []
-    for row, path in enumerate(chunk.files, start=chunk.start):
+    array = np.lib.format.open_memmap(packed_dir / "images.npy", mode="r+")
+    small = np.lib.format.open_memmap(packed_dir / "thumbnails.npy", mode="r+")
+    rows: list[Facts | str] = []
+    for row, path in enumerate(files, start=start):
         try:
             original = read_image(path, config.spatial_dims, config.num_channels)
             array[row] = _storable(_transformed(original, transforms), config, array.shape[1:])
         except ImageError as error:
-            rows.append(Row(problem=str(error)))
+            rows.append(str(error))
             continue
         small[row] = thumbnails(original.pixels)
-        rows.append(_row(original, array[row]))
+        rows.append(_facts(original, array[row]))
     array.flush()
     small.flush()
     return rows
 
 
-def _row(original: StoredImage, packed: NDArray[np.generic]) -> Row:
+def _facts(original: StoredImage, packed: NDArray[np.generic]) -> Facts:
     values = packed.astype(np.float64).reshape(len(packed), -1)
-    return Row(
-        sum=tuple(values.sum(axis=1).tolist()),
-        sum_squares=tuple((values**2).sum(axis=1).tolist()),
-        original_shape="x".join(map(str, original.pixels.shape[1:])),
-        bit_depth=original.bit_depth,
-        pixel_digest=pixel_digest(original.pixels),
-    )
+    return {
+        "pixel_digest": pixel_digest(original.pixels),
+        "original_shape": "x".join(map(str, original.pixels.shape[1:])),
+        "bit_depth": str(original.bit_depth),
+        "sum": " ".join(map(repr, values.sum(axis=1).tolist())),
+        "sum_squares": " ".join(map(repr, (values**2).sum(axis=1).tolist())),
+    }
 
 
-def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | list[Row]:
-    """The shape that every image must have: that of the first one that can be used.
-
-    When none can be used: why, one row per file.
-    """
+def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | list[str]:
+    """The shape of the first image that can be used; when none can, the fault of each."""
     transforms = _transforms(config)
     problems = []
     for path in files:
@@ -93,18 +65,19 @@ def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | li
             pixels = _transformed(original, transforms)
             return _storable(pixels, config, pixels.shape).shape
         except ImageError as error:
-            problems.append(Row(problem=str(error)))
+            problems.append(str(error))
     return problems
 
 
-def _transforms(config: ImagesConfig) -> Compose:
+def _transforms(config: ImagesConfig) -> Transforms:
     from monai.transforms import Compose
 
     steps = [build(f"images.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
-    return Compose(steps)
+    composed: Transforms = Compose(steps)
+    return composed
 
 
-def _transformed(image: StoredImage, transforms: Compose) -> Floats32:
+def _transformed(image: StoredImage, transforms: Transforms) -> Floats32:
     import torch
     from monai.data import MetaTensor
 
@@ -125,16 +98,42 @@ def _storable(pixels: Floats32, config: ImagesConfig, shape: tuple[int, ...]) ->
         )
     if not np.isfinite(pixels).all():
         raise ImageError("has values that are not finite after the transforms")
-    if config.dtype == "uint8":
-        if pixels.min() < -0.5 or pixels.max() > 255.5:
-            raise ImageError(
-                f"has values from {pixels.min():g} to {pixels.max():g} after the transforms, which "
-                "images.dtype=uint8 cannot hold; use float16 or float32"
-            )
-        return pixels.round().clip(0, 255)
-    if np.abs(pixels).max() > np.finfo(config.dtype).max:
+    low, high, wider = -0.5, 255.5, "float16 or float32"
+    if config.dtype != "uint8":
+        high = float(np.finfo(config.dtype).max)
+        low, wider = -high, "float32"
+    if pixels.min() < low or pixels.max() > high:
         raise ImageError(
-            f"has values up to {np.abs(pixels).max():g} after the transforms, which "
-            f"images.dtype={config.dtype} cannot hold; use float32"
+            f"has values from {pixels.min():g} to {pixels.max():g} after the transforms, which "
+            f"images.dtype={config.dtype} cannot hold; use {wider}"
         )
-    return pixels
+    return pixels.round().clip(0, 255) if config.dtype == "uint8" else pixels
+
+
+def pixel_digest(array: Floats32) -> str:
+    """SHA-256 of decoded pixels and their shape: equal for lossless copies in other formats."""
+    header = "x".join(map(str, array.shape)).encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def thumbnails(array: Floats32) -> NDArray[np.uint8]:
+    """(P, 64, 64) grey pictures of an image (C, H, W), P = 1, or a volume (C, D, H, W), P = 3.
+
+    A volume's are its mean projections along D, H and W. Each is stretched to a square and to the
+    values 0 to 255; one without any contrast is all 0.
+    """
+    grey = array.mean(axis=0)
+    planes = [grey] if grey.ndim == 2 else [grey.mean(axis=axis) for axis in range(3)]
+    return np.stack([_thumbnail(plane) for plane in planes])
+
+
+def _thumbnail(plane: Floats32) -> NDArray[np.uint8]:
+    low, high = float(plane.min()), float(plane.max())
+    # What is left of a mean's rounding is no contrast.
+    blank = np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
+    if high - low <= 1e-5 * max(abs(low), abs(high)):
+        return blank
+    scaled = Image.fromarray(np.ascontiguousarray((plane - low) / (high - low), dtype=np.float32))
+    small = np.asarray(scaled.resize((THUMBNAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
+    low, high = float(small.min()), float(small.max())
+    return np.round((small - low) / (high - low) * 255).astype(np.uint8) if high > low else blank

@@ -1,8 +1,6 @@
 """A user's own random MONAI transforms: per sample, in loader workers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,47 +27,26 @@ class _Samples(Dataset[Tensor]):
         return torch.as_tensor(np.asarray(self.transforms(image)))
 
 
-class _Keys:
-    """A batch sampler whose list of batches is set anew each epoch."""
-
-    batches: list[list[tuple[int, int]]]
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-@dataclass(frozen=True)
 class RandomTransforms:
     """Batches of normalised, transformed samples; the workers live as long as the fold."""
 
-    loader: DataLoader[Tensor]
-    keys: _Keys
-    device: torch.device
-
-    @classmethod
-    def open(
-        cls, source: BatchSource, config: AugmentConfig, num_workers: int
-    ) -> "RandomTransforms":
+    def __init__(self, source: BatchSource, config: AugmentConfig, num_workers: int) -> None:
         steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
-        keys = _Keys()
-        options: dict[str, Any] = {"multiprocessing_context": "fork"} if num_workers else {}
-        loader = DataLoader(
+        self.device = source.device
+        self.keys: list[list[tuple[int, int]]] = []  # the loader's batches of (row, seed)
+        self.loader = DataLoader(
             _Samples(source.on_cpu(), Compose(steps)),
-            batch_sampler=keys,
+            batch_sampler=self.keys,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=source.device.type == "cuda",
-            **options,
+            multiprocessing_context="fork" if num_workers else None,
         )
-        return cls(loader, keys, source.device)
 
     def batches(self, rows: list[Tensor], seed: int) -> Iterator[Tensor]:
         """(B, C, ...) for each (B,) of `rows`, on the device."""
         num_samples = sum(map(len, rows))
         seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
-        self.keys.batches = [[(int(row), next(seeds)) for row in batch] for batch in rows]
+        self.keys[:] = [[(int(row), next(seeds)) for row in batch] for batch in rows]
         for images in self.loader:
             yield images.to(self.device, non_blocking=True)

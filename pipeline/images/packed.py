@@ -30,14 +30,12 @@ class PackedImages:
 
     @cached_property
     def array(self) -> NDArray[np.generic]:
-        array: NDArray[np.generic] = np.load(self.path / "images.npy", mmap_mode="r")
-        return array
+        return np.lib.format.open_memmap(self.path / "images.npy", mode="r")
 
     @cached_property
     def thumbnails(self) -> NDArray[np.uint8]:
-        """(N, P, 64, 64) small pictures of the decoded images, see `pipeline.images.facts`."""
-        small: NDArray[np.uint8] = np.load(self.path / "thumbnails.npy", mmap_mode="r")
-        return small
+        """(N, P, 64, 64) small pictures of the decoded images, see `pipeline.images.decoding`."""
+        return np.lib.format.open_memmap(self.path / "thumbnails.npy", mode="r")
 
     @cached_property
     def facts(self) -> list[dict[str, str]]:

@@ -1,23 +1,24 @@
 """The packed cache: every image decoded and transformed once, in parallel, for all folds."""
 
-import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
 import numpy as np
+import pandas as pd
 
 from pipeline.config import ImagesConfig, fingerprint
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
-from pipeline.images.decoding import Chunk, Row, decode_chunk, first_shape
-from pipeline.images.facts import THUMBNAIL_SIZE, num_thumbnails
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
@@ -26,15 +27,11 @@ from pipeline.words import counted, lines_and_more
 READER_VERSION = 3
 CHUNK = 32
 PROBLEMS_SHOWN = 50
+Progress = Callable[[int, int], None]
+"""Called with the number of images that are done, and of all."""
 
 
-class BrokenImagesError(UserError):
-    """Every image that cannot be used, with its row, patient and reason."""
-
-
-def pack_images(
-    manifest: Manifest, config: ImagesConfig, progress: Callable[[int, int], None]
-) -> PackedImages:
+def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
     """Open the packed cache of the manifest's images; build it when there is none.
 
     `progress(done, total)` is called while images are decoded. The cache's key is made of the
@@ -42,14 +39,14 @@ def pack_images(
     never meets a stale cache.
 
     Raises:
-        BrokenImagesError: with every image that cannot be used.
-        UserError: when the cache folder cannot be written.
+        UserError: with every image that cannot be used; when the cache folder cannot be written.
     """
     cache_dir = Path(config.cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
-        key = _key(digests, config)
+        settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
+        key = fingerprint([READER_VERSION, version("monai"), settings, digests])
         packed_dir = cache_dir / key[:32]
         if not (packed_dir / "cache.json").exists():
             _build(manifest, config, packed_dir, progress)
@@ -58,14 +55,12 @@ def pack_images(
     return PackedImages(packed_dir, key)
 
 
-def _key(digests: list[str], config: ImagesConfig) -> str:
-    settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
-    return fingerprint([READER_VERSION, version("monai"), settings, digests])
-
-
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same."""
-    memory = _recall(memory_path)
+    memory: dict[str, tuple[str, str]] = {}
+    with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
+        remembered = json.loads(memory_path.read_text())
+        memory = {name: (stamp, digest) for name, (stamp, digest) in remembered.items()}
     names = [str(path.resolve()) for path in paths]
     stamps = [file_stamp(path) for path in paths]
     changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
@@ -77,17 +72,7 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     return [memory[name][1] for name in names]
 
 
-def _recall(memory_path: Path) -> dict[str, tuple[str, str]]:
-    try:
-        memory = json.loads(memory_path.read_text())
-        return {name: (stamp, digest) for name, (stamp, digest) in memory.items()}
-    except (FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
-        return {}
-
-
-def _build(
-    manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Callable[[int, int], None]
-) -> None:
+def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
@@ -99,27 +84,22 @@ def _build(
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
-        small = (num_thumbnails(config.spatial_dims), THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+        num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
+        small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
         for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
             path = partial_dir / f"{name}.npy"
             np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
-        rows = list(_decode_all(files, partial_dir, config, progress))
+        rows = _decode_all(files, partial_dir, config, progress)
         _raise_problems(manifest, rows)
-        _write_table(partial_dir / "table.csv", rows)
-        (partial_dir / "cache.json").write_text(
-            json.dumps({"shape": [len(files), *shape], "dtype": config.dtype})
-        )
-        _put_in_place(partial_dir, packed_dir)
-    finally:
-        shutil.rmtree(partial_dir, ignore_errors=True)
-
-
-def _put_in_place(partial_dir: Path, packed_dir: Path) -> None:
-    try:
+        pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
+        facts = {"shape": [len(files), *shape], "dtype": config.dtype}
+        (partial_dir / "cache.json").write_text(json.dumps(facts))
         partial_dir.rename(packed_dir)
     except OSError:
         if not (packed_dir / "cache.json").exists():  # no other process was faster
             raise
+    finally:
+        shutil.rmtree(partial_dir, ignore_errors=True)
 
 
 def _remove_leftovers(cache_dir: Path) -> None:
@@ -135,38 +115,26 @@ def _remove_leftovers(cache_dir: Path) -> None:
 
 
 def _decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Callable[[int, int], None]
-) -> Iterator[Row]:
-    chunks = [
-        Chunk(files[start : start + CHUNK], start, packed_dir, config)
-        for start in range(0, len(files), CHUNK)
-    ]
+    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress
+) -> list[Facts | str]:
+    starts = range(0, len(files), CHUNK)
+    chunks = [files[start : start + CHUNK] for start in starts]
     num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
-    done = 0
+    rows: list[Facts | str] = []
     with process_pool(num_processes) as pool:
-        for rows in pool.map(decode_chunk, chunks):
-            done += len(rows)
-            progress(done, len(files))
-            yield from rows
+        for decoded in pool.map(partial(decode_chunk, packed_dir, config), starts, chunks):
+            rows += decoded
+            progress(len(rows), len(files))
+    return rows
 
 
-def _raise_problems(manifest: Manifest, rows: list[Row]) -> None:
+def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
+    samples = zip(manifest.table.itertuples(), manifest.image_files, rows, strict=True)
     problems = [
-        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {row.problem}"
-        for sample, file, row in zip(
-            manifest.table.itertuples(), manifest.image_files, rows, strict=False
-        )
-        if row.problem
+        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {fault}"
+        for sample, file, fault in samples
+        if isinstance(fault, str)
     ]
     if problems:
         heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
-        raise BrokenImagesError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
-
-
-def _write_table(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(TABLE_COLUMNS)
-        for row in rows:
-            sums = (" ".join(map(repr, values)) for values in (row.sum, row.sum_squares))
-            writer.writerow([row.pixel_digest, row.original_shape, row.bit_depth, *sums])
+        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))

@@ -25,8 +25,7 @@ def sampling_weights(labels: Ints, patients: Ints, balance: Balance) -> Floats:
         )
         num_patients = np.bincount(pairs[0])
         weights = 1.0 / (num_patients[labels] * num_images[pair_of.ravel()])
-    normalised: Floats = weights / weights.sum()
-    return normalised
+    return np.asarray(weights / weights.sum())
 
 
 def draw_epoch(weights: Floats, balance: Balance, generator: np.random.Generator) -> Ints:

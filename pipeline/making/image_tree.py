@@ -3,7 +3,6 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UserError
@@ -19,64 +18,33 @@ KINDS_SHOWN = 8
 
 
 def paths_below(root: Path) -> list[str]:
-    """Every file below root as a path with forward slashes, sorted; hidden ones are left out.
-
-    Raises:
-        UserError: when root is not a folder.
-    """
+    """Every file below root as a path with forward slashes, sorted; hidden ones are left out."""
     if not root.is_dir():
         raise UserError(f"root: {root} is not a folder (searched from {Path.cwd()})")
     found = []
     for folder, folders, names in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(folder).relative_to(root).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in names if not name.startswith(".")]
+        below = Path(folder).relative_to(root)
+        found += [(below / name).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)
 
 
-def rows_of_tree(
-    paths: list[str], pattern: Pattern, skip_unmatched: bool
-) -> tuple[list[Row], dict[str, str]]:
-    """A row for every path that fits, and the suffix of the others; documents never fit.
-
-    Raises:
-        UserError: when none fits, or some do not and `skip_unmatched` is false.
-    """
-    rows, unmatched = [], []
-    files = [path for path in paths if not DOCUMENT.search(path)]
-    for path in files:
-        parts = pattern.parts(path)
-        if parts is None:
-            unmatched.append(path)
-        else:
-            rows.append({"image_path": path} | parts)
+def rows_of_tree(paths: list[str], pattern: Pattern, skip_unmatched: bool) -> list[Row]:
+    """A row for every path that fits; documents never fit."""
+    found = {path: pattern.parts(path) for path in paths if not DOCUMENT.search(path)}
+    rows = [{"image_path": path} | parts for path, parts in found.items() if parts is not None]
+    unmatched = [path for path, parts in found.items() if parts is None]
     if not rows or (unmatched and not skip_unmatched):
-        raise UserError(_unmatched(files, unmatched, pattern))
-    fitting = {row["image_path"] for row in rows}
-    return rows, {path: _suffix(path) for path in paths if path not in fitting}
+        raise UserError(_unmatched(list(found), unmatched, pattern))
+    return rows
 
 
-def rows_of_classes(paths: list[str], patient: Pattern) -> tuple[list[Row], dict[str, str]]:
-    """A row for every image `class/.../name`: label = first folder, patient from the name.
-
-    The suffix of every other file comes with them.
-
-    Raises:
-        UserError: when an image lies in no class folder or its name does not fit the rule.
-    """
+def rows_of_classes(paths: list[str], patient: Pattern) -> list[Row]:
+    """A row for every image `class/.../name`: label = first folder, patient from the name."""
     images = [path for path in paths if format_of_name(Path(path))]
-    others = [path for path in paths if not format_of_name(Path(path))]
-    rows, strays, unmatched = [], [], []
-    for path in images:
-        folder, _, name = path.partition("/")
-        parts = patient.parts(PurePosixPath(name).name)
-        if not name:
-            strays.append(path)
-        elif parts is None:
-            unmatched.append(path)
-        else:
-            rows.append({"image_path": path} | parts | {"label": folder})
+    strays = [path for path in images if "/" not in path]
+    found = {path: patient.parts(PurePosixPath(path).name) for path in images if "/" in path}
+    unmatched = [path for path, parts in found.items() if parts is None]
     problems = []
     if strays:
         problems.append(f"{counted(len(strays), 'image')} in no class folder: {listed(strays)}")
@@ -89,39 +57,21 @@ def rows_of_classes(paths: list[str], patient: Pattern) -> tuple[list[Row], dict
         problems.append(f"no image files; found {_by_suffix(paths) or 'nothing'}")
     if problems:
         raise UserError("source=classes: " + "; ".join(problems))
-    return rows, {path: _suffix(path) for path in others}
+    return [
+        {"image_path": path} | parts | {"label": path.partition("/")[0]}
+        for path, parts in found.items()
+        if parts is not None
+    ]
 
 
-def left_out(kinds: Mapping[str, str]) -> str:
+def left_out(kinds: dict[str, str]) -> str:
     """How many files of each kind are left out, and one of each; `kinds`: path -> kind."""
-    examples: dict[str, str] = {}
-    for path, kind in kinds.items():
-        examples.setdefault(kind, path)
+    examples = {kind: path for path, kind in reversed(kinds.items())}
     counts = Counter(kinds.values()).most_common()
     shown = [f"{num} {kind} (e.g. {examples[kind]})" for kind, num in counts[:KINDS_SHOWN]]
     if len(counts) > KINDS_SHOWN:
         shown.append(f"{sum(num for _, num in counts[KINDS_SHOWN:])} of other kinds")
     return f"{counted(len(kinds), 'file')} left out: {', '.join(shown)}"
-
-
-def name_rule(text: str) -> Pattern:
-    r"""A rule for file names: with {patient}, or a regular expression with one group, `^(\w+)_`.
-
-    Raises:
-        UserError: when it is neither.
-    """
-    if "{patient}" in text:
-        return Pattern(f"{text}.*" if "." not in text.rsplit("}")[-1] else text)
-    if "(?P<patient>" in text:
-        return Pattern(text)
-    if text.count("(") - text.count("(?") - text.count(r"\(") != 1:
-        raise UserError(
-            f"patient: {text!r} must have one group for the patient, e.g. '^([^_]+)_', or be a "
-            "pattern with {patient}, e.g. '{patient}_{image}.png'"
-        )
-    prefix = "" if text.startswith("^") else ".*?"
-    suffix = "" if text.endswith("$") else ".*"
-    return Pattern(prefix + text.replace("(", "(?P<patient>", 1).removesuffix("$") + suffix)
 
 
 def _unmatched(paths: list[str], unmatched: list[str], pattern: Pattern) -> str:
@@ -141,10 +91,11 @@ def _unmatched(paths: list[str], unmatched: list[str], pattern: Pattern) -> str:
     )
 
 
-def _suffix(path: str) -> str:
+def kind_of(path: str) -> str:
+    """What a file left out is called: its suffix."""
     return image_suffix(Path(path)) or "no suffix"
 
 
 def _by_suffix(paths: list[str]) -> str:
-    counts = Counter(map(_suffix, paths))
+    counts = Counter(map(kind_of, paths))
     return ", ".join(f"{num} {suffix}" for suffix, num in counts.most_common(5))

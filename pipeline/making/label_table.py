@@ -20,9 +20,6 @@ def read_rows(path: Path, setting: str) -> list[Row]:
     """Rows of a CSV, or of a JSON list of records; every cell is text.
 
     Columns without a name are left out; a row may lack the ones that end the header.
-
-    Raises:
-        UserError: when the file cannot be read, or a row has more or fewer cells than the header.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -55,9 +52,6 @@ def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[l
     """The rows with the columns of a table added; how many of the table's keys fit no row.
 
     `key` is a template of the rows' columns, `column` the table's column that holds it.
-
-    Raises:
-        UserError: when a key has two different rows, or a row no key.
     """
     column = column or key.strip("{}")
     table: dict[str, Row] = {}
@@ -85,23 +79,18 @@ def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[l
 
 
 def label_of(row: Row, rule: LabelRule) -> str | None:
-    """The row's label, or None where `rule.values` leaves it out.
-
-    Raises:
-        UserError: when a column is missing or a cell is not what the rule allows.
-    """
+    """The row's label, or None where `rule.values` leaves it out."""
     if rule.one_hot:
         cell = _one_hot(row, rule.one_hot)
     else:
         cell = fill("{" + rule.column + "}", row, "label.column")
-        if rule.contains is not None:
-            cell = _contains(cell, rule.contains, rule.separator)
+        if (name := rule.contains) is not None:
+            cell = name if name in findings_in(cell, rule) else f"no_{name}"
     if not rule.values:
         return cell
     if cell not in rule.values:
-        raise UserError(
-            f"label {cell!r} is not in label.values; it names {', '.join(map(repr, rule.values))}"
-        )
+        known = ", ".join(map(repr, rule.values))
+        raise UserError(f"label {cell!r} is not in label.values; it names {known}")
     return rule.values[cell]
 
 
@@ -111,19 +100,11 @@ def _one_hot(row: Row, columns: tuple[str, ...]) -> str:
         raise UserError(f"label.one_hot: cells must be 0 or 1, got {other}")
     positive = [name for name, cell in cells.items() if cell in POSITIVE]
     if len(positive) != 1:
-        raise UserError(
-            f"label.one_hot: exactly one column must be 1, got {positive or 'none'} of "
-            f"{list(columns)}"
-        )
+        found = f"{positive or 'none'} of {list(columns)}"
+        raise UserError(f"label.one_hot: exactly one column must be 1, got {found}")
     return positive[0]
 
 
-def _contains(cell: str, name: str, separator: str) -> str:
-    found = {part.strip() for part in cell.split(separator)}
-    return name if name in found else f"no_{name}"
-
-
-def findings_in(rows: list[Row], rule: LabelRule) -> list[str]:
-    """Every finding that the label column names, for a misspelt `contains`."""
-    names = {part.strip() for row in rows for part in row[rule.column].split(rule.separator)}
-    return sorted(names - {""})
+def findings_in(cell: str, rule: LabelRule) -> set[str]:
+    """The findings that a cell of the label column names."""
+    return {part.strip() for part in cell.split(rule.separator)} - {""}

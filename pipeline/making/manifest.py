@@ -1,57 +1,58 @@
 """A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
 
-import csv
-import io
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline.config.making import MakeManifestConfig
+import pandas as pd
+
+from pipeline.config.making import FIELD, MakeManifestConfig
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import series_parts
-from pipeline.making.dicom_tree import rows_of_dicom
-from pipeline.making.image_tree import (
-    left_out,
-    name_rule,
-    paths_below,
-    rows_of_classes,
-    rows_of_tree,
-)
+from pipeline.making.dicom import rows_of_dicom
+from pipeline.making.image_tree import kind_of, left_out, paths_below, rows_of_classes, rows_of_tree
 from pipeline.making.label_table import Row, findings_in, join, label_of, read_rows
-from pipeline.making.patterns import Pattern, fields_of, fill
+from pipeline.making.patterns import Pattern, fill, name_rule
 from pipeline.words import counted, lines_and_more, listed
 
 FIRST = ("patient_id", "image_path", "label")
-RESERVED = ("line", "group")
 PROBLEMS_SHOWN = 20
 
 
-@dataclass
+@dataclass(frozen=True)
 class MadeManifest:
     """The rows to write, in the order of patient and image, and what was left out on the way."""
 
     rows: list[Row]
     columns: list[str]
-    flow: list[str] = field(default_factory=list)
+    flow: list[str]
 
 
 def make_manifest(config: MakeManifestConfig) -> MadeManifest:
     """Gather a row per image from the source that the config names.
 
     Raises:
-        UserError: with all rows that have no patient, image or label.
+        UserError: when a file cannot be read, a rule does not fit or would be a guess, or rows have
+            no patient, image or label.
     """
     root = Path(config.root or ".")
     flow: list[str] = []
-    rows = _join(config, root, _gather(config, root, flow), flow)
+    rows = _gather(config, root, flow)
+    if config.labels is not None:
+        key, column = config.labels_key or "", config.labels_column
+        rows, num_unused = join(rows, root / config.labels, key, column)
+        if num_unused:
+            flow.append(f"{counted(num_unused, 'key')} of {config.labels} without an image")
     for column, pattern in config.parts.items():
         rows = _with_parts(rows, column, Pattern(pattern))
     rows = _where(rows, config.where, flow)
     columns = _columns(config, rows)
     _check_label(config, rows[0])
-    made = [_finished(config, row, columns) for row in _with_images(config, root, rows)]
+    if config.source == "table":
+        rows = _with_images(config.image or "", root, rows)
+    made = [_finished(config, row, columns) for row in rows]
     kept = [row for row in made if row is not None]
     if len(kept) < len(made):
         flow.append(f"{counted(len(made) - len(kept), 'row')} left out: label.values says null")
@@ -66,31 +67,22 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
         rows = read_rows(root / (config.table or ""), "table")
         flow.append(f"{counted(len(rows), 'row')} in {config.table}")
         return rows
-    tables = {out_path(config).resolve(), (root / "manifest.csv").resolve()}
-    if config.labels:
-        tables.add((root / config.labels).resolve())
-    paths = [path for path in paths_below(root) if (root / path).resolve() not in tables]
+    tables = (out_path(config), root / "manifest.csv", root / (config.labels or ""))
+    resolved = {table.resolve() for table in tables}
+    paths = [path for path in paths_below(root) if (root / path).resolve() not in resolved]
     flow.append(f"{counted(len(paths), 'file')} below {root}")
-    if config.source == "tree":
-        rows, others = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
-    elif config.source == "classes":
-        rows, others = rows_of_classes(paths, name_rule(config.patient or ""))
-    else:
+    if config.source == "dicom":
         rows, others = rows_of_dicom(root, paths)
+    else:
+        if config.source == "tree":
+            rows = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
+        else:
+            rows = rows_of_classes(paths, name_rule(config.patient or ""))
+        used = {row["image_path"] for row in rows}
+        others = {path: kind_of(path) for path in paths if path not in used}
     if others:
         flow.append(left_out(others))
     return rows
-
-
-def _join(config: MakeManifestConfig, root: Path, rows: list[Row], flow: list[str]) -> list[Row]:
-    if config.labels is None:
-        return rows
-    joined, num_unused = join(
-        rows, root / config.labels, config.labels_key or "", config.labels_column
-    )
-    if num_unused:
-        flow.append(f"{counted(num_unused, 'key')} of {config.labels} without an image")
-    return joined
 
 
 def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
@@ -108,8 +100,8 @@ def _where(rows: list[Row], conditions: dict[str, str], flow: list[str]) -> list
         try:
             test = re.compile(regex)
         except re.error as error:
-            problem = f"{regex!r} is not a regular expression: {error}"
-            raise UserError(f"where.{column}: {problem}") from None
+            found = f"{regex!r} is not a regular expression: {error}"
+            raise UserError(f"where.{column}: {found}") from None
         kept = [row for row in rows if test.fullmatch(fill("{" + column + "}", row, "where"))]
         if not kept:
             found = listed(sorted({row[column] for row in rows}))
@@ -125,19 +117,17 @@ def _columns(config: MakeManifestConfig, rows: list[Row]) -> dict[str, str]:
     columns = dict(config.columns)
     if config.source != "table":
         used = set(FIRST) | {"patient", "PatientID", config.label.column, *config.label.one_hot}
-        used |= set(fields_of(config.labels_key or "")) - {"StudyInstanceUID", "SeriesInstanceUID"}
+        keys = set(FIELD.findall(config.labels_key or ""))
+        used |= keys - {"StudyInstanceUID", "SeriesInstanceUID"}
         columns = {name: "{" + name + "}" for name in rows[0] if name not in used} | columns
-    if wrong := sorted(set(columns) & set(RESERVED)):
+    if wrong := sorted(set(columns) & {"line", "group"}):
         raise UserError(
             f"column name {wrong[0]!r} has a meaning of its own; give the part another name"
         )
     return columns
 
 
-def _with_images(config: MakeManifestConfig, root: Path, rows: list[Row]) -> list[Row]:
-    if config.source != "table":
-        return rows
-    template = config.image or ""
+def _with_images(template: str, root: Path, rows: list[Row]) -> list[Row]:
     places: dict[str, list[str]] = defaultdict(list)
     for path in paths_below(root) if template.startswith("**/") else ():
         places[PurePosixPath(path).name].append(path)
@@ -157,7 +147,7 @@ def _finished(config: MakeManifestConfig, row: Row, columns: dict[str, str]) -> 
     default = "{PatientID}" if config.source == "dicom" else "{patient}"
     rule = default if config.source == "classes" else config.patient or default
     patient = fill(rule, row, "patient")
-    if not all(row[name] for name in fields_of(rule)):
+    if not all(row[name] for name in FIELD.findall(rule)):
         patient = ""  # a part of it is blank
     further = {name: fill(text, row, f"columns.{name}") for name, text in columns.items()}
     return {"patient_id": patient, "image_path": row["image_path"], "label": label} | further
@@ -187,10 +177,11 @@ def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None
         path = root / row["image_path"]
         if config.source == "table" and not path.is_file() and series_parts(path) is None:
             problems.append(f"{row['image_path']}: no such image below {root}")
-    rule = config.label
-    if rule.contains and rule.contains not in (known := findings_in(rows, rule)):
-        names = listed(known, PROBLEMS_SHOWN)
-        problems.append(f"label.contains: no row has {rule.contains!r}; the rows have {names}")
+    if (rule := config.label).contains:
+        found = set().union(*(findings_in(row[rule.column], rule) for row in rows))
+        if rule.contains not in found:
+            names = listed(sorted(found), PROBLEMS_SHOWN)
+            problems.append(f"label.contains: no row has {rule.contains!r}; the rows have {names}")
     if problems:
         heading = f"{counted(len(problems), 'problem')} with {counted(len(made), 'row')}:"
         raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
@@ -224,11 +215,7 @@ def write_manifest(
     Raises:
         UserError: when the file says something else already, or cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    data = text.getvalue().encode()
+    data = pd.DataFrame(rows, columns=columns).to_csv(index=False).encode()
     try:
         if path.exists() and not overwrite and path.read_bytes() != data:
             raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pipeline.config.making import FIELD, brace_problem
 from pipeline.errors import UserError
 
-_PIECES = re.compile(r"\{(\w+)\}|(\*\*/)|(\*)")
+_PIECES = re.compile(r"(\{\w+\}|\*\*/|\*)")
 
 
 class Pattern:
@@ -14,21 +14,15 @@ class Pattern:
 
     A part holds at least one character and no slash; `*` is any text without a slash, `**/` any
     number of folders, and a part that occurs twice must be the same text both times.
-
-    Raises:
-        UserError: when there is no named part or one called image_path, or the regular expression
-            is not valid.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         if "(?P<" not in text and (problem := brace_problem(text)):
             raise UserError(f"pattern {text!r}: {problem}")
+        forms = [text, text] if "(?P<" in text else [_regex(text, "+?"), _regex(text, "+")]
         try:
-            if "(?P<" in text:
-                self._shortest = self._longest = re.compile(text)
-            else:
-                self._shortest, self._longest = (re.compile(_regex(text, q)) for q in ("+?", "+"))
+            self._shortest, self._longest = map(re.compile, forms)
         except re.error as error:
             raise UserError(f"pattern {text!r} is not a regular expression: {error}") from None
         self.names = tuple(self._shortest.groupindex)
@@ -41,11 +35,7 @@ class Pattern:
             )
 
     def parts(self, text: str) -> dict[str, str] | None:
-        """The named parts of a text, or None when it does not fit.
-
-        Raises:
-            UserError: when it fits in two ways, so that a part would be guessed.
-        """
+        """The named parts of a text, None when it does not fit; two ways to fit are refused."""
         match = self._shortest.fullmatch(text)
         if match is None:
             return None
@@ -61,12 +51,24 @@ class Pattern:
         return found
 
 
-def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
-    """Replace each `{column}` by the row's cell.
+def name_rule(text: str) -> Pattern:
+    r"""A rule for file names: with {patient}, or a regular expression with one group, `^(\w+)_`."""
+    if "{patient}" in text:
+        return Pattern(f"{text}.*" if "." not in text.rsplit("}")[-1] else text)
+    if "(?P<patient>" in text:
+        return Pattern(text)
+    if text.count("(") - text.count("(?") - text.count(r"\(") != 1:
+        raise UserError(
+            f"patient: {text!r} must have one group for the patient, e.g. '^([^_]+)_', or be a "
+            "pattern with {patient}, e.g. '{patient}_{image}.png'"
+        )
+    prefix = "" if text.startswith("^") else ".*?"
+    suffix = "" if text.endswith("$") else ".*"
+    return Pattern(prefix + text.replace("(", "(?P<patient>", 1).removesuffix("$") + suffix)
 
-    Raises:
-        UserError: when there is no such column.
-    """
+
+def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
+    """Replace each `{column}` by the row's cell."""
     for name in FIELD.findall(template):
         if name not in cells:
             raise UserError(
@@ -76,20 +78,15 @@ def fill(template: str, cells: Mapping[str, str], setting: str) -> str:
     return FIELD.sub(lambda match: cells[match[1]].strip(), template)
 
 
-def fields_of(template: str) -> list[str]:
-    """The columns that a template names."""
-    return FIELD.findall(template)
-
-
 def _regex(text: str, quantifier: str) -> str:
-    pieces, end, seen = [], 0, set()
-    for match in _PIECES.finditer(text):
-        pieces.append(re.escape(text[end : match.start()]))
-        name, folders, _ = match.groups()
-        if name:
+    pieces, seen = [], set()
+    for place, piece in enumerate(_PIECES.split(text)):
+        name = piece[1:-1]
+        if place % 2 == 0:  # what stands between two pieces
+            pieces.append(re.escape(piece))
+        elif piece.startswith("*"):
+            pieces.append("(?:.*/)?" if piece == "**/" else "[^/]*")
+        else:
             pieces.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]{quantifier})")
             seen.add(name)
-        else:
-            pieces.append("(?:.*/)?" if folders else "[^/]*")
-        end = match.end()
-    return "".join([*pieces, re.escape(text[end:])])
+    return "".join(pieces)

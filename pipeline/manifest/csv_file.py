@@ -5,7 +5,8 @@ import csv
 import difflib
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -15,25 +16,21 @@ from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.words import counted
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_OPTIONAL = ("site", "study", "date", "fold", "part")
-_OURS = ("patient_id", "image_path", "label", *_OPTIONAL, "line", "group")
+_OURS = {"patient": "patient_id", "image": "image_path"}
+_OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
+"""Setting in manifest.columns -> what we call the column."""
 
 
 def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All cells as text, with the CSV's line numbers, under our names; and those names.
-
-    Raises:
-        ManifestError: when the file cannot be read as a table at all.
-    """
+    """All cells as text, with the CSV's line numbers, under our names; and those names."""
     path = Path(config.path)
     records = _records(path, _read_text(path, config), config.separator)
     _, header = next(records, (1, []))
     _check_header(path, header, config)
-    rows, lines, problems = [], [], []
+    rows, problems = {}, []
     for line, row in records:
         if len(row) == len(header):
-            rows.append(row)
-            lines.append(line)
+            rows[line] = row
         elif row:
             text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
@@ -41,64 +38,60 @@ def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
         problems = [Finding("no_rows", "error", "has no rows")]
     if problems:
         raise ManifestError(path, problems)
-    names = our_names(config, header)
-    table = pd.DataFrame(rows, columns=[names.get(name, name) for name in header], dtype=str)
-    return table.assign(line=lines), names
+    names = _our_names(config, header)
+    columns = [names.get(name, name) for name in header]
+    table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str)
+    return table.assign(line=list(rows)), names
 
 
-def our_names(config: ManifestConfig, header: Sequence[str]) -> dict[str, str]:
+def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
     """The CSV's name of a column -> ours, for columns that have a meaning or are set aside.
 
     A column that is only called like one of ours, and is not named in the settings, means nothing.
     """
-    names = _meanings(config)
-    aside: dict[str, str] = {}
+    names = {theirs: _OURS[setting] for theirs, setting in _settings(config).items()}
     for name in header:
-        if name in _OURS and name not in names:
-            aside[name] = f"csv {name}"
-            while aside[name] in header:
-                aside[name] = f"csv {aside[name]}"
-    return names | aside
-
-
-def _meanings(config: ManifestConfig) -> dict[str, str]:
-    columns = config.columns
-    names = {columns.patient: "patient_id", columns.image: "image_path", columns.label: "label"}
-    for ours in _OPTIONAL:
-        if theirs := getattr(columns, ours):
-            names[theirs] = ours
+        if name in (*_OURS.values(), "line", "group") and name not in names:
+            names[name] = f"csv {name}"
+            while names[name] in header:
+                names[name] = f"csv {names[name]}"
     return names
 
 
+def _settings(config: ManifestConfig) -> dict[str, str]:
+    """The CSV's name of a column -> the setting in manifest.columns that names it."""
+    named = {getattr(config.columns, setting): setting for setting in _OURS}
+    return {theirs: setting for theirs, setting in named.items() if theirs}
+
+
 def _read_text(path: Path, config: ManifestConfig) -> str:
+    rule, line, hint = "encoding", 0, ""
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
-        missing = Finding("file", "error", f"no such file (searched from {Path.cwd()})")
-        raise ManifestError(path, [missing], config.hint) from None
-    except OSError as error:
-        unreadable = Finding("file", "error", f"cannot be read: {error.strerror}")
-        raise ManifestError(path, [unreadable]) from None
-    try:
         codec = codecs.lookup(config.encoding).name
+        problem, line = _other_encoding(raw, codec)
+    except FileNotFoundError:
+        rule, problem = "file", f"no such file (searched from {Path.cwd()})"
+        hint = config.hint
+    except OSError as error:
+        rule, problem = "file", f"cannot be read: {error.strerror}"
     except LookupError:
-        text = f"manifest.encoding={config.encoding} is not known; allowed are utf-8, latin-1, ..."
-        raise ManifestError(path, [Finding("encoding", "error", text)]) from None
-    if problem := _other_encoding(raw, codec):
-        raise ManifestError(path, [problem])
+        known = "allowed are utf-8, latin-1, ..."
+        problem = f"manifest.encoding={config.encoding} is not known; {known}"
+    if problem:
+        raise ManifestError(path, [Finding(rule, "error", problem, line)], hint)
     text = raw.decode("utf-8-sig" if codec == "utf-8" else codec)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _other_encoding(raw: bytes, codec: str) -> Finding | None:
-    """Is the text in another encoding than the settings say, and in which?"""
-    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw[:200]
-    if wide and not codec.startswith(("utf-16", "utf-32")):
-        text = f"is not {codec.upper()} but looks like UTF-16; set manifest.encoding=utf-16"
-        return Finding("encoding", "error", text, 1)
-    if codec.startswith(("utf-16", "utf-32")) and b"\0" not in raw[:200]:
-        text = f"is not {codec.upper()}, which has zero bytes; set manifest.encoding=utf-8"
-        return Finding("encoding", "error", text, 1)
+def _other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
+    """In which encoding the text is, where not in the one of the settings; and the line."""
+    name = codec.upper()
+    is_wide, has_zeros = codec.startswith(("utf-16", "utf-32")), b"\0" in raw[:200]
+    if is_wide and not has_zeros:
+        return f"is not {name}, which has zero bytes; set manifest.encoding=utf-8", 1
+    if not is_wide and (has_zeros or raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
+        return f"is not {name} but looks like UTF-16; set manifest.encoding=utf-16", 1
     try:
         raw.decode(codec)
     except UnicodeError as error:
@@ -107,16 +100,13 @@ def _other_encoding(raw: bytes, codec: str) -> Finding | None:
         other = "save the file as UTF-8, or set manifest.encoding (latin-1 or cp1252 is likely)"
         if codec != "utf-8":
             other = "set manifest.encoding to what the file was saved in"
-        return Finding("encoding", "error", f"is not {codec.upper()}; {other}", line)
-    if codec.startswith(("utf", "ascii")) or raw.isascii():
-        return None
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    # Text of another encoding that happens to be valid UTF-8 all through is next to impossible.
-    text = f"is UTF-8, not {codec}; set manifest.encoding=utf-8"
-    return Finding("encoding", "error", text)
+        return f"is not {name}; {other}", line
+    if not codec.startswith(("utf", "ascii")) and not raw.isascii():
+        # Text of another encoding that happens to be valid UTF-8 all through is next to impossible.
+        with suppress(UnicodeDecodeError):
+            raw.decode("utf-8")
+            return f"is UTF-8, not {codec}; set manifest.encoding=utf-8", 0
+    return "", 0
 
 
 def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -136,9 +126,8 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
         raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)
-    names = _meanings(config)
     columns = ", ".join(map(repr, header))
-    wanted = {theirs: f"columns.{ours.split('_')[0]}" for theirs, ours in names.items()}
+    wanted = {theirs: f"columns.{setting}" for theirs, setting in _settings(config).items()}
     wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
     texts = [
         f"column {theirs!r} is missing (manifest.{setting}); the columns are {columns}"
@@ -146,18 +135,19 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         for theirs, setting in wanted.items()
         if theirs not in header
     ]
-    others = [s for s in _SEPARATORS if len(header) == 1 and s in header[0]]
     texts += [
         f"column {name!r} occurs {number} times"
         for name, number in sorted(Counter(header).items())
         if number > 1
     ]
     if texts:
-        hint = ""
-        if others:
-            name = _SEPARATORS[others[0]]
-            hint = f"the separator seems to be {others[0]!r}; set manifest.separator={name}"
-        raise ManifestError(path, [Finding("header", "error", t, 1) for t in texts], hint)
+        hints = [
+            f"the separator seems to be {mark!r}; set manifest.separator={name}"
+            for mark, name in _SEPARATORS.items()
+            if len(header) == 1 and mark in header[0]
+        ]
+        problems = [Finding("header", "error", text, 1) for text in texts]
+        raise ManifestError(path, problems, *hints[:1])
 
 
 def _did_you_mean(name: str, header: list[str]) -> str:

@@ -1,6 +1,6 @@
 """What a check found: one sentence with where, what, and what is allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,12 @@ class Finding:
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.message}" if self.line else self.message
+
+
+def with_lines(values: Iterable[str], lines: Iterable[int], between: str = ", ") -> str:
+    """Values, each with the line where it stands: 'a' (line 2), 'b' (line 7)."""
+    pairs = zip(values, lines, strict=True)
+    return between.join(f"{value!r} (line {line})" for value, line in pairs)
 
 
 class ManifestError(UserError):

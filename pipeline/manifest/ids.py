@@ -1,12 +1,12 @@
-"""Patient ids: one spelling for one person, and no slices that pose as patients."""
+"""Patient ids, and other keys that link patients: one spelling for one, and a true value."""
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from pipeline.manifest.findings import Finding
+from pipeline.manifest.findings import Finding, Severity, with_lines
 
 MANY_ROWS = 100
 """From here on a patient id of its own on every row is refused: a set so large nearly always has
@@ -15,6 +15,11 @@ FEW_ROWS = 20
 SHARED = 0.3
 """Share of ids that share a prefix with another id from which ids look like slices."""
 
+_NOTHING = {"nan", "na", "n/a", "none", "null", "nil", "unknown", "missing", "?", "-", "--", "."}
+_PERSON = re.compile(r"patient|subject|person|participant|case|mrn|pid", re.I)
+_PROPERTY = re.compile(
+    r"sex|gender|age(?![a-z])|birth|dob|type|group|control|status|weight|height|race|count", re.I
+)
 _SEPARATED = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=\d)")
 _WORD = re.compile(
     r"^(?P<patient>.+?)[\s_.-]+(?:slice|slc|frame|tile|patch|crop|img|image)[\s_.-]*\d+$", re.I
@@ -30,12 +35,14 @@ def canonical_id(raw: str) -> str:
     return re.sub(r"(?<![\d.])0+(?=\d)", "", whole)
 
 
-def spelled_alike(values: Iterable[str]) -> Iterator[list[str]]:
+def spelled_alike(
+    values: Iterable[str], form: Callable[[str], str] = canonical_id
+) -> Iterator[list[str]]:
     """The spellings of each value that is written in several ways, in order of occurrence."""
     spellings: dict[str, list[str]] = {}
     for raw in map(str, values):
         if raw.strip():
-            spellings.setdefault(canonical_id(raw), []).append(raw)
+            spellings.setdefault(form(raw), []).append(raw)
     yield from (raws for raws in spellings.values() if len(raws) > 1)
 
 
@@ -43,21 +50,17 @@ def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """One patient written two ways would be two patients, perhaps on both sides of a split."""
     first_line = table.drop_duplicates("patient_id").set_index("patient_id")["line"]
     for raws in spelled_alike(first_line.index):
-        others = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws[:-1])
         text = (
-            f"patient id {raws[-1]!r} is also written {others}; "
+            f"patient id {raws[-1]!r} is also written "
+            f"{with_lines(raws[:-1], first_line[raws[:-1]])}; "
             "write one patient one way (or rename one if they are two people)"
         )
         yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
-    first_of = {canonical_id(raw): raw for raw in reversed(first_line.index) if raw.strip()}
-    joined: dict[str, list[str]] = {}
-    for canonical, raw in reversed(first_of.items()):
-        joined.setdefault(_SEPARATED.sub("", canonical), []).append(raw)
-    for raws in joined.values():
-        if len(raws) > 1:
-            alike = ", ".join(f"{raw!r} (line {first_line[raw]})" for raw in raws)
-            text = f"patient ids {alike} differ by a separator only; are they one person?"
-            yield Finding("spelling", "warning", text, int(first_line[raws[-1]]))
+    firsts = first_line.index[~first_line.index.map(canonical_id).duplicated()]
+    for raws in spelled_alike(firsts, lambda raw: _SEPARATED.sub("", canonical_id(raw))):
+        alike = with_lines(raws, first_line[raws])
+        text = f"patient ids {alike} differ by a separator only; are they one person?"
+        yield Finding("spelling", "warning", text, int(first_line[raws[-1]]))
 
 
 def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
@@ -67,12 +70,11 @@ def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
     if proposed is not None:
         example = proposed.index[0]
         raw, line = patients.loc[example, ["patient_id", "line"]]
-        num = proposed.nunique()
         text = (
             f"patient ids look like slices or frames of a patient: {raw!r} seems to be patient "
-            f"{proposed[example]!r} ({len(proposed)} of {len(patients)} ids share {num} such "
-            "names); give the patient's own id in the patient column, or set "
-            "manifest.accept=[slice_ids]"
+            f"{proposed[example]!r} ({len(proposed)} of {len(patients)} ids share "
+            f"{proposed.nunique()} such names); give the patient's own id in the patient column, "
+            "or set manifest.accept=[slice_ids]"
         )
         yield Finding("slice_ids", "error", text, int(line))
     elif len(patients) == len(table) >= FEW_ROWS:
@@ -81,8 +83,8 @@ def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
             "column name images? Give the patient's own id, or set "
             "manifest.accept=[one_image_per_patient] if nobody has two images"
         )
-        severity = "error" if len(table) >= MANY_ROWS else "warning"
-        yield Finding("one_image_per_patient", severity, text)  # type: ignore[arg-type]
+        severity: Severity = "error" if len(table) >= MANY_ROWS else "warning"
+        yield Finding("one_image_per_patient", severity, text)
 
 
 def _proposed_patients(patients: pd.DataFrame, num_rows: int) -> "pd.Series[str] | None":
@@ -108,3 +110,64 @@ def _proposed_patients(patients: pd.DataFrame, num_rows: int) -> "pd.Series[str]
 def _shared(ids: "pd.Series[str]", pattern: "re.Pattern[str]") -> "pd.Series[str]":
     names = ids.str.extract(pattern)["patient"].dropna()
     return names[names.duplicated(keep=False)]
+
+
+def key_findings(
+    table: pd.DataFrame, columns: Sequence[str], name_of: Callable[[str], str]
+) -> Iterator[Finding]:
+    """Keys that link patients: one value spelled several ways, and words that stand for none."""
+    for column in columns:
+        name = name_of(column)
+        cells = table[column].str.strip()
+        first_line = table["line"].groupby(cells, sort=False).first()
+        for raws in spelled_alike(first_line.index):
+            written = with_lines(raws, first_line[raws], " and ")
+            text = (
+                f"column {name!r} links patients, but {written} link nobody with each other; write "
+                "one value one way, or set manifest.accept=[key_spelling] if they differ"
+            )
+            yield Finding("key_spelling", "error", text, int(first_line[raws[-1]]))
+        unknown = cells.str.casefold().isin(_NOTHING)
+        num_patients = table["patient_id"][unknown].groupby(cells[unknown]).nunique()
+        for word, num in num_patients[num_patients > 1].items():
+            text = (
+                f"column {name!r} links {num} patients by {word!r}; leave the cell blank where "
+                "nothing is known"
+            )
+            yield Finding("placeholder", "warning", text, int(first_line[str(word)]))
+
+
+def placeholder_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """A word for a missing id, on several rows, makes one patient of several people."""
+    unknown = table[table["patient_id"].str.strip().str.casefold().isin(_NOTHING)]
+    for patient, lines in unknown.groupby("patient_id")["line"]:
+        if len(lines) > 1:
+            text = (
+                f"patient id {patient!r} of {len(lines)} rows seems to mean that the patient is "
+                "unknown; give each patient an id, or set manifest.accept=[placeholder] if it is "
+                "one person"
+            )
+            yield Finding("placeholder", "error", text, int(lines.min()))
+
+
+def coarser_ids_findings(
+    table: pd.DataFrame, known: Collection[str], name_of: Callable[[str], str]
+) -> Iterator[Finding]:
+    """Another column of ids, not `known`, by which patients belong together: the true ones?"""
+    for column in table.columns:
+        name = name_of(column)
+        is_id = _PERSON.search(name) and not _PROPERTY.search(name)
+        if column == "patient_id" or column in known or not is_id:
+            continue
+        known_rows = table[table[column].str.strip() != ""]
+        whole = known_rows.groupby("patient_id")[column].nunique().eq(1).all()
+        num_patients = known_rows["patient_id"].nunique()
+        num_values = known_rows[column].nunique()
+        if whole and len(known_rows) > 0.9 * len(table) and 2 < num_values < num_patients:
+            text = (
+                f"column {name!r} joins {num_patients} patients of column "
+                f"{name_of('patient_id')!r} into {num_values}: are those the patients? Then set "
+                f"manifest.columns.patient={name} (or manifest.group_columns=[{name}]); else "
+                "manifest.accept=[coarser_ids]"
+            )
+            yield Finding("coarser_ids", "warning", text)

@@ -1,4 +1,4 @@
-"""The table of samples that everything else is built on."""
+"""The table of samples that everything else is built on, and how its patients are grouped."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,60 @@ import pandas as pd
 from pipeline.arrays import Ints
 from pipeline.config import fingerprint
 from pipeline.manifest.findings import Finding
-from pipeline.manifest.grouping import Grouping
+from pipeline.words import counted
+
+SMALL_GROUP = 10
+"""A group of at most so many patients never stops a command, whatever its share of a small set."""
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How patients were merged into groups."""
+
+    num_groups: int = 0
+    num_patients: int = 0
+    joins: Mapping[str, int] = field(default_factory=dict)
+    """Key -> by how many that key alone lowers the number of groups; keys may overlap."""
+    largest_name: str = ""
+    largest_num_patients: int = 0
+    largest_sample: tuple[str, ...] = ()
+    """Some patients of the largest group."""
+    commonest_file: str = ""
+    """The file that most rows show, in words; empty when no two rows show the same."""
+    largest_share: float = 1.0
+    """Share of all patients that one group may hold (`manifest.largest_group`)."""
+
+    def describe(self) -> list[str]:
+        """Lines for the console: how many groups, what made them, and the largest."""
+        groups = counted(self.num_groups, "leakage group")
+        total = f"{groups} of {counted(self.num_patients, 'patient')}"
+        if self.num_groups == self.num_patients:
+            return [total]
+        sample = " = ".join(self.largest_sample)
+        more = " = ..." if self.largest_num_patients > len(self.largest_sample) else ""
+        return [
+            f"{total} (joined by {self.made_by()})",
+            f"the largest group {self.largest_name!r} holds {self.largest_num_patients} patients: "
+            f"{sample}{more}",
+        ]
+
+    def made_by(self) -> str:
+        """The keys that joined patients, and how often."""
+        return ", ".join(f"{key} {num}" for key, num in self.joins.items() if num)
+
+    def problem(self) -> str:
+        """That one group holds more than its share, and more than SMALL_GROUP; else nothing."""
+        if self.largest_num_patients <= max(SMALL_GROUP, self.largest_share * self.num_patients):
+            return ""
+        sample = ", ".join(self.largest_sample)
+        share = self.largest_num_patients / self.num_patients
+        file = f" ({self.commonest_file})" if self.joins.get("identical files") else ""
+        return (
+            f"one leakage group holds {self.largest_num_patients} of {self.num_patients} patients "
+            f"({share:.1%}; allowed {self.largest_share:.1%}): {sample}, ...; joined by "
+            f"{self.made_by()}{file}; look for a key or a file that does not mean the same "
+            f"person, or allow it with manifest.largest_group={min(1.0, share + 0.005):.2f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +112,7 @@ class Manifest:
 
     def name_of(self, column: str) -> str:
         """What the CSV calls a column of `table`."""
-        theirs = {ours: name for name, ours in self.names.items()}
-        return theirs.get(column, column)
+        return next((theirs for theirs, ours in self.names.items() if ours == column), column)
 
     @property
     def column_names(self) -> list[str]:
@@ -80,8 +132,7 @@ class Manifest:
     @cached_property
     def labels(self) -> Ints:
         """(N,) class index of each sample."""
-        index = pd.Index(self.classes).get_indexer(pd.Index(self.table["label"]))
-        return np.asarray(index, dtype=np.int64)
+        return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
 
     @cached_property
     def image_files(self) -> list[Path]:
@@ -101,11 +152,27 @@ class Manifest:
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
-        counts = np.bincount(self.labels[rows], minlength=len(self.classes))
-        return counts.astype(np.int64)
+        return np.bincount(self.labels[rows], minlength=len(self.classes)).astype(np.int64)
 
     def num_patients_per_class(self, rows: Ints) -> Ints:
         """(C,) patients that have at least one image of each class among `rows`."""
-        part = self.table.iloc[rows]
-        counts = part.groupby("label", observed=True)["patient_id"].nunique()
-        return np.array([int(counts.get(c, 0)) for c in self.classes], dtype=np.int64)
+        counts = self.table.iloc[rows].groupby("label")["patient_id"].nunique()
+        return counts.reindex(self.classes, fill_value=0).to_numpy().astype(np.int64)
+
+    def describe(self) -> list[str]:
+        """Lines: how many images and patients of which class, and how they are grouped."""
+        rows = self.of(self.patients)
+        numbers = zip(self.num_per_class(rows), self.num_patients_per_class(rows), strict=True)
+        per_class = ", ".join(
+            f"{name} {counted(images, 'image')} of {counted(patients, 'patient')}"
+            for name, (images, patients) in zip(self.classes, numbers, strict=True)
+        )
+        total = f"{counted(len(rows), 'image')} of {counted(len(self.patients), 'patient')}"
+        lines = [f"manifest {self.path}: {total}", f"  {per_class}"]
+        if len(self.classes) == 2:
+            lines.append(f"  positive class: {self.classes[1]!r} (manifest.classes)")
+        if self.purged:
+            lines.append(f"  purged besides: {counted(len(self.purged), 'image')}")
+        if self.num_left_out:
+            lines.append(f"  left out: {counted(self.num_left_out, 'row')} without a label")
+        return [*lines, *(f"  {line}" for line in self.grouping.describe())]

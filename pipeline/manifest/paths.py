@@ -18,19 +18,17 @@ def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
     seen: dict[str, tuple[int, str]] = {}
     for line, image, patient in zip(table["line"], normalised, table["patient_id"], strict=True):
         first_line, first_patient = seen.setdefault(image, (line, patient))
-        if first_line == line or image == ".":
-            continue
-        whose = "" if patient == first_patient else f", there for patient {first_patient!r}"
-        text = f"image {image!r} is already on line {first_line}{whose}"
-        yield Finding("duplicate_image", "error", text, line)
+        if first_line != line and image != ".":
+            whose = "" if patient == first_patient else f", there for patient {first_patient!r}"
+            text = f"image {image!r} is already on line {first_line}{whose}"
+            yield Finding("duplicate_image", "error", text, line)
 
 
 def outside_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
     """Paths whose text leads out of the image root; links are not followed."""
-    for line, image in zip(table["line"], table["image_path"], strict=True):
-        # Only a path with one of these marks can leave; the rest is most rows.
-        if image[:1] != "/" and ".." not in image and ":" not in image and "\\" not in image:
-            continue
+    # Only a path with one of these marks can leave; the rest is most rows.
+    marked = table[table["image_path"].str.contains(r"^/|\.\.|:|\\")]
+    for line, image in zip(marked["line"], marked["image_path"], strict=True):
         if _leaves(image.strip(), image_root):
             text = (
                 f"image {image!r} lies outside the image root {image_root}; set "
@@ -46,8 +44,8 @@ def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
     A file whose name says another format is read as what it is; of all of them one finding.
     """
     misnamed = []
-    columns = (table["line"], table["patient_id"], table["image_path"])
-    for line, patient, image in zip(*columns, strict=True):
+    columns = table[["line", "patient_id", "image_path"]]
+    for line, patient, image in columns.itertuples(index=False):
         if not image.strip():
             continue
         path = image_root / image

@@ -6,21 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import ManifestConfig
+from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
-from pipeline.manifest.groups import leakage_groups, stop_at_giant
-from pipeline.manifest.ids import image_ids_findings, spelling_findings
-from pipeline.manifest.keys import coarser_ids_findings, key_findings, placeholder_findings
+from pipeline.manifest.groups import leakage_groups
 from pipeline.manifest.manifest import Manifest
-from pipeline.manifest.paths import duplicate_findings, file_findings, outside_findings
-from pipeline.manifest.rules import (
-    cell_findings,
-    class_findings,
-    date_findings,
-    label_column_findings,
-    label_path_findings,
-    site_findings,
-)
 
 
 def read_manifest(config: ManifestConfig) -> Manifest:
@@ -32,7 +22,8 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
     table, names = read_table(config)
-    table, left_out = _without_blank_labels(table, config)
+    left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
+    table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
@@ -44,41 +35,30 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
     manifest = replace(manifest, table=ordered, findings=tuple(findings))
     group_columns = [names.get(name, name) for name in config.group_columns]
-    groups, grouping, twins = leakage_groups(manifest, group_columns, config.largest_group)
-    stop_at_giant(manifest, grouping)
-    table = ordered.assign(group=groups)
-    return replace(manifest, table=table, grouping=grouping, twin_digests=twins)
-
-
-def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
-    """All findings at once, and the manifest unless one of them is an error."""
-    try:
-        manifest = read_manifest(config)
-    except ManifestError as error:
-        return None, error.findings
-    return manifest, manifest.findings
+    return leakage_groups(manifest, group_columns, config.largest_group)
 
 
 def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     table, name_of = manifest.table, manifest.name_of
     grouped = [manifest.names.get(name, name) for name in config.group_columns]
     keys = [*(["study"] if "study" in table else []), *grouped]
-    linking = pd.concat([table, manifest.left_out]).sort_values("line")  # who is left out links too
+    # Who is left out links too.
+    linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [
-        *class_findings(manifest.classes, set(table["label"]), config.task),
-        *cell_findings(table, manifest.classes),
-        *date_findings(table, config),
-        *spelling_findings(linking),
-        *placeholder_findings(linking),
-        *key_findings(linking, [key for key in keys if key != "patient_id"], name_of),
-        *image_ids_findings(table),
-        *coarser_ids_findings(table, {"line", *grouped}, name_of),
-        *site_findings(table),
-        *label_column_findings(table, name_of),
-        *label_path_findings(table),
-        *duplicate_findings(table),
-        *outside_findings(table, manifest.image_root),
-        *file_findings(table, manifest.image_root),
+        *rules.class_findings(manifest.classes, set(table["label"]), config.task),
+        *rules.cell_findings(table, manifest.classes),
+        *rules.date_findings(table, config),
+        *ids.spelling_findings(linking),
+        *ids.placeholder_findings(linking),
+        *ids.key_findings(linking, [key for key in keys if key != "patient_id"], name_of),
+        *ids.image_ids_findings(table),
+        *ids.coarser_ids_findings(table, {"line", *grouped}, name_of),
+        *rules.site_findings(table),
+        *rules.label_column_findings(table, name_of),
+        *rules.label_path_findings(table),
+        *paths.duplicate_findings(table),
+        *paths.outside_findings(table, manifest.image_root),
+        *paths.file_findings(table, manifest.image_root),
     ]
     accepted = [
         replace(finding, severity="note", message=f"accepted: {finding.message}")
@@ -87,13 +67,3 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
         for finding in findings
     ]
     return sorted(accepted, key=lambda finding: finding.line)
-
-
-def _without_blank_labels(
-    table: pd.DataFrame, config: ManifestConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows in use, and those that are left out on request."""
-    if config.blank_label == "error":
-        return table, table[:0]
-    blank = table["label"].str.strip() == ""
-    return table[~blank].reset_index(drop=True), table[blank].reset_index(drop=True)

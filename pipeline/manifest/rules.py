@@ -1,12 +1,12 @@
 """Rules for the rows of a manifest: cells, labels, sites, dates."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig, is_day
-from pipeline.manifest.findings import Finding
+from pipeline.manifest.findings import Finding, with_lines
 from pipeline.manifest.ids import spelled_alike
 from pipeline.manifest.manifest import Manifest
 from pipeline.words import listed
@@ -15,7 +15,7 @@ FEW_OF_A_CLASS = 5
 """With fewer images of a class, a column of numbers may separate the classes by accident."""
 MAX_VALUES = 20
 """A column of more distinct values is not a category that could stand for the label."""
-_NO_METADATA = {"patient_id", "image_path", "label", "line", "group", "study", "date"}
+_NO_METADATA = ["patient_id", "image_path", "label", "line", "group", "study", "date"]
 
 
 def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterator[Finding]:
@@ -24,13 +24,9 @@ def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterat
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         text = f"task {task} needs {expected}, got {len(classes)}: {listed(classes, MAX_VALUES)}"
         yield Finding("classes", "error", text)
-    spellings: dict[str, list[str]] = {}
-    for name in classes:
-        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
-    for names in spellings.values():
-        if len(names) > 1:
-            text = f"classes {listed(names)} differ by case or space only; write one class one way"
-            yield Finding("classes", "error", text)
+    for names in spelled_alike(classes, lambda name: " ".join(name.casefold().split())):
+        text = f"classes {listed(names)} differ by case or space only; write one class one way"
+        yield Finding("classes", "error", text)
     if absent := [name for name in classes if name not in found]:
         text = f"no row has the label {listed(absent)} of manifest.classes"
         yield Finding("classes", "error", text)
@@ -38,21 +34,18 @@ def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterat
 
 def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
     """No blank patient, image or label, and no unknown class."""
-    known = set(classes)
-    columns = (table["line"], table["patient_id"], table["image_path"], table["label"])
-    for line, patient, image, label in zip(*columns, strict=True):
+    known, names = set(classes), listed(classes, MAX_VALUES)
+    columns = table[["line", "patient_id", "image_path", "label"]]
+    for line, patient, image, label in columns.itertuples(index=False):
         if not patient.strip():
             yield Finding("blank", "error", "the patient id is blank", line)
         if not image.strip():
             yield Finding("blank", "error", "the image path is blank", line)
         if not label.strip():
-            text = (
-                f"the label is blank; allowed are {listed(classes, MAX_VALUES)}, or set "
-                "manifest.blank_label=leave_out"
-            )
+            text = f"the label is blank; allowed are {names}, or set manifest.blank_label=leave_out"
             yield Finding("blank", "error", text, line)
         elif label not in known:
-            text = f"unknown class {label!r}; allowed are {listed(classes, MAX_VALUES)}"
+            text = f"unknown class {label!r}; allowed are {names}"
             yield Finding("unknown_class", "error", text, line)
 
 
@@ -74,20 +67,17 @@ def site_findings(table: pd.DataFrame) -> Iterator[Finding]:
     for raws in spelled_alike(table["site"].unique()):
         text = f"one site is spelled several ways, {listed(raws)}; write it one way"
         yield Finding("key_spelling", "warning", text)
-    seen = table[table["site"].str.strip() != ""].drop_duplicates(["patient_id", "site"])
-    for patient, rows in seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id"):
-        at = ", ".join(f"{s!r} (line {n})" for s, n in zip(rows["site"], rows["line"], strict=True))
-        text = f"patient {patient!r} is at {len(rows)} sites: {at}; is it one person?"
-        yield Finding("two_sites", "warning", text, int(rows["line"].iloc[-1]))
+    for patient, rows in _with_several(table[table["site"].str.strip() != ""], "site"):
+        sites = with_lines(rows["site"], rows["line"])
+        text = f"patient {patient!r} is at {len(rows)} sites: {sites}; is it one person?"
+        yield Finding("two_sites", "warning", text, int(rows["line"].max()))
 
 
 def label_column_findings(table: pd.DataFrame, name_of: Callable[[str], str]) -> Iterator[Finding]:
     """Columns from whose value the label follows; `name_of` a column is what the CSV calls it."""
     if table["label"].nunique() < 2:
         return
-    for column in table.columns:
-        if column in _NO_METADATA:
-            continue
+    for column in table.columns.difference(_NO_METADATA, sort=False):
         name = name_of(column)
         if _gives_label(table[column], table):
             text = (
@@ -112,30 +102,32 @@ def label_path_findings(table: pd.DataFrame) -> Iterator[Finding]:
         return
     parts = table["image_path"].str.strip().str.split("/")
     words = parts.str[-1].str.rsplit(".", n=1).str[0].str.split(r"[_\-. ]+", regex=True)
-    for what, cells in (("folder", parts.str[:-1]), ("word", words)):
+    for what, of, cells in (("folder", "image path", parts.str[:-1]), ("word", "file name", words)):
         for place in range(1, int(cells.map(len).max()) + 1):
             part = cells.str[-place].fillna("").astype(str)
             if _gives_label(part, table):
-                values = sorted(set(part) - {""})[:3]
-                of = "image path" if what == "folder" else "file name"
-                where = f"{what} {place} from the end of the {of}"
-                text = f"{where} ({listed(values)}, ...) determines the label"
+                few = listed(sorted(set(part) - {""})[:3])
+                text = f"{what} {place} from the end of the {of} ({few}, ...) determines the label"
                 yield Finding("label_paths", "note", text)
 
 
 def contradictory_labels(manifest: Manifest) -> list[Finding]:
     """Errors for patients whose images have different labels, for a task that forbids it."""
-    seen = manifest.samples.drop_duplicates(["patient_id", "label"])
     findings = []
-    for patient, rows in seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id"):
-        pairs = zip(rows["label"], rows["line"], strict=True)
-        labels = ", ".join(f"{label!r} (line {line})" for label, line in pairs)
+    for patient, rows in _with_several(manifest.samples, "label"):
         text = (
-            f"patient {patient!r} has contradictory labels {labels}; correct them, or set "
+            f"patient {patient!r} has contradictory labels "
+            f"{with_lines(rows['label'], rows['line'])}; correct them, or set "
             "evaluation.patient_label to worst, majority or none"
         )
         findings.append(Finding("contradictory_labels", "error", text, int(rows["line"].max())))
     return sorted(findings, key=lambda finding: finding.line)
+
+
+def _with_several(table: pd.DataFrame, column: str) -> Iterator[tuple[Hashable, pd.DataFrame]]:
+    """Each patient with several values of a column, and the first row of each value."""
+    seen = table.drop_duplicates(["patient_id", column])
+    yield from seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id")
 
 
 def _gives_label(cells: "pd.Series[str]", table: pd.DataFrame) -> bool:

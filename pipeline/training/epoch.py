@@ -38,7 +38,7 @@ class TrainPart:
         self.transforms: RandomTransforms | None = None
         if config.augment.transforms:
             workers = config.engine.loader_workers
-            self.transforms = RandomTransforms.open(source, config.augment, workers)
+            self.transforms = RandomTransforms(source, config.augment, workers)
 
     def seed(self, epoch: int, purpose: int = 0) -> int:
         """Of an epoch, which counts from 1; seeds have counted from 0 ever since, and still do."""

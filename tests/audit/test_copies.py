@@ -22,7 +22,7 @@ from pipeline.audit.likeness import (
     oriented,
 )
 from pipeline.commands import demo
-from pipeline.images.facts import pixel_digest, thumbnails
+from pipeline.images.decoding import pixel_digest, thumbnails
 
 DATA = os.environ.get("PATIENTFOLD_DATA")
 LOSSLESS = ("exact", "flipped left to right", "flipped top to bottom", "transposed",

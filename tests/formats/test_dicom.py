@@ -72,9 +72,12 @@ def test_sagittal_slices_are_turned_to_the_same_axes(tmp_path):
     folder.mkdir()
     for number, plane in enumerate(VOLUME):  # columns run to the back, rows to the feet
         write_dicom(
-            folder / f"{number}.dcm", plane, PixelSpacing=[0.5, 0.75],
-            ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImagePositionPatient=[number * 2.0, 0, 0],
-        )  # fmt: skip
+            folder / f"{number}.dcm",
+            plane,
+            PixelSpacing=[0.5, 0.75],
+            ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
+            ImagePositionPatient=[number * 2.0, 0, 0],
+        )
     array, affine, _ = read_image(folder, 3, 1)
     assert array.shape == (1, 4, 6, 5)
     np.testing.assert_allclose(np.diag(affine), [2, 0.75, 0.5, 1])
@@ -159,10 +162,17 @@ def test_a_compressed_file_that_no_plugin_decodes_says_which_to_install(tmp_path
         read_image(path, 2, 1)
 
 
-@pytest.mark.parametrize(("shape", "spatial_dims", "expected"), [
-    ((5, 6), 2, (1, 5, 6)), ((5, 6, 3), 2, (3, 5, 6)), ((5, 6, 1), 2, (1, 5, 6)),
-    ((4, 5, 6), 3, (1, 4, 5, 6)), ((4, 5, 3), 3, (1, 4, 5, 3)), ((4, 5, 6, 3), 3, (3, 4, 5, 6)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "spatial_dims", "expected"),
+    [
+        ((5, 6), 2, (1, 5, 6)),
+        ((5, 6, 3), 2, (3, 5, 6)),
+        ((5, 6, 1), 2, (1, 5, 6)),
+        ((4, 5, 6), 3, (1, 4, 5, 6)),
+        ((4, 5, 3), 3, (1, 4, 5, 3)),
+        ((4, 5, 6, 3), 3, (3, 4, 5, 6)),
+    ],
+)
 def test_npy_axes_follow_spatial_dims(tmp_path, shape, spatial_dims, expected):
     stored = ramp(shape, np.float32)
     np.save(tmp_path / "a.npy", stored)
@@ -173,13 +183,20 @@ def test_npy_axes_follow_spatial_dims(tmp_path, shape, spatial_dims, expected):
     np.testing.assert_array_equal(array, moved)
 
 
-@pytest.mark.parametrize(("array", "spatial_dims", "message"), [
-    (np.zeros((3, 5, 6)), 2, r"shape \(3, 5, 6\); .* must be \(H, W\) or \(H, W, C\) with C <= 4"),
-    (np.zeros((5, 6)), 3, r"must be \(D, H, W\) or"),
-    (np.zeros((0, 6)), 2, "empty array"),
-    (np.array([["a"]]), 2, "not numbers"),
-    (np.full((5, 6), np.nan), 2, "not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("array", "spatial_dims", "message"),
+    [
+        (
+            np.zeros((3, 5, 6)),
+            2,
+            r"shape \(3, 5, 6\); .* must be \(H, W\) or \(H, W, C\) with C <= 4",
+        ),
+        (np.zeros((5, 6)), 3, r"must be \(D, H, W\) or"),
+        (np.zeros((0, 6)), 2, "empty array"),
+        (np.array([["a"]]), 2, "not numbers"),
+        (np.full((5, 6), np.nan), 2, "not finite"),
+    ],
+)
 def test_npy_that_is_no_image_is_refused(tmp_path, array, spatial_dims, message):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(ImageError, match=message):

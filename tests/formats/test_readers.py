@@ -342,10 +342,13 @@ def test_grey_that_is_stored_as_colour_is_the_same_grey_to_the_last_bit(tmp_path
     np.testing.assert_array_equal(pixels_of(path), every[None])
 
 
-@pytest.mark.parametrize(("shape", "spatial_dims", "advice"), [
-    ((4, 5, 6), 2, "images=mri48, or your own with images.spatial_dims=3"),
-    ((4, 5), 3, "images=grey64, or your own with images.spatial_dims=2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "spatial_dims", "advice"),
+    [
+        ((4, 5, 6), 2, "images=mri48, or your own with images.spatial_dims=3"),
+        ((4, 5), 3, "images=grey64, or your own with images.spatial_dims=2"),
+    ],
+)
 def test_the_number_of_dimensions_comes_with_the_setting(tmp_path, shape, spatial_dims, advice):
     path = nifti(tmp_path / "a.nii", np.ones(shape, np.float32))
     with pytest.raises(ImageError, match=re.escape(advice)):

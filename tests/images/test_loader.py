@@ -28,7 +28,7 @@ def source_of(shape=(8, 1, 10, 12)):
 
 
 def transforms_of(steps, num_workers=0, shape=(8, 1, 10, 12)):
-    return RandomTransforms.open(source_of(shape), AugmentConfig(transforms=steps), num_workers)
+    return RandomTransforms(source_of(shape), AugmentConfig(transforms=steps), num_workers)
 
 
 def epoch(transforms, seed, rows=ROWS):

@@ -73,15 +73,18 @@ def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     assert found == {"patient": patient, "x": x, "label": label}
 
 
-@pytest.mark.parametrize(("pattern", "path", "parts"), [
-    ("{patient}/{patient}_{n}.png", "A/A_1.png", {"patient": "A", "n": "1"}),
-    ("{patient}/{patient}_{n}.png", "A/B_1.png", None),
-    ("**/{patient}.png", "a/b/C.png", {"patient": "C"}),
-    ("**/{patient}.png", "C.png", {"patient": "C"}),
-    ("*/{patient}.png", "a/b/C.png", None),
-    ("{patient}.png", "Cxpng", None),
-    (r"(?P<patient>\d+)_.*", "12_3", {"patient": "12"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pattern", "path", "parts"),
+    [
+        ("{patient}/{patient}_{n}.png", "A/A_1.png", {"patient": "A", "n": "1"}),
+        ("{patient}/{patient}_{n}.png", "A/B_1.png", None),
+        ("**/{patient}.png", "a/b/C.png", {"patient": "C"}),
+        ("**/{patient}.png", "C.png", {"patient": "C"}),
+        ("*/{patient}.png", "a/b/C.png", None),
+        ("{patient}.png", "Cxpng", None),
+        (r"(?P<patient>\d+)_.*", "12_3", {"patient": "12"}),
+    ],
+)
 def test_patterns(pattern, path, parts):
     assert Pattern(pattern).parts(path) == parts
 
@@ -91,15 +94,20 @@ def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
         Pattern("{patient}_{slice}.png").parts("P_1_2.png")
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("images/*.png", "has no named part"), ("(?P<patient>[", "is not a regular expression"),
-    ("{patient}/{image_path}.png", "image_path is the path of the file itself"),
-    ("(?P<patient>.)/(?P<image_path>.*)", "image_path is the path of the file itself"),
-    ("{label}/{patient", "the brace of '{patient' is not closed"),
-    ("{label/{patient}.png", "the brace of '{label' is not closed"),
-    ("{label}/patient}.png", "} closes no {"), ("{label}/}{patient}{", "} closes no {"),
-    ("{}/{patient}.png", "{} names nothing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("images/*.png", "has no named part"),
+        ("(?P<patient>[", "is not a regular expression"),
+        ("{patient}/{image_path}.png", "image_path is the path of the file itself"),
+        ("(?P<patient>.)/(?P<image_path>.*)", "image_path is the path of the file itself"),
+        ("{label}/{patient", "the brace of '{patient' is not closed"),
+        ("{label/{patient}.png", "the brace of '{label' is not closed"),
+        ("{label}/patient}.png", "} closes no {"),
+        ("{label}/}{patient}{", "} closes no {"),
+        ("{}/{patient}.png", "{} names nothing"),
+    ],
+)
 def test_a_pattern_must_make_sense(text, message):
     with pytest.raises(UserError, match=re.escape(message)):
         Pattern(text)
@@ -112,9 +120,12 @@ def test_a_tree_becomes_a_manifest_that_reads(tree):
     rows, printed = made("source=tree", f"root={tree}", f"pattern={IDC}")
     assert list(rows[0]) == ["patient_id", "image_path", "label", "x", "y"]
     assert rows[0] == {
-        "patient_id": "0", "image_path": "0/0_idx5_x1_y0_class0.png", "label": "0", "x": "1",
+        "patient_id": "0",
+        "image_path": "0/0_idx5_x1_y0_class0.png",
+        "label": "0",
+        "x": "1",
         "y": "0",
-    }  # fmt: skip
+    }
     assert len(rows) == 16
     assert "16 images of 4 patients" in printed
     assert "images a patient: 4 to 4, median 4" in printed
@@ -163,9 +174,13 @@ def test_whatever_could_be_an_image_must_fit(tree, suffix):
     assert f"does not fit 1 of 17 files (1 {suffix or 'no suffix'}): 'stray{suffix}'" in message
 
 
-@pytest.mark.parametrize("rule", [
-    ("source=tree", f"pattern={IDC}"), ("source=classes", "patient=^([^_]+)_"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ("source=tree", f"pattern={IDC}"),
+        ("source=classes", "patient=^([^_]+)_"),
+    ],
+)
 def test_the_manifest_of_an_earlier_run_is_not_counted(tree, rule):
     rows, _ = made(f"root={tree}", *rule)
     again, printed = made(f"root={tree}", *rule, f"out={tree / 'again.csv'}")
@@ -187,10 +202,15 @@ def test_a_brace_that_is_not_closed_is_named(tree):
     assert message == "patient: '{patient_{x}.png': the brace of '{patient_' is not closed"
 
 
-@pytest.mark.parametrize(("source", "patient", "advice"), [
-    ("tree", "patient", "patient='{patient}'"), ("dicom", "PatientID", "patient='{PatientID}'"),
-    ("tree", "^(.+)_", "patient='{column}'"), ("tree", "Patient ID", "patient='{Patient ID}'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "patient", "advice"),
+    [
+        ("tree", "patient", "patient='{patient}'"),
+        ("dicom", "PatientID", "patient='{PatientID}'"),
+        ("tree", "^(.+)_", "patient='{column}'"),
+        ("tree", "Patient ID", "patient='{Patient ID}'"),
+    ],
+)
 def test_a_patient_without_braces_is_not_one_patient_for_all(tree, source, patient, advice):
     pattern = [f"pattern={IDC}"] if source == "tree" else []
     message = only_problem(f"source={source}", f"root={tree}", *pattern, f"patient={patient}")
@@ -226,8 +246,14 @@ def test_a_patient_of_several_parts(tree):
 def test_patients_of_a_tree_from_a_table(tree):
     pattern = "pattern=*/{n}_idx5_x{x}_y{y}_class{label}.png"
     write_table(tree / "ids.csv", ("number", "who"), *((i, f"P{i // 2}") for i in range(4)))
-    arguments = ["source=tree", f"root={tree}", pattern, "patient={who}", "labels=ids.csv",
-                 "labels_key={n}"]  # fmt: skip
+    arguments = [
+        "source=tree",
+        f"root={tree}",
+        pattern,
+        "patient={who}",
+        "labels=ids.csv",
+        "labels_key={n}",
+    ]
     assert "has no column 'n' (labels_column); its columns are 'number', 'who'" in refused(
         *arguments
     )
@@ -287,8 +313,11 @@ def test_class_folders_and_a_rule_for_names(tmp_path, rule):
             write_image(tmp_path / label / "deep" / f"{patient}1_x.png")
     rows, _ = made("source=classes", f"root={tmp_path}", f"patient={rule}")
     assert [(row["patient_id"], row["label"]) for row in rows] == [
-        ("A1", "ill"), ("A1", "well"), ("B1", "ill"), ("B1", "well"),
-    ]  # fmt: skip
+        ("A1", "ill"),
+        ("A1", "well"),
+        ("B1", "ill"),
+        ("B1", "well"),
+    ]
     assert rows[0]["image_path"] == "ill/deep/A1_x.png"
 
 
@@ -329,9 +358,13 @@ def archive(tmp_path):
     for number, uid in enumerate(("1.2", "1.3")):
         names = [f"{number}{i}" for i in range(3)]
         write_series(
-            root / "B", volume + number, names=names, PatientID="B", SeriesInstanceUID=uid,
+            root / "B",
+            volume + number,
+            names=names,
+            PatientID="B",
+            SeriesInstanceUID=uid,
             StudyInstanceUID="1.2.9",
-        )  # fmt: skip
+        )
     tags = {"PatientID": "C", "SeriesInstanceUID": "1.4", "Modality": "CR", "StudyDate": None}
     write_dicom(root / "xray.dcm", volume[0], **tags)
     write_other(root / "report.dcm", ComprehensiveSRStorage, Modality="SR")
@@ -345,8 +378,16 @@ JOIN = ("labels=labels.csv", "labels_key={PatientID}")
 
 def test_a_dicom_tree_gives_one_row_per_series(archive):
     rows, printed = made("source=dicom", f"root={archive}", *JOIN)
-    assert list(rows[0]) == ["patient_id", "image_path", "label", "StudyInstanceUID",
-                             "SeriesInstanceUID", "StudyDate", "Modality", "num_files"]  # fmt: skip
+    assert list(rows[0]) == [
+        "patient_id",
+        "image_path",
+        "label",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "StudyDate",
+        "Modality",
+        "num_files",
+    ]
     assert [row["image_path"] for row in rows] == ["A/ct", "B#1.2", "B#1.3", "xray.dcm"]
     assert [row["patient_id"] for row in rows] == list("ABBC")
     assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
@@ -378,11 +419,14 @@ def test_files_that_are_no_images_are_left_out_by_kind(archive):
     assert len(rows) == 4
     for kind in (
         "10 files left out: 3 RT Structure Set (e.g. old.dcm)",
-        "1 not DICOM (e.g. readme.txt)", "1 Comprehensive SR (e.g. report.dcm)",
-        "1 Grayscale Softcopy Presentation State (e.g. state.dcm)", "1 DICOMDIR (e.g. DICOMDIR)",
-        "1 of private class 1.3.12.2.1107.5.9.1 (e.g. csa.dcm)", "1 MR Spectroscopy",
+        "1 not DICOM (e.g. readme.txt)",
+        "1 Comprehensive SR (e.g. report.dcm)",
+        "1 Grayscale Softcopy Presentation State (e.g. state.dcm)",
+        "1 DICOMDIR (e.g. DICOMDIR)",
+        "1 of private class 1.3.12.2.1107.5.9.1 (e.g. csa.dcm)",
+        "1 MR Spectroscopy",
         "1 Media Storage Directory (e.g. index)",
-    ):  # fmt: skip
+    ):
         assert kind in printed
 
 
@@ -393,15 +437,18 @@ def test_a_report_among_the_slices_is_no_slice(archive):
     assert read_image(archive / rows[0]["image_path"], 3, 1)[0].shape == (1, 5, 4, 3)
 
 
-@pytest.mark.parametrize(("num_bytes", "problem"), [
-    (0, "has no DICOM mark (DICM at byte 128); it is empty"),
-    (100, r"has no DICOM mark (DICM at byte 128); it begins with b'\x00"),
-    (150, "has no pixels, and does not say what else it is"),
-    (200, "is a CT Image without pixels"),
-    (-41, "cannot be read as DICOM"),
-    (-40, "has 0 of 40 bytes of its pixels"),
-    (-1, "has 39 of 40 bytes of its pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("num_bytes", "problem"),
+    [
+        (0, "has no DICOM mark (DICM at byte 128); it is empty"),
+        (100, r"has no DICOM mark (DICM at byte 128); it begins with b'\x00"),
+        (150, "has no pixels, and does not say what else it is"),
+        (200, "is a CT Image without pixels"),
+        (-41, "cannot be read as DICOM"),
+        (-40, "has 0 of 40 bytes of its pixels"),
+        (-1, "has 39 of 40 bytes of its pixels"),
+    ],
+)
 def test_a_slice_that_is_cut_short_is_an_error_never_left_out(archive, num_bytes, problem):
     path = archive / "A" / "ct" / "001.dcm"
     path.write_bytes(path.read_bytes()[: num_bytes or None if num_bytes else 0])
@@ -414,10 +461,15 @@ def test_a_slice_that_is_cut_short_is_an_error_never_left_out(archive, num_bytes
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # an id cut short
-@pytest.mark.parametrize("syntax", [
-    ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian,
-    JPEG2000Lossless,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ExplicitVRLittleEndian,
+        ImplicitVRLittleEndian,
+        DeflatedExplicitVRLittleEndian,
+        JPEG2000Lossless,
+    ],
+)
 def test_no_length_of_a_cut_file_is_taken_for_whole(tmp_path, syntax):
     pixels = {"PixelData": encapsulate([b"0123" * 9, b"ABCD"])} if syntax.is_compressed else {}
     code = Dataset()
@@ -438,12 +490,19 @@ def test_no_length_of_a_cut_file_is_taken_for_whole(tmp_path, syntax):
     assert "a.dcm" not in message
 
 
-@pytest.mark.parametrize(("name", "tags", "problem"), [
-    ("a.dcm", {"PixelData": None}, "is a CT Image without pixels"),
-    ("a", {"SOPClassUID": RTDoseStorage, "PixelData": None}, "is a RT Dose without pixels"),
-    ("a.dcm", {"SamplesPerPixel": None, "Rows": None}, "its header lacks Rows, SamplesPerPixel"),
-    ("a.dcm", {"Rows": 5}, "has 40 of 50 bytes of its pixels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "tags", "problem"),
+    [
+        ("a.dcm", {"PixelData": None}, "is a CT Image without pixels"),
+        ("a", {"SOPClassUID": RTDoseStorage, "PixelData": None}, "is a RT Dose without pixels"),
+        (
+            "a.dcm",
+            {"SamplesPerPixel": None, "Rows": None},
+            "its header lacks Rows, SamplesPerPixel",
+        ),
+        ("a.dcm", {"Rows": 5}, "has 40 of 50 bytes of its pixels"),
+    ],
+)
 def test_an_image_that_nobody_can_read_is_an_error(archive, name, tags, problem):
     write_dicom(archive / name, ramp((4, 5)), SeriesInstanceUID="1.6", **tags)
     assert f"\n  {name}: {problem}" in refused("source=dicom", f"root={archive}", *JOIN)
@@ -487,9 +546,15 @@ def test_dicom_without_labels_says_how_to_give_them(archive):
 
 def test_labels_by_series(archive):
     write_table(archive / "s.csv", ("uid", "dx"), *((f"1.{i}", f"d{i}") for i in range(1, 5)))
-    rows, _ = made("source=dicom", f"root={archive}", "labels=s.csv", "label.column=dx",
-                   "labels_key={SeriesInstanceUID}", "labels_column=uid",
-                   "where.Modality=CT")  # fmt: skip
+    rows, _ = made(
+        "source=dicom",
+        f"root={archive}",
+        "labels=s.csv",
+        "label.column=dx",
+        "labels_key={SeriesInstanceUID}",
+        "labels_column=uid",
+        "where.Modality=CT",
+    )
     assert [row["label"] for row in rows] == ["d1", "d2", "d3"]
 
 
@@ -505,8 +570,14 @@ def table(tmp_path):
 
 
 def of_table(root, *more):
-    return ("source=table", f"root={root}", "table=t.csv", "image=images/{file}.png",
-            "patient={who}", *more)  # fmt: skip
+    return (
+        "source=table",
+        f"root={root}",
+        "table=t.csv",
+        "image=images/{file}.png",
+        "patient={who}",
+        *more,
+    )
 
 
 def test_one_hot_columns_name_the_label(table):
@@ -567,27 +638,39 @@ def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
     assert "'1.png' lies in several folders: 'images/1.png', 'more/1.png'" in message
 
 
-@pytest.mark.parametrize(("argument", "message"), [
-    ("patient={whom}", "there is no column 'whom'; the columns are 'file', 'who', 'label'"),
-    ("image={path}", "there is no column 'path'"),
-    ("table=none.csv", "none.csv: no such file"),
-    ("columns.sex={Sex}", "columns.sex='{Sex}': there is no column 'Sex'"),
-    ("where.label=7", "leaves no row; the column has '1'"),
-    ("where.label=(", "'(' is not a regular expression"),
-    ("parts.file=x{n}", "parts.file: 'x{n}' does not fit 1 of 1 cell: '0'"),
-    ("label.column=dx", "there is no column 'dx'"),
-    ("patient=null", "an id of an image, a lesion or a slide is no patient"),
-    ("patient=who", "'who' names no column, so that everybody would be one patient; a column "
-     "stands in braces, e.g. patient='{who}'"),
-    ("image=file", "'file' names no column, so that every row would be the same image"),
-    ("image=images/0.png", "names no column, so that every row would be the same image; a column "
-     "stands in braces, e.g. image='{column}'"),
-    ("labels_key=file", "'file' names no column, so that every image would have the same key"),
-    ("columns.patient_id={file}", "columns.patient_id: every manifest has this column already "
-     "(see patient=); call the further column otherwise"),
-    ("columns.label={file}", "every manifest has this column already (see label.column=)"),
-    ("columns.image_path={file}", "every manifest has this column already (see image=)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("patient={whom}", "there is no column 'whom'; the columns are 'file', 'who', 'label'"),
+        ("image={path}", "there is no column 'path'"),
+        ("table=none.csv", "none.csv: no such file"),
+        ("columns.sex={Sex}", "columns.sex='{Sex}': there is no column 'Sex'"),
+        ("where.label=7", "leaves no row; the column has '1'"),
+        ("where.label=(", "'(' is not a regular expression"),
+        ("parts.file=x{n}", "parts.file: 'x{n}' does not fit 1 of 1 cell: '0'"),
+        ("label.column=dx", "there is no column 'dx'"),
+        ("patient=null", "an id of an image, a lesion or a slide is no patient"),
+        (
+            "patient=who",
+            "'who' names no column, so that everybody would be one patient; a column "
+            "stands in braces, e.g. patient='{who}'",
+        ),
+        ("image=file", "'file' names no column, so that every row would be the same image"),
+        (
+            "image=images/0.png",
+            "names no column, so that every row would be the same image; a column "
+            "stands in braces, e.g. image='{column}'",
+        ),
+        ("labels_key=file", "'file' names no column, so that every image would have the same key"),
+        (
+            "columns.patient_id={file}",
+            "columns.patient_id: every manifest has this column already "
+            "(see patient=); call the further column otherwise",
+        ),
+        ("columns.label={file}", "every manifest has this column already (see label.column=)"),
+        ("columns.image_path={file}", "every manifest has this column already (see image=)"),
+    ],
+)
 def test_a_wrong_setting_is_named(table, argument, message):
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1))
     assert message in refused(*of_table(table, argument))
@@ -599,10 +682,12 @@ def test_a_wrong_setting_is_named(table, argument, message):
 def command(folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "pipeline", "make-manifest", *arguments],
-        cwd=folder, env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def test_the_command_takes_patterns_as_a_person_types_them(tree):

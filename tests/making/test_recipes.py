@@ -61,32 +61,41 @@ def refused(*arguments):
     return str(error.value)
 
 
-@pytest.mark.parametrize(("header", "row"), [
-    (f"\ufeff{NIH}", "00000001_000.png,Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143,"),
-    (NIH, "00000001_000.png,Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143"),
-    (NIH[:-1], "00000001_000.png,Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (f"\ufeff{NIH}", "00000001_000.png,Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143,"),
+        (NIH, "00000001_000.png,Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143"),
+        (NIH[:-1], "00000001_000.png,Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143"),
+    ],
+)
 def test_a_header_may_end_with_a_comma(tmp_path, header, row):
     write_lines(tmp_path / "a.csv", header, row)
     (found,) = read_rows(tmp_path / "a.csv", "table")
     assert list(found) == NIH[:-1].split(",")
     assert [found["Image Index"], found["Height]"], found["y]"]] == [
-        "00000001_000.png", "2749", "0.143",
-    ]  # fmt: skip
+        "00000001_000.png",
+        "2749",
+        "0.143",
+    ]
 
 
 def test_columns_without_a_name_are_left_out_wherever_they_stand(tmp_path):
     write_lines(tmp_path / "a.csv", ",id, ,label,,", "0,a,x,1,,", "1,b,x,0", "")
     assert read_rows(tmp_path / "a.csv", "table") == [
-        {"id": "a", "label": "1"}, {"id": "b", "label": "0"},
-    ]  # fmt: skip
+        {"id": "a", "label": "1"},
+        {"id": "b", "label": "0"},
+    ]
 
 
-@pytest.mark.parametrize(("lines", "message"), [
-    (["id,label,", "a,1,,"], "record 2 has 4 cells, the header has 3"),
-    (["id,label,", "a,1", "b"], "record 3 has 1 cell, the header has 3"),
-    (["id,label,label,,", "a,1,1,,"], "column 'label' occurs twice"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["id,label,", "a,1,,"], "record 2 has 4 cells, the header has 3"),
+        (["id,label,", "a,1", "b"], "record 3 has 1 cell, the header has 3"),
+        (["id,label,label,,", "a,1,1,,"], "column 'label' occurs twice"),
+    ],
+)
 def test_cells_that_belong_to_no_column_are_refused(tmp_path, lines, message):
     write_lines(tmp_path / "a.csv", *lines)
     with pytest.raises(UserError, match=message):
@@ -113,9 +122,11 @@ def test_recipe_camelyon17(tmp_path):
 
 
 def write_nih(root, name, header, end):
-    rows = ["00000001_000.png,Cardiomegaly|Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143",
-            "00000001_001.png,No Finding,1,1,58,M,PA,2894,2729,0.143,0.143",
-            "00000002_000.png,Effusion,0,2,81,F,AP,2500,2048,0.171,0.171"]  # fmt: skip
+    rows = [
+        "00000001_000.png,Cardiomegaly|Pneumonia,0,1,58,M,PA,2682,2749,0.143,0.143",
+        "00000001_001.png,No Finding,1,1,58,M,PA,2894,2729,0.143,0.143",
+        "00000002_000.png,Effusion,0,2,81,F,AP,2500,2048,0.171,0.171",
+    ]
     write_lines(root / name, header, *(row + end for row in rows))
     for number, row in enumerate(rows):
         write_image(root / f"images_00{1 + number % 2}" / "images" / row.split(",")[0])
@@ -125,8 +136,10 @@ def test_recipe_nih_chestxray14(tmp_path):
     write_nih(tmp_path, "Data_Entry_2017.csv", NIH, ",")
     found, printed = made("recipe=nih_chestxray14", f"root={tmp_path}")
     assert patients_and_labels(found) == [
-        ("1", "Pneumonia"), ("1", "no_Pneumonia"), ("2", "no_Pneumonia"),
-    ]  # fmt: skip
+        ("1", "Pneumonia"),
+        ("1", "no_Pneumonia"),
+        ("2", "no_Pneumonia"),
+    ]
     assert found[1]["image_path"] == "images_002/images/00000001_001.png"
     assert found[2]["sex"] == "F"
     assert "note: The label is one finding" in printed
@@ -148,8 +161,12 @@ def chexpert_row(path, effusion):
 
 def test_recipe_chexpert(tmp_path):
     path = "CheXpert-v1.0-small/train/patient{:05d}/study{}/{}.jpg"
-    values = [(1, 1, "view1_frontal", "1.0"), (1, 2, "view1_frontal", "-1.0"),
-              (2, 1, "view2_lateral", "0.0"), (3, 1, "view1_frontal", "")]  # fmt: skip
+    values = [
+        (1, 1, "view1_frontal", "1.0"),
+        (1, 2, "view1_frontal", "-1.0"),
+        (2, 1, "view2_lateral", "0.0"),
+        (3, 1, "view1_frontal", ""),
+    ]
     rows = [chexpert_row(path.format(*place), effusion) for *place, effusion in values]
     write_lines(tmp_path / "CheXpert-v1.0-small" / "train.csv", CHEXPERT, *rows)
     for row in rows:
@@ -179,9 +196,11 @@ def test_chexpert_without_its_own_folder(tmp_path, version):
 
 
 def write_ham10000(root, name, header, end):
-    rows = ["HAM_0000118,ISIC_0027419,bkl,histo,80.0,male,scalp",
-            "HAM_0000118,ISIC_0025030,bkl,histo,80.0,male,scalp",
-            "HAM_0002730,ISIC_0026769,mel,histo,,female,back"]  # fmt: skip
+    rows = [
+        "HAM_0000118,ISIC_0027419,bkl,histo,80.0,male,scalp",
+        "HAM_0000118,ISIC_0025030,bkl,histo,80.0,male,scalp",
+        "HAM_0002730,ISIC_0026769,mel,histo,,female,back",
+    ]
     write_lines(root / name, header, *(row + end for row in rows))
     for number, row in enumerate(rows):
         folder = root / f"HAM10000_images_part_{1 + number % 2}"
@@ -192,8 +211,10 @@ def test_recipe_ham10000(tmp_path):
     write_ham10000(tmp_path, "HAM10000_metadata.csv", HAM10000, "")
     found, printed = made("recipe=ham10000", f"root={tmp_path}")
     assert patients_and_labels(found) == [
-        ("HAM_0000118", "bkl"), ("HAM_0000118", "bkl"), ("HAM_0002730", "mel"),
-    ]  # fmt: skip
+        ("HAM_0000118", "bkl"),
+        ("HAM_0000118", "bkl"),
+        ("HAM_0002730", "mel"),
+    ]
     assert "dx_type" not in found[0]
     assert "note: HAM10000 has no patient ids: patient_id holds lesion_id" in printed
     write_image(tmp_path / "again" / "ISIC_0027419.jpg")
@@ -207,13 +228,19 @@ def test_ham10000_with_the_table_of_dataverse(tmp_path):
     assert len(found) == 3
 
 
-@pytest.mark.parametrize(("table", "lesion"), [
-    ("train.csv", ""), ("ISIC_2020_Training_GroundTruth_v2.csv", "IL_7972535,"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("table", "lesion"),
+    [
+        ("train.csv", ""),
+        ("ISIC_2020_Training_GroundTruth_v2.csv", "IL_7972535,"),
+    ],
+)
 def test_recipe_isic2020(tmp_path, table, lesion):
     header = ISIC2020.replace("sex", "lesion_id,sex") if lesion else ISIC2020
-    rows = [f"ISIC_2637011,IP_7279968,{lesion}male,45.0,head/neck,unknown,benign,0",
-            f"ISIC_0015719,IP_3075186,{lesion}female,,,melanoma,malignant,1"]  # fmt: skip
+    rows = [
+        f"ISIC_2637011,IP_7279968,{lesion}male,45.0,head/neck,unknown,benign,0",
+        f"ISIC_0015719,IP_3075186,{lesion}female,,,melanoma,malignant,1",
+    ]
     write_lines(tmp_path / table, header, *rows)
     for row in rows:
         write_image(tmp_path / "jpeg" / "train" / f"{row.split(',')[0]}.jpg")
@@ -233,9 +260,11 @@ def test_recipe_breakhis(tmp_path):
     (tmp_path / "README.txt").write_text("x")
     found, _ = made("recipe=breakhis", f"root={tmp_path}")
     assert patients_and_labels(found) == [
-        ("14-13412", "malignant"), ("14-13412", "malignant"),
-        ("14-22549", "benign"), ("14-22549", "benign"),
-    ]  # fmt: skip
+        ("14-13412", "malignant"),
+        ("14-13412", "malignant"),
+        ("14-22549", "benign"),
+        ("14-22549", "benign"),
+    ]
     assert found[2]["slide"] == "22549AB"
     forty = made("recipe=breakhis", f"root={tmp_path}", "where.magnification=40", "overwrite=true")
     assert len(forty[0]) == 3
@@ -254,8 +283,9 @@ def test_recipe_patch_camelyon(tmp_path):
     write_table(tmp_path / "patch_id_wsi_full.csv", ("id", "wsi"), *slides)
     found, _ = made("recipe=patch_camelyon", f"root={tmp_path}", "labels=patch_id_wsi_full.csv")
     assert patients_and_labels(found) == [
-        ("camelyon16_train_normal_033", "normal"), ("camelyon16_train_tumor_001", "tumor"),
-    ]  # fmt: skip
+        ("camelyon16_train_normal_033", "normal"),
+        ("camelyon16_train_tumor_001", "tumor"),
+    ]
 
 
 def write_lidc(root, number):
@@ -277,8 +307,9 @@ def test_recipe_lidc(tmp_path):
     write_table(tmp_path / "diagnosis.csv", ("PatientID", "diagnosis"), *rows)
     found, printed = made("recipe=lidc", f"root={tmp_path}", "labels=diagnosis.csv")
     assert patients_and_labels(found) == [
-        ("LIDC-IDRI-0001", "benign"), ("LIDC-IDRI-0002", "malignant"),
-    ]  # fmt: skip
+        ("LIDC-IDRI-0001", "benign"),
+        ("LIDC-IDRI-0002", "malignant"),
+    ]
     assert found[0]["image_path"] == "LIDC-IDRI/LIDC-IDRI-0001/01-01-2000-30178/3000566-03192"
     assert "4 rows left out: where.Modality=CT" in printed
     assert "2 rows left out: label.values says null" in printed
@@ -298,21 +329,36 @@ def test_recipe_rsna_pneumonia(tmp_path):
         write_dicom(folder / f"{name}.dcm", ramp((4, 5), np.uint8))
     message = refused("recipe=rsna_pneumonia", f"root={tmp_path}")
     assert "patientId names an image, not a patient" in message
-    nih = {"a1": "00000001_000.png", "b2": "00000001_001.png", "c3": "00000007_000.png",
-           "test": "00000009_000.png"}  # fmt: skip
+    nih = {
+        "a1": "00000001_000.png",
+        "b2": "00000001_001.png",
+        "c3": "00000007_000.png",
+        "test": "00000009_000.png",
+    }
     mapping = [
-        {"img_id": theirs, "subset_img_id": ours, "subset_group": 1, "subset_init_label": 2,
-         "orig_labels": ["No Finding"], "StudyInstanceUID": f"1.2.{ours}",
-         "SeriesInstanceUID": f"1.3.{ours}", "SOPInstanceUID": f"1.4.{ours}", "studyId": 1,
-         "seriesId": 1, "instanceId": 1}
+        {
+            "img_id": theirs,
+            "subset_img_id": ours,
+            "subset_group": 1,
+            "subset_init_label": 2,
+            "orig_labels": ["No Finding"],
+            "StudyInstanceUID": f"1.2.{ours}",
+            "SeriesInstanceUID": f"1.3.{ours}",
+            "SOPInstanceUID": f"1.4.{ours}",
+            "studyId": 1,
+            "seriesId": 1,
+            "instanceId": 1,
+        }
         for ours, theirs in nih.items()
-    ]  # fmt: skip
+    ]
     name = "pneumonia-challenge-dataset-mappings_2018.json"
     (tmp_path / name).write_text(json.dumps(mapping))
     found, printed = made("recipe=rsna_pneumonia", f"root={tmp_path}", f"labels={name}")
     assert patients_and_labels(found) == [
-        ("00000001", "pneumonia"), ("00000001", "no_pneumonia"), ("00000007", "no_pneumonia"),
-    ]  # fmt: skip
+        ("00000001", "pneumonia"),
+        ("00000001", "no_pneumonia"),
+        ("00000007", "no_pneumonia"),
+    ]
     assert "1 row left out: the same image with the same values again" in printed
     assert f"1 key of {name} without an image" in printed
 
@@ -320,8 +366,11 @@ def test_recipe_rsna_pneumonia(tmp_path):
 def test_recipe_medmnist(tmp_path):
     for name in ("train0_0", "train1_1", "val0_1"):
         write_image(tmp_path / "pneumoniamnist" / f"{name}.png")
-    write_table(tmp_path / "pneumoniamnist.csv", ("TRAIN", "train0_0.png", 0),
-                ("VALIDATION", "val0_1.png", 1))  # fmt: skip
+    write_table(
+        tmp_path / "pneumoniamnist.csv",
+        ("TRAIN", "train0_0.png", 0),
+        ("VALIDATION", "val0_1.png", 1),
+    )
     message = refused("recipe=medmnist", f"root={tmp_path}")
     assert "MedMNIST publishes no patient ids" in message
     rows = [("train0_0.png", "A"), ("train1_1.png", "A"), ("val0_1.png", "B")]

@@ -75,8 +75,11 @@ def test_links_of_different_kinds_chain(make_cohort: Cohort) -> None:
     copy_image(config, "P4_00", "P2_00")
     groups = groups_of(config)
     assert {patient for patient, group in groups.items() if group == "P1"} == {
-        "P1", "P2", "P4", "P5",
-    }  # fmt: skip
+        "P1",
+        "P2",
+        "P4",
+        "P5",
+    }
     assert len(set(groups.values())) == 3
 
 

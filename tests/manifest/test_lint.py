@@ -15,9 +15,9 @@ from pipeline.commands.door import load_config
 from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import (
     Finding,
+    Manifest,
     ManifestError,
     contradictory_labels,
-    lint,
     read_manifest,
 )
 
@@ -26,7 +26,7 @@ Edit = Callable[[pd.DataFrame], None]
 
 
 def config_of(folder: Path, edit: Edit | None = None, **settings: object) -> ManifestConfig:
-    """Eight patients of two sites with two images each, odd ones ill; `edit` plants a fault."""
+    """Eight patients of two sites with two images each, every second ill; `edit` plants a fault."""
     generator = np.random.default_rng(0)
     rows = []
     for number in range(16):
@@ -40,10 +40,22 @@ def config_of(folder: Path, edit: Edit | None = None, **settings: object) -> Man
         edit(table)
     table.to_csv(folder / "m.csv", index=False)
     config = ManifestConfig(
-        name="m", path=str(folder / "m.csv"), columns=ColumnsConfig(site="site", date="day"),
-        task="binary", largest_group=1.0,
-    )  # fmt: skip
+        name="m",
+        path=str(folder / "m.csv"),
+        columns=ColumnsConfig(site="site", date="day"),
+        task="binary",
+        largest_group=1.0,
+    )
     return replace(config, **settings)  # type: ignore[arg-type]
+
+
+def lint(config: ManifestConfig) -> tuple[Manifest | None, tuple[Finding, ...]]:
+    """All findings at once, and the manifest unless one of them is an error."""
+    try:
+        manifest = read_manifest(config)
+    except ManifestError as error:
+        return None, error.findings
+    return manifest, manifest.findings
 
 
 def findings_of(config: ManifestConfig) -> list[Finding]:
@@ -75,25 +87,62 @@ FAULTS: dict[str, tuple[Edit, str, str, int, str]] = {
     # name: (fault, rule, severity, line, words of the message)
     "blank patient": (set_cell(3, "patient_id", " "), "blank", "error", 5, "patient id is blank"),
     "blank image": (set_cell(3, "image_path", ""), "blank", "error", 5, "image path is blank"),
-    "blank label": (set_cell(3, "label", ""), "blank", "error", 5,
-                    "or set manifest.blank_label=leave_out"),
+    "blank label": (
+        set_cell(3, "label", ""),
+        "blank",
+        "error",
+        5,
+        "or set manifest.blank_label=leave_out",
+    ),
     "no image": (set_cell(3, "image_path", "x.png"), "image_file", "error", 5, "no such file"),
-    "same image": (set_cell(3, "image_path", "P0-a.png"), "duplicate_image", "error", 5,
-                   "already on line 2, there for patient 'P0'"),
-    "outside": (set_cell(3, "image_path", "../P1-b.png"), "outside_image_root", "error", 5,
-                "set manifest.image_root to a folder that holds all images"),
-    "spelling": (set_cell(3, "patient_id", "p1"), "spelling", "error", 5,
-                 "'p1' is also written 'P1' (line 4); write one patient one way"),
+    "same image": (
+        set_cell(3, "image_path", "P0-a.png"),
+        "duplicate_image",
+        "error",
+        5,
+        "already on line 2, there for patient 'P0'",
+    ),
+    "outside": (
+        set_cell(3, "image_path", "../P1-b.png"),
+        "outside_image_root",
+        "error",
+        5,
+        "set manifest.image_root to a folder that holds all images",
+    ),
+    "spelling": (
+        set_cell(3, "patient_id", "p1"),
+        "spelling",
+        "error",
+        5,
+        "'p1' is also written 'P1' (line 4); write one patient one way",
+    ),
     "date": (set_cell(3, "day", "5.1.2024"), "date", "error", 5, "allowed is YYYY-MM-DD"),
-    "two sites": (set_cell(3, "site", "site 1"), "two_sites", "warning", 5,
-                  "patient 'P1' is at 2 sites: 'site 0' (line 4), 'site 1' (line 5)"),
+    "two sites": (
+        set_cell(3, "site", "site 1"),
+        "two_sites",
+        "warning",
+        5,
+        "patient 'P1' is at 2 sites: 'site 0' (line 4), 'site 1' (line 5)",
+    ),
     "slices": (slices, "slice_ids", "error", 2, "'P0_slice_000' seems to be patient 'P0'"),
-    "column": (set_column("grade", lambda t: t["label"].map({"well": "G0", "ill": "G2"})),
-               "label_columns", "warning", 0, "column 'grade' determines the label"),
-    "numbers": (set_column("volume", lambda t: [str(3.5 * i + 100 * (label == "ill"))
-                                                for i, label in enumerate(t["label"])]),
-                "label_columns", "warning", 0, "'volume' determine the label by a threshold"),
-}  # fmt: skip
+    "column": (
+        set_column("grade", lambda t: t["label"].map({"well": "G0", "ill": "G2"})),
+        "label_columns",
+        "warning",
+        0,
+        "column 'grade' determines the label",
+    ),
+    "numbers": (
+        set_column(
+            "volume",
+            lambda t: [str(3.5 * i + 100 * (label == "ill")) for i, label in enumerate(t["label"])],
+        ),
+        "label_columns",
+        "warning",
+        0,
+        "'volume' determine the label by a threshold",
+    ),
+}
 
 
 def test_a_clean_manifest_has_no_findings(tmp_path: Path) -> None:
@@ -110,7 +159,8 @@ def test_a_planted_fault_is_found_alone(tmp_path: Path, name: str) -> None:
         assert words in str(caught.value)
     found = findings_of(config)
     assert [(f.rule, f.severity, f.line) for f in found if f.rule == rule] == [
-        (rule, severity, line)]  # fmt: skip
+        (rule, severity, line)
+    ]
     assert words in next(f.message for f in found if f.rule == rule)
     others = {f.rule for f in found} - {rule}
     besides = {"outside": {"image_file"}, "slices": {"label_paths"}}  # they follow from it
@@ -125,7 +175,10 @@ def test_all_faults_come_at_once_sorted_by_line(tmp_path: Path) -> None:
 
     config = config_of(tmp_path, edit, classes=("well", "ill"))
     assert [(f.rule, f.line) for f in findings_of(config)] == [
-        ("unknown_class", 4), ("image_file", 7), ("date", 11)]  # fmt: skip
+        ("unknown_class", 4),
+        ("image_file", 7),
+        ("date", 11),
+    ]
 
 
 # --- labels that contradict each other, and labels in paths
@@ -166,9 +219,12 @@ def test_a_class_folder_and_a_class_word_are_noted(tmp_path: Path) -> None:
 def test_numbers_that_overlap_or_are_few_determine_nothing(tmp_path: Path) -> None:
     overlap = set_column("volume", lambda t: [str(i) for i in range(len(t))])
     assert findings_of(config_of(tmp_path, overlap)) == []
-    few = set_column("volume", lambda t: [
-        str(i + 100 * (label == "ill")) if i < 9 else "" for i, label in enumerate(t["label"])
-    ])  # fmt: skip
+    few = set_column(
+        "volume",
+        lambda t: [
+            str(i + 100 * (label == "ill")) if i < 9 else "" for i, label in enumerate(t["label"])
+        ],
+    )
     assert findings_of(config_of(tmp_path, few)) == []
 
 
@@ -324,11 +380,14 @@ def test_renamed_columns_reach_every_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(DATA is None, reason="needs PATIENTFOLD_DATA")
-@pytest.mark.parametrize(("name", "expected"), [
-    ("kermany", set()),
-    ("idc", {"label_columns", "label_paths"}),  # filename_class, folder_class; 0/ and class0
-    ("hippocampus3d", {"label_columns", "one_image_per_patient"}),  # volumes of the mask
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("kermany", set()),
+        ("idc", {"label_columns", "label_paths"}),  # filename_class, folder_class; 0/ and class0
+        ("hippocampus3d", {"label_columns", "one_image_per_patient"}),  # volumes of the mask
+    ],
+)
 def test_real_sets_are_read_and_what_is_unusual_is_reported(name: str, expected: set[str]) -> None:
     manifest, found = lint(load_config([f"experiment={name}"]).manifest)
     assert manifest is not None
@@ -371,8 +430,15 @@ def test_a_study_is_a_key_too_and_a_site_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["NaN", "unknown", "n/a", "-", " None"])
 def test_a_word_for_nothing_is_no_patient(tmp_path: Path, word: str) -> None:
-    (one,) = findings_of(config_of(tmp_path, set_column("patient_id", lambda t: [
-        word if i in (4, 5) else p for i, p in enumerate(t["patient_id"])])))  # fmt: skip
+    (one,) = findings_of(
+        config_of(
+            tmp_path,
+            set_column(
+                "patient_id",
+                lambda t: [word if i in (4, 5) else p for i, p in enumerate(t["patient_id"])],
+            ),
+        )
+    )
     assert (one.rule, one.severity, one.line) == ("placeholder", "error", 6)
     assert f"patient id {word!r} of 2 rows seems to mean that the patient is unknown" in one.message
 
@@ -430,3 +496,16 @@ def test_a_coarser_id_with_a_blank_is_reported_and_can_be_accepted(
     assert [(f.rule, f.severity) for f in findings_of(config)] == [("coarser_ids", "warning")]
     accepted = replace(config, accept=("coarser_ids",))
     assert [f.severity for f in findings_of(accepted)] == ["note"]
+
+
+def test_a_placeholder_counts_its_own_patients_beside_rows_that_are_left_out(
+    tmp_path: Path,
+) -> None:
+    def edit(table: pd.DataFrame) -> None:
+        table["family"] = ["unknown", "", "unknown", *[""] * 13]  # P0 and P1
+        table.loc[15, "label"] = ""
+
+    config = config_of(tmp_path, edit, group_columns=("family",), blank_label="leave_out")
+    (one,) = findings_of(config)
+    assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 2)
+    assert "column 'family' links 2 patients by 'unknown'" in one.message

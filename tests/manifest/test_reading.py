@@ -218,13 +218,25 @@ def test_rows_without_a_label_are_left_out_and_counted_on_request(write: Write) 
 
 def test_a_row_that_is_left_out_still_links_its_patients(write: Write) -> None:
     """P1 and P4 have one study, P2 and P3 one picture, and P5, of whom nothing is used, two."""
-    lines = ("P1,a.png,no,s1", "P2,b.png,yes,s2", "P3,c.png,no,s3", "P4,d.png,yes,s4",
-             "P4,e.png,,s1", "P3,twin.png,,s5", "P5,gone.png,,s3", "P5,f.png,,s4",
-             " ,g.png,,s2", " ,h.png,,s3")  # fmt: skip
+    lines = (
+        "P1,a.png,no,s1",
+        "P2,b.png,yes,s2",
+        "P3,c.png,no,s3",
+        "P4,d.png,yes,s4",
+        "P4,e.png,,s1",
+        "P3,twin.png,,s5",
+        "P5,gone.png,,s3",
+        "P5,f.png,,s4",
+        " ,g.png,,s2",
+        " ,h.png,,s3",
+    )
     config = write(
-        *lines, header=f"{HEADER},visit", columns=ColumnsConfig(study="visit"),
-        blank_label="leave_out", largest_group=1.0,
-    )  # fmt: skip
+        *lines,
+        header=f"{HEADER},visit",
+        columns=ColumnsConfig(study="visit"),
+        blank_label="leave_out",
+        largest_group=1.0,
+    )
     folder = Path(config.path).parent
     (folder / "twin.png").write_bytes((folder / "b.png").read_bytes())
     manifest = read_manifest(config)
@@ -241,11 +253,14 @@ def test_an_unknown_class_is_refused(write: Write) -> None:
     assert found == ["line 5: unknown class 'NO'; allowed are 'no', 'yes'"]
 
 
-@pytest.mark.parametrize(("labels", "task", "allowed"), [
-    (("a", "b", "c"), "binary", "exactly 2 classes, got 3: 'a', 'b', 'c'"),
-    (("a", "a", "a"), "binary", "exactly 2 classes, got 1: 'a'"),
-    (("a", "a", "a"), "multiclass", "at least 2 classes, got 1: 'a'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "task", "allowed"),
+    [
+        (("a", "b", "c"), "binary", "exactly 2 classes, got 3: 'a', 'b', 'c'"),
+        (("a", "a", "a"), "binary", "exactly 2 classes, got 1: 'a'"),
+        (("a", "a", "a"), "multiclass", "at least 2 classes, got 1: 'a'"),
+    ],
+)
 def test_the_number_of_classes_must_fit_the_task(
     write: Write, labels: tuple[str, ...], task: str, allowed: str
 ) -> None:
@@ -279,21 +294,24 @@ def test_columns_that_are_only_called_like_ours_are_set_aside(write: Write) -> N
 # --- one person, one spelling
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("p1", "P1"),
-    ("P1", "P001"),
-    ("7", "007"),
-    ("7", "7.0"),
-    ("A-7-x", "A-07-x"),
-    ("P1", " P1"),
-    ("P1", "P1 "),
-    ("P\u00a01", "P 1"),
-    ("P  1", "P 1"),
-    ("P1", "\uff301"),  # full-width P
-    ("Jo\u0308rg", "J\u00f6rg"),
-    ("STRASSE", "straße"),
-    ("P1", "P1\u200b"),  # zero-width space
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("p1", "P1"),
+        ("P1", "P001"),
+        ("7", "007"),
+        ("7", "7.0"),
+        ("A-7-x", "A-07-x"),
+        ("P1", " P1"),
+        ("P1", "P1 "),
+        ("P\u00a01", "P 1"),
+        ("P  1", "P 1"),
+        ("P1", "\uff301"),  # full-width P
+        ("Jo\u0308rg", "J\u00f6rg"),
+        ("STRASSE", "straße"),
+        ("P1", "P1\u200b"),  # zero-width space
+    ],
+)
 def test_ids_that_look_alike_are_refused(write: Write, one: str, other: str) -> None:
     found = problems(write(f"{one},a.png,no", f"{other},b.png,yes", "Q2,c.png,no"))
     assert found == [
@@ -302,10 +320,18 @@ def test_ids_that_look_alike_are_refused(write: Write, one: str, other: str) -> 
     ]
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ("P1", "P10"), ("P10", "P100"), ("1.5", "1.05"), ("1.50", "1.5"),
-    ("P1", "Q1"), ("0", "1"), ("A 1", "A1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P1", "P10"),
+        ("P10", "P100"),
+        ("1.5", "1.05"),
+        ("1.50", "1.5"),
+        ("P1", "Q1"),
+        ("0", "1"),
+        ("A 1", "A1"),
+    ],
+)
 def test_ids_of_different_people_stay_different(one: str, other: str) -> None:
     assert canonical_id(one) != canonical_id(other)
 
@@ -321,15 +347,22 @@ def test_an_image_listed_twice_is_refused(write: Write) -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "content", "why"), [
-    ("none.png", None, "no such file"),
-    ("empty.png", b"", "the file is empty"),
-    ("text.png", b"hello world", "is in no known format (first bytes b'hello wo'); allowed are"),
-    ("scan.gif", b"GIF89a", "is in no known format (first bytes b'GIF89a'); allowed are PNG"),
-    ("brain.nii", b"x" * 400, "is in no known format"),
-    ("brain.nii.gz", b"x" * 400, "is in no known format"),
-    ("bare", b"x", "is in no known format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("none.png", None, "no such file"),
+        ("empty.png", b"", "the file is empty"),
+        (
+            "text.png",
+            b"hello world",
+            "is in no known format (first bytes b'hello wo'); allowed are",
+        ),
+        ("scan.gif", b"GIF89a", "is in no known format (first bytes b'GIF89a'); allowed are PNG"),
+        ("brain.nii", b"x" * 400, "is in no known format"),
+        ("brain.nii.gz", b"x" * 400, "is in no known format"),
+        ("bare", b"x", "is in no known format"),
+    ],
+)
 def test_a_file_that_is_no_image_is_refused(
     write: Write, tmp_path: Path, name: str, content: bytes | None, why: str
 ) -> None:
@@ -396,9 +429,14 @@ def test_all_problems_come_in_one_error_by_line(write: Write) -> None:
             classes=("no", "yes"),
         )
     )
-    starts = [(3, "patient 'P2': image"), (4, "patient id 'p1'"), (4, "unknown class 'perhaps'"),
-              (5, "the patient id is blank"), (6, "image 'a.png' is already"),
-              (6, "the label is blank")]  # fmt: skip
+    starts = [
+        (3, "patient 'P2': image"),
+        (4, "patient id 'p1'"),
+        (4, "unknown class 'perhaps'"),
+        (5, "the patient id is blank"),
+        (6, "image 'a.png' is already"),
+        (6, "the label is blank"),
+    ]
     assert len(error.problems) == len(starts)
     assert [int(text.split(":")[0].removeprefix("line ")) for text in error.problems] == [
         line for line, _ in starts
@@ -440,9 +478,14 @@ def test_row_order_changes_neither_table_nor_hash(write: Write, seed: int) -> No
     )
 
 
-@pytest.mark.parametrize(("old", "new"), [
-    ("P1,a", "P9,a"), ("a.png", "d.png"), ("a.png,no", "a.png,yes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("P1,a", "P9,a"),
+        ("a.png", "d.png"),
+        ("a.png,no", "a.png,yes"),
+    ],
+)
 def test_the_hash_changes_with_patients_images_and_labels(write: Write, old: str, new: str) -> None:
     def changed(lines: tuple[str, ...]) -> Manifest:
         return read_manifest(write(*(line.replace(old, new) for line in lines)))

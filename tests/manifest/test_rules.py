@@ -1,4 +1,4 @@
-"""Rules that look at many rows at once: ids, sites, columns that tell the label, paths."""
+"""Rules that look at many rows at once: ids, sites, columns that determine the label, paths."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_numbered_patients_are_no_slices(form: str) -> None:
     assert rules(image_ids_findings(table(sorted(set(ids))[:19]))) == []
 
 
-def test_a_patient_at_two_sites_and_a_column_that_tells_the_label_are_warned_of() -> None:
+def test_a_patient_at_two_sites_and_a_column_that_determines_the_label_are_reported() -> None:
     rows = table([f"P{i}" for i in range(8)] + ["P0"], [*"aaaabbbb", "a"])
     rows["site"] = [*"xxxxxxxx", "y"]
     assert [f.message for f in site_findings(rows)] == [
