@@ -8,8 +8,7 @@ from pipeline.config import EngineConfig, UserError
 def device_slots(config: EngineConfig, precision: str) -> list[str]:
     """One entry for each fold that can train at the same time, e.g. ["cuda:0", "cuda:1"].
 
-    Raises:
-        UserError: when a GPU, or a precision that needs one, is asked for where there is none.
+    UserError when a GPU, or a precision that needs one, is asked for where there is none.
     """
     import torch
 

@@ -32,11 +32,7 @@ class LeakageCost:
 
 
 def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple[Run, Run]:
-    """The unsafe run that is split by image, and the same one split by patient.
-
-    Raises:
-        UserError: for another scheme than kfold, or a frozen plan.
-    """
+    """The unsafe run that is split by image, and the same one split by patient."""
     if config.split.scheme != "kfold" or config.split.file:
         raise UserError("leakage-cost needs split.scheme=kfold and no split.file.")
     leaking, unsafe_plan = plan_by_image(manifest, config.split)
@@ -49,8 +45,7 @@ def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple
 def leakage_cost(runs: Sequence[Run]) -> LeakageCost:
     """Compare two done runs of the same images, in any order: one unsafe, one split by patient.
 
-    Raises:
-        UserError: when a fold of a run lacks a class, so that there is no AUROC.
+    UserError when a fold of a run lacks a class, so that there is no AUROC.
     """
     by_image, by_patient = sorted(runs, key=lambda run: not run.plan.unsafe)
     true_ids = by_patient.manifest.table["patient_id"]

@@ -36,6 +36,7 @@ class _Row:
         match event:
             case Started():
                 self.state, self.epoch, self.epochs = "training", event.epochs_done, event.epochs
+                self.ends_at = None
                 done = f", continuing after epoch {self.epoch}" if self.epoch else ""
                 return f"started on {event.device}{done}"
             case Progressed():
@@ -110,7 +111,6 @@ class FoldProgress:
             return
         with Live(self._table(), console=self.console, refresh_per_second=4) as self.live:
             yield
-            self.poll()
         self.live = None
 
     def _table(self) -> Table:

@@ -31,7 +31,6 @@ from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
 from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
-from pipeline.words import listed
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
 TRAINED = ("last.pt", "best.pt", "result.json")
@@ -111,11 +110,7 @@ class Run:
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that were asked for.
-
-        Raises:
-            UserError: for a fold that the plan does not have.
-        """
+        """The folds that were asked for; UserError for one that the plan does not have."""
         if self.config.folds == "all":
             return tuple(range(self.plan.num_folds))
         asked = sorted(set(self.config.folds))
@@ -137,23 +132,15 @@ class Run:
         return read_result(self.fold_dir(fold) / "result.json")
 
     def job(self, fold: int) -> FoldJob:
-        return FoldJob(
-            config=self.config,
-            manifest=self.manifest,
-            fold=self.plan.folds[fold],
-            images=self.images,
-            fold_dir=self.fold_dir(fold),
-            key=self.key,
-        )
+        planned, folder = self.plan.folds[fold], self.fold_dir(fold)
+        return FoldJob(self.config, self.manifest, planned, self.images, folder, self.key)
 
 
 @contextmanager
 def open_run(run: Run) -> Iterator[None]:
     """Make or continue the run folder, and keep every other process out of it meanwhile.
 
-    Raises:
-        UserError: when it cannot be written, is in use, or holds another cross-validation of
-            which something was trained.
+    UserError when it cannot be written, is in use, or holds another run that was trained.
     """
     with ExitStack() as held:
         try:
@@ -171,17 +158,15 @@ def open_run(run: Run) -> Iterator[None]:
 
 
 def _recorded(run_dir: Path) -> dict[str, Any] | None:
-    """What a run folder says of itself, or None where there is none.
-
-    Raises:
-        UserError: environment.json is damaged.
-    """
+    """What a run folder says of itself, None where there is none; UserError if it is damaged."""
     path = run_dir / "environment.json"
     if not path.exists():
         return None
     before = read_json(path)
-    if not (isinstance(before.get("key"), str) and isinstance(before.get("identity"), dict)):
-        raise UserError(f"{path}: expected a key and an identity, got {listed(list(before))}.")
+    key, known = before.get("key"), before.get("identity")
+    are_settings = isinstance(known, dict) and all(type(value) is str for value in known.values())
+    if not isinstance(key, str) or not are_settings:
+        raise UserError(f"{path}: expected the key and identity of a run, got {key!r}, {known!r}.")
     return before
 
 

@@ -26,8 +26,7 @@ from pipeline.words import counted
 def try_out(run: Run) -> None:
     """Build the network once and send images through, unless every fold is done already.
 
-    Raises:
-        ConfigError: for what cannot be built or does not fit; no run folder exists by then.
+    ConfigError for what cannot be built or does not fit; no run folder exists by then.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
     if todo:
@@ -43,8 +42,7 @@ def _try_job(job: FoldJob) -> None:
 def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> None:
     """Train the folds without a result, as many at once as there are slots.
 
-    Raises:
-        UserError: when a fold did not get done; the others were trained all the same.
+    UserError when a fold did not get done; the others were trained all the same.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
     say([f"run folder {run.dir}"], console)

@@ -89,11 +89,7 @@ class Journal(AbstractContextManager["Journal"]):
             os.ftruncate(self._fd, complete)
 
     def append(self, event: Event) -> None:
-        """Write one line.
-
-        Raises:
-            ValueError: a number is nan or infinite: a metric that cannot be computed is None.
-        """
+        """Write one line; ValueError for nan or inf: a metric that cannot be computed is None."""
         try:
             line = json.dumps(to_record(event), allow_nan=False).encode() + b"\n"
         except ValueError as error:
@@ -120,8 +116,7 @@ class JournalTail:
     def read_new(self) -> list[Event]:
         """The new events, oldest first; none while the file is missing.
 
-        Raises:
-            JournalError: a complete line is not an event; names the file and the line.
+        JournalError when a complete line is not an event; it names the file and the line.
         """
         try:
             with self.path.open("rb") as file:
@@ -159,11 +154,7 @@ def to_record(event: Event) -> dict[str, Any]:
 
 
 def to_event(record: Any) -> Event:
-    """The event of a record, whatever version wrote it.
-
-    Raises:
-        ValueError: it is not the record of an event.
-    """
+    """The event of a record, whatever version wrote it; ValueError when it is not one."""
     if not isinstance(record, dict) or "time" not in record or "event" not in record:
         raise ValueError("expected a JSON object with 'event' and 'time'.")
     if "version" not in record:

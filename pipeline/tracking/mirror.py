@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.files import lock, read_json
-from pipeline.tracking.journal import (
-    VERSION,
-    EpochEnded,
-    Event,
-    Failed,
-    JournalTail,
-    Progressed,
-    read_journal,
-)
+from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import numbers, read_result, result_metrics, summary_metrics
 from pipeline.tracking.run import MirroredRun, metric, milliseconds
@@ -32,12 +24,9 @@ if TYPE_CHECKING:
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
 ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
-RUN_FILES = ["plan.csv", "plan.json", "config.yaml", "environment.json"]
-RUN_FILES += ["predictions.csv", "report.html"]
+RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
 FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
-SUMMARY, RESULT = "metrics.json", "result.json"
-FORMER_LEDGER = "mlflow.json"
-"""In which the first version kept the uids that it had drawn for the runs."""
+SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
 
 
 @dataclass
@@ -52,8 +41,8 @@ class _Fold:
 
     def catch_up(self) -> None:
         """Log what is new in the folder."""
-        result = self.folder / RESULT
-        is_done = result.exists()  # asked first: the journal is complete if it is there
+        path = self.folder / RESULT
+        is_done = path.exists()  # asked first: the journal is complete if it is there
         if is_done and self.run.status == "FINISHED":
             return
         events = self.tail.read_new()
@@ -67,7 +56,12 @@ class _Fold:
             ]
         )
         if is_done:
-            self._finish(result)
+            result = read_result(path)
+            self.run.log_final(result_metrics(result), result["time"])
+            for name in (*FOLD_FILES, RESULT):
+                self.run.upload(self.folder / name)
+            self.run.remove_tag(ERROR_TAG)
+            self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
         elif any(not isinstance(event, Progressed) for event in events):
             self._show_state()
 
@@ -79,14 +73,6 @@ class _Fold:
         elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
             self.run.set_status("RUNNING")
             self.run.remove_tag(ERROR_TAG)
-
-    def _finish(self, path: Path) -> None:
-        result = read_result(path)
-        self.run.log_final(result_metrics(result), result["time"])
-        for name in (*FOLD_FILES, RESULT):
-            self.run.upload(self.folder / name)
-        self.run.remove_tag(ERROR_TAG)
-        self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
 
 
 @dataclass
@@ -106,9 +92,8 @@ class Mirror(AbstractContextManager["Mirror"]):
     remembered beside them: runs are found by their uids, and the server drops a point that it has
     already. After an error the next call begins anew. Not for several threads at once.
 
-    Raises (every method):
-        TrackingError: MLflow cannot be reached or refuses.
-        UserError: a damaged file; another process mirrors this run folder (when made).
+    TrackingError when MLflow cannot be reached or refuses, UserError for a damaged file and, when
+    it is made, while another process mirrors this run folder.
     """
 
     def __init__(self, run_dir: Path, uri: str | None = None) -> None:
@@ -131,7 +116,7 @@ class Mirror(AbstractContextManager["Mirror"]):
     def catch_up(self) -> None:
         """Create the runs that are missing and log what is new."""
         with self._reached() as server:
-            for fold in range(self._record.num_folds):
+            for fold in range(len(self._record.fold_params)):
                 if fold not in server.folds:
                     self._add_fold(server, fold)
             for begun in server.folds.values():
@@ -153,7 +138,9 @@ class Mirror(AbstractContextManager["Mirror"]):
             if status is None:
                 is_done = set(folds) == {"FINISHED"} and (self._run_dir / SUMMARY).exists()
                 status = "FAILED" if folds["FAILED"] else "FINISHED" if is_done else "KILLED"
-            server.parent.set_status(status, self._last_change())
+            files = [*self._run_dir.glob(SUMMARY), *self._run_dir.glob("fold_*/*.json*")]
+            last_changes = [file.stat().st_mtime for file in files]
+            server.parent.set_status(status, max(last_changes, default=self._record.started))
         counts = ", ".join(f"{number} {name}" for name, number in sorted(folds.items()))
         return f"{self._run_dir} -> {self.uri}: {status}; folds: {counts or 'none begun'}."
 
@@ -178,7 +165,7 @@ class Mirror(AbstractContextManager["Mirror"]):
     @property
     def _uid(self) -> str:
         """Of the parent run."""
-        former = self._run_dir / FORMER_LEDGER
+        former = self._run_dir / "mlflow.json"  # the first version drew uids, and kept them there
         if former.exists() and (uid := read_json(former)["uids"].get("parent")):
             return str(uid)
         record = self._record  # of it, what stays when the run folder is continued
@@ -188,7 +175,7 @@ class Mirror(AbstractContextManager["Mirror"]):
         """Find or create a fold's run, once it has begun."""
         folder = self._run_dir / f"fold_{fold:02d}"
         path = folder / "journal.jsonl"
-        events = read_journal(path)
+        events = JournalTail(path).read_new()
         if not events:
             return
         name, record, parent = f"fold-{fold:02d}", self._record, server.parent.run_id
@@ -202,7 +189,7 @@ class Mirror(AbstractContextManager["Mirror"]):
         server.folds[fold] = _Fold(run, folder, JournalTail(path), events[0])
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in RUN_FILES:
+        for name in (*RUN_FILES, REPORT):
             parent.upload(self._run_dir / name)
         for plot in sorted((self._run_dir / "plots").glob("*.png")):
             parent.upload(plot, "plots")
@@ -210,20 +197,13 @@ class Mirror(AbstractContextManager["Mirror"]):
         if parent.upload(summary):
             parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
 
-    def _last_change(self) -> float:
-        files = [self._run_dir / SUMMARY, *self._run_dir.glob("fold_*/*.json*")]
-        times = [file.stat().st_mtime for file in files if file.exists()]
-        return max(times, default=self._record.started)
-
 
 def sync(run_dir: Path, uri: str | None = None) -> str:
     """Mirror the run folder to MLflow once and set the final statuses; returns a summary line.
 
     Another `uri` than the recorded one makes the runs there, and leaves the recorded one alone.
 
-    Raises:
-        TrackingError: MLflow cannot be reached or refuses.
-        UserError: not a run folder, a damaged file, or a cross-validation that is still running.
+    Raises what Mirror does; UserError while the cross-validation is still running.
     """
     with Mirror(run_dir, uri) as mirror:
         return mirror.finish()

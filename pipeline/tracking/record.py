@@ -47,11 +47,6 @@ class RunRecord:
         assert self.uri == absolute_tracking_uri(self.uri), f"{self.uri} is not absolute"
         assert self.fold_params, "a cross-validation has folds"
 
-    @property
-    def num_folds(self) -> int:
-        """Folds of the plan, trained or not."""
-        return len(self.fold_params)
-
     def save(self, run_dir: Path) -> None:
         """Write run_dir/tracking.json; the first start's time is kept when it exists already."""
         path = run_dir / FILE_NAME
@@ -60,11 +55,7 @@ class RunRecord:
 
     @classmethod
     def load(cls, run_dir: Path) -> Self:
-        """Read run_dir/tracking.json.
-
-        Raises:
-            UserError: it is missing or does not hold a record.
-        """
+        """Read run_dir/tracking.json; UserError when it is missing or does not hold a record."""
         path = run_dir / FILE_NAME
         if not path.exists():
             raise UserError(

@@ -16,13 +16,11 @@ ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 def read_result(path: Path) -> dict[str, Any]:
     """The content of a done fold's result.json, whatever version wrote it: epochs count from 1."""
     result = read_json(path)
-    if "version" in result:
-        return result
-    changed = {"version": VERSION, "best_epoch": result["best_epoch"] + 1}
-    if "select_by" in result:
+    if "version" not in result:  # written when epochs counted from 0
         name = result["select_by"]
-        changed["select_by"] = FORMER_METRICS.get(name, name)
-    return result | changed
+        result["version"], result["best_epoch"] = VERSION, result["best_epoch"] + 1
+        result["select_by"] = FORMER_METRICS.get(name, name)
+    return result
 
 
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:

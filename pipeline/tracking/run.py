@@ -69,7 +69,6 @@ class MirroredRun:
         self.set_tags({**tags, **later})
         new = [Param(name, value) for name, value in clean.items() if name not in self._params]
         self._client.log_batch(self.run_id, params=new, synchronous=True)
-        self._params = {**clean, **self._params}
         self._client.log_inputs(self.run_id, datasets=[_dataset_input(dataset)])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

@@ -40,11 +40,7 @@ class TrackingError(UserError):
 
 
 def check_tracking_uri(uri: str) -> None:
-    """Refuse what MLflow would refuse later, or what would lose the runs.
-
-    Raises:
-        UserError: neither an SQLite file nor an http(s) server, or an address with a password.
-    """
+    """UserError for all but an SQLite file or an http(s) server, and for one with a password."""
     parts = urlsplit(uri)
     if uri.startswith(SQLITE):
         path = uri.removeprefix(SQLITE).partition("?")[0]
@@ -62,11 +58,7 @@ def check_tracking_uri(uri: str) -> None:
 
 
 def absolute_tracking_uri(uri: str) -> str:
-    """The same store for every working directory: an SQLite path made absolute.
-
-    Raises:
-        UserError: see check_tracking_uri.
-    """
+    """The same checked store for every working directory: an SQLite path made absolute."""
     check_tracking_uri(uri)
     if not uri.startswith(SQLITE):
         return uri.rstrip("/")
@@ -92,16 +84,14 @@ def reaching(uri: str) -> Iterator[None]:
         cause = error.__cause__ or error.__context__
         if isinstance(cause, (requests.ConnectionError, requests.Timeout)):
             raise TrackingError(f"MLflow at {uri} cannot be reached.") from error
-        raise TrackingError(
-            f"MLflow at {uri}: {shorten(str(error), 300, placeholder='…')}"
-        ) from error
+        text = shorten(str(error), 300, placeholder="…")
+        raise TrackingError(f"MLflow at {uri}: {text}") from error
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     """A client and the experiment's id; the experiment and an SQLite database are made if missing.
 
-    Raises:
-        TrackingError: the experiment was deleted.
+    TrackingError when the experiment was deleted.
     """
     from mlflow import MlflowClient
 

@@ -1,7 +1,4 @@
-"""A fold's state on disk: `last.pt` to go on from, `best.pt` to test, and the journal's line.
-
-`save_epoch` says in which order they are written, `reopen` what is made up for after a kill.
-"""
+"""A fold's state on disk: `last.pt` to go on from, `best.pt` to test, and the journal's line."""
 
 import math
 import os
@@ -151,11 +148,7 @@ def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
 
 
 def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
-    """Read a checkpoint of this very fold and run.
-
-    Raises:
-        UserError: when it is damaged or belongs to another fold, plan, manifest or config.
-    """
+    """Read a checkpoint; UserError when it is damaged or not of this very fold and run."""
     try:
         with ZipFile(path) as archive:  # torch writes checksums of its tensors, but reads none
             if broken := archive.testzip():

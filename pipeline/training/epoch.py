@@ -21,8 +21,7 @@ REPORT_EVERY_S = 10.0
 EVAL_BATCH = {"cpu": 64, "cuda": 256}
 """Images a forward pass takes at once: what fits a CPU's cache, what fills a GPU."""
 
-Report = Callable[[int, int, float], None]
-"""Called with (images done, images of the epoch, images per second) every few seconds."""
+Report = Callable[[int, int, float], None]  # images done, of so many, images per second
 
 
 class TrainPart:
@@ -63,11 +62,7 @@ class TrainPart:
 
 
 def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
-    """One pass over the train part; `epoch` counts from 1. Returns the mean loss.
-
-    Raises:
-        UserError: when the loss is not finite.
-    """
+    """One pass over the train part -> its mean loss; UserError when that is not finite."""
     learner.network.train()
     seed_everything(part.seed(epoch, purpose=2))
     total = torch.zeros((), device=learner.device)

@@ -41,11 +41,7 @@ def drawing_weights(manifest: Manifest, rows: Ints, balance: Balance) -> Floats:
 
 
 def check_imbalance(config: Config, manifest: Manifest, fold: Fold) -> Floats:
-    """The effective prior of a fold's training.
-
-    Raises:
-        ConfigError: when sampler and loss both correct the classes and that was not asked for.
-    """
+    """The effective prior of a fold's training; ConfigError for an unasked double correction."""
     rows = manifest.of(fold.train)
     labels, num_images = manifest.labels[rows], manifest.num_per_class(rows)
     drawn = drawing_weights(manifest, rows, config.sampler.balance)

@@ -18,6 +18,7 @@ from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner
 
 Thresholds = Mapping[Level, float | None]
+Levels = dict[Level, dict[str, float | None] | None]
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ class Judge:
         """The table with `predicted`, by the image level's threshold."""
         return with_decisions(table, self.job.manifest.classes, thresholds["image"])
 
-    def metrics(
-        self, table: DataFrame, thresholds: Thresholds
-    ) -> dict[Level, dict[str, float | None] | None]:
+    def metrics(self, table: DataFrame, thresholds: Thresholds) -> Levels:
         """Metrics of both levels; the patient level is None where it is switched off."""
         classes = self.job.manifest.classes
         return {

@@ -41,11 +41,7 @@ class Learner:
 
 
 def build_learner(job: FoldJob) -> Learner:
-    """Network, loss, optimizer and schedule of a fold, before its first epoch.
-
-    Raises:
-        ConfigError: when a leaf of the config cannot be made.
-    """
+    """What a fold begins with; ConfigError when a leaf of the config cannot be made."""
     config, device = job.config, torch.device(job.device)
     seed_everything(seed_for(config.training.seed, job.fold.index, 0, purpose=1))
     facts: dict[str, object] = {  # what "@name" in a config stands for
@@ -92,9 +88,8 @@ def seed_everything(seed: int) -> None:
 def try_out(job: FoldJob) -> None:
     """Build everything once and send some images through, before any fold is started.
 
-    Raises:
-        ConfigError: for a leaf that is not what its setting needs, arguments that it does not
-            take, a network that cannot take the images, or a loss that cannot take its logits.
+    ConfigError for a leaf that is not what its setting needs, arguments that it does not take, a
+    network that cannot take the images, or a loss that cannot take its logits.
     """
     check_leaves(job.config)
     config, learner, num_classes = job.config, build_learner(job), len(job.manifest.classes)

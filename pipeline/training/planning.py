@@ -23,9 +23,6 @@ def rehearse(config: Config, manifest: Manifest) -> None:
     """Could any plan work? Asked before images are decoded; what it plans is not kept.
 
     Links that only a frozen plan knows of are taken for granted here: they may come from pixels.
-
-    Raises:
-        UserError: see `make_plan`.
     """
     if config.split.file and config.audit.content:
         manifest = with_links_of(load_plan(Path(config.split.file)), manifest)
@@ -33,11 +30,7 @@ def rehearse(config: Config, manifest: Manifest) -> None:
 
 
 def make_plan(config: Config, manifest: Manifest) -> Planned:
-    """Deal the patients anew, or load the frozen plan in `split.file`.
-
-    Raises:
-        UserError: when there is no such plan, or `check_trainable` refuses it.
-    """
+    """Deal the patients anew, or load the frozen plan in `split.file`, if that is trainable."""
     split, manifest = config.split, replace(manifest, purged=frozenset())
     plan = load_plan(Path(split.file), manifest) if split.file else plan_folds(manifest, split)
     return trainable(config, manifest, plan)
@@ -46,10 +39,8 @@ def make_plan(config: Config, manifest: Manifest) -> Planned:
 def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
     """The plan with what is to be said about it.
 
-    Raises:
-        UserError: when a train part misses a class, or a validation part one that
-            `training.select_by` needs, when labels contradict each other, or when the classes are
-            balanced twice.
+    UserError when a train part misses a class, or a validation part one that `select_by` needs,
+    when labels contradict each other, or when the classes are balanced twice.
     """
     rows = manifest.table["image_path"].isin(plan.purged_images)
     manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))

@@ -88,6 +88,7 @@ def test_a_renamed_folder_is_found(run_of: RunOf) -> None:
         '{"key": "a"}',
         '{"identity": {}}',
         '{"key": "a", "identity": "b"}',
+        '{"key": "a", "identity": {"epochs": [1]}}',
         None,
     ],
 )

@@ -19,7 +19,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 def test_a_record_comes_back_as_it_was(run_dir: Path) -> None:
     record = RunRecord.load(run_dir)
-    assert record.num_folds == 3
+    assert len(record.fold_params) == 3
     record.save(run_dir)
     assert RunRecord.load(run_dir) == record
 
