@@ -345,7 +345,7 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
     path.write_text("\n".join([f"{first},where", *parts]) + "\n")
     report, stopped = examine(config, quiet())
     assert stopped is None
-    assert "'P00_0.png' (line 2, train) = 'P04_9.png' (line 12, test)" in (
+    assert "'P00_0.png' (line 2 in train) = 'P04_9.png' (line 12 in test)" in (
         found(report)["shared_images"].message
     )
     assert {f.rule for f in report.findings if f.severity == "error"} == {"shared_images"}
