@@ -386,7 +386,7 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert told["manifest"]["num_patients"] == 12
     assert len(told["split"]["parts"]) == 9
     assert {shortcut["name"] for shortcut in told["shortcuts"]} == {"file metadata", "image count"}
-    for words in ("Not fit: 1 error(s)", "P02_0.png", "data:image/png;base64", "near_copies"):
+    for words in ("Not fit: 1 error, ", "P02_0.png", "data:image/png;base64", "near_copies"):
         assert words in page
     with Image.open(folder / "out" / "copies.png") as sheet:
         assert sheet.size[0] > 800
