@@ -14,8 +14,7 @@ from pipeline.audit.copies import (
     exact_copies,
     find_copies,
 )
-from pipeline.audit.copy_findings import contradictions, copy_findings
-from pipeline.audit.formats import format_findings
+from pipeline.audit.image_findings import contradictions, copy_findings, format_findings
 from pipeline.config import AuditConfig, Config, UserError, fingerprint
 from pipeline.console import progress_bar
 from pipeline.files import write_json
@@ -45,11 +44,7 @@ class Content:
         return [str(finding) for finding in self.findings if finding.severity == "warning"]
 
     def sound_manifest(self) -> Manifest:
-        """The manifest, when no finding forbids to train on it.
-
-        Raises:
-            AuditError: with every finding that is an error.
-        """
+        """The manifest; AuditError, with every finding that is an error, if there is one."""
         errors = [f"  {finding}" for finding in self.findings if finding.severity == "error"]
         if errors:
             raise AuditError("\n".join([f"the images of {self.manifest.path}:", *errors]))
@@ -58,53 +53,40 @@ class Content:
 
 def look_at_images(config: Config, manifest: Manifest, console: Console) -> Content:
     """Decode the images, unless `audit.content=false`, and link the copies among them."""
-    if not config.audit.content:
-        return _by_files(manifest, config.manifest.accept)
-    start_forkserver()
-    with progress_bar("decoding images", console) as progress:
-        images = pack_images(manifest, config.images, progress)
+    images = None
+    if config.audit.content:
+        start_forkserver()
+        with progress_bar("decoding images", console) as progress:
+            images = pack_images(manifest, config.images, progress)
     return link_copies(manifest, images, config.audit, config.manifest.accept)
 
 
 def link_copies(
-    manifest: Manifest, images: PackedImages, audit: AuditConfig, accept: Collection[str]
+    manifest: Manifest, images: PackedImages | None, audit: AuditConfig, accept: Collection[str]
 ) -> Content:
     """Find copies, and join the groups of patients that share one; report mixed image formats.
 
-    With `audit.content=false` only byte-identical files are compared. Near copies follow
-    `audit.near`; `accept` is `manifest.accept`.
+    With `audit.content=false` only byte-identical files are compared, whose groups were joined
+    when the manifest was read. Near copies follow `audit.near`; `accept` is `manifest.accept`.
     """
-    if not audit.content:
-        return _by_files(manifest, accept)
-    return _by_pixels(manifest, images, audit.near, accept)
-
-
-def _by_files(manifest: Manifest, accept: Collection[str]) -> Content:
-    """Byte-identical files; their groups were joined when the manifest was read."""
-    digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
-    copies = exact_copies(digests, manifest.table["patient_id"].tolist())
+    if images is None or not audit.content:
+        images = None
+        digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
+        copies = exact_copies(digests, manifest.table["patient_id"].tolist())
+    else:
+        digests = [fact["pixel_digest"] for fact in images.facts]
+        copies = known_copies(manifest, images)
     findings = [
-        *copy_findings(manifest, copies, "report"),
-        *contradictions(manifest, digests, (), accept),
-    ]
-    return Content(manifest, copies, tuple(findings))
-
-
-def _by_pixels(
-    manifest: Manifest, images: PackedImages, near: str, accept: Collection[str]
-) -> Content:
-    copies = known_copies(manifest, images)
-    digests = [fact["pixel_digest"] for fact in images.facts]
-    findings = [
-        *copy_findings(manifest, copies, near),
+        *copy_findings(manifest, copies, audit.near),
         *contradictions(manifest, digests, copies.flat, accept),
-        *format_findings(manifest, images.facts),
     ]
-    links = [(p.one, p.other) for p in copies.pairs if p.exact or near == "merge"]
-    try:
-        manifest = join_groups(manifest, links, "copied images")
-    except ManifestError as error:  # a group became too large
-        findings += error.findings
+    if images is not None:
+        findings += format_findings(manifest, images.facts)
+        links = [(p.one, p.other) for p in copies.pairs if p.exact or audit.near == "merge"]
+        try:
+            manifest = join_groups(manifest, links, "copied images")
+        except ManifestError as error:  # a group became too large
+            findings += error.findings
     return Content(manifest, copies, tuple(findings), images)
 
 

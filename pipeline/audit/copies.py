@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
@@ -61,46 +62,29 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
     are looked for among the nearest neighbours of each image in a search tree, never among all
     pairs: time grows a little faster than N.
     """
-    owner = _numbered(patients)
     flat = _in_blocks(pictures, lambda block: block.max(axis=(1, 2, 3)) == 0)
-    pixels = _numbered(digests)
-    shown = np.flatnonzero(~flat)
-    exact = _equal(pixels[shown], owner[shown])
-    found = [Copy(int(shown[a]), int(shown[b]), exact=True) for a, b in exact]
+    rows = pd.DataFrame({"pixels": digests, "owner": patients})[~flat]
     # An image with equal ones is looked for once: whoever is near it is near them all.
-    first = shown[np.sort(np.unique(pixels[shown], return_index=True)[1])]
-    found += _near(first, pictures, owner)
+    first = rows.drop_duplicates("pixels").index.to_numpy(np.int64)
+    found = [*_equal(rows), *_near(first, pictures, pd.factorize(np.array(patients, object))[0])]
     return Copies(_sorted(found), tuple(np.flatnonzero(flat).tolist()))
 
 
 def exact_copies(digests: Sequence[str], patients: Sequence[str]) -> Copies:
     """The pairs of equal digests that two patients have."""
-    pairs = _equal(_numbered(digests), _numbered(patients))
-    return Copies(_sorted(Copy(one, other, exact=True) for one, other in pairs))
+    return Copies(_sorted(_equal(pd.DataFrame({"pixels": digests, "owner": patients}))))
 
 
 def _sorted(pairs: Iterable[Copy]) -> tuple[Copy, ...]:
     return tuple(sorted(pairs, key=lambda pair: (pair.one, pair.other)))
 
 
-def _numbered(texts: Sequence[str]) -> Ints:
-    """(N,) the rank of each text among all."""
-    return np.unique(np.asarray(texts, dtype=str), return_inverse=True)[1].astype(np.int64)
-
-
-def _equal(pixels: Ints, owner: Ints) -> list[tuple[int, int]]:
+def _equal(rows: pd.DataFrame) -> list[Copy]:
     """Link the first image of each patient with the first of all that have the same pixels."""
-    order = np.lexsort((np.arange(len(pixels)), owner, pixels))
-    new_pixels = np.diff(pixels[order], prepend=-1) != 0
-    new_owner = new_pixels | (np.diff(owner[order], prepend=-1) != 0)
-    links, start = [], 0
-    for position in np.flatnonzero(new_owner).tolist():
-        if new_pixels[position]:
-            start = position
-        else:
-            one, other = sorted((int(order[start]), int(order[position])))
-            links.append((one, other))
-    return links
+    firsts = rows.sort_values(["owner"], kind="stable").drop_duplicates(["pixels", "owner"])
+    start = firsts.index.to_series().groupby(firsts["pixels"]).transform("first")
+    pairs = np.sort(np.stack([start, firsts.index], axis=1)[start != firsts.index], axis=1)
+    return [Copy(one, other, exact=True) for one, other in pairs.tolist()]
 
 
 def _near(rows: Ints, pictures: Pictures, owner: Ints) -> list[Copy]:

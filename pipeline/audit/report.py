@@ -21,6 +21,7 @@ from pipeline.manifest import Finding, Manifest, ManifestError
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import Split, count_parts
+from pipeline.words import counted
 
 SCHEMA = 1
 SEVERITIES = ("error", "warning", "note")
@@ -75,24 +76,9 @@ class Report:
             "path": self.path,
             "findings": [asdict(finding) for finding in sorted_findings(self.findings)],
             "manifest": None if self.manifest is None else _manifest(self.manifest),
-            "copies": self._copies(),
+            "copies": _copies(self.copies, self.manifest),
             "shortcuts": [asdict(s) | {"flagged": s.flagged} for s in self.shortcuts],
             "split": None if self.split is None else asdict(self.split),
-        }
-
-    def _copies(self) -> dict[str, Any] | None:
-        if self.copies is None or self.manifest is None:
-            return None
-        told = self.manifest.table[["line", "patient_id", "image_path", "label"]].to_dict("list")
-        pairs = self.copies.pairs
-        return {
-            "num_exact": sum(pair.exact for pair in pairs),
-            "num_near": sum(not pair.exact for pair in pairs),
-            "num_flat": len(self.copies.flat),
-            "pairs": [
-                asdict(p) | {f"{name}s": [of[p.one], of[p.other]] for name, of in told.items()}
-                for p in pairs
-            ],
         }
 
 
@@ -109,26 +95,23 @@ def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None) -> Path:
-    """Write check.json, check.html and, if there are copies to show, copies.png; the page's path.
-
-    The page is one file that needs no network.
-    """
-    out_dir.mkdir(parents=True, exist_ok=True)
-    found = report.as_dict()
-    picture = None if sheet is None else _png(sheet)
-    if picture is None:
-        (out_dir / "copies.png").unlink(missing_ok=True)  # of an older check
-    else:
-        write_whole(out_dir / "copies.png", picture)
+    """Write check.json, check.html (it needs no network) and copies.png; the page's path."""
+    found, picture = report.as_dict(), io.BytesIO()
+    (out_dir / "copies.png").unlink(missing_ok=True)  # of an older check
+    if sheet is not None:
+        sheet.save(picture, "PNG")
+        write_whole(out_dir / "copies.png", picture.getvalue())
     write_whole(out_dir / "check.json", json.dumps(found, indent=1) + "\n")
     template = files("pipeline.audit").joinpath("check.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     page = environment.from_string(template).render(
         found,
         alarm=ALARM,
+        counted=counted,
         counts={s: sum(f["severity"] == s for f in found["findings"]) for s in SEVERITIES},
-        sheet=None if picture is None else base64.b64encode(picture).decode(),
+        sheet=base64.b64encode(picture.getvalue()).decode(),
     )
     write_whole(out_dir / "check.html", page)
     return out_dir / "check.html"
@@ -152,7 +135,17 @@ def _manifest(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _png(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+def _copies(copies: Copies | None, manifest: Manifest | None) -> dict[str, Any] | None:
+    if copies is None or manifest is None:
+        return None
+    columns = manifest.table[["line", "patient_id", "image_path", "label"]].to_dict("list")
+    num_exact = sum(pair.exact for pair in copies.pairs)
+    return {
+        "num_exact": num_exact,
+        "num_near": len(copies.pairs) - num_exact,
+        "num_flat": len(copies.flat),
+        "pairs": [
+            asdict(p) | {f"{name}s": [of[p.one], of[p.other]] for name, of in columns.items()}
+            for p in copies.pairs
+        ],
+    }

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.arrays import Floats32
 from pipeline.audit.copies import Copy
-from pipeline.audit.copy_findings import two_labels_first
+from pipeline.audit.image_findings import two_labels_first
 from pipeline.formats import read_image
 from pipeline.manifest import Manifest
 

@@ -5,7 +5,7 @@ alone), and no split by patient prevents it.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,14 @@ _NUM_FOLDS = 5
 _PRIOR_PATIENTS = 5.0  # a site's class frequencies count as much as this many average patients
 _MOST_DIMS = 4
 
+_ADVICE = {
+    "site": "compare AUROCs within each site, and test on sites that the network never saw: "
+    "split.scheme=leave_one_out split.leave_out=site",
+    "file metadata": "see whether classes come from different scanners, exports or sources, "
+    "re-export them alike, and test on sources that the network never saw",
+    "image count": "see why one class has more images per patient, and do not let a count "
+    "reach the network or the patient's score (evaluation.aggregate=mean)",
+}
 _Model = Callable[[pd.DataFrame, Ints, pd.DataFrame, int], Floats]
 
 
@@ -56,10 +64,9 @@ class Shortcut:
 def patient_table(manifest: Manifest, metadata: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per patient: label, group, site (if there is one), num_images, and file metadata.
 
-    `label` is the latest class of the patient's images. `metadata` has a row per manifest row, in
-    its order, and any of the columns file_size (bytes), shape (sizes of the axes, as text or
-    tuple), bit_depth, num_channels; without it, the files' sizes are used. A number becomes its
-    mean, smallest and largest value over the patient's images.
+    `label` is the latest class of the patient's images. `metadata` has a row per manifest row and
+    any of the columns file_size (bytes), shape (sizes of the axes, as text or tuple), bit_depth,
+    num_channels; default: file_size. Each becomes its mean, smallest and largest value.
     """
     if metadata is None:
         sizes = [file.stat().st_size for file in manifest.image_files]
@@ -106,22 +113,12 @@ def find_shortcuts(patients: pd.DataFrame, seed: int = 0, num_draws: int = 1000)
 
 def shortcut_findings(shortcuts: Sequence[Shortcut]) -> list[Finding]:
     """A warning for each flagged shortcut, a note for each that could not be measured."""
-    advice: Mapping[str, str] = {
-        "site": "compare AUROCs within each site, and test on sites that the network never saw: "
-        "split.scheme=leave_one_out split.leave_out=site",
-        "file metadata": "see whether classes come from different scanners, exports or sources, "
-        "re-export them alike, and test on sources that the network never saw",
-        "image count": "see why one class has more images per patient, and do not let a count "
-        "reach the network or the patient's score (evaluation.aggregate=mean)",
-    }
+    why = f"without a look at the pixels (flagged when the interval lies above {ALARM}); a network "
+    why += "can learn that instead of the disease"
     findings = []
     for shortcut in shortcuts:
         if shortcut.flagged:
-            message = (
-                f"{shortcut}, without a look at the pixels (flagged when the interval lies above "
-                f"{ALARM}); a network can learn that instead of the disease: "
-                f"{advice[shortcut.name]}."
-            )
+            message = f"{shortcut}, {why}: {_ADVICE[shortcut.name]}."
             findings.append(Finding("shortcut", "warning", message))
         elif shortcut.missing:
             findings.append(Finding("shortcut", "note", str(shortcut)))
@@ -137,10 +134,10 @@ def _measure(
     features = patients[columns]
     if (features.nunique() <= 1).all():
         return Shortcut(name, len(patients), missing="it is the same for all patients")
-    _, labels = np.unique(patients["label"].to_numpy(), return_inverse=True)
-    groups, _ = pd.factorize(patients["group"])
+    labels, _ = pd.factorize(patients["label"], sort=True)
+    groups, names = pd.factorize(patients["group"])
     scores, folds = np.zeros((len(labels), labels.max() + 1)), np.zeros(len(labels), np.int64)
-    if len(np.unique(groups)) < _NUM_FOLDS:
+    if len(names) < _NUM_FOLDS:
         few = f"there are fewer than {_NUM_FOLDS} independent groups of patients"
         return Shortcut(name, len(patients), missing=few)
     splitter = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
@@ -160,13 +157,10 @@ def _site_frequencies(
 ) -> Floats:
     """(T, C) class frequencies of each test patient's site in the train part, smoothed."""
     overall = np.bincount(labels, minlength=num_classes) / len(labels)
-    sites, names = pd.factorize(train["site"])
-    counts = np.zeros((len(names) + 1, num_classes))  # the last row: a site not in train
-    np.add.at(counts, (sites, labels), 1)
-    shares = (counts + _PRIOR_PATIENTS * overall) / (
-        counts.sum(axis=1, keepdims=True) + _PRIOR_PATIENTS
-    )
-    return np.asarray(shares[names.get_indexer(pd.Index(test["site"]))])
+    known = pd.crosstab(train["site"], labels)
+    counts = known.reindex(index=test["site"], columns=range(num_classes), fill_value=0).to_numpy()
+    total = counts.sum(axis=1, keepdims=True) + _PRIOR_PATIENTS
+    return np.asarray((counts + _PRIOR_PATIENTS * overall) / total)
 
 
 def _trees(train: pd.DataFrame, labels: Ints, test: pd.DataFrame, num_classes: int) -> Floats:
@@ -195,7 +189,5 @@ def _numbers(metadata: pd.DataFrame) -> pd.DataFrame:
     numbers = numbers.astype(np.float64)
     if "shape" in metadata:
         axes = [re.findall(r"\d+", str(shape))[:_MOST_DIMS] for shape in metadata["shape"]]
-        for axis in range(max(map(len, axes), default=0)):
-            sizes = [float(sizes[axis]) if axis < len(sizes) else np.nan for sizes in axes]
-            numbers[f"axis{axis}"] = sizes
+        numbers = numbers.join(pd.DataFrame(axes).astype(np.float64).add_prefix("axis"))
     return numbers

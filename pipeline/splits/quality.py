@@ -30,46 +30,41 @@ class PartCounter:
 
     def __init__(self, manifest: Manifest, rest: Ints | None = None) -> None:
         """`rest`: the rows of which `without` counts those that a fold leaves."""
-        self._patient = pd.factorize(manifest.table["patient_id"].to_numpy(object))[0]
+        patient = pd.factorize(manifest.table["patient_id"].to_numpy(object))[0]
         self._labels, self._num_classes = manifest.labels, len(manifest.classes)
-        self._with_class = self._patient * self._num_classes + self._labels
+        self._units = (patient, patient * self._num_classes + self._labels)
         self._is_rest = np.zeros(len(manifest), bool)
         self._is_rest[[] if rest is None else rest] = True
-        self._rows_of = [np.bincount(units[self._is_rest])
-                         for units in (self._patient, self._with_class)]  # fmt: skip
-        self._rest = self.part("", "", np.flatnonzero(self._is_rest))
+        self._rows_of = [np.bincount(units[self._is_rest]) for units in self._units]
+        self._full = self._holding(np.flatnonzero(self._is_rest))
 
     def part(self, fold: str, part: str, rows: Ints) -> PartCounts:
         """What the rows hold, each given once."""
-        with_class = np.unique(self._with_class[rows])
-        num_patients = len(np.unique(with_class // self._num_classes))
-        return self._counts(fold, part, num_patients, with_class, rows)
+        return self._named(fold, part, self._holding(rows))
 
     def without(self, fold: str, part: str, rows: Ints) -> PartCounts:
         """What is left of `rest` without these rows; cheap where many folds leave out few each."""
         rows = rows[self._is_rest[rows]]
         gone = []
-        for units, num_rows in zip((self._patient, self._with_class), self._rows_of, strict=True):
+        for units, num_rows in zip(self._units, self._rows_of, strict=True):
             unit, num = np.unique(units[rows], return_counts=True)
             gone.append(unit[num == num_rows[unit]])
-        minus, full = self._counts(fold, part, len(gone[0]), gone[1], rows), self._rest
-        return PartCounts(
-            fold,
-            part,
-            full.num_patients - minus.num_patients,
-            full.num_images - minus.num_images,
-            tuple(np.subtract(full.patients_per_class, minus.patients_per_class).tolist()),
-            tuple(np.subtract(full.images_per_class, minus.images_per_class).tolist()),
-        )
+        return self._named(fold, part, self._full - self._counts(gone[0], gone[1], rows))
 
-    def _counts(
-        self, fold: str, part: str, num_patients: int, with_class: Ints, rows: Ints
-    ) -> PartCounts:
-        patients = np.bincount(with_class % self._num_classes, minlength=self._num_classes)
+    def _holding(self, rows: Ints) -> Ints:
+        patients, with_class = (np.unique(units[rows]) for units in self._units)
+        return self._counts(patients, with_class, rows)
+
+    def _counts(self, patients: Ints, with_class: Ints, rows: Ints) -> Ints:
+        """(2 + 2 C,) patients, images, patients of each class, images of each class."""
+        per_class = np.bincount(with_class % self._num_classes, minlength=self._num_classes)
         images = np.bincount(self._labels[rows], minlength=self._num_classes)
-        return PartCounts(
-            fold, part, num_patients, len(rows), tuple(patients.tolist()), tuple(images.tolist())
-        )
+        return np.concatenate([[len(patients), len(rows)], per_class, images])
+
+    def _named(self, fold: str, part: str, counts: Ints) -> PartCounts:
+        num_patients, num_images, *per_class = counts.tolist()
+        patients, images = per_class[: self._num_classes], per_class[self._num_classes :]
+        return PartCounts(fold, part, num_patients, num_images, tuple(patients), tuple(images))
 
 
 @dataclass(frozen=True)

@@ -283,16 +283,13 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
     moved = [[*row[:2], "locked", ""] if row[0] == "P1" else row for row in rows]
     path = tmp_path / "p.csv"
     path.write_text(text(moved))
-    for image in family["image_path"]:
-        (tmp_path / image).parent.mkdir(exist_ok=True)
-        (tmp_path / image).write_text(image)
-    related = replace(manifest, table=family, image_root=tmp_path)
+    related = replace(manifest, table=family)
     findings, _ = audit_parts(related, AuditConfig(part_file=str(path)))
     apart = [f.message for f in findings if f.rule == "shared_groups"]
     assert [message.split(" in both ")[1] for message in apart] == [
-        "test and locked of fold 0: 'P0' (line 2) in test and 'P1' (line 4) in locked",
-        "val and locked of fold 1: 'P0' (line 2) in val and 'P1' (line 4) in locked",
-        "train and locked of fold 2: 'P0' (line 2) in train and 'P1' (line 4) in locked",
+        "test and locked of fold 0: 'P0' (line 2 in test) and 'P1' (line 4 in locked)",
+        "val and locked of fold 1: 'P0' (line 2 in val) and 'P1' (line 4 in locked)",
+        "train and locked of fold 2: 'P0' (line 2 in train) and 'P1' (line 4 in locked)",
     ]
     purged = [[*row[:2], "purged", ""] if row[0] == "P1" else row for row in rows]
     found, split = audited(tmp_path / "p.csv", text(purged))

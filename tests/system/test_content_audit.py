@@ -345,7 +345,7 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
     path.write_text("\n".join([f"{first},where", *parts]) + "\n")
     report, stopped = examine(config, quiet())
     assert stopped is None
-    assert "'P00_0.png' (line 2, train) = 'P04_9.png' (line 12, test)" in (
+    assert "'P00_0.png' (line 2 in train) = 'P04_9.png' (line 12 in test)" in (
         found(report)["shared_images"].message
     )
     assert {f.rule for f in report.findings if f.severity == "error"} == {"shared_images"}
@@ -386,7 +386,7 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert told["manifest"]["num_patients"] == 12
     assert len(told["split"]["parts"]) == 9
     assert {shortcut["name"] for shortcut in told["shortcuts"]} == {"file metadata", "image count"}
-    for words in ("Not fit: 1 error(s)", "P02_0.png", "data:image/png;base64", "near_copies"):
+    for words in ("Not fit: 1 error, ", "P02_0.png", "data:image/png;base64", "near_copies"):
         assert words in page
     with Image.open(folder / "out" / "copies.png") as sheet:
         assert sheet.size[0] > 800

@@ -13,6 +13,7 @@ from pipeline.splits.given.words import NEVER_TESTED, PARTS, meanings
 from pipeline.words import counted, listed
 
 PLACES = pd.CategoricalDtype([*PARTS, "locked"])
+_KFOLD_PART: dict[str | int, str] = {NEVER_TESTED: "train"}
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,9 @@ class GivenSplit:
 
     def unknown_names(self) -> str:
         """The unknown names in words, "" for none."""
-        if not self.unknown:
-            return ""
-        return (
-            f"{counted(len(self.unknown), 'name')} of {self.source} not in the manifest, or of "
-            f"several of its patients: {listed(self.unknown)}"
-        )
+        num = f"{counted(len(self.unknown), 'name')} of {self.source} not in the manifest"
+        text = f"{num}, or of several of its patients: {listed(self.unknown)}"
+        return text if self.unknown else ""
 
 
 def long_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -77,18 +75,11 @@ def long_table(rows: pd.DataFrame) -> pd.DataFrame:
 def split_by_value(
     source: str, where: str, rows: Ints, values: pd.Categorical, unknown: tuple[str, ...] = ()
 ) -> GivenSplit:
-    """One split with parts, or a k-fold, as the values say.
+    """One split with parts, or a k-fold, as the `values` (M,) of the `rows` (M,) say.
 
-    Args:
-        source: What was read, for the messages.
-        where: The setting that named it, for errors.
-        rows: (M,) row numbers, in any order; a row may occur several times.
-        values: (M,) the cell of each.
-        unknown: Names that mean no row.
-
-    Raises:
-        UserError: for unknown values, numbers that cannot be folds, or words and numbers in one
-            column.
+    The rows may come in any order, and several times. `source` is what was read, `where` the
+    setting that named it. UserError: unknown values, numbers that cannot be folds, or words and
+    numbers in one column.
     """
     meaning = meanings(where, values.categories)
     found = set(meaning.values())
@@ -100,10 +91,8 @@ def split_by_value(
             f"({listed(words)}); use one kind."
         )
     names = list(map(str, numbers)) or [""]
-    fold_of = [("" if words else str(part)) if part is not None else None
-               for part in meaning.values()]  # fmt: skip
-    part_of = [part if part is None or words else "train" if part == NEVER_TESTED else "test"
-               for part in meaning.values()]  # fmt: skip
+    fold_of = [None if p is None else "" if words else str(p) for p in meaning.values()]
+    part_of = [p if words or p is None else _KFOLD_PART.get(p, "test") for p in meaning.values()]
     fold = pd.Categorical(fold_of, categories=names).take(values.codes)
     part = pd.Categorical(part_of, dtype=PLACES).take(values.codes)
     table = long_table(pd.DataFrame({"row": rows, "fold": fold, "part": part}))

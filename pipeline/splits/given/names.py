@@ -26,28 +26,24 @@ class MatchedNames:
     """How they were matched, in words."""
     names: Sequence[str]
     """Each once; elsewhere a name is known by its number here."""
-    num_known: int
+    share_known: float
     unknown: tuple[str, ...]
     """Names that mean no row, or rows of several patients."""
     rows: pd.DataFrame
     """`name` (its number) and `row`: each row that a known name means."""
-    example: str
-    """A patient and an image of the manifest, for the error."""
-
-    @property
-    def share_known(self) -> float:
-        return self.num_known / max(1, len(self.names))
 
     def with_rows(self, records: pd.DataFrame) -> pd.DataFrame:
         """The records once for each `row` that their `name` means."""
         return records.merge(self.rows, on="name")
 
-    def check(self, where: str) -> None:
+    def check(self, where: str, manifest: Manifest) -> None:
         """Raise UserError when no name is known."""
-        if not self.num_known:
+        if not self.share_known:
+            first = manifest.table.iloc[0]
             raise UserError(
                 f"{where}: none of its names is a patient id or an image of the manifest: it has "
-                f"{listed(self.names, 3) or 'none'}, the manifest e.g. {self.example}."
+                f"{listed(self.names, 3) or 'none'}, the manifest e.g. patient "
+                f"{first['patient_id']!r} and image {first['image_path']!r}."
             )
 
 
@@ -71,30 +67,20 @@ def match_names(manifest: Manifest, names: Sequence[str], of_images: bool = Fals
         owner = _owners(patient, codes, list(map(of_cell, texts)), list(map(of_name, names)))
         num = len(np.unique(owner[owner >= 0]))
         if num > most:
-            kind, best, most = way_kind, owner, num
+            kind, best, most = f"matched by {way_kind}", owner, num
         if most == len(names):
             break
-    unknown = np.setdiff1d(np.arange(len(names)), best)
+    unknown = tuple(sorted(names[i] for i in np.setdiff1d(np.arange(len(names)), best)))
     row = np.flatnonzero(best[: len(manifest)] >= 0)
-    first = manifest.table.iloc[0]
-    return MatchedNames(
-        f"matched by {kind}",
-        names,
-        most,
-        tuple(sorted(names[i] for i in unknown)),
-        pd.DataFrame({"name": best[row], "row": row}),
-        f"patient {first['patient_id']!r} and image {first['image_path']!r}",
-    )
+    rows = pd.DataFrame({"name": best[row], "row": row})
+    return MatchedNames(kind, names, most / max(1, len(names)), unknown, rows)
 
 
 def _owners(patient: Ints, codes: Ints, cells: list[str], names: list[str]) -> Ints:
     """(N,) number of the name that means each row; -1 for none and for ambiguous ones.
 
-    Args:
-        patient: (N,) whose each row is.
-        codes: (N,) which of `cells` each row has.
-        cells: The manifest's patients or images, spelled so that names may equal them.
-        names: The names, spelled so.
+    `patient` (N,) says whose each row is, `codes` (N,) which of `cells`, the manifest's patients or
+    images, it has. `cells` and `names` are spelled so that they may be equal.
     """
     spelled, unique = pd.factorize(np.array(cells, dtype=object))
     spelling = spelled[codes]
@@ -104,10 +90,6 @@ def _owners(patient: Ints, codes: Ints, cells: list[str], names: list[str]) -> I
     number = number[~number.index.duplicated(keep=False)]  # two names that became one spelling
     meant = number.reindex(unique, fill_value=-1).to_numpy(np.int64)
     return np.where(clear, meant, -1)[spelling]
-
-
-def _same(name: str) -> str:
-    return name
 
 
 def _path(name: str) -> str:
@@ -128,7 +110,7 @@ def _case(name: str) -> str:
 
 _Spelling = Callable[[str], str]
 _WAYS: tuple[tuple[str, str, _Spelling, _Spelling], ...] = (
-    ("patient id", "patient_id", _same, _same),
+    ("patient id", "patient_id", str, str),
     ("image path", "image_path", _path, _path),
     # A set that was moved, or paths from the root of somebody's disk.
     ("the last 3 parts of the path", "image_path", partial(_tail, 3), partial(_tail, 3)),

@@ -15,11 +15,7 @@ from pipeline.splits.given.words import PARTS
 
 
 def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSplit:
-    """The folds in the text of a splits_final.json; they may also list test cases.
-
-    Raises:
-        UserError: when it is no list of folds, or has no known names.
-    """
+    """The folds in the text of a splits_final.json; they may also list test cases."""
     number: dict[str, int] = {}
 
     def as_numbers(entry: dict[str, Any]) -> dict[str, Any]:
@@ -43,17 +39,15 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
             "names of cases."
         )
     names = match_names(manifest, list(number))
-    names.check(where)
+    names.check(where, manifest)
     folds = {str(i): tuple(p for p in PARTS if p in fold) for i, fold in enumerate(entries)}
-    lists = [(i, part, fold[part]) for i, fold in enumerate(entries) for part in fold]
+    lists = [(str(i), part, fold[part]) for i, fold in enumerate(entries) for part in fold]
+    fold = pd.Categorical([fold for fold, _, _ in lists], categories=list(folds))
+    part = pd.Categorical([part for _, part, _ in lists], dtype=PLACES)
     lengths = [len(cases) for *_, cases in lists]
-    fold = np.repeat(np.array([i for i, *_ in lists]), lengths)
-    part = pd.Categorical([part for _, part, _ in lists], dtype=PLACES).repeat(lengths)
-    records = pd.DataFrame({
-        "name": np.concatenate([cases for *_, cases in lists]),
-        "fold": pd.Categorical.from_codes(fold, dtype=pd.CategoricalDtype(list(folds))),
-        "part": part,
-    })  # fmt: skip
+    number_of = np.concatenate([cases for *_, cases in lists])
+    records = pd.DataFrame({"name": number_of, "fold": fold.repeat(lengths)})
+    records = records.assign(part=part.repeat(lengths))
     table = long_table(names.with_rows(records))
     return GivenSplit(f"{name} ({names.kind})", table, folds, "nnunet", unknown=names.unknown)
 

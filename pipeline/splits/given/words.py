@@ -55,9 +55,8 @@ def fold_number(name: str) -> int | None:
 def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
     """What each value means.
 
-    Raises:
-        UserError: with every value that is neither a part, a number nor blank; for numbers that
-            cannot be folds; or if all are blank.
+    UserError: a value is neither a part, a number nor blank; a number cannot be a fold; all are
+    blank.
     """
     found: dict[str, str | int | None] = {}
     unknown = []

@@ -1,0 +1,117 @@
+"""What was found in the images, in words: copies, two labels of one picture, mixed formats."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from pipeline.audit.copies import Copies, Copy
+from pipeline.manifest import Finding, Manifest
+from pipeline.words import SHOWN, and_more, counted
+
+COPIES_SHOWN = 10
+USUAL = 0.9
+"""Where so many images are alike, the others are named; else the set is just mixed."""
+_ADVICE = {
+    "error": "look at them, then leave rows out or choose audit.near=merge or report",
+    "merge": "such patients stay together (audit.near=merge)",
+    "report": "look at them; audit.near=merge keeps such patients together",
+}
+
+
+def copy_findings(manifest: Manifest, copies: Copies, near: str) -> Iterator[Finding]:
+    """Exact copies, near copies under the policy `audit.near`, and images without contrast."""
+    if exact := [pair for pair in copies.pairs if pair.exact]:
+        text = f"{counted(len(exact), 'pair')} of images of two patients with the same pixels; a "
+        text += f"plan keeps them together: {_listed(manifest, exact)}"
+        yield Finding("exact_copies", "warning", text)
+    if alike := [pair for pair in copies.pairs if not pair.exact]:
+        text = f"{counted(len(alike), 'pair')} of images of two patients that are nearly the same, "
+        text += f"{_ADVICE[near]}: {_listed(manifest, alike)}"
+        yield Finding("near_copies", "error" if near == "error" else "warning", text)
+    if copies.flat:
+        text = f"{counted(len(copies.flat), 'image')} without any contrast: not compared"
+        flat = manifest.table.iloc[list(copies.flat)]
+        patients = flat.groupby("group")["patient_id"].nunique()
+        if (patients > 1).any():
+            text += f"; such files are in group {patients.idxmax()!r}, of {patients.max()} of its "
+            text += "patients: where they link them, leave the rows out"
+        yield Finding("flat_images", "warning", text)
+
+
+def contradictions(
+    manifest: Manifest, digests: Sequence[str], flat: Collection[int], accept: Collection[str]
+) -> Iterator[Finding]:
+    """Images with the same pixels but different labels, also of one patient; not flat ones."""
+    rows = manifest.table[["label", "line"]].assign(digest=digests).drop(index=list(flat))
+    several = rows.groupby("digest")["label"].transform("nunique") > 1
+    found = list(rows[several].groupby("digest", sort=False))
+    if not found:
+        return
+    shown = []
+    for _, same in found[:COPIES_SHOWN]:
+        first = same.sort_values("line")[:4]
+        named = zip(first["line"], first["label"], strict=True)
+        shown.append(" = ".join(f"line {line} {label!r}" for line, label in named))
+    text = f"{counted(len(found), 'image')} with different labels: "
+    text += f"{and_more(shown, len(found), '; ')}; correct the labels or leave the rows out"
+    if "copies_with_two_labels" in accept:
+        yield Finding("copies_with_two_labels", "note", f"accepted: {text}")
+    else:
+        advice = "; if it is right: manifest.accept=[copies_with_two_labels]"
+        yield Finding("copies_with_two_labels", "error", text + advice)
+
+
+def two_labels_first(manifest: Manifest, pairs: Sequence[Copy]) -> list[Copy]:
+    """The pairs in their order, but before all others those whose images have two labels."""
+    return sorted(pairs, key=lambda pair: not _has_two_labels(manifest, pair))
+
+
+def _has_two_labels(manifest: Manifest, pair: Copy) -> bool:
+    return bool(manifest.labels[pair.one] != manifest.labels[pair.other])
+
+
+def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
+    num = sum(_has_two_labels(manifest, pair) for pair in pairs)
+    first = f"{num} with two labels, first " if num and len(pairs) > COPIES_SHOWN else ""
+    shown = [_in_words(manifest, p) for p in two_labels_first(manifest, pairs)[:COPIES_SHOWN]]
+    return first + and_more(shown, len(pairs), "; ")
+
+
+def _in_words(manifest: Manifest, pair: Copy) -> str:
+    """Both patients, lines and image paths, how alike the images are, and two labels."""
+    one, other = (manifest.table.iloc[row] for row in (pair.one, pair.other))
+    words = " = ".join(
+        f"{row['patient_id']!r} (line {row['line']}, {row['image_path']})" for row in (one, other)
+    )
+    if not pair.exact:
+        words += f", correlation {pair.correlation:.2f}"
+    if pair.orientation:
+        words += f", {pair.orientation}"
+    if _has_two_labels(manifest, pair):
+        words += f", labelled {one['label']!r} and {other['label']!r}"
+    return words
+
+
+def format_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+    """Mixed shapes and bit depths: a few unusual files among many are often from another source.
+
+    `facts` (N,) are those of the packed images.
+    """
+    for rule, name, column in (
+        ("mixed_shapes", "shape", "original_shape"),
+        ("mixed_bit_depths", "bit depth", "bit_depth"),
+    ):
+        found = pd.Series([fact[column] for fact in facts])
+        counts = found.value_counts()
+        if len(counts) < 2:
+            continue
+        usual, number = counts.index[0], counts.iloc[0]
+        if number < USUAL * len(found):
+            most = [f"{value} ({num:,})" for value, num in counts.head(SHOWN).items()]
+            text = f"images of {counted(len(counts), name)}: {and_more(most, len(counts))}"
+            yield Finding(rule, "note" if rule == "mixed_shapes" else "warning", text)
+            continue
+        others = found[found != usual].set_axis(manifest.table["line"][found != usual]).sort_index()
+        named = [f"line {line}: {value}" for line, value in others.head(SHOWN).items()]
+        text = f"{number:,} images have {name} {usual}, {len(others):,} not: "
+        yield Finding(rule, "warning", text + and_more(named, len(others)))
