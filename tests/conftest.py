@@ -1,8 +1,10 @@
 """Fixtures that every test may use: a small cohort on disk."""
 
 import csv
+import importlib
+import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.config import ColumnsConfig, ManifestConfig
+
+
+@pytest.fixture(autouse=True)
+def _no_plugin_stays() -> Iterator[None]:
+    """Each test finds its own my_lab: the module and the folder it lay in are forgotten."""
+    path = [*sys.path]
+    yield
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_lab"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 @pytest.fixture

@@ -122,18 +122,13 @@ def test_what_a_class_itself_refuses_is_told():
 def lab(tmp_path, monkeypatch):
     """A function that writes ./my_lab.py, in a new current folder, for `plugins=[my_lab]`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name in ("my_lab", "my_lab.nets"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def write(code, path="my_lab.py"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(code)
 
-    yield write
-    for name in ("my_lab", "my_lab.nets"):
-        sys.modules.pop(name, None)
+    return write
 
 
 NETWORK = """
