@@ -12,16 +12,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from pipeline.config import (
-    PACKAGES,
-    Config,
-    ConfigError,
-    Target,
-    is_within,
-    leaves,
-    make_importable,
-    mappings,
-)
+from pipeline.config import PACKAGES, Config, ConfigError, Target, is_within, leaves, mappings
+from pipeline.config.plugins import make_importable
 
 NETWORK, TRANSFORM = "torch.nn.Module", "monai.transforms.Transform"
 BASES = {

@@ -19,13 +19,14 @@ from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
-from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say
 from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
 from pipeline.manifest.describe import describe_manifest
+from pipeline.processes import call_in_child
 from pipeline.splits.quality import Split
+from pipeline.targets import check_leaves
 from pipeline.training.planning import make_plan, rehearse
 from pipeline.words import counted
 
@@ -38,7 +39,7 @@ class UnfitError(UserError):
     """What the check found forbids a cross-validation."""
 
 
-def check(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> None:
     """Look at everything, print it, write the report.
 
     Raises:
@@ -84,7 +85,9 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
 
 
 def _rehearse(config: Config, manifest: Manifest) -> None:
-    """What makes a plan or a given split impossible is found before images are decoded."""
+    """What makes a plan or a given split impossible, or no leaf, is found before decoding."""
+    if config.audit.content:
+        call_in_child(check_leaves, config)
     if config.audit.part_column or config.audit.part_file:
         audit_parts(manifest, config.audit)
     elif config.audit.content:
@@ -166,8 +169,3 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
     images = config.images
     pairs = report.copies.pairs
     return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
-
-
-def run() -> None:
-    """The command."""
-    run_command(check)

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import link_copies
-from pipeline.commands.door import run_command
 from pipeline.config import Config, to_config
 from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots
@@ -19,8 +18,9 @@ from pipeline.engine.session import mirrored, report, train_missing_folds, try_o
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.manifest.describe import describe_manifest
-from pipeline.processes import call_in_child, start_forkserver
+from pipeline.processes import call_in_child
 from pipeline.splits.describe import describe_plan
+from pipeline.targets import check_leaves
 from pipeline.tracking import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
 
@@ -47,7 +47,7 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     check_tracking_uri(config.tracking.uri)
     manifest = read_manifest(config.manifest)
     rehearse(config, manifest)
-    start_forkserver()  # torch and monai take seconds: most mistakes are found by now
+    call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     say(describe_manifest(manifest), console)
     warn(manifest.warnings, console)
@@ -76,8 +76,3 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
     sweep = shlex.join(["patientfold", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
     return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
-
-
-def run() -> None:
-    """The command."""
-    run_command(main)

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.commands.door import run_small
 from pipeline.commands.settings import NoSettings
 from pipeline.errors import UserError
 from pipeline.files import replacing, write_whole
@@ -226,7 +225,3 @@ def main(_: NoSettings) -> None:
     num_written = make_images(DEMO)
     print(f"{DEMO}/: {counted(num_written, 'image')} written, the others were there")
     print("next: patientfold cv experiment=demo")
-
-
-def run() -> None:
-    run_small(main, NoSettings)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.commands.door import run_small
 from pipeline.commands.settings import InitSettings
 from pipeline.errors import UserError
 from pipeline.files import write_whole
@@ -78,7 +77,7 @@ class Seen:
     columns: dict[str, list[str]]  # each with its cells, in the order of the file
 
 
-def init(settings: InitSettings) -> None:
+def main(settings: InitSettings) -> None:
     """Write the folder, and say what was made and what comes next.
 
     Raises:
@@ -224,7 +223,3 @@ def _plain(name: str) -> str:
 def _all(pattern: re.Pattern[str], cells: Sequence[str]) -> bool:
     filled = [cell for cell in cells if cell.strip()]
     return bool(filled) and all(pattern.fullmatch(cell) for cell in filled)
-
-
-def run() -> None:
-    run_small(init, InitSettings)

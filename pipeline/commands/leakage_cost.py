@@ -12,14 +12,14 @@ from rich.console import Console
 
 from pipeline.audit.content import link_copies
 from pipeline.commands.cv import train
-from pipeline.commands.door import run_command
 from pipeline.config import UserError, to_config
 from pipeline.console import progress_bar, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.leakage import both_runs, leakage_cost, print_leakage_cost
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
-from pipeline.processes import call_in_child, start_forkserver
+from pipeline.processes import call_in_child
+from pipeline.targets import check_leaves
 from pipeline.tracking import check_tracking_uri
 from pipeline.training.planning import rehearse
 
@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     check_tracking_uri(config.tracking.uri)
     manifest = read_manifest(config.manifest)
     rehearse(config, manifest)
-    start_forkserver()
+    call_in_child(check_leaves, config)
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     with progress_bar("decoding images", console) as progress:
         images = pack_images(manifest, config.images, progress)
@@ -43,8 +43,3 @@ def main(cfg: DictConfig) -> None:
     for run in runs:
         train(run, slots, "", console)
     print_leakage_cost(leakage_cost(runs), console)
-
-
-def run() -> None:
-    """The command."""
-    run_command(main)

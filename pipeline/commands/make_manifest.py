@@ -8,7 +8,6 @@ import difflib
 import re
 import shlex
 import statistics
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.commands.door import run_command
 from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
@@ -27,7 +25,7 @@ OPEN = ("columns.", "parts.", "where.", "label.values.")
 """Settings whose names the user chooses."""
 
 
-def make(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> None:
     """The command: gather, check, write, and say what to do next."""
     merged = with_recipe(cfg, list(HydraConfig.get().overrides.task))
     config = to_settings(merged, MakeManifestConfig)
@@ -161,8 +159,3 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
         is_open = is_open or f"{key}." in OPEN
         done.append(("++" if mark and is_open else "") + key + mark + value)
     return done
-
-
-def run() -> None:
-    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
-    run_command(make, config_name="make_manifest", schema=MakeManifestConfig)

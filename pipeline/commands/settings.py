@@ -1,7 +1,9 @@
 """The few settings of the commands that compose no experiment."""
 
 from dataclasses import field
+from typing import Annotated
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config.sections import SETTINGS
@@ -34,3 +36,17 @@ class InitSettings:
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class CanarySettings:
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the images, the labels, the split and the training."""
+
+
+SETTINGS_OF: dict[str, type] = {
+    "canary": CanarySettings,
+    "demo": NoSettings,
+    "init": InitSettings,
+    "sync": SyncSettings,
+}

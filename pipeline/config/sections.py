@@ -27,6 +27,7 @@ AcceptedRule = Literal[
     "coarser_ids",
     "outside_image_root",
     "copies_with_two_labels",
+    "misnamed",
 ]
 Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
 ClassWeights = Literal["none", "inverse", "effective_number"]

@@ -430,3 +430,13 @@ def test_a_coarser_id_with_a_blank_is_reported_and_can_be_accepted(
     assert [(f.rule, f.severity) for f in findings_of(config)] == [("coarser_ids", "warning")]
     accepted = replace(config, accept=("coarser_ids",))
     assert [f.severity for f in findings_of(accepted)] == ["note"]
+
+
+def test_wrong_names_can_be_accepted(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    path = read_manifest(config).image_files[0]
+    with Image.open(path) as image:
+        image.save(path, format="JPEG")
+    (one,) = lint(replace(config, accept=("misnamed",)))[1]
+    assert (one.rule, one.severity) == ("misnamed", "note")
+    assert one.message.startswith("accepted: 1 image with a name of another format")
