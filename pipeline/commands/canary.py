@@ -71,28 +71,14 @@ def make_canary(folder: Path, seed: int) -> None:
 
 def canary_config(folder: Path, seed: int) -> Config:
     """A small quick network that can learn 60 textures by heart."""
-    return load_config(
-        [
-            "name=canary",
-            f"manifest.path={folder}/manifest.csv",
-            "manifest.classes=[tails,heads]",
-            f"run_dir={folder}/run",
-            f"images.cache_dir={folder}/cache",
-            "images.transforms=[]",
-            "images.num_processes=1",
-            "augment=none",
-            "model=lenet5",
-            "sampler=none",
-            "scheduler=constant",
-            "optimizer.lr=0.002",
-            "split.num_folds=5",
-            f"split.seed={seed}",
-            "training.epochs=10",
-            "training.batch_size=16",
-            f"training.seed={seed}",
-            "engine.device=cpu",
-        ]
-    )
+    settings = f"""
+        name=canary manifest.path={folder}/manifest.csv manifest.classes=[tails,heads]
+        run_dir={folder}/run images.cache_dir={folder}/cache images.transforms=[]
+        images.num_processes=1 augment=none model=lenet5 sampler=none scheduler=constant
+        optimizer.lr=0.002 split.num_folds=5 split.seed={seed} training.epochs=10
+        training.batch_size=16 training.seed={seed} engine.device=cpu
+    """
+    return load_config(settings.split())
 
 
 def run_canary(config: Config, console: Console) -> LeakageCost:

@@ -53,16 +53,13 @@ def main(cfg: DictConfig) -> None:
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
     say([f"report: {page}"], console)
+    errors = [f"  {finding}" for finding in report.findings if finding.severity == "error"]
     listed = stopped.findings if isinstance(stopped, ManifestError) else ()
-    if stopped is not None and report.num_errors <= max(1, _num_errors(listed)):
+    if stopped is not None and len(errors) <= max(1, sum(f.severity == "error" for f in listed)):
         raise stopped  # there is nothing but what it says
-    if errors := [f"  {f}" for f in report.findings if f.severity == "error"]:
+    if errors:
         count = counted(len(errors), "error")
         raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
-
-
-def _num_errors(findings: Sequence[Finding]) -> int:
-    return sum(finding.severity == "error" for finding in findings)
 
 
 def examine(config: Config, console: Console) -> tuple[Report, UserError | None]:
@@ -149,16 +146,11 @@ def _parts_table(split: Split, classes: tuple[str, ...]) -> Table:
     for name in ("all", *(classes[c] for c in shown)):
         table.add_column(name, justify="right")
     for fold, parts in groupby(split.parts, key=lambda part: part.fold):
-        rows = list(parts)
-        for row in rows:
-            per_class = [f"{row.patients_per_class[c]} / {row.images_per_class[c]}" for c in shown]
-            table.add_row(
-                fold if row is rows[0] else "",
-                row.part,
-                f"{row.num_patients} / {row.num_images}",
-                *per_class,
-                end_section=row is rows[-1],
-            )
+        for part in parts:
+            cells = [f"{part.patients_per_class[c]} / {part.images_per_class[c]}" for c in shown]
+            table.add_row(fold, part.part, f"{part.num_patients} / {part.num_images}", *cells)
+            fold = ""  # once is enough
+        table.add_section()
     return table
 
 
@@ -166,6 +158,5 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
     """A picture of the copies that were found."""
     if report.manifest is None or report.copies is None or not report.copies.pairs:
         return None
-    images = config.images
-    pairs = report.copies.pairs
+    images, pairs = config.images, report.copies.pairs
     return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
