@@ -13,16 +13,14 @@ import pandas as pd
 from PIL import Image
 from rich.console import Console
 
+from pipeline.commands.cv import decoded
 from pipeline.commands.door import load_config
 from pipeline.commands.settings import CanarySettings
 from pipeline.config import Config, UserError
-from pipeline.engine.devices import device_slots
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.results import write_results
 from pipeline.engine.run_folder import open_run
 from pipeline.engine.session import train_missing_folds, try_out
-from pipeline.images.packing import pack_images
-from pipeline.manifest import read_manifest
 from pipeline.processes import call_in_child
 
 NUM_PATIENTS = 60
@@ -30,6 +28,11 @@ NUM_IMAGES = 10  # of each patient
 SIZE = 24  # pixels a side
 LEAK_SHOWS = 0.95
 """AUROC that a split by image must exceed."""
+QUICK = """
+    name=canary manifest.classes=[tails,heads] images.transforms=[] images.num_processes=1
+    augment=none model=lenet5 sampler=none scheduler=constant optimizer.lr=0.002
+    split.num_folds=5 training.epochs=10 training.batch_size=16 engine.device=cpu
+"""
 
 
 class CanaryError(UserError):
@@ -71,21 +74,14 @@ def make_canary(folder: Path, seed: int) -> None:
 
 def canary_config(folder: Path, seed: int) -> Config:
     """A small quick network that can learn 60 textures by heart."""
-    settings = f"""
-        name=canary manifest.path={folder}/manifest.csv manifest.classes=[tails,heads]
-        run_dir={folder}/run images.cache_dir={folder}/cache images.transforms=[]
-        images.num_processes=1 augment=none model=lenet5 sampler=none scheduler=constant
-        optimizer.lr=0.002 split.num_folds=5 split.seed={seed} training.epochs=10
-        training.batch_size=16 training.seed={seed} engine.device=cpu
-    """
-    return load_config(settings.split())
+    places = f"manifest.path={folder}/manifest.csv", f"run_dir={folder}/run"
+    seeds = f"split.seed={seed}", f"training.seed={seed}"
+    return load_config([*QUICK.split(), *places, f"images.cache_dir={folder}/cache", *seeds])
 
 
 def run_canary(config: Config, console: Console) -> LeakageCost:
     """Read, pack, plan and train both ways, as `patientfold cv` does, without MLflow."""
-    manifest = read_manifest(config.manifest)
-    slots = call_in_child(device_slots, config.engine, config.training.precision)
-    images = pack_images(manifest, config.images, lambda _done, _total: None)
+    slots, images, manifest = decoded(config, console)
     runs = both_runs(config, manifest, images)
     for run in runs:
         try_out(run)

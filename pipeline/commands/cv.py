@@ -15,8 +15,9 @@ from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds, try_out
+from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
-from pipeline.manifest import read_manifest
+from pipeline.manifest import Manifest, read_manifest
 from pipeline.manifest.describe import describe_manifest
 from pipeline.processes import call_in_child
 from pipeline.splits.describe import describe_plan
@@ -44,6 +45,18 @@ def cross_validate(config: Config, sweep: str = "") -> float:
         UserError: for what a user can mend; FoldsFailedError when a fold did not get done.
     """
     console = Console()
+    slots, images, manifest = decoded(config, console)
+    planned = make_plan(config, manifest)
+    say(describe_plan(planned.plan, planned.manifest, config.split), console)
+    warn(planned.warnings, console)
+    return train(Run(config, planned.manifest, planned.plan, images), slots, sweep, console)
+
+
+def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Manifest]:
+    """The device slots, the images, and the manifest in which copies of an image are linked.
+
+    What can be found wrong without an image comes first: decoding may take long.
+    """
     check_tracking_uri(config.tracking.uri)
     manifest = read_manifest(config.manifest)
     rehearse(config, manifest)
@@ -55,10 +68,7 @@ def cross_validate(config: Config, sweep: str = "") -> float:
         images = pack_images(manifest, config.images, progress)
     content = link_copies(manifest, images, config.audit, config.manifest.accept)
     warn(content.warnings, console)
-    planned = make_plan(config, content.sound_manifest())
-    say(describe_plan(planned.plan, planned.manifest, config.split), console)
-    warn(planned.warnings, console)
-    return train(Run(config, planned.manifest, planned.plan, images), slots, sweep, console)
+    return slots, images, content.sound_manifest()
 
 
 def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float:

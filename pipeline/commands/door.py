@@ -30,16 +30,13 @@ from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested, value_of
-from pipeline.commands.settings import SETTINGS_OF
+from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.config import Config, UserError, defaults, to_config, to_settings
 from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
-from pipeline.config.making import MakeManifestConfig
 
-SCHEMAS = {"cv": Config, "make_manifest": MakeManifestConfig}
-"""What the YAML files at the top of conf/ compose."""
 CONF_DIR = shipped("conf")
 NO_MANIFEST = (
     "no manifest is named: write manifest.path=my.csv for a CSV, manifest=mine for "
@@ -76,7 +73,8 @@ def run(name: str) -> None:
     Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM.
     """
     command = import_module(f"pipeline.commands.{name.replace('-', '_')}")
-    config_name, schema, arguments = COMMANDS[name].config_name, _schema(name), sys.argv[1:]
+    config_name, arguments = COMMANDS[name].config_name, sys.argv[1:]
+    schema = SCHEMAS[config_name or name]
     if config_name == "make_manifest":
         arguments = command.as_hydra_reads(arguments)
     with one_message(schema):
@@ -91,11 +89,6 @@ def run(name: str) -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
         main(_job(command.main, schema))()
-
-
-def _schema(name: str) -> type:
-    config_name = COMMANDS[name].config_name
-    return SCHEMAS[config_name] if config_name else SETTINGS_OF[name]
 
 
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
@@ -121,7 +114,8 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
     usage = f"usage: patientfold {name} [name=value ...]"
     options: dict[str, list[str]] = {}
     more = ""
-    with one_message(_schema(name)):
+    schema = SCHEMAS[config_name or name]
+    with one_message(schema):
         flags, settings = in_order(arguments)
         if config_name is None:
             values: Any = nested(arguments)
@@ -132,7 +126,7 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
             more = f"\nexperiment={'|'.join(options['experiment'])}{HOW_TO_GO_ON}"
         elif config_name == "make_manifest":
             more = f"\nrecipe={'|'.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))}"
-        words = "\n".join(describe(_schema(name), values, reads.split(), options))
+        words = "\n".join(describe(schema, values, reads.split(), options))
         print(f"{name}: {line}\n\n{about}\n\n{usage}\n\n{words}\n{more}".rstrip())
 
 

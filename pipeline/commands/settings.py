@@ -6,6 +6,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from pipeline.config import Config
+from pipeline.config.making import MakeManifestConfig
 from pipeline.config.sections import SETTINGS
 
 
@@ -44,9 +46,12 @@ class CanarySettings:
     """Of the images, the labels, the split and the training."""
 
 
-SETTINGS_OF: dict[str, type] = {
+SCHEMAS: dict[str, type] = {
+    "cv": Config,
+    "make_manifest": MakeManifestConfig,
     "canary": CanarySettings,
     "demo": NoSettings,
     "init": InitSettings,
     "sync": SyncSettings,
 }
+"""Of a YAML at the top of conf/, or of a command that composes none."""
