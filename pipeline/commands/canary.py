@@ -40,11 +40,7 @@ class CanaryError(UserError):
 
 
 def main(settings: CanarySettings) -> None:
-    """Run the canary.
-
-    Raises:
-        CanaryError: the pipeline leaks, or this test is blind.
-    """
+    """Train both ways on random labels, compare, and say what is wrong."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
         make_canary(Path(folder), settings.seed)

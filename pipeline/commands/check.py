@@ -40,11 +40,7 @@ class UnfitError(UserError):
 
 
 def main(cfg: DictConfig) -> None:
-    """Look at everything, print it, write the report.
-
-    Raises:
-        UserError: with all errors, after the report was written.
-    """
+    """Look at everything, print it, write the report."""
     config, console = to_config(cfg), Console()
     report, stopped = examine(config, console)
     if stopped is not None and not Path(config.manifest.path).is_file():

@@ -202,11 +202,7 @@ def _holds(path: Path, pixels: NDArray[np.uint8]) -> bool:
 
 
 def write_manifest(path: Path) -> None:
-    """Write the manifest, unless it is there.
-
-    Raises:
-        UserError: the file exists and is another one.
-    """
+    """Write the manifest, unless it is there; another file in its place is an error."""
     text = manifest_text()
     if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         raise UserError(f"{path} exists and is not the demo's; move it, or work in another folder")

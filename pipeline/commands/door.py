@@ -162,15 +162,13 @@ def one_message(schema: type) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(_file_message(error))
+        if error.filename is None:
+            raise  # our own mistake
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def own_folders(flags: Sequence[str] = ()) -> list[Path]:
-    """Folders of configs that did not ship: `./conf`, and what a flag names.
-
-    Raises:
-        UserError: a flag names no folder.
-    """
+    """Folders of configs that did not ship: `./conf`, and what a flag names."""
     found = [Path("conf")] if Path("conf").is_dir() else []
     for names in (("-cd", "--config-dir"), ("-cp", "--config-path")):
         if given := value_of(flags, names):
@@ -181,11 +179,7 @@ def own_folders(flags: Sequence[str] = ()) -> list[Path]:
 
 
 def _prepare(flags: Sequence[str], settings: Sequence[str], config_name: str) -> None:
-    """Everything that must be done before Hydra reads the first file.
-
-    Raises:
-        UserError: a file or a word that sets something of Hydra itself, which could run code.
-    """
+    """What Hydra must not read, because it could run code, is refused; it gets our defaults."""
     refuse_hydra_keys(own_folders(flags))
     refuse_hydra_overrides(settings)
     ConfigStore.instance().store("settings", defaults(SCHEMAS[config_name]))
@@ -217,24 +211,16 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _file_message(error: OSError) -> str:
-    """A file that cannot be read or written; anything else is our own mistake."""
-    if error.filename is None:
-        raise error
-    return f"{error.filename}: {error.strerror}"
-
-
 def _hydra_message(error: Exception, schema: type) -> str:
     """Hydra's own words without its internals, and what to write instead."""
     text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
-    unknown = re.search(r"Could not override '([\w.]+)'", text)
-    if unknown:
+    if unknown := re.search(r"Could not override '([\w.]+)'", text):
         return f"{unknown[1]}: unknown setting; {suggestion(unknown[1], schema)}"
     text = text.split("\nConfig search path")[0]
     missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'\s+Available options in .*:\n", text)
     if missing is None:
         return text
-    options = text[missing.end() :].split()
-    close = difflib.get_close_matches(missing[2], options, n=1)
+    group, name, options = missing[1], missing[2], text[missing.end() :].split()
+    close = difflib.get_close_matches(name, options, n=1)
     advice = f"did you mean {close[0]}? " if close else ""
-    return f"{missing[1]}={missing[2]}: no such file; {advice}there are {', '.join(options)}"
+    return f"{group}={name}: no such file; {advice}there are {', '.join(options)}"

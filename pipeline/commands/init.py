@@ -64,11 +64,7 @@ OTHER_SETTINGS = """\
 
 
 def main(settings: InitSettings) -> None:
-    """Write the folder, and say what was made and what comes next.
-
-    Raises:
-        UserError: a file is there already, or the CSV cannot be read.
-    """
+    """Write the folder, and say what was made and what comes next."""
     if MANIFEST.exists():
         raise UserError(f"{MANIFEST} exists, and init overwrites nothing; edit it, or move it away")
     path = settings.manifest.path
@@ -86,11 +82,7 @@ def main(settings: InitSettings) -> None:
 
 
 def look(path: Path) -> tuple[str, Columns]:
-    """What separates the columns of a CSV, and its cells as text.
-
-    Raises:
-        UserError: there is no such file, or it is no table.
-    """
+    """What separates the columns of a CSV, and its cells as text."""
     if not path.is_file():
         raise UserError(f"manifest.path {path}: no such file (searched from {Path.cwd()})")
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()

@@ -36,11 +36,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def with_recipe(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The recipe's values between the defaults and the command line's.
-
-    Raises:
-        UserError: when there is no such recipe.
-    """
+    """The recipe's values between the defaults and the command line's."""
     if cfg.recipe is None:
         return cfg
     path = RECIPES / f"{cfg.recipe}.yaml"

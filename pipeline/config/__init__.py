@@ -2,7 +2,6 @@
 
 from pipeline.config.config import Config, leaves
 from pipeline.config.door import defaults, to_config, to_settings
-from pipeline.config.errors import ConfigError
 from pipeline.config.identity import DEFAULTS_VERSION, distinctive, flat, identity
 from pipeline.config.leaf import PACKAGES, is_within, mappings
 from pipeline.config.plain import fingerprint, is_day
@@ -27,7 +26,7 @@ from pipeline.config.sections import (
     ThresholdRule,
     TrainingConfig,
 )
-from pipeline.errors import UserError
+from pipeline.errors import ConfigError, UserError
 
 __all__ = [
     "DEFAULTS_VERSION",

@@ -8,11 +8,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
-from pipeline.config.errors import ConfigError
 from pipeline.config.leaf import leaf_problems
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import SETTINGS, Target
+from pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

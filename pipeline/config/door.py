@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.config import Config
-from pipeline.config.errors import ConfigError
+from pipeline.errors import ConfigError
 
 Schema = TypeVar("Schema", bound=object)
 

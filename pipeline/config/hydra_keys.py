@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.errors import ConfigError
+from pipeline.errors import ConfigError
 
 HARMLESS = {
     "hydra.run",

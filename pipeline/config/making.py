@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config.errors import ConfigError
 from pipeline.config.sections import SETTINGS
+from pipeline.errors import ConfigError
 
 FIELD = re.compile(r"\{([^{}]+)\}")
 """A column that a template names."""
@@ -51,6 +51,13 @@ SAME = {
 """Template -> what it would mean if it named no column."""
 
 
+def _as_text(value: Any) -> Any:
+    """YAML and Hydra read 0 or -1.0 as numbers; cells are text."""
+    if isinstance(value, dict):
+        return {_as_text(cell): _as_text(label) for cell, label in value.items()}
+    return str(value) if type(value) in (int, float) else value
+
+
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class LabelRule:
     """How a row's label follows from its columns; at most one of `one_hot` and `contains`."""
@@ -63,16 +70,10 @@ class LabelRule:
     """Between several findings in one cell, for `contains`."""
     one_hot: tuple[str, ...] = ()
     """Columns of which exactly one is 1; its name is the label."""
-    values: dict[str, str | None] = field(default_factory=dict)
+    values: Annotated[dict[str, str | None], BeforeValidator(_as_text)] = field(
+        default_factory=dict
+    )
     """Cell -> label, null leaves the row out; a cell that is not named is then an error."""
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _as_text(cls, values: Any) -> Any:
-        """YAML and Hydra read 0 or -1.0 as numbers; cells are text."""
-        if not isinstance(values, dict):
-            return values
-        return {_text(cell): _text(label) for cell, label in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -130,11 +131,6 @@ def brace_problem(text: str) -> str | None:
         return None
     known = {"{}": "{} names nothing", "}": "} closes no {"}
     return known.get(wrong[0], f"the brace of {wrong[0]!r} is not closed")
-
-
-def _text(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
 
 
 def _problems(config: MakeManifestConfig) -> Iterator[str]:
