@@ -1,67 +1,22 @@
 """The one door: `patientfold <command>`, or `python -m pipeline <command>`."""
 
-import ast
 import difflib
 import sys
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
 from pipeline import __version__
+from pipeline.commands import COMMANDS
 
 HELP = ("-h", "--help")
-PLANNED = ("plugins", "manifest", "split", "audit.content", "audit.near", "images", "sampler",
-           "loss", "training.select_by", "evaluation.patient_label")  # fmt: skip
-"""What is read to make a plan and to judge it."""
-TRAINED = ("name", "folds", "run_dir", *PLANNED, "augment", "model", "init", "optimizer",
-           "scheduler", "training", "evaluation", "tracking", "engine")  # fmt: skip
+OVERVIEW = """\
+Leak-free cross-validation experiments for medical imaging.
 
+usage: patientfold <command> [name=value ...]
 
-@dataclass(frozen=True)
-class Command:
-    """One line on a command, and which settings it reads: of a schema, composed from a YAML."""
+{}
 
-    line: str
-    reads: tuple[str, ...] = ()
-    schema: str = "pipeline.config:Config"
-    config_name: str | None = None
-
-
-COMMANDS = {
-    "init": Command(
-        "begin a study folder here, with the settings of your own CSV",
-        schema="pipeline.commands.settings:InitSettings",
-    ),
-    "demo": Command(
-        "make the demo's images here (demo/, 2 MB)",
-        schema="pipeline.commands.settings:NoSettings",
-    ),
-    "make-manifest": Command(
-        "write a manifest from folders, DICOM files or a table",
-        schema="pipeline.config.making:MakeManifestConfig",
-        config_name="make_manifest",
-    ),
-    "check": Command(
-        "is this manifest fit for a cross-validation, and its plan?",
-        (*PLANNED, "audit"),
-        config_name="cv",
-    ),
-    "plan": Command(
-        "make a plan to keep, let it grow, or repair it", (*PLANNED, "plan"), config_name="cv"
-    ),
-    "cv": Command("cross-validate: from the CSV to MLflow", TRAINED, config_name="cv"),
-    "leakage-cost": Command(
-        "train split by image and by patient: what does the leak pretend?",
-        TRAINED,
-        config_name="cv",
-    ),
-    "canary": Command("random labels through the whole pipeline: would a leak show?"),
-    "sync": Command(
-        "complete the MLflow runs of a run folder",
-        schema="pipeline.commands.settings:SyncSettings",
-    ),
-}
-"""In the order of use."""
+patientfold <command> --help lists the settings that a command reads.
+To begin: patientfold demo, then patientfold cv experiment=demo."""
 
 
 def main() -> None:
@@ -75,40 +30,18 @@ def main() -> None:
         sys.exit(f"error: {_unknown(name)}")
     else:
         sys.argv = [f"patientfold {name}", *arguments]
-        if set(HELP) & set(arguments) and name != "canary":  # whose parser has its own
-            show_help(name, [a for a in arguments if a not in HELP])
+        door = import_module("pipeline.commands.door")
+        if set(HELP) & set(arguments):
+            door.show_help(name, [word for word in arguments if word not in HELP])
         else:
-            import_module(f"pipeline.commands.{name.replace('-', '_')}").run()
+            door.run(name)
 
 
 def overview() -> str:
     """Every command with a line, in the order of use."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.line}" for name, command in COMMANDS.items()]
-    return "\n".join([
-        "Leak-free cross-validation experiments for medical imaging.",
-        "",
-        "usage: patientfold <command> [name=value ...]",
-        "",
-        *lines,
-        "",
-        "patientfold <command> --help lists the settings that a command reads.",
-        "To begin: patientfold demo, then patientfold cv experiment=demo.",
-    ])  # fmt: skip
-
-
-def show_help(name: str, arguments: list[str]) -> None:
-    """What a command does, and every setting that it reads with its value, type and meaning."""
-    door = import_module("pipeline.commands.door")
-    command = COMMANDS[name]
-    module, _, schema_name = command.schema.partition(":")
-    schema = getattr(import_module(module), schema_name)
-    source = Path(__file__).with_name("commands") / f"{name.replace('-', '_')}.py"
-    about = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-    with door.one_message(schema):
-        lines = door.help_lines(arguments, command.config_name, schema, command.reads)
-        usage = f"usage: patientfold {name} [name=value ...]"
-        print("\n".join([f"{name}: {command.line}", "", about, "", usage, "", *lines]))
+    return OVERVIEW.format("\n".join(lines))
 
 
 def _unknown(name: str) -> str:

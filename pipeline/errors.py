@@ -1,5 +1,16 @@
-"""What a user can cause and mend."""
+"""What a user can cause and mend: one error, and all settings that are wrong."""
 
 
 class UserError(ValueError):
     """What a user can cause and mend; shown as one message, without a traceback."""
+
+
+class ConfigError(UserError):
+    """All settings that are wrong, each with its key, what was found and what is allowed."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(["The settings have problems:", *(f"  {p}" for p in problems)]))
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
+        return ConfigError, (self.problems,)  # it must cross from worker processes whole

@@ -12,16 +12,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from pipeline.config import (
-    PACKAGES,
-    Config,
-    ConfigError,
-    Target,
-    is_within,
-    leaves,
-    make_importable,
-    mappings,
-)
+from pipeline.config import PACKAGES, Config, ConfigError, Target, is_within, leaves, mappings
+from pipeline.config.plugins import make_importable
 
 NETWORK, TRANSFORM = "torch.nn.Module", "monai.transforms.Transform"
 BASES = {
@@ -60,14 +52,13 @@ def build(key: str, leaf: Target, facts: Mapping[str, object] | None = None, **m
     """
     if problems := list(_problems(key, leaf)):
         raise ConfigError(problems)
-    made = _made(key, _with_facts(key, leaf, facts or {}), more)
+    made = _made(key, leaf, facts or {}, more)
     base = _base(key)
-    fits = callable(made) if base == TRANSFORM else isinstance(made, _found(base))
-    if not fits:
-        needed = "something to call" if base == TRANSFORM else f"a {base}"
-        name = type(made).__name__
-        raise ConfigError([f"{key}: {leaf['_target_']} must give {needed}, got a {name}"])
-    return made
+    if callable(made) if base == TRANSFORM else isinstance(made, _found(base)):
+        return made
+    needed = "something to call" if base == TRANSFORM else f"a {base}"
+    got = type(made).__name__
+    raise ConfigError([f"{key}: {leaf['_target_']} must give {needed}, got a {got}"])
 
 
 def _base(key: str) -> str:
@@ -135,13 +126,18 @@ def _found(name: str) -> Any:
     raise ImportError("a name needs a module and a class")
 
 
-def _made(key: str, value: Any, more: Mapping[str, object]) -> Any:
-    """`value` with every leaf in it made, the innermost first."""
-    if isinstance(value, list):
-        return [_made(f"{key}.{i}", inner, {}) for i, inner in enumerate(value)]
+def _made(key: str, value: Any, facts: Mapping[str, object], more: Mapping[str, object]) -> Any:
+    """`value` with the facts in place and every leaf in it made, the innermost first."""
+    if isinstance(value, list | tuple):
+        return [_made(f"{key}.{i}", inner, facts, {}) for i, inner in enumerate(value)]
+    if isinstance(value, str) and value.startswith("@"):
+        if value[1:] not in facts:
+            known = ", ".join(f"@{name}" for name in facts) or "none here"
+            raise ConfigError([f"{key}: unknown fact {value!r}; known are {known}"])
+        return facts[value[1:]]
     if not isinstance(value, Mapping):
         return value
-    made = {name: _made(f"{key}.{name}", inner, {}) for name, inner in value.items()}
+    made = {name: _made(f"{key}.{name}", inner, facts, {}) for name, inner in value.items()}
     if "_target_" not in made:
         return made
     name, arguments = made.pop("_target_"), made.pop("_args_", [])
@@ -153,22 +149,9 @@ def _made(key: str, value: Any, more: Mapping[str, object]) -> Any:
         raise ConfigError([f"{key}: {name}: {' '.join(str(error).split())}{taken}"]) from None
 
 
-def _with_facts(key: str, value: Any, facts: Mapping[str, object]) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _with_facts(f"{key}.{name}", inner, facts) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_facts(f"{key}.{i}", inner, facts) for i, inner in enumerate(value)]
-    if isinstance(value, str) and value.startswith("@"):
-        if value[1:] not in facts:
-            known = ", ".join(f"@{name}" for name in facts) or "none here"
-            raise ConfigError([f"{key}: unknown fact {value!r}; known are {known}"])
-        return facts[value[1:]]
-    return value
-
-
 def _taken(target: Any) -> str:
     """The arguments of the class that refused them."""
     try:
         return f"; it takes {', '.join(inspect.signature(target).parameters)}"
     except (ValueError, TypeError):
-        return ""  # a built-in class does not tell
+        return ""  # a built-in class does not say

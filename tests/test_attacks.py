@@ -11,7 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.commands.door import CONF_DIR, load_config
-from pipeline.config import ConfigError, refuse_hydra_keys, refuse_hydra_overrides, to_config
+from pipeline.config import ConfigError, to_config
+from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.targets import build, check_leaves
 
 HUB = {"repo_or_dir": "FOLDER", "model": "net", "source": "local"}

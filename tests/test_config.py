@@ -17,14 +17,13 @@ from pipeline.config import (
     SplitConfig,
     TrainingConfig,
     defaults,
-    description,
     distinctive,
     fingerprint,
     flat,
     identity,
-    suggestion,
     to_config,
 )
+from pipeline.config.door import description, suggestion
 from pipeline.config.making import MakeManifestConfig
 
 OPTIONS = [

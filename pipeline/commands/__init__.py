@@ -1,1 +1,41 @@
 """The commands, a thin file each: what `patientfold <command>` does, from top to bottom."""
+
+from typing import NamedTuple
+
+PLANNED = (
+    "plugins manifest split audit.content audit.near images sampler loss training.select_by "
+    "evaluation.patient_label"
+)
+"""What is read to make a plan and to judge it."""
+TRAINED = (
+    f"{PLANNED} name folds run_dir augment model init optimizer scheduler training evaluation "
+    "tracking engine"
+)
+
+
+class Command(NamedTuple):
+    """One line on a command, the YAML that composes its settings, and which of them it reads."""
+
+    line: str
+    config_name: str | None = None
+    reads: str = ""
+
+
+COMMANDS = {
+    "init": Command("begin a study folder here, with the settings of your own CSV"),
+    "demo": Command("make the demo's images here (demo/, 2 MB)"),
+    "make-manifest": Command(
+        "write a manifest from folders, DICOM files or a table", "make_manifest"
+    ),
+    "check": Command(
+        "is this manifest fit for a cross-validation, and its plan?", "cv", f"{PLANNED} audit"
+    ),
+    "plan": Command("make a plan to keep, let it grow, or repair it", "cv", f"{PLANNED} plan"),
+    "cv": Command("cross-validate: from the CSV to MLflow", "cv", TRAINED),
+    "leakage-cost": Command(
+        "train split by image and by patient: what does the leak pretend?", "cv", TRAINED
+    ),
+    "canary": Command("random labels through the whole pipeline: would a leak show?"),
+    "sync": Command("complete the MLflow runs of a run folder"),
+}
+"""In the order of use."""

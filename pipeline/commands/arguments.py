@@ -1,6 +1,6 @@
 """What stands on a command line: settings as name=value, and Hydra's own flags.
 
-Checked here, so that a slip gets one line of advice, and not the words of Hydra's own parser.
+Checked here, so that a mistake gets one line of advice, and not the words of Hydra's own parser.
 """
 
 import difflib
@@ -9,15 +9,13 @@ from typing import Any
 
 from pipeline.errors import UserError
 
-JOBS = ("-m", "--multirun", "-r", "--run", "-sc", "--shell-completion")
-CHOICES = {
-    "--cfg": ("job", "hydra", "all"),
-    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-}
-SHORT = {"-c": "--cfg", "-i": "--info"}
-WITH_VALUE = ("-p", "--package", "-cd", "--config-dir", "-cn", "--config-name", "-cp",
-              "--config-path", *CHOICES, *SHORT)  # fmt: skip
-WITHOUT_VALUE = (*JOBS, "--resolve", "--hydra-help")
+JOBS = {"-m", "--multirun", "-r", "--run", "-sc", "--shell-completion"}
+PRINTED = ("job", "hydra", "all")
+ASKED = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+CHOICES = {"-c": PRINTED, "--cfg": PRINTED, "-i": ASKED, "--info": ASKED}
+PLACES = "-p --package -cd --config-dir -cn --config-name -cp --config-path"
+WITH_VALUE = {*PLACES.split(), *CHOICES}
+WITHOUT_VALUE = {*JOBS, "--resolve", "--hydra-help"}
 
 
 def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -35,8 +33,8 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             if not mark and not rest:
                 raise UserError(f"{flag}: needs a value")
             value = value if mark else rest.pop(0)
-            allowed = CHOICES.get(SHORT.get(flag, flag))
-            if allowed and value not in allowed:
+            allowed = CHOICES.get(flag, (value,))
+            if value not in allowed:
                 raise UserError(f"{flag}: must be one of {', '.join(allowed)}, got {value!r}")
             flags += [flag, value]
         elif word in WITHOUT_VALUE:
@@ -47,7 +45,7 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             raise UserError(f"{word}: settings are written name=value, e.g. experiment=demo")
         else:
             settings.append(word)
-    jobs = [flag for flag in flags if flag in (*JOBS, *CHOICES, *SHORT)]
+    jobs = [flag for flag in flags if flag in JOBS | CHOICES.keys()]
     if len(jobs) > 1:
         raise UserError(f"{' and '.join(jobs)}: give one of them")
     if "--resolve" in flags and not {"-c", "--cfg"} & set(flags):
@@ -84,7 +82,7 @@ def value_of(flags: Sequence[str], names: Sequence[str]) -> str | None:
 
 def _without_dashes(word: str, rest: Sequence[str]) -> str:
     """What to write in place of `--experiment demo`."""
-    if close := difflib.get_close_matches(word, (*WITHOUT_VALUE, *WITH_VALUE), n=1, cutoff=0.85):
+    if close := difflib.get_close_matches(word, WITHOUT_VALUE | WITH_VALUE, n=1, cutoff=0.85):
         return f"{word}: unknown; did you mean {close[0]}?"
     name, mark, value = word.lstrip("-").partition("=")
     if not mark:

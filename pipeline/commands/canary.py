@@ -5,104 +5,79 @@ who is who. Split by patient, the AUROC must be that of chance; split by image o
 network knows the patients again and the AUROC must be near 1, which proves that it could have.
 """
 
-import argparse
-import csv
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 from PIL import Image
 from rich.console import Console
 
+from pipeline.commands.cv import decoded
 from pipeline.commands.door import load_config
-from pipeline.config import Config
-from pipeline.engine.devices import device_slots
+from pipeline.commands.settings import CanarySettings
+from pipeline.config import Config, UserError
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.results import write_results
 from pipeline.engine.run_folder import open_run
 from pipeline.engine.session import train_missing_folds, try_out
-from pipeline.images.packing import pack_images
-from pipeline.manifest import read_manifest
-from pipeline.processes import call_in_child, start_forkserver
+from pipeline.processes import call_in_child
 
 NUM_PATIENTS = 60
 NUM_IMAGES = 10  # of each patient
 SIZE = 24  # pixels a side
 LEAK_SHOWS = 0.95
 """AUROC that a split by image must exceed."""
+QUICK = """
+    name=canary manifest.classes=[tails,heads] images.transforms=[] images.num_processes=1
+    augment=none model=lenet5 sampler=none scheduler=constant optimizer.lr=0.002
+    split.num_folds=5 training.epochs=10 training.batch_size=16 engine.device=cpu
+"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the canary; exit code 1 when a leak was found or would not have been."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline canary", description=main.__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the images and labels")
-    seed = parser.parse_args(arguments).seed
+class CanaryError(UserError):
+    """A leak was found, or would not have been."""
+
+
+def main(settings: CanarySettings) -> None:
+    """Train both ways on random labels, compare, and say what is wrong."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="canary-") as folder:
-        make_canary(Path(folder), seed)
-        cost = run_canary(canary_config(Path(folder), seed), console)
+        make_canary(Path(folder), settings.seed)
+        cost = run_canary(canary_config(Path(folder), settings.seed), console)
     print_leakage_cost(cost, console)
-    problems = verdict(cost)
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    if not problems:
-        console.print("canary: no leak, and a leak would have shown", style="green")
-    return 1 if problems else 0
+    if problems := verdict(cost):
+        raise CanaryError("; ".join(problems))
+    console.print("canary: no leak, and a leak would have shown", style="green")
 
 
 def make_canary(folder: Path, seed: int) -> None:
     """Write manifest.csv and its PNGs: each patient's own texture, noise, a label by lot."""
     generator = np.random.default_rng(seed)
     labels = generator.permutation(np.arange(NUM_PATIENTS) % 2)
-    rows = [("patient_id", "image_path", "label")]
+    rows = []
     for number, label in enumerate(labels):
-        texture = _texture(generator)
+        cells = generator.normal(size=(6, 6))
+        texture = cells.repeat(SIZE // 6, axis=0).repeat(SIZE // 6, axis=1)
         for image in range(NUM_IMAGES):
             pixels = 128 + 40 * texture + 12 * generator.normal(size=texture.shape)
             path = f"p{number:02d}_{image}.png"
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / path)
             rows.append((f"P{number:02d}", path, ("tails", "heads")[label]))
-    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label"])
+    table.to_csv(folder / "manifest.csv", index=False)
 
 
 def canary_config(folder: Path, seed: int) -> Config:
     """A small quick network that can learn 60 textures by heart."""
-    return load_config(
-        [
-            "name=canary",
-            f"manifest.path={folder}/manifest.csv",
-            f"manifest.image_root={folder}",
-            "manifest.columns.site=null",
-            "manifest.classes=[tails,heads]",
-            f"run_dir={folder}/run",
-            f"images.cache_dir={folder}/cache",
-            "images.transforms=[]",
-            "images.num_processes=1",
-            "augment=none",
-            "model=lenet5",
-            "sampler=none",
-            "scheduler=constant",
-            "optimizer.lr=0.002",
-            "split.num_folds=5",
-            f"split.seed={seed}",
-            "training.epochs=10",
-            "training.batch_size=16",
-            f"training.seed={seed}",
-            "engine.device=cpu",
-        ]
-    )
+    places = f"manifest.path={folder}/manifest.csv", f"run_dir={folder}/run"
+    seeds = f"split.seed={seed}", f"training.seed={seed}"
+    return load_config([*QUICK.split(), *places, f"images.cache_dir={folder}/cache", *seeds])
 
 
 def run_canary(config: Config, console: Console) -> LeakageCost:
     """Read, pack, plan and train both ways, as `patientfold cv` does, without MLflow."""
-    manifest = read_manifest(config.manifest)
-    start_forkserver()
-    slots = call_in_child(device_slots, config.engine, config.training.precision)
-    images = pack_images(manifest, config.images, lambda _done, _total: None)
+    slots, images, manifest = decoded(config, console)
     runs = both_runs(config, manifest, images)
     for run in runs:
         try_out(run)
@@ -126,13 +101,3 @@ def verdict(cost: LeakageCost) -> list[str]:
             "network did not learn the patients, so that this test would not see a leak"
         )
     return problems
-
-
-def _texture(generator: np.random.Generator) -> NDArray[np.float64]:
-    """(SIZE, SIZE) coarse random pattern, mean 0 and SD about 1."""
-    cells: NDArray[np.float64] = generator.normal(size=(6, 6))
-    return cells.repeat(SIZE // 6, axis=0).repeat(SIZE // 6, axis=1)
-
-
-def run() -> None:
-    sys.exit(main())

@@ -19,12 +19,13 @@ from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
-from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say
 from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
+from pipeline.processes import call_in_child
 from pipeline.splits.quality import Split
+from pipeline.targets import check_leaves
 from pipeline.training.planning import make_plan, rehearse
 from pipeline.words import counted
 
@@ -37,12 +38,8 @@ class UnfitError(UserError):
     """What the check found forbids a cross-validation."""
 
 
-def check(cfg: DictConfig) -> None:
-    """Look at everything, print it, write the report.
-
-    Raises:
-        UserError: with all errors, after the report was written.
-    """
+def main(cfg: DictConfig) -> None:
+    """Look at everything, print it, write the report."""
     config, console = to_config(cfg), Console()
     report, stopped = examine(config, console)
     if stopped is not None and not Path(config.manifest.path).is_file():
@@ -51,16 +48,13 @@ def check(cfg: DictConfig) -> None:
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
     say([f"report: {page}"], console)
+    errors = [f"  {finding}" for finding in report.findings if finding.severity == "error"]
     listed = stopped.findings if isinstance(stopped, ManifestError) else ()
-    if stopped is not None and report.num_errors <= max(1, _num_errors(listed)):
+    if stopped is not None and len(errors) <= max(1, sum(f.severity == "error" for f in listed)):
         raise stopped  # there is nothing but what it says
-    if errors := [f"  {f}" for f in report.findings if f.severity == "error"]:
+    if errors:
         count = counted(len(errors), "error")
         raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
-
-
-def _num_errors(findings: Sequence[Finding]) -> int:
-    return sum(finding.severity == "error" for finding in findings)
 
 
 def examine(config: Config, console: Console) -> tuple[Report, UserError | None]:
@@ -83,7 +77,9 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
 
 
 def _rehearse(config: Config, manifest: Manifest) -> None:
-    """What makes a plan or a given split impossible is found before images are decoded."""
+    """What makes a plan or a given split impossible, or no leaf, is found before decoding."""
+    if config.audit.content:
+        call_in_child(check_leaves, config)
     if config.audit.part_column or config.audit.part_file:
         audit_parts(manifest, config.audit)
     elif config.audit.content:
@@ -145,16 +141,11 @@ def _parts_table(split: Split, classes: tuple[str, ...]) -> Table:
     for name in ("all", *(classes[c] for c in shown)):
         table.add_column(name, justify="right")
     for fold, parts in groupby(split.parts, key=lambda part: part.fold):
-        rows = list(parts)
-        for row in rows:
-            per_class = [f"{row.patients_per_class[c]} / {row.images_per_class[c]}" for c in shown]
-            table.add_row(
-                fold if row is rows[0] else "",
-                row.part,
-                f"{row.num_patients} / {row.num_images}",
-                *per_class,
-                end_section=row is rows[-1],
-            )
+        for part in parts:
+            cells = [f"{part.patients_per_class[c]} / {part.images_per_class[c]}" for c in shown]
+            table.add_row(fold, part.part, f"{part.num_patients} / {part.num_images}", *cells)
+            fold = ""  # once is enough
+        table.add_section()
     return table
 
 
@@ -162,11 +153,5 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
     """A picture of the copies that were found."""
     if report.manifest is None or report.copies is None or not report.copies.pairs:
         return None
-    images = config.images
-    pairs = report.copies.pairs
+    images, pairs = config.images, report.copies.pairs
     return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
-
-
-def run() -> None:
-    """The command."""
-    run_command(check)

@@ -10,16 +10,17 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import link_copies
-from pipeline.commands.door import run_command
 from pipeline.config import Config, to_config
 from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds, try_out
+from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
-from pipeline.manifest import read_manifest
-from pipeline.processes import call_in_child, start_forkserver
+from pipeline.manifest import Manifest, read_manifest
+from pipeline.processes import call_in_child
 from pipeline.splits.describe import describe_plan
+from pipeline.targets import check_leaves
 from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
 
@@ -43,10 +44,22 @@ def cross_validate(config: Config, sweep: str = "") -> float:
         UserError: for what a user can mend, and when a fold did not get done.
     """
     console = Console()
+    slots, images, manifest = decoded(config, console)
+    planned = make_plan(config, manifest)
+    say(describe_plan(planned.plan, planned.manifest, config.split), console)
+    warn(planned.warnings, console)
+    return train(Run(config, planned.manifest, planned.plan, images), slots, sweep, console)
+
+
+def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Manifest]:
+    """The device slots, the images, and the manifest in which copies of an image are linked.
+
+    What can be found wrong without an image comes first: decoding may take long.
+    """
     check_tracking_uri(config.tracking.uri)
     manifest = read_manifest(config.manifest)
     rehearse(config, manifest)
-    start_forkserver()  # torch and monai take seconds: most mistakes are found by now
+    call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     say(manifest.describe(), console)
     warn(manifest.warnings, console)
@@ -54,10 +67,7 @@ def cross_validate(config: Config, sweep: str = "") -> float:
         images = pack_images(manifest, config.images, progress)
     content = link_copies(manifest, images, config.audit, config.manifest.accept)
     warn(content.warnings, console)
-    planned = make_plan(config, content.sound_manifest())
-    say(describe_plan(planned.plan, planned.manifest, config.split), console)
-    warn(planned.warnings, console)
-    return train(Run(config, planned.manifest, planned.plan, images), slots, sweep, console)
+    return slots, images, content.sound_manifest()
 
 
 def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float:
@@ -75,8 +85,3 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
     sweep = shlex.join(["patientfold", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
     return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
-
-
-def run() -> None:
-    """The command."""
-    run_command(main)

@@ -5,9 +5,8 @@ that a split by image would cheat as it does on real data. A lesion is a bright 
 ring, and some are too faint to see.
 """
 
-import csv
-import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.commands.door import run_small
 from pipeline.commands.settings import NoSettings
 from pipeline.errors import UserError
 from pipeline.files import replacing, write_whole
@@ -23,10 +21,12 @@ from pipeline.words import counted
 
 DEMO = Path("demo")
 """In the current folder; conf/manifest/demo.yaml finds it there."""
-COLUMNS = ("patient_id", "image_path", "label", "site")
+HEADER = "patient_id,image_path,label,site"
 SEED = 2024
 SIZE = 64  # pixels a side
 SITES = {"north": (34, 11), "south": (25, 7), "west": (19, 6)}  # patients, of them with a lesion
+SCANNERS = {"north": (1.0, 0.0, 0.030), "south": (0.95, 0.5, 0.022), "west": (1.05, 0.25, 0.036)}
+"""Gain, blur and noise."""
 
 Pixels = NDArray[np.float64]  # (SIZE, SIZE) unless said otherwise; 0 is black and 1 is white
 X: Pixels = np.linspace(-1, 1, SIZE)[None, :]
@@ -72,9 +72,6 @@ class Draws:
         total: Pixels = self._generator.random((4, SIZE, SIZE)).sum(axis=0)
         return (total - 2) * math.sqrt(3)
 
-    def order(self, count: int) -> list[int]:
-        return [int(i) for i in np.argsort(self.uniform(count), kind="stable")]
-
 
 def demo_patients() -> list[Patient]:
     """All patients, by number; sites and labels are mixed."""
@@ -84,24 +81,27 @@ def demo_patients() -> list[Patient]:
         for i in range(num_patients)
     ]
     draws = Draws(patient=0)
-    order = draws.order(len(kinds))
+    order: list[int] = np.argsort(draws.uniform(len(kinds)), kind="stable").tolist()
     return [
         Patient(number, *kinds[kind], num_images=1 + int(9 * draws.between(0, 1) ** 0.6))
         for number, kind in enumerate(order, start=1)
     ]
 
 
-def manifest_text() -> str:
-    """The whole manifest, one row per image; `data_manifests/demo.csv` shows it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def demo_images() -> Iterator[tuple[Patient, int]]:
+    """Every image: its patient, and its number from 1."""
     for patient in demo_patients():
         for image in range(1, patient.num_images + 1):
-            writer.writerow(
-                (patient.patient_id, patient.image_path(image), patient.label, patient.site)
-            )
-    return text.getvalue()
+            yield patient, image
+
+
+def manifest_text() -> str:
+    """The whole manifest, one row per image; `data_manifests/demo.csv` shows it."""
+    rows = [
+        f"{patient.patient_id},{patient.image_path(image)},{patient.label},{patient.site}"
+        for patient, image in demo_images()
+    ]
+    return "\n".join([HEADER, *rows, ""])
 
 
 def draw_image(patient: Patient, image: int) -> NDArray[np.uint8]:
@@ -137,8 +137,8 @@ def _waves(draws: Draws, count: int, most_cycles: float) -> Pixels:
     # cos(a + b) = cos a cos b - sin a sin b: two products instead of a cosine a pixel and wave.
     across = (turns * np.cos(angle) * X.T + phase).T  # (count, SIZE)
     along = turns * np.sin(angle) * Y  # (SIZE, count)
-    field: Pixels = np.cos(along) @ np.cos(across) - np.sin(along) @ np.sin(across)
-    return field / math.sqrt(count / 2)
+    field = np.cos(along) @ np.cos(across) - np.sin(along) @ np.sin(across)
+    return np.asarray(field / math.sqrt(count / 2))
 
 
 def _marks(shot: Draws, label: str) -> Pixels:
@@ -168,17 +168,12 @@ def _place(shot: Draws) -> tuple[Pixels, Pixels]:
 
 def _bump(distance: Pixels) -> Pixels:
     """1 at distance 0, falling off smoothly."""
-    bump: Pixels = np.exp(-0.5 * distance**2)
-    return bump
+    return np.asarray(np.exp(-0.5 * distance**2))
 
 
 def _scan(pixels: Pixels, site: str, shot: Draws) -> Pixels:
     """What the site's scanner makes of it: gain, blur, noise."""
-    gain, blur, noise = {
-        "north": (1.0, 0.0, 0.030),
-        "south": (0.95, 0.5, 0.022),
-        "west": (1.05, 0.25, 0.036),
-    }[site]
+    gain, blur, noise = SCANNERS[site]
     for axis in (0, 1):
         around = (np.roll(pixels, 1, axis) + np.roll(pixels, -1, axis)) / 2
         pixels = (1 - blur) * pixels + blur * around
@@ -188,11 +183,9 @@ def _scan(pixels: Pixels, site: str, shot: Draws) -> Pixels:
 def make_images(image_root: Path) -> int:
     """Write every image that is missing or differs; return how many were written."""
     num_written = 0
-    for patient in demo_patients():
-        for image in range(1, patient.num_images + 1):
-            path, pixels = image_root / patient.image_path(image), draw_image(patient, image)
-            if _holds(path, pixels):
-                continue
+    for patient, image in demo_images():
+        path, pixels = image_root / patient.image_path(image), draw_image(patient, image)
+        if not _holds(path, pixels):
             with replacing(path) as file:
                 Image.fromarray(pixels).save(file, format="PNG")
             num_written += 1
@@ -209,11 +202,7 @@ def _holds(path: Path, pixels: NDArray[np.uint8]) -> bool:
 
 
 def write_manifest(path: Path) -> None:
-    """Write the manifest, unless it is there.
-
-    Raises:
-        UserError: the file exists and is another one.
-    """
+    """Write the manifest, unless it is there; another file in its place is an error."""
     text = manifest_text()
     if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         raise UserError(f"{path} exists and is not the demo's; move it, or work in another folder")
@@ -226,7 +215,3 @@ def main(_: NoSettings) -> None:
     num_written = make_images(DEMO)
     print(f"{DEMO}/: {counted(num_written, 'image')} written, the others were there")
     print("next: patientfold cv experiment=demo")
-
-
-def run() -> None:
-    run_small(main, NoSettings)

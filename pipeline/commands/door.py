@@ -1,18 +1,19 @@
 """The door of every command: settings in front, one clear message instead of a traceback."""
 
+import ast
 import difflib
-import functools
 import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -27,26 +28,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
-from pipeline.config import Config, UserError, defaults, suggestion, to_config, to_settings
+from pipeline.config import Config, UserError, defaults, to_config, to_settings
+from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
-
-Schema = TypeVar("Schema", bound=object)
 
 CONF_DIR = shipped("conf")
 NO_MANIFEST = (
     "no manifest is named: write manifest.path=my.csv for a CSV, manifest=mine for "
     "conf/manifest/mine.yaml (`patientfold init` makes one), or experiment=demo for the demo"
 )
-HOW_TO_GO_ON = (
-    "      Settings that belong together, over the defaults.",
-    "",
-    "--cfg job       print the settings as composed, and stop",
-    "--config-dir X  a folder of further configs; ./conf is searched first, what ships last",
-    "-m a=1,2 b=3,4  sweep: run every combination",
-)
+HOW_TO_GO_ON = """
+      Settings that belong together, over the defaults.
+
+--cfg job       print the settings as composed, and stop
+--config-dir X  a folder of further configs; ./conf is searched first, what ships last
+-m a=1,2 b=3,4  sweep: run every combination"""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -66,37 +67,33 @@ Plugins.instance().register(OwnConfFirst)
 OmegaConf.register_new_resolver("stem", lambda path: Path(path).stem, replace=True)
 
 
-def run_command(
-    story: Callable[[DictConfig], Any], config_name: str = "cv", schema: type = Config
-) -> None:
-    """Compose the config, run `story` with it (once a job in a sweep), and exit.
-
-    `schema` is the dataclass of the command's settings, for their defaults and for advice.
+def run(name: str) -> None:
+    """Run `main` of a command's module with the settings of the command line, and exit.
 
     Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM.
     """
+    command = import_module(f"pipeline.commands.{name.replace('-', '_')}")
+    config_name, arguments = COMMANDS[name].config_name, sys.argv[1:]
+    schema = SCHEMAS[config_name or name]
+    if config_name == "make_manifest":
+        arguments = command.as_hydra_reads(arguments)
     with one_message(schema):
-        flags, settings = in_order(sys.argv[1:])
+        if config_name is None:
+            if arguments and not fields(schema):
+                raise UserError(f"{arguments[0]}: this command has no settings")
+            command.main(to_settings(OmegaConf.create(nested(arguments)), schema))
+            return
+        flags, settings = in_order(arguments)
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
-        _prepare(flags, settings, schema)
+        _prepare(flags, settings, config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
-        main(_shown_in_a_single_run(story))()
+        main(_job(command.main, schema))()
 
 
-def run_small(story: Callable[[Schema], Any], schema: type[Schema]) -> None:
-    """Run a command that composes no experiment, with the few settings of `schema`, and exit."""
-    with one_message(schema):
-        if sys.argv[1:] and not fields(schema):  # type: ignore[arg-type]
-            raise UserError(f"{sys.argv[1]}: this command has no settings")
-        story(to_settings(OmegaConf.create(nested(sys.argv[1:])), schema))
-
-
-def composed(
-    overrides: Sequence[str], config_name: str = "cv", schema: type = Config
-) -> DictConfig:
+def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
     """The config of these settings, as Hydra composes it."""
-    _prepare([], overrides, schema)
+    _prepare([], overrides, config_name)
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         cfg: DictConfig = compose(config_name, overrides=list(overrides))
     return cfg
@@ -109,27 +106,37 @@ def load_config(overrides: Sequence[str]) -> Config:
     return to_config(cfg)
 
 
-def help_lines(
-    arguments: Sequence[str], config_name: str | None, schema: type, reads: Sequence[str]
-) -> list[str]:
-    """The settings that a command reads, with the values that these arguments give them."""
-    if config_name is None:
-        return list(describe(schema, nested(arguments), reads, {}))
-    flags, settings = in_order(arguments)
-    cfg = composed(settings, config_name, schema)
-    values: Any = OmegaConf.to_container(cfg)
-    folders = [*own_folders(flags), CONF_DIR] if config_name == "cv" else []
+def show_help(name: str, arguments: Sequence[str]) -> None:
+    """What a command does, and the settings that it reads, with the values of these arguments."""
+    line, config_name, reads = COMMANDS[name]
+    source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
+    usage = f"usage: patientfold {name} [name=value ...]"
     options: dict[str, list[str]] = {}
-    for path in sorted(path for folder in folders for path in folder.glob("*/*.yaml")):
-        names = options.setdefault(path.parent.name, [])
-        names += [path.stem] * (path.stem not in names)
-    lines = list(describe(schema, values, reads, options))
-    if config_name == "make_manifest":
-        recipes = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-        return [*lines, "", "recipe=" + "|".join(recipes)]
-    if "experiment" in options:
-        lines += ["\nexperiment=" + "|".join(options["experiment"]), *HOW_TO_GO_ON]
-    return lines
+    more = ""
+    schema = SCHEMAS[config_name or name]
+    with one_message(schema):
+        flags, settings = in_order(arguments)
+        if config_name is None:
+            values: Any = nested(arguments)
+        else:
+            values = OmegaConf.to_container(composed(settings, config_name))
+        if config_name == "cv":
+            options = _options([*own_folders(flags), CONF_DIR])
+            more = f"\nexperiment={'|'.join(options['experiment'])}{HOW_TO_GO_ON}"
+        elif config_name == "make_manifest":
+            more = f"\nrecipe={'|'.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))}"
+        words = "\n".join(describe(schema, values, reads.split(), options))
+        print(f"{name}: {line}\n\n{about}\n\n{usage}\n\n{words}\n{more}".rstrip())
+
+
+def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
+    """The files that each section of the settings can be taken from."""
+    files = {path.relative_to(folder) for folder in folders for path in folder.glob("*/*.yaml")}
+    options: dict[str, list[str]] = {}
+    for path in sorted(files):
+        options.setdefault(path.parent.name, []).append(path.stem)
+    return options
 
 
 @contextmanager
@@ -155,15 +162,13 @@ def one_message(schema: type) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(_file_message(error))
+        if error.filename is None:
+            raise  # our own mistake
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def own_folders(flags: Sequence[str] = ()) -> list[Path]:
-    """Folders of configs that did not ship: `./conf`, and what a flag names.
-
-    Raises:
-        UserError: a flag names no folder.
-    """
+    """Folders of configs that did not ship: `./conf`, and what a flag names."""
     found = [Path("conf")] if Path("conf").is_dir() else []
     for names in (("-cd", "--config-dir"), ("-cp", "--config-path")):
         if given := value_of(flags, names):
@@ -173,15 +178,11 @@ def own_folders(flags: Sequence[str] = ()) -> list[Path]:
     return [folder for folder in found if folder.resolve() != CONF_DIR]
 
 
-def _prepare(flags: Sequence[str], settings: Sequence[str], schema: type) -> None:
-    """Everything that must be done before Hydra reads the first file.
-
-    Raises:
-        UserError: a file or a word that sets something of Hydra itself, which could run code.
-    """
+def _prepare(flags: Sequence[str], settings: Sequence[str], config_name: str) -> None:
+    """What Hydra must not read, because it could run code, is refused; it gets our defaults."""
     refuse_hydra_keys(own_folders(flags))
     refuse_hydra_overrides(settings)
-    ConfigStore.instance().store("settings", defaults(schema))
+    ConfigStore.instance().store("settings", defaults(SCHEMAS[config_name]))
 
 
 def _refuse_no_manifest(cfg: DictConfig) -> None:
@@ -189,20 +190,16 @@ def _refuse_no_manifest(cfg: DictConfig) -> None:
         raise UserError(NO_MANIFEST)
 
 
-def _shown_in_a_single_run(story: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+def _job(main: Callable[[DictConfig], Any], schema: type) -> Callable[[DictConfig], Any]:
     """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on."""
 
-    @functools.wraps(story)
-    def shown(cfg: DictConfig) -> Any:
-        try:
+    def job(cfg: DictConfig) -> Any:
+        is_single = HydraConfig.get().mode == RunMode.RUN
+        with one_message(schema) if is_single else nullcontext():
             _refuse_no_manifest(cfg)
-            return story(cfg)
-        except (UserError, OSError) as error:
-            if HydraConfig.get().mode == RunMode.RUN:
-                _fail(str(error) if isinstance(error, UserError) else _file_message(error))
-            raise
+            return main(cfg)
 
-    return shown
+    return job
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -214,24 +211,16 @@ def _fail(message: str) -> None:
     sys.exit(1)
 
 
-def _file_message(error: OSError) -> str:
-    """A file that cannot be read or written; anything else is our own mistake."""
-    if error.filename is None:
-        raise error
-    return f"{error.filename}: {error.strerror}"
-
-
 def _hydra_message(error: Exception, schema: type) -> str:
     """Hydra's own words without its internals, and what to write instead."""
     text = str(error) if error.__cause__ is None else f"{error}\n{error.__cause__}"
-    unknown = re.search(r"Could not override '([\w.]+)'", text)
-    if unknown:
+    if unknown := re.search(r"Could not override '([\w.]+)'", text):
         return f"{unknown[1]}: unknown setting; {suggestion(unknown[1], schema)}"
     text = text.split("\nConfig search path")[0]
     missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'\s+Available options in .*:\n", text)
     if missing is None:
         return text
-    options = text[missing.end() :].split()
-    close = difflib.get_close_matches(missing[2], options, n=1)
+    group, name, options = missing[1], missing[2], text[missing.end() :].split()
+    close = difflib.get_close_matches(name, options, n=1)
     advice = f"did you mean {close[0]}? " if close else ""
-    return f"{missing[1]}={missing[2]}: no such file; {advice}there are {', '.join(options)}"
+    return f"{group}={name}: no such file; {advice}there are {', '.join(options)}"

@@ -7,17 +7,14 @@ import dataclasses
 import difflib
 import re
 import shlex
-import statistics
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.commands.door import run_command
 from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
@@ -25,9 +22,11 @@ from pipeline.making import MadeManifest, make_manifest, out_path, write_manifes
 
 OPEN = ("columns.", "parts.", "where.", "label.values.")
 """Settings whose names the user chooses."""
+COLUMN = {"site": "site", "study": "study", "StudyInstanceUID": "study", "StudyDate": "date"}
+"""Column that may have been made -> the setting that names it."""
 
 
-def make(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> None:
     """The command: gather, check, write, and say what to do next."""
     merged = with_recipe(cfg, list(HydraConfig.get().overrides.task))
     config = to_settings(merged, MakeManifestConfig)
@@ -37,11 +36,7 @@ def make(cfg: DictConfig) -> None:
 
 
 def with_recipe(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """The recipe's values between the defaults and the command line's.
-
-    Raises:
-        UserError: when there is no such recipe.
-    """
+    """The recipe's values between the defaults and the command line's."""
     if cfg.recipe is None:
         return cfg
     path = RECIPES / f"{cfg.recipe}.yaml"
@@ -68,25 +63,22 @@ def _text_keys(value: Any) -> Any:
 
 def summary(made: MadeManifest, config: MakeManifestConfig) -> str:
     """What was written, and the command that looks at it."""
-    patients = Counter(row["patient_id"] for row in made.rows)
-    classes = Counter(row["label"] for row in made.rows)
-    of_class = {
-        name: len({row["patient_id"] for row in made.rows if row["label"] == name})
-        for name in sorted(classes)
-    }
-    counts = sorted(patients.values())
+    table = pd.DataFrame(made.rows)
+    per_patient = table["patient_id"].value_counts()
+    least, middle, most = per_patient.min(), per_patient.median(), per_patient.max()
+    classes = table.groupby("label")["patient_id"].agg(["size", "nunique"])
     lines = [
-        f"{out_path(config)}: {len(made.rows)} images of {len(patients)} patients",
+        f"{out_path(config)}: {len(table)} images of {len(per_patient)} patients",
         *(f"  {step}" for step in made.flow),
-        *(f"  {name}: {classes[name]} images of {of_class[name]} patients" for name in of_class),
-        f"  images a patient: {counts[0]} to {counts[-1]}, median {statistics.median(counts):g}",
+        *(f"  {c.Index}: {c.size} images of {c.nunique} patients" for c in classes.itertuples()),
+        f"  images per patient: {least} to {most}, median {middle:g}",
         f"  columns: {', '.join(made.columns)}",
         "  for example:",
         *(f"    {', '.join(row[c] for c in made.columns)}" for row in made.rows[:3]),
     ]
     if len(classes) < 2:
         lines.append("  only one class: no training can use this yet")
-    if counts[-1] == 1 and len(counts) > 1:
+    if most == 1 and len(per_patient) > 1:
         lines.append(
             "  look twice: every patient has one image; does the rule name images, not patients?"
         )
@@ -107,24 +99,14 @@ def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
     ]
     if path.parent != root:
         overrides.append(f"manifest.image_root={_hydra_text(str(root))}")
-    for ours, theirs in (
-        ("site", "site"),
-        ("study", "study"),
-        ("study", "StudyInstanceUID"),
-        ("date", "StudyDate"),
-    ):
-        if theirs in made.columns:
-            overrides.append(f"manifest.columns.{ours}={theirs}")
-    if any(_is_volume(row) for row in made.rows):
+    overrides += [f"manifest.columns.{COLUMN[c]}={c}" for c in COLUMN if c in made.columns]
+    names = [row["image_path"].lower() for row in made.rows]
+    is_series = any(int(row.get("num_files", "1")) > 1 for row in made.rows)
+    if is_series or any(name.endswith((".nii", ".nii.gz")) for name in names):
         overrides.append("images=mri48")
     elif config.source == "dicom":  # more than 8 bits
         overrides.append("images.dtype=float16")
     return "patientfold check " + " ".join(shlex.quote(text) for text in overrides)
-
-
-def _is_volume(row: dict[str, str]) -> bool:
-    is_nifti = row["image_path"].lower().endswith((".nii", ".nii.gz"))
-    return is_nifti or int(row.get("num_files", "1")) > 1
 
 
 def classes_in_order(made: MadeManifest, rule: LabelRule) -> list[str]:
@@ -161,8 +143,3 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
         is_open = is_open or f"{key}." in OPEN
         done.append(("++" if mark and is_open else "") + key + mark + value)
     return done
-
-
-def run() -> None:
-    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
-    run_command(make, config_name="make_manifest", schema=MakeManifestConfig)

@@ -6,7 +6,6 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import look_at_images
-from pipeline.commands.door import run_command
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say, warn
 from pipeline.files import write_whole
@@ -89,8 +88,3 @@ def _out(config: Config) -> Path:
     if not given.endswith(".csv"):
         raise UserError(f"plan.out: must end in .csv, a .json is written beside it; got {given!r}.")
     return Path(given)
-
-
-def run() -> None:
-    """The command."""
-    run_command(main)

@@ -1,9 +1,13 @@
 """The few settings of the commands that compose no experiment."""
 
 from dataclasses import field
+from typing import Annotated
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from pipeline.config import Config
+from pipeline.config.making import MakeManifestConfig
 from pipeline.config.sections import SETTINGS
 
 
@@ -34,3 +38,20 @@ class InitSettings:
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class CanarySettings:
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the images, the labels, the split and the training."""
+
+
+SCHEMAS: dict[str, type] = {
+    "cv": Config,
+    "make_manifest": MakeManifestConfig,
+    "canary": CanarySettings,
+    "demo": NoSettings,
+    "init": InitSettings,
+    "sync": SyncSettings,
+}
+"""Of a YAML at the top of conf/, or of a command that composes none."""

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pipeline.commands.door import run_small
 from pipeline.commands.settings import SyncSettings
 from pipeline.config import UserError
 from pipeline.engine.run_folder import IN_USE
@@ -17,7 +16,3 @@ def main(settings: SyncSettings) -> None:
         raise UserError(f"run_dir {run_dir}: no such folder (searched from {Path.cwd()})")
     with lock(run_dir / ".lock", IN_USE.format(run_dir)):
         print(sync(run_dir, uri=settings.tracking.uri))
-
-
-def run() -> None:
-    run_small(main, SyncSettings)

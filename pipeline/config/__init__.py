@@ -1,16 +1,13 @@
 """Every setting of the commands: its type, unit and limit, and the door through which it comes."""
 
 from pipeline.config.config import Config, leaves
-from pipeline.config.door import defaults, description, suggestion, to_config, to_settings
-from pipeline.config.errors import ConfigError
-from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
+from pipeline.config.door import defaults, to_config, to_settings
 from pipeline.config.identity import DEFAULTS_VERSION, distinctive, flat, identity
 from pipeline.config.leaf import PACKAGES, is_within, mappings
 from pipeline.config.plain import fingerprint, is_day
-from pipeline.config.plugins import make_importable, plugin_facts
+from pipeline.config.plugins import plugin_facts
 from pipeline.config.sections import (
     FORMER_METRICS,
-    AcceptedRule,
     Aggregate,
     AuditConfig,
     AugmentConfig,
@@ -18,28 +15,23 @@ from pipeline.config.sections import (
     ClassWeights,
     ColumnsConfig,
     EngineConfig,
-    EvaluationConfig,
     ImagesConfig,
-    InitConfig,
     LossConfig,
     ManifestConfig,
     PatientLabel,
-    PlanConfig,
     SamplerConfig,
     Scheme,
     SplitConfig,
     Target,
     ThresholdRule,
-    TrackingConfig,
     TrainingConfig,
 )
-from pipeline.errors import UserError
+from pipeline.errors import ConfigError, UserError
 
 __all__ = [
     "DEFAULTS_VERSION",
     "FORMER_METRICS",
     "PACKAGES",
-    "AcceptedRule",
     "Aggregate",
     "AuditConfig",
     "AugmentConfig",
@@ -49,23 +41,18 @@ __all__ = [
     "Config",
     "ConfigError",
     "EngineConfig",
-    "EvaluationConfig",
     "ImagesConfig",
-    "InitConfig",
     "LossConfig",
     "ManifestConfig",
     "PatientLabel",
-    "PlanConfig",
     "SamplerConfig",
     "Scheme",
     "SplitConfig",
     "Target",
     "ThresholdRule",
-    "TrackingConfig",
     "TrainingConfig",
     "UserError",
     "defaults",
-    "description",
     "distinctive",
     "fingerprint",
     "flat",
@@ -73,12 +60,8 @@ __all__ = [
     "is_day",
     "is_within",
     "leaves",
-    "make_importable",
     "mappings",
     "plugin_facts",
-    "refuse_hydra_keys",
-    "refuse_hydra_overrides",
-    "suggestion",
     "to_config",
     "to_settings",
 ]

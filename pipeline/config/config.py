@@ -1,33 +1,18 @@
 """All settings of one command together, and what must hold between them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config.errors import ConfigError
+from pipeline.config import sections
 from pipeline.config.leaf import leaf_problems
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
-from pipeline.config.sections import (
-    SETTINGS,
-    AuditConfig,
-    AugmentConfig,
-    EngineConfig,
-    EvaluationConfig,
-    ImagesConfig,
-    InitConfig,
-    LossConfig,
-    ManifestConfig,
-    PlanConfig,
-    SamplerConfig,
-    SplitConfig,
-    Target,
-    TrackingConfig,
-    TrainingConfig,
-)
+from pipeline.config.sections import SETTINGS, Target
+from pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -43,33 +28,31 @@ class Config:
     plugins: tuple[str, ...] = ()
     """Python packages or files of yours (my_lab for ./my_lab.py), whose classes and functions a
     `_target_` may name. Their code runs."""
-    manifest: ManifestConfig
-    split: SplitConfig
-    plan: PlanConfig
-    audit: AuditConfig
-    images: ImagesConfig
-    augment: AugmentConfig
+    manifest: sections.ManifestConfig
+    split: sections.SplitConfig
+    plan: sections.PlanConfig
+    audit: sections.AuditConfig
+    images: sections.ImagesConfig
+    augment: sections.AugmentConfig
     model: Target
     """The network: a class of torch, MONAI or a plugin."""
-    init: InitConfig
-    loss: LossConfig
-    sampler: SamplerConfig
+    init: sections.InitConfig
+    loss: sections.LossConfig
+    sampler: sections.SamplerConfig
     optimizer: Target
     """A class of torch.optim, MONAI or a plugin."""
     scheduler: Target
     """The learning rate's course: a class of torch.optim.lr_scheduler, MONAI or a plugin."""
-    training: TrainingConfig
-    evaluation: EvaluationConfig
-    tracking: TrackingConfig
-    engine: EngineConfig
+    training: sections.TrainingConfig
+    evaluation: sections.EvaluationConfig
+    tracking: sections.TrackingConfig
+    engine: sections.EngineConfig
 
     def __post_init__(self) -> None:
-        problems = [
-            *plugin_problems(self.plugins),
-            *_leaf_problems(self),
-            *_manifest_problems(self.manifest),
-            *_split_problems(self),
-        ]
+        problems = list(plugin_problems(self.plugins))
+        for key, leaf in leaves(self).items():
+            problems += leaf_problems(leaf, key, self.plugins)
+        problems += [*_manifest_problems(self.manifest), *_split_problems(self)]
         if "/patient/" in self.training.select_by and self.evaluation.patient_label == "none":
             problems.append(
                 f"training.select_by={self.training.select_by} needs a patient level, but "
@@ -80,9 +63,8 @@ class Config:
                 f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
                 f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
             )
-        if self.augment.transforms and any(
-            getattr(self.augment, f.name) for f in fields(self.augment) if f.name != "transforms"
-        ):
+        batched = replace(self.augment, transforms=())
+        if self.augment.transforms and batched != sections.AugmentConfig():
             problems.append(
                 "augment: use either augment.transforms (MONAI, per sample) or batched settings "
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
@@ -103,12 +85,7 @@ def leaves(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
-def _leaf_problems(config: Config) -> Iterator[str]:
-    for key, leaf in leaves(config).items():
-        yield from leaf_problems(leaf, key, config.plugins)
-
-
-def _manifest_problems(config: ManifestConfig) -> Iterator[str]:
+def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
     columns = [name for name in asdict(config.columns).values() if name is not None]
     for name in sorted({name for name in columns if columns.count(name) > 1}):
         yield f"manifest.columns: {name!r} is named {columns.count(name)} times; each once at most"

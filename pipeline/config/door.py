@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,13 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.config import Config
-from pipeline.config.errors import ConfigError
+from pipeline.errors import ConfigError
 
 Schema = TypeVar("Schema", bound=object)
 
 
 def to_config(cfg: DictConfig) -> Config:
-    """The settings of the commands that work on an experiment; see `to_settings`."""
+    """`to_settings` for the commands that work on an experiment."""
     return to_settings(cfg, Config)
 
 
@@ -94,16 +94,17 @@ def suggestion(key: str, schema: Any = Config) -> str:
 
 
 def _section(location: Sequence[str], schema: Any) -> Any:
-    section: Any = schema
     for name in location:
-        hints = {f.name: f.type for f in fields(section)} if is_dataclass(section) else {}
-        section = hints.get(name)
-    return section
+        schema = next((f.type for f in _settings(schema) if f.name == name), None)
+    return schema
+
+
+def _settings(section: Any) -> tuple[Field[Any], ...]:
+    return fields(section) if is_dataclass(section) else ()
 
 
 def _known_keys(location: Sequence[str], schema: Any) -> list[str]:
-    section = _section(location, schema)
-    return [f.name for f in fields(section)] if is_dataclass(section) else []
+    return [setting.name for setting in _settings(_section(location, schema))]
 
 
 def _closest(name: str, known: Sequence[str]) -> list[str]:
@@ -113,9 +114,8 @@ def _closest(name: str, known: Sequence[str]) -> list[str]:
 
 def _interpolation_problem(error: OmegaConfBaseException) -> str:
     first_line = str(error).splitlines()[0].split("resolving interpolation: ")[-1].strip('"')
-    key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
     if missing := re.match(r"Interpolation key '([\w.]+)' not found", first_line):
         return f"{missing[1]}: missing; it needs a value"
     if "Environment variable" in first_line:
-        return f"{key}{first_line}; set it, e.g. PATIENTFOLD_DATA=/folder/that/holds/the/data/sets"
-    return f"{key}{first_line}"
+        first_line += "; set it, e.g. PATIENTFOLD_DATA=/folder/that/holds/the/data/sets"
+    return f"{error.full_key}: {first_line}" if getattr(error, "full_key", None) else first_line

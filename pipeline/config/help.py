@@ -23,16 +23,14 @@ def describe(
     `values` are the defaults as composed; `reads` names sections (`split`) and single settings
     (`training.select_by`), none: all; `options` are the files that a section can be taken from.
     """
-    settings = fields(schema)
-    single = [s for s in settings if _section(s) is None and _is_read(s.name, reads)]
-    yield from _settings(schema, single, values, "")
+    settings = [setting for setting in fields(schema) if _is_read(setting.name, reads)]
+    yield from _settings(schema, [s for s in settings if _section(s) is None], values, "")
     for setting in settings:
         section, value = _section(setting), values.get(setting.name) or {}
-        if section is None or not _is_read(setting.name, reads):
+        if section is None:
             continue
         files = options.get(setting.name, ())
-        choice = f"{setting.name}={'|'.join(files)}" if files else setting.name
-        yield f"\n{choice}"
+        yield f"\n{setting.name}={'|'.join(files)}" if files else f"\n{setting.name}"
         prefix = f"{setting.name}."
         if is_dataclass(section):
             inner = [s for s in fields(section) if _is_read(prefix + s.name, reads)]
@@ -60,13 +58,9 @@ def type_in_words(kind: Any) -> str:
     """`Annotated[int, Field(ge=3)]` -> whole number >= 3; a Literal -> its values."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        found = [bound for info in arguments[1:] for bound in getattr(info, "metadata", ())]
-        limits = [
-            f"{sign} {getattr(bound, name)}"
-            for bound in found
-            for name, sign in LIMITS.items()
-            if hasattr(bound, name)
-        ]
+        bounds = [bound for info in arguments[1:] for bound in getattr(info, "metadata", ())]
+        found = [(sign, getattr(b, name, None)) for b in bounds for name, sign in LIMITS.items()]
+        limits = [f"{sign} {limit}" for sign, limit in found if limit is not None]
         return " ".join([type_in_words(arguments[0]), " and ".join(limits)]).strip()
     if origin is Literal:
         return "|".join(map(str, arguments))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.config.errors import ConfigError
+from pipeline.errors import ConfigError
 
 HARMLESS = {
     "hydra.run",
@@ -31,14 +31,8 @@ def refuse_hydra_keys(folders: Iterable[Path]) -> None:
         ConfigError: with every file that sets anything of Hydra's own. The main files at the top
             of a folder (cv.yaml) may say where Hydra writes, and that it logs nothing.
     """
-    found = [
-        problem
-        for folder in folders
-        for inner in _yaml_files(folder)
-        for problem in _problems(folder, Path(inner))
-    ]
-    if found:
-        raise ConfigError(sorted(found))
+    if found := sorted(problem for folder in folders for problem in _problems(folder)):
+        raise ConfigError(found)
 
 
 def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
@@ -58,46 +52,40 @@ def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
         raise ConfigError(found)
 
 
-def _yaml_files(folder: Path) -> list[str]:
-    """Paths within the folder; behind links too, where Hydra looks and `Path.rglob` does not."""
-    return glob("**/*.y*ml", root_dir=folder, recursive=True, include_hidden=True)  # noqa: PTH207
-
-
-def _problems(folder: Path, inner: Path) -> Iterator[str]:
-    path = folder / inner
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if PACKAGE.search(text) or "hydra" in inner.with_suffix("").parts:
-        yield f"{path}: sets something of Hydra itself, which can run code; remove it"
-    elif NAMED.search(text) or "\\" in text:  # an escaped letter could hide the word
-        allowed = HARMLESS if len(inner.parts) == 1 else set()
-        for key in _hydra_keys(_read(text)):
-            if key not in allowed:
-                yield f"{path}: {key}: settings of Hydra itself can run code; remove it"
-
-
-def _read(text: str) -> Any:
-    """The file's values as text, whatever their tags; what is no YAML Hydra will report."""
-    try:
-        return yaml.load(text, yaml.BaseLoader)
-    except yaml.YAMLError:
-        return None
+def _problems(folder: Path) -> Iterator[str]:
+    # Path.rglob does not look behind links, where Hydra does.
+    for name in glob("**/*.y*ml", root_dir=folder, recursive=True, include_hidden=True):  # noqa: PTH207
+        path, inner = folder / name, Path(name)
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if PACKAGE.search(text) or "hydra" in inner.with_suffix("").parts:
+            yield f"{path}: sets something of Hydra itself, which can run code; remove it"
+        elif NAMED.search(text) or "\\" in text:  # an escaped letter could hide the word
+            try:
+                keys = list(_hydra_keys(yaml.load(text, yaml.BaseLoader)))
+            except yaml.YAMLError:  # Hydra will report it
+                continue
+            for key in keys:
+                if key not in HARMLESS or len(inner.parts) > 1:
+                    yield f"{path}: {key}: settings of Hydra itself can run code; remove it"
 
 
 def _hydra_keys(value: Any) -> Iterator[str]:
     """Each key, at any depth, and each entry of a defaults list that names Hydra."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "hydra" and isinstance(inner, dict):
-                yield from (f"hydra.{name}" for name in inner if name != "job")
-                job = inner.get("job")
-                if isinstance(job, dict):  # env_set could name code
-                    yield from (f"hydra.job.{name}" for name in job if name != "chdir")
-            elif NAMED.search(str(key)):
-                yield f"{key}: {inner}"
-            else:
-                yield from _hydra_keys(inner)
-                if key == "defaults" and isinstance(inner, list):
-                    yield from (e for e in inner if isinstance(e, str) and NAMED.search(e))
-    elif isinstance(value, list):
+    if isinstance(value, list):
         for inner in value:
             yield from _hydra_keys(inner)
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        if key == "hydra" and isinstance(inner, dict):
+            yield from (f"hydra.{name}" for name in inner if name != "job")
+            job = inner.get("job")
+            if isinstance(job, dict):  # env_set could name code
+                yield from (f"hydra.job.{name}" for name in job if name != "chdir")
+            continue
+        if NAMED.search(str(key)):
+            yield f"{key}: {inner}"
+            continue
+        yield from _hydra_keys(inner)
+        if key == "defaults" and isinstance(inner, list):
+            yield from (e for e in inner if isinstance(e, str) and NAMED.search(e))

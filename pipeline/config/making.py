@@ -5,16 +5,57 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config.errors import ConfigError
 from pipeline.config.sections import SETTINGS
+from pipeline.errors import ConfigError
 
 FIELD = re.compile(r"\{([^{}]+)\}")
 """A column that a template names."""
 OWN_COLUMNS = {"patient_id": "patient", "image_path": "image", "label": "label.column"}
 """Columns that every manifest has, and the setting that fills each."""
+NEEDED: dict[str | None, dict[str, str]] = {
+    None: {
+        "source": "say what the images' facts come from: tree (a pattern of paths), dicom, classes "
+        "(a folder per class) or table (a CSV); or recipe=<name> for a known data set",
+        "root": "say which folder holds the images",
+    },
+    "tree": {
+        "pattern": "source=tree needs one, e.g. pattern='{label}/{patient}/{image}.png'",
+    },
+    "table": {
+        "table": "source=table needs it, e.g. table=labels.csv",
+        "image": "source=table needs it, e.g. image='images/{file}.png'",
+        "patient": "say which column holds the patient, e.g. patient='{patient_id}'; nothing is "
+        "guessed, and an id of an image, a lesion or a slide is no patient",
+    },
+    "classes": {
+        "patient": "a file name alone does not say who the patient is, and nothing is guessed; say "
+        "which part does, e.g. patient='{patient}_{image}.png' or a regular expression with one "
+        "group, patient='^([^_]+)_'. If no file names its patient, use source=table with a table "
+        "of ids",
+    },
+}
+"""Source (None: whatever it is) -> each setting that it needs, and what to say without it."""
+NO_PATIENT = (
+    "a patient id is never guessed; name the part that holds it, e.g. "
+    "'{label}/{patient}_{image}.png', or give patient='{site}-{number}' from other parts, or "
+    "labels=ids.csv with labels_key='{image}' and patient='{patient_id}'"
+)
+SAME = {
+    "patient": "everybody would be one patient",
+    "image": "every row would be the same image",
+    "labels_key": "every image would have the same key",
+}
+"""Template -> what it would mean if it named no column."""
+
+
+def _as_text(value: Any) -> Any:
+    """YAML and Hydra read 0 or -1.0 as numbers; cells are text."""
+    if isinstance(value, dict):
+        return {_as_text(cell): _as_text(label) for cell, label in value.items()}
+    return str(value) if type(value) in (int, float) else value
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -29,16 +70,10 @@ class LabelRule:
     """Between several findings in one cell, for `contains`."""
     one_hot: tuple[str, ...] = ()
     """Columns of which exactly one is 1; its name is the label."""
-    values: dict[str, str | None] = field(default_factory=dict)
+    values: Annotated[dict[str, str | None], BeforeValidator(_as_text)] = field(
+        default_factory=dict
+    )
     """Cell -> label, null leaves the row out; a cell that is not named is then an error."""
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _as_text(cls, values: Any) -> Any:
-        """YAML and Hydra read 0 or -1.0 as numbers; cells are text."""
-        if not isinstance(values, dict):
-            return values
-        return {_text(cell): _text(label) for cell, label in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -91,35 +126,19 @@ class MakeManifestConfig:
 
 def brace_problem(text: str) -> str | None:
     """What is wrong with the braces of a pattern or template, or None."""
-    odd = re.search(r"\{\}|\{[^{}/]*|\}", FIELD.sub("/", text))
-    if odd is None:
+    wrong = re.search(r"\{\}|\{[^{}/]*|\}", FIELD.sub("/", text))
+    if wrong is None:
         return None
-    if odd[0] == "{}":
-        return "{} names nothing"
-    return "} closes no {" if odd[0] == "}" else f"the brace of {odd[0]!r} is not closed"
-
-
-def _text(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
+    known = {"{}": "{} names nothing", "}": "} closes no {"}
+    return known.get(wrong[0], f"the brace of {wrong[0]!r} is not closed")
 
 
 def _problems(config: MakeManifestConfig) -> Iterator[str]:
     missing = [name for name in config.needs if getattr(config, name, None) is None]
     yield from (f"{name}: {config.needs[name]}" for name in missing)
-    if config.source is None:
-        yield (
-            "source: say what the images' facts come from: tree (a pattern of paths), dicom, "
-            "classes (a folder a class) or table (a CSV); or recipe=<name> for a known data set"
-        )
-    if config.root is None:
-        yield "root: say which folder holds the images"
-    if config.source == "tree" and config.pattern is None:
-        yield "pattern: source=tree needs one, e.g. pattern='{label}/{patient}/{image}.png'"
-    if config.source == "table":
-        for name, example in (("table", "labels.csv"), ("image", "'images/{file}.png'")):
-            if getattr(config, name) is None and name not in missing:
-                yield f"{name}: source=table needs it, e.g. {name}={example}"
+    for name, text in (NEEDED[None] | NEEDED.get(config.source, {})).items():
+        if getattr(config, name) is None and name not in missing:
+            yield f"{name}: {text}"
     if config.labels is not None and config.labels_key is None:
         yield (
             "labels_key: say what a row of labels belongs to, e.g. labels_key='{PatientID}', "
@@ -127,24 +146,21 @@ def _problems(config: MakeManifestConfig) -> Iterator[str]:
         )
     if config.label.contains and config.label.one_hot:
         yield "label.contains and label.one_hot: name one of them"
-    for name, setting in OWN_COLUMNS.items():
-        if name in config.columns:
-            yield (
-                f"columns.{name}: every manifest has this column already (see {setting}=); call "
-                "the further column otherwise"
-            )
+    for name in config.columns.keys() & OWN_COLUMNS.keys():
+        yield (
+            f"columns.{name}: every manifest has this column already (see {OWN_COLUMNS[name]}=); "
+            "call the further column otherwise"
+        )
     yield from _template_problems(config)
-    yield from _patient_problems(config, missing)
+    if config.source == "tree" and config.pattern and config.patient is None:
+        is_broken = brace_problem(config.pattern) is not None  # reported as such
+        if not (is_broken or re.search(r"\{patient\}|\(\?P<patient>", config.pattern)):
+            yield f"pattern: {config.pattern!r} has no {{patient}}, and {NO_PATIENT}"
 
 
 def _template_problems(config: MakeManifestConfig) -> Iterator[str]:
     """A brace is missing, or all of them, so that the text would be the same for every row."""
-    same = {
-        "patient": "everybody would be one patient",
-        "image": "every row would be the same image",
-        "labels_key": "every image would have the same key",
-    }
-    texts = {name: getattr(config, name) for name in ("pattern", *same)}
+    texts = {name: getattr(config, name) for name in ("pattern", *SAME)}
     texts |= {f"columns.{name}": text for name, text in config.columns.items()}
     for name, text in texts.items():
         is_rule = name == "patient" and config.source in ("classes", None)  # pattern or regex
@@ -152,36 +168,9 @@ def _template_problems(config: MakeManifestConfig) -> Iterator[str]:
             continue
         if problem := brace_problem(text):
             yield f"{name}: {text!r}: {problem}"
-        elif name in same and not is_rule and not FIELD.search(text):
+        elif name in SAME and not is_rule and not FIELD.search(text):
             example = text if re.fullmatch(r"\w[\w ]*", text) else "column"
             yield (
-                f"{name}: {text!r} names no column, so that {same[name]}; a column stands in "
+                f"{name}: {text!r} names no column, so that {SAME[name]}; a column stands in "
                 f"braces, e.g. {name}='{{{example}}}'"
             )
-
-
-def _patient_problems(config: MakeManifestConfig, missing: list[str]) -> Iterator[str]:
-    """No patient id is ever guessed."""
-    text = config.patient
-    if config.source == "classes" and text is None and "patient" not in missing:
-        yield (
-            "patient: a file name alone does not tell the patient, and nothing is guessed; say "
-            r"which part does, e.g. patient='{patient}_{image}.png' or a regex with one "
-            r"group, patient='^([^_]+)_'. If no file names its "
-            "patient, use source=table with a table of ids"
-        )
-    if config.source == "table" and text is None and "patient" not in missing:
-        yield (
-            "patient: say which column holds the patient, e.g. patient='{patient_id}'; nothing is "
-            "guessed, and an id of an image, a lesion or a slide is no patient"
-        )
-    pattern = config.pattern or ""
-    named = "{patient}" in pattern or "(?P<patient>" in pattern
-    named = named or brace_problem(pattern) is not None  # told as such
-    if config.source == "tree" and pattern and not named and text is None:
-        yield (
-            f"pattern: {pattern!r} has no {{patient}}, and a patient id is never guessed; "
-            "name the part that tells it, e.g. '{label}/{patient}_{image}.png', or give "
-            "patient='{site}-{number}' from other parts, or labels=ids.csv with "
-            "labels_key='{image}' and patient='{patient_id}'"
-        )

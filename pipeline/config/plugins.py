@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.config.errors import ConfigError
 from pipeline.config.leaf import PACKAGES
+from pipeline.errors import ConfigError
 
 TAKEN = {package.split(".")[0] for package in PACKAGES} | set(sys.stdlib_module_names)
 
@@ -30,11 +30,7 @@ def plugin_problems(names: Iterable[str]) -> Iterator[str]:
 
 
 def plugin_facts(name: str) -> dict[str, str]:
-    """A plugin's place, the SHA-256 of its code, and its version if it is installed as a package.
-
-    Raises:
-        ConfigError: when it cannot be found.
-    """
+    """A plugin's place, the SHA-256 of its code, and its version if it is installed."""
     if problems := list(plugin_problems([name])):
         raise ConfigError(problems)
     files = _files(name)

@@ -3,6 +3,7 @@
 The text below a setting is its description: help and error messages show it.
 """
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ AcceptedRule = Literal[
     "coarser_ids",
     "outside_image_root",
     "copies_with_two_labels",
+    "misnamed",
 ]
 Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
 ClassWeights = Literal["none", "inverse", "effective_number"]
@@ -43,12 +45,9 @@ FORMER_METRICS = {
 """What validation metrics of the image level were called before -> their names."""
 
 
-def _separator(value: Any) -> Any:
-    return SEPARATORS.get(value, value) if isinstance(value, str) else value
-
-
-def _metric(value: Any) -> Any:
-    return FORMER_METRICS.get(value, value) if isinstance(value, str) else value
+def _named(names: Mapping[str, str]) -> BeforeValidator:
+    """Also take the values that go by these names."""
+    return BeforeValidator(lambda value: names.get(value, value) if type(value) is str else value)
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -83,7 +82,7 @@ class ManifestConfig:
     """The CSV with one row per image."""
     image_root: str | None = None
     """Folder that image paths are relative to; default: the manifest's own folder."""
-    separator: Annotated[str, Field(min_length=1, max_length=1), BeforeValidator(_separator)] = ","
+    separator: Annotated[str, Field(min_length=1, max_length=1), _named(SEPARATORS)] = ","
     """One character, or its name: comma, semicolon, tab, pipe."""
     encoding: str = "utf-8"
     """Of the CSV; a byte order mark is allowed."""
@@ -264,7 +263,7 @@ class TrainingConfig:
             "val/patient/average_precision",
             "val/patient/balanced_accuracy",
         ],
-        BeforeValidator(_metric),
+        _named(FORMER_METRICS),
     ] = "val/image/auroc"
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0

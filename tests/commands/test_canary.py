@@ -14,11 +14,13 @@ from rich.console import Console
 from pipeline.commands.canary import (
     NUM_IMAGES,
     NUM_PATIENTS,
+    CanaryError,
     canary_config,
     main,
     make_canary,
     verdict,
 )
+from pipeline.commands.settings import CanarySettings
 from pipeline.config import UserError
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.run_folder import Run, open_run
@@ -161,10 +163,9 @@ def test_verdict(cost: LeakageCost, problem: str | None) -> None:
     assert problem is None or problem in problems[0]
 
 
-def test_a_failed_canary_exits_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_canary_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The door shows it as one message, and exits with 1."""
     leak = LeakageCost(KNOWN, Interval(0.7, 0.55, 0.8))
     monkeypatch.setattr("pipeline.commands.canary.run_canary", lambda _config, _console: leak)
-    assert main([]) == 1
-    assert "error: random labels were predicted" in capsys.readouterr().err
+    with pytest.raises(CanaryError, match=r"^random labels were predicted"):
+        main(CanarySettings())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.commands import demo
+from pipeline.commands import demo, door
 from pipeline.commands.door import load_config
 from pipeline.config import ManifestConfig, SplitConfig, UserError
 from pipeline.manifest import read_manifest
@@ -172,9 +172,8 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
     demo.write_manifest(tmp_path / "demo" / "manifest.csv")
     code = (
         "import sys\n"
-        "from pipeline.commands.check import check\n"
-        "from pipeline.commands.door import run_command\n"
-        "run_command(check)\n"
+        "from pipeline.commands.door import run\n"
+        "run('check')\n"
         "print('loaded', *sorted(name for name in sys.modules if '.' not in name))\n"
     )
     overrides = ["manifest=demo", "audit.content=false"]
@@ -265,3 +264,26 @@ def test_a_frozen_plan_is_used_as_it_is(tmp_path: Path, make_cohort: Cohort) -> 
     message = told(tmp_path, *of(other, "split.file=frozen.csv"))
     assert message.startswith("plan frozen.csv: 1 patient in no fold, e.g. 'Q'. Place new")
     assert load_plan(tmp_path / "frozen.csv").hash == plan.hash
+
+
+@pytest.mark.parametrize("command", ["cv", "leakage-cost", "check"])
+def test_a_leaf_that_does_not_fit_is_refused_before_an_image_is_decoded(
+    tmp_path: Path,
+    make_cohort: Cohort,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    """The images are cut short: decoding them would be another error."""
+    config = make_cohort(PATIENTS)
+    for image in Path(config.path).parent.rglob("*.png"):
+        image.write_bytes(image.read_bytes()[:60])
+    monkeypatch.chdir(tmp_path)
+    words = of(config, "split.num_folds=3", "model._target_=torch.optim.SGD")
+    monkeypatch.setattr("sys.argv", ["patientfold", *words])
+    with pytest.raises(SystemExit) as stopped:
+        door.run(command)
+    assert stopped.value.code == 1
+    message = "model._target_: must be a subclass of torch.nn.Module, got torch.optim.SGD, a class"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / ".cache").exists()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.__main__ import COMMANDS, main
+from pipeline.__main__ import main
+from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested
 from pipeline.commands.door import composed, load_config
 from pipeline.config import UserError
@@ -84,6 +85,7 @@ def test_its_own_version(
     ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
     ("init", ["manifest.path = null"], ["training", "split"]),
     ("demo", ["demo/manifest.csv"], [" = "]),
+    ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
 ])  # fmt: skip
 def test_help_shows_what_the_command_reads(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -129,6 +131,8 @@ def test_help_names_a_misspelt_setting(
     (("sync", "run_dir=nowhere"), "run_dir nowhere: no such folder"),
     (("sync", "--cfg", "job"), "--cfg: this command takes settings only"),
     (("demo", "x=1"), "x=1: this command has no settings"),
+    (("canary", "--seed", "1"), "settings have no dashes; write seed=1"),
+    (("canary", "seed=x"), "seed: input should be a valid integer"),
     (("cv",), "no manifest is named: write manifest.path=my.csv"),
     (("cv", "experiment=demmo"), "experiment=demmo: no such file; did you mean demo? there are "),
     (("cv", "--experiment", "demo"), "settings have no dashes; write experiment=demo"),

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.commands.door import load_config
-from pipeline.commands.init import MANIFEST, init, look
+from pipeline.commands.init import MANIFEST, look, main
 from pipeline.commands.settings import InitSettings, OwnManifest
 from pipeline.config import UserError
 from pipeline.manifest import read_manifest
@@ -29,7 +29,7 @@ def made(text: str | None) -> list[str]:
     """The lines of mine.yaml for a CSV with this text, without their indentation."""
     if text is not None:
         Path("x.csv").write_text(text, encoding="utf-8")
-    init(InitSettings(manifest=OwnManifest(path=None if text is None else "x.csv")))
+    main(InitSettings(manifest=OwnManifest(path=None if text is None else "x.csv")))
     return [line.strip() for line in MANIFEST.read_text(encoding="utf-8").splitlines()]
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import EvaluationConfig, UserError
+from pipeline.config import UserError
+from pipeline.config.sections import EvaluationConfig
 from pipeline.evaluation.patients import per_patient
 
 BINARY = ["neg", "pos"]

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from pipeline.config import EvaluationConfig, UserError
+from pipeline.config import UserError
+from pipeline.config.sections import EvaluationConfig
 from pipeline.evaluation.thresholds import choose_threshold
 
 

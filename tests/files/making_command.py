@@ -17,7 +17,7 @@ Row = dict[str, str]
 def made(*arguments: str) -> tuple[list[Row], str]:
     """Rows of the CSV that the command writes with these arguments, and what it prints."""
     overrides = as_hydra_reads(list(arguments))
-    cfg = composed(overrides, "make_manifest", MakeManifestConfig)
+    cfg = composed(overrides, "make_manifest")
     config = to_settings(with_recipe(cfg, overrides), MakeManifestConfig)
     manifest = make_manifest(config)
     write_manifest(manifest.rows, manifest.columns, out_path(config), config.overwrite)

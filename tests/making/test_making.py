@@ -128,7 +128,7 @@ def test_a_tree_becomes_a_manifest_that_reads(tree):
     }
     assert len(rows) == 16
     assert "16 images of 4 patients" in printed
-    assert "images a patient: 4 to 4, median 4" in printed
+    assert "images per patient: 4 to 4, median 4" in printed
     next_line = printed.splitlines()[-1]
     overrides = shlex.split(next_line.removeprefix("next: patientfold check "))
     manifest = read_manifest(load_config(overrides).manifest)
@@ -325,7 +325,7 @@ def test_class_folders_refuse_what_they_cannot_know(tmp_path):
     write_image(tmp_path / "ill" / "A1_x.png")
     arguments = ["source=classes", f"root={tmp_path}"]
     message = refused(*arguments)
-    assert "a file name alone does not tell the patient, and nothing is guessed" in message
+    assert "a file name alone does not say who the patient is, and nothing is guessed" in message
     assert "must have one group for the patient" in refused(*arguments, r"patient=^\w+_")
     assert "must have one group for the patient" in refused(*arguments, r"patient=^(\w)(\d)_")
     assert "does not fit the name of 1 of 1 image" in refused(*arguments, "patient=^(B.)_")

@@ -509,3 +509,13 @@ def test_a_placeholder_counts_its_own_patients_beside_rows_that_are_left_out(
     (one,) = findings_of(config)
     assert (one.rule, one.severity, one.line) == ("placeholder", "warning", 2)
     assert "column 'family' links 2 patients by 'unknown'" in one.message
+
+
+def test_wrong_names_can_be_accepted(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    path = read_manifest(config).image_files[0]
+    with Image.open(path) as image:
+        image.save(path, format="JPEG")
+    (one,) = lint(replace(config, accept=("misnamed",)))[1]
+    assert (one.rule, one.severity) == ("misnamed", "note")
+    assert one.message.startswith("accepted: 1 image with a name of another format")

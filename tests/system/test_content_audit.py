@@ -19,7 +19,8 @@ from pipeline.audit.content import AuditError, known_copies, look_at_images
 from pipeline.audit.copies import Copy
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
-from pipeline.commands.check import UnfitError, check, examine
+from pipeline.commands.check import UnfitError, examine
+from pipeline.commands.check import main as check
 from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
 from pipeline.images.packed import PackedImages
