@@ -19,11 +19,7 @@ WITHOUT_VALUE = {*JOBS, "--resolve", "--hydra-help"}
 
 
 def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Hydra's flags, each a word or a flag with its value, and the settings.
-
-    Raises:
-        UserError: for a word that is neither.
-    """
+    """Hydra's flags, each a word or a flag with its value, and the settings."""
     flags, settings = [], []
     rest = list(arguments)
     while rest:
@@ -54,11 +50,7 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def nested(arguments: Sequence[str]) -> dict[str, Any]:
-    """Settings as nested text, for the commands that compose no experiment.
-
-    Raises:
-        UserError: for a word that is no setting, or Hydra's flags, which need an experiment.
-    """
+    """Settings as nested text, for the commands that compose no experiment."""
     flags, settings = in_order(arguments)
     if flags:
         raise UserError(f"{flags[0]}: this command takes settings only, as name=value")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.audit.content import link_copies
 from pipeline.config import Config, to_config
+from pipeline.config.sections import TrackingConfig
 from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
@@ -23,8 +24,6 @@ from pipeline.splits.describe import describe_plan
 from pipeline.targets import check_leaves
 from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
-
-DEFAULT_URI = "sqlite:///mlflow.db"
 
 
 def main(cfg: DictConfig) -> float:
@@ -81,7 +80,7 @@ def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
     """The two commands to look further."""
     uri = config.tracking.uri
-    ui = "make ui" if uri == DEFAULT_URI else f"mlflow ui --backend-store-uri {uri}"
+    ui = "make ui" if uri == TrackingConfig().uri else f"mlflow ui --backend-store-uri {uri}"
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
     sweep = shlex.join(["patientfold", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
     return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"

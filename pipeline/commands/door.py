@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 import hydra
-from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -94,8 +93,8 @@ def run(name: str) -> None:
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
     """The config of these settings, as Hydra composes it."""
     _prepare([], overrides, config_name)
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        cfg: DictConfig = compose(config_name, overrides=list(overrides))
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        cfg: DictConfig = hydra.compose(config_name, overrides=list(overrides))
     return cfg
 
 
@@ -132,11 +131,9 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
 
 def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
     """The files that each section of the settings can be taken from."""
-    files = {path.relative_to(folder) for folder in folders for path in folder.glob("*/*.yaml")}
-    options: dict[str, list[str]] = {}
-    for path in sorted(files):
-        options.setdefault(path.parent.name, []).append(path.stem)
-    return options
+    paths = [path for folder in folders for path in folder.glob("*/*.yaml")]
+    groups = {path.parent.name for path in paths}
+    return {g: sorted({path.stem for path in paths if path.parent.name == g}) for g in groups}
 
 
 @contextmanager

@@ -36,11 +36,7 @@ def refuse_hydra_keys(folders: Iterable[Path]) -> None:
 
 
 def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
-    """Check a command line: only where Hydra writes, its launcher and its sweeper may be set.
-
-    Raises:
-        ConfigError: with every other override of Hydra's own settings.
-    """
+    """Check a command line: only where Hydra writes, its launcher and its sweeper may be set."""
     found = [
         f"{argument}: of Hydra's own settings only those of hydra.run, hydra.sweep, "
         "hydra.launcher and hydra.sweeper can be set"
