@@ -21,6 +21,7 @@ BASES = {
     "loss.function": NETWORK,
     "optimizer": "torch.optim.Optimizer",
     "scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "images.reader": TRANSFORM,
     "images.transforms": TRANSFORM,
     "augment.transforms": TRANSFORM,
 }

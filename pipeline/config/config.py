@@ -75,7 +75,9 @@ class Config:
 
 def leaves(config: Config) -> dict[str, dict[str, Any]]:
     """Every leaf of a config by its key."""
+    reader = {} if config.images.reader is None else {"images.reader": config.images.reader}
     return {
+        **reader,
         "model": config.model,
         "optimizer": config.optimizer,
         "scheduler": config.scheduler,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.config.leaf import PACKAGES
+from pipeline.config.leaf import PACKAGES, is_within, mappings
+from pipeline.config.sections import Target
 from pipeline.errors import ConfigError
 
 TAKEN = {package.split(".")[0] for package in PACKAGES} | set(sys.stdlib_module_names)
@@ -43,6 +44,14 @@ def plugin_facts(name: str) -> dict[str, str]:
         return facts | {"version": version(name)}
     except PackageNotFoundError:
         return facts
+
+
+def plugin_hashes(leaves: Iterable[Target | None]) -> list[str]:
+    """SHA-256 of each plugin that a leaf names, in the order of their names."""
+    found = [mapping for leaf in leaves for _, mapping in mappings(leaf, "")]
+    targets = [str(mapping["_target_"]) for mapping in found if "_target_" in mapping]
+    names = {target.split(".")[0] for target in targets if not is_within(target, PACKAGES)}
+    return [plugin_facts(name)["sha256"] for name in sorted(names)]
 
 
 def make_importable() -> None:

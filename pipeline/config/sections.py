@@ -28,6 +28,7 @@ AcceptedRule = Literal[
     "coarser_ids",
     "outside_image_root",
     "copies_with_two_labels",
+    "unknown_format",
     "misnamed",
 ]
 Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
@@ -182,6 +183,9 @@ class ImagesConfig:
     """1: grey, 3: colour."""
     transforms: tuple[Target, ...] = ()
     """Deterministic MONAI transforms, run once per image; must give every image the same shape."""
+    reader: Target | None = None
+    """Reads files in no known format: a plugin's class, whose object is called with a path and
+    gives pixels (C, H, W) or (C, D, H, W); with manifest.accept=[unknown_format]."""
     dtype: Literal["uint8", "float16", "float32"] = "float32"
     """How the packed cache stores pixels; uint8 only for values 0 to 255 after the transforms."""
     cache_dir: str = ".cache/images"

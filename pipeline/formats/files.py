@@ -5,7 +5,15 @@ import os
 from pathlib import Path
 
 from pipeline.files import sha256
-from pipeline.formats.table import DICOM, FORMATS, HEAD, Format, ImageError, format_of_name
+from pipeline.formats.table import (
+    DICOM,
+    FORMATS,
+    HEAD,
+    Format,
+    ImageError,
+    UnknownFormatError,
+    format_of_name,
+)
 
 
 def format_of(path: Path) -> Format:
@@ -31,7 +39,9 @@ def _format_of_file(path: Path) -> Format:
         if known.knows(head):
             return known
     allowed = ", ".join(f"{known.name} ({', '.join(known.suffixes)})" for known in FORMATS)
-    raise ImageError(f"is in no known format (first bytes {head[:8]!r}); allowed are {allowed}")
+    raise UnknownFormatError(
+        f"is in no known format (first bytes {head[:8]!r}); allowed are {allowed}"
+    )
 
 
 def checked_format(path: Path) -> Format:

@@ -1,26 +1,34 @@
 """Decode one image, a file or a DICOM series, to an array. Imports neither torch nor monai."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from pipeline.arrays import Floats32
 from pipeline.formats.files import format_of
-from pipeline.formats.table import ImageError, StoredImage
+from pipeline.formats.table import ImageError, StoredImage, UnknownFormatError
 
 
-def read_image(path: Path, spatial_dims: int, num_channels: int) -> StoredImage:
+def read_image(
+    path: Path,
+    spatial_dims: int,
+    num_channels: int,
+    own_reader: Callable[[Path], ArrayLike] | None = None,
+) -> StoredImage:
     """Decode a file to float32 pixels with the channels and dimensions asked for.
 
     Grey becomes RGB by repetition, RGB becomes grey by luminance (ITU-R 601-2). NIfTI volumes and
     DICOM series are turned to the closest canonical (RAS) axes; see `pipeline.formats.dicom` for
-    the values of DICOM, `pipeline.formats.npy` for the axes of .npy arrays.
+    the values of DICOM, `pipeline.formats.npy` for the axes of .npy arrays. A file in no known
+    format goes to `own_reader`, which gives pixels with their channels first.
 
     Raises:
         ImageError: when the file is broken or does not have the dimensions asked for.
     """
     try:
-        array, affine, bits = format_of(path).read(path, spatial_dims)
+        array, affine, bits = _stored(path, spatial_dims, own_reader)
     except Exception as error:  # noqa: BLE001 (decoders raise almost anything, see the fuzz test)
         raise ImageError(f"cannot be decoded: {_reason(error)}") from None
     if array.ndim == spatial_dims + 2 and 1 in array.shape[1:]:
@@ -35,6 +43,18 @@ def read_image(path: Path, spatial_dims: int, num_channels: int) -> StoredImage:
     if not np.isfinite(array).all():
         raise ImageError("holds values that are not finite (nan or inf)")
     return StoredImage(_with_channels(array, num_channels), affine, bits)
+
+
+def _stored(
+    path: Path, spatial_dims: int, own_reader: Callable[[Path], ArrayLike] | None
+) -> StoredImage:
+    try:
+        return format_of(path).read(path, spatial_dims)
+    except UnknownFormatError:
+        if own_reader is None:
+            raise
+    pixels = np.asarray(own_reader(path))
+    return StoredImage(pixels.astype(np.float32), np.eye(4), 8 * pixels.itemsize)
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,10 @@ class ImageError(ValueError):
     """Why one image cannot be used; the caller knows whose it is."""
 
 
+class UnknownFormatError(ImageError):
+    """No format knows the content of the file."""
+
+
 class StoredImage(NamedTuple):
     """What a reader gives."""
 

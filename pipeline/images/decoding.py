@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +27,13 @@ def decode_chunk(
     import torch
 
     torch.set_num_threads(1)
-    transforms = _transforms(config)
+    transforms, reader = _transforms(config), _reader(config)
     array = np.lib.format.open_memmap(packed_dir / "images.npy", mode="r+")
     small = np.lib.format.open_memmap(packed_dir / "thumbnails.npy", mode="r+")
     rows: list[Facts | str] = []
     for row, path in enumerate(files, start=start):
         try:
-            original = read_image(path, config.spatial_dims, config.num_channels)
+            original = read_image(path, config.spatial_dims, config.num_channels, reader)
             array[row] = _storable(_transformed(original, transforms), config, array.shape[1:])
         except ImageError as error:
             rows.append(str(error))
@@ -57,16 +58,21 @@ def _facts(original: StoredImage, packed: NDArray[np.generic]) -> Facts:
 
 def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | list[str]:
     """The shape of the first image that can be used; when none can, the fault of each."""
-    transforms = _transforms(config)
+    transforms, reader = _transforms(config), _reader(config)
     problems = []
     for path in files:
         try:
-            original = read_image(path, config.spatial_dims, config.num_channels)
+            original = read_image(path, config.spatial_dims, config.num_channels, reader)
             pixels = _transformed(original, transforms)
             return _storable(pixels, config, pixels.shape).shape
         except ImageError as error:
             problems.append(str(error))
     return problems
+
+
+def _reader(config: ImagesConfig) -> Any:
+    """The user's own reader of files in no known format, if there is one."""
+    return None if config.reader is None else build("images.reader", config.reader)
 
 
 def _transforms(config: ImagesConfig) -> Transforms:

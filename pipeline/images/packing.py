@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import ImagesConfig, fingerprint
+from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
@@ -35,8 +36,8 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     """Open the packed cache of the manifest's images; build it when there is none.
 
     `progress(done, total)` is called while images are decoded. The cache's key is made of the
-    files' contents, the transforms and the versions that decode: a changed file or transform
-    never meets a stale cache.
+    files' contents, the transforms, the code of plugins among them, and the versions that
+    decode: a changed file or transform never meets a stale cache.
 
     Raises:
         UserError: with every image that cannot be used; when the cache folder cannot be written.
@@ -46,6 +47,8 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
         cache_dir.mkdir(parents=True, exist_ok=True)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
         settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
+        own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
+        settings += own if any(own) else []  # no key of a cache without plugins changes
         key = fingerprint([READER_VERSION, version("monai"), settings, digests])
         packed_dir = cache_dir / key[:32]
         if not (packed_dir / "cache.json").exists():

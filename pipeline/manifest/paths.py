@@ -8,6 +8,7 @@ import pandas as pd
 
 from pipeline.formats import ImageError, format_of_name
 from pipeline.formats.files import checked_format
+from pipeline.formats.table import UnknownFormatError
 from pipeline.manifest.findings import Finding
 from pipeline.words import SHOWN, and_more, counted
 
@@ -55,7 +56,8 @@ def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
             text = f"patient {patient!r}: image {path}: {error}"
             if "\\" in image and not path.exists():
                 text += "; write the path with / instead of \\"
-            yield Finding("image_file", "error", text, line)
+            rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"
+            yield Finding(rule, "error", text, line)
             continue
         if format_of_name(path) not in (None, found):
             misnamed.append(f"line {line}: {image!r} is {found.name}")

@@ -3,7 +3,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from platform import node
 
 import numpy as np
@@ -13,11 +15,11 @@ import torch
 from monai.transforms import Compose, Resize
 from PIL import Image
 
-from pipeline.config import ImagesConfig, UserError
+from pipeline.config import ImagesConfig, ManifestConfig, UserError
 from pipeline.formats import read_image
 from pipeline.images import packing
 from pipeline.images.packing import pack_images
-from pipeline.manifest import Manifest
+from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.processes import start_forkserver
 
 RESIZE = {"_target_": "monai.transforms.Resize", "spatial_size": [12, 10]}
@@ -382,3 +384,67 @@ def test_two_manifests_share_a_cache_folder(tmp_path):
     packed = [pack(manifest, config)[0] for manifest in manifests]
     for found, manifest in zip(packed, manifests, strict=True):
         np.testing.assert_array_equal(found.array, pixels_now(manifest, config))
+
+
+# --- a user's own code
+
+
+LAB = '''
+import numpy as np
+
+
+class Brighter:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, image):
+        return image + self.by
+
+
+class ReadRaw:
+    """Bytes of an 8 x 8 picture behind a mark."""
+
+    def __call__(self, path):
+        data = path.read_bytes()
+        assert data.startswith(b"RAW8")
+        return np.frombuffer(data[4:], np.uint8).reshape(1, 8, 8)
+'''
+
+
+def test_a_plugin_whose_code_changed_meets_no_stale_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cohort: Callable[..., ManifestConfig]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest(make_cohort({"P1": ["a"], "P2": ["b"]}))
+    config = ImagesConfig(
+        transforms=({"_target_": "my_lab.Brighter", "by": 1},),
+        cache_dir=str(tmp_path / "cache"),
+        num_processes=1,
+    )
+    first = []
+    for code in (LAB, LAB.replace("+ self.by", "+ 2 * self.by")):
+        (tmp_path / "my_lab.py").write_text(code)
+        packed = pack_images(manifest, config, lambda _done, _of: None)
+        first.append((packed.key, float(np.asarray(packed.array[0]).mean())))
+    assert first[0][0] != first[1][0]
+    assert first[1][1] == pytest.approx(first[0][1] + 1)
+
+
+def test_a_reader_of_ones_own_reads_what_no_format_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cohort: Callable[..., ManifestConfig]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_lab.py").write_text(LAB)
+    cohort = make_cohort({"P1": ["a"], "P2": ["b"]}, size=8)
+    raw = Path(cohort.path).parent / "images" / "P1_00.png"
+    raw.write_bytes(b"RAW8" + bytes(range(64)))
+    with pytest.raises(ManifestError, match="is in no known format"):
+        read_manifest(cohort)
+    manifest = read_manifest(replace(cohort, accept=("unknown_format",)))
+    config = ImagesConfig(
+        reader={"_target_": "my_lab.ReadRaw"}, cache_dir=str(tmp_path / "cache"), num_processes=1
+    )
+    packed = pack_images(manifest, config, lambda _done, _of: None)
+    assert np.asarray(packed.array[0]).ravel().tolist() == list(range(64))
+    with pytest.raises(UserError, match="is in no known format"):
+        pack_images(manifest, replace(config, reader=None), lambda _done, _of: None)
