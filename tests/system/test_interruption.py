@@ -123,7 +123,7 @@ def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(tmp_path: Path
     assert len(children) == NUM_FOLDS
 
 
-def test_a_worker_that_is_killed_is_told_with_its_signal(tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_with_its_signal(tmp_path: Path) -> None:
     process = _start(tmp_path, [*make_cohort(tmp_path / "cohort").overrides, *LONG, "folds=[0]"])
     (worker,) = _worker_pids(tmp_path)
     os.kill(worker, signal.SIGKILL)
