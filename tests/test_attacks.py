@@ -122,17 +122,20 @@ def test_a_callable_that_is_no_leaf_is_refused(target: str, marker: Path) -> Non
         assert not marker.exists()
 
 
-@pytest.mark.parametrize(("place", "value"), [
-    ("model", {"_target_": "torch.nn.Sequential", "_args_": [["LEAF"]]}),
-    ("model", {"_target_": "torch.nn.Sequential", "_args_": [[[["LEAF"]]]]}),
-    ("model", {"_target_": "torch.nn.Linear", "in_features": "LEAF", "out_features": 2}),
-    ("model", {"_target_": "torch.nn.Linear", "x": {"y": {"z": ["LEAF"]}}}),
-    ("optimizer", {"_target_": "torch.optim.SGD", "lr": [["LEAF"]]}),
-    ("scheduler", {"_target_": "torch.optim.lr_scheduler.LambdaLR", "lr_lambda": "LEAF"}),
-    ("loss.function", {"_target_": "torch.nn.CrossEntropyLoss", "weight": ["LEAF"]}),
-    ("images.transforms", [{"_target_": "monai.transforms.Compose", "transforms": [["LEAF"]]}]),
-    ("augment.transforms", [{"_target_": "monai.transforms.Lambda", "func": "LEAF"}]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("model", {"_target_": "torch.nn.Sequential", "_args_": [["LEAF"]]}),
+        ("model", {"_target_": "torch.nn.Sequential", "_args_": [[[["LEAF"]]]]}),
+        ("model", {"_target_": "torch.nn.Linear", "in_features": "LEAF", "out_features": 2}),
+        ("model", {"_target_": "torch.nn.Linear", "x": {"y": {"z": ["LEAF"]}}}),
+        ("optimizer", {"_target_": "torch.optim.SGD", "lr": [["LEAF"]]}),
+        ("scheduler", {"_target_": "torch.optim.lr_scheduler.LambdaLR", "lr_lambda": "LEAF"}),
+        ("loss.function", {"_target_": "torch.nn.CrossEntropyLoss", "weight": ["LEAF"]}),
+        ("images.transforms", [{"_target_": "monai.transforms.Compose", "transforms": [["LEAF"]]}]),
+        ("augment.transforms", [{"_target_": "monai.transforms.Lambda", "func": "LEAF"}]),
+    ],
+)
 def test_a_leaf_hidden_among_arguments_is_refused(place: str, value: Any, marker: Path) -> None:
     for target in ("monai.utils.misc.run_cmd", "os.system"):
         hidden = {"_target_": target, **with_paths(ATTACKS[target], marker)}
@@ -141,22 +144,28 @@ def test_a_leaf_hidden_among_arguments_is_refused(place: str, value: Any, marker
             if isinstance(inner, dict):
                 return {name: put(item) for name, item in inner.items()}
             return (
-                [put(item) for item in inner] if isinstance(inner, list)
-                else leaf if inner == "LEAF" else inner
-            )  # fmt: skip
+                [put(item) for item in inner]
+                if isinstance(inner, list)
+                else leaf
+                if inner == "LEAF"
+                else inner
+            )
 
         (problem,) = problems_of(place, put(value))
         assert target in problem
         assert not marker.exists()
 
 
-@pytest.mark.parametrize(("place", "value"), [
-    ("optimizer", {"_target_": "torch.nn.Linear"}),
-    ("scheduler", {"_target_": "torch.optim.SGD"}),
-    ("model", {"_target_": "torch.optim.SGD"}),
-    ("loss.function", {"_target_": "monai.transforms.Resize"}),
-    ("images.transforms", [{"_target_": "torch.nn.Flatten"}]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("optimizer", {"_target_": "torch.nn.Linear"}),
+        ("scheduler", {"_target_": "torch.optim.SGD"}),
+        ("model", {"_target_": "torch.optim.SGD"}),
+        ("loss.function", {"_target_": "monai.transforms.Resize"}),
+        ("images.transforms", [{"_target_": "torch.nn.Flatten"}]),
+    ],
+)
 def test_a_class_of_another_kind_is_refused(place: str, value: Any) -> None:
     (problem,) = problems_of(place, value)
     assert "_target_: must be a subclass of " in problem
@@ -184,11 +193,19 @@ def test_build_looks_before_it_calls_whoever_calls_it(marker: Path) -> None:
     build("model", {"_target_": "torch.nn.Flatten"})
 
 
-@pytest.mark.parametrize("target", [
-    "monai.networks.nets.resnet18", "monai.networks.nets.densenet121", "torch.nn.Sequential",
-    "monai.networks.nets.DenseNet121", "monai.networks.nets.MedNeXtS", "pipeline.models.LeNet5",
-    "monai.networks.nets.vit.ViT", "torch.nn.modules.linear.Linear",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "target",
+    [
+        "monai.networks.nets.resnet18",
+        "monai.networks.nets.densenet121",
+        "torch.nn.Sequential",
+        "monai.networks.nets.DenseNet121",
+        "monai.networks.nets.MedNeXtS",
+        "pipeline.models.LeNet5",
+        "monai.networks.nets.vit.ViT",
+        "torch.nn.modules.linear.Linear",
+    ],
+)
 def test_networks_are_allowed_by_any_of_their_names(target: str) -> None:
     check_leaves(load_config(["manifest=demo", f"model={{_target_:{target}}}"]))
 
@@ -203,26 +220,32 @@ def conf(folder: Path, name: str, text: str) -> Path:
     return folder / "conf"
 
 
-@pytest.mark.parametrize(("name", "text"), [
-    ("experiment/x.yaml", "# @package _global_\nhydra:\n  callbacks:\n    a:\n      _target_: x\n"),
-    ("experiment/x.yaml", "hydra: {job_logging: {root: {}}}\n"),
-    ("experiment/x.yaml", "defaults:\n  - override /hydra/job_logging: mine\n"),
-    ("experiment/x.yaml", "defaults:\n  - /model/x@_global_.hydra.callbacks\n"),
-    ("experiment/x.yaml", "defaults:\n  - /model@hydra.callbacks: x\n"),
-    ("experiment/x.yaml", '"\\x68ydra":\n  callbacks: {}\n'),
-    ("experiment/x.yaml", "a: &a\n  hydra: {callbacks: {}}\n<<: *a\n"),
-    ("experiment/x.yaml", "hydra: !!python/object/apply:pathlib.Path [x]\nname: x\n"),
-    ("experiment/x.yaml", "hydra.callbacks: {}\n"),
-    ("experiment/x.yaml", "hydra:\n  run: {dir: elsewhere}\n"),
-    ("model/x.yaml", "# @package hydra.callbacks\na:\n  _target_: x\n"),
-    ("model/x.yml", "hydra: {callbacks: {}}\n"),
-    ("hydra/callbacks/x.yaml", "a:\n  _target_: x\n"),
-    ("cv.yaml", "hydra:\n  callbacks:\n    a: {_target_: x}\n"),
-    ("cv.yaml", "hydra:\n  job:\n    env_set: {PYTHONPATH: x}\n"),
-    ("cv.yaml", "hydra:\n  launcher: {_target_: x}\n"),
-    ("cv.yaml", "hydra:\n  searchpath: [x]\n"),
-    ("cv.yaml", "defaults:\n  - override hydra/job_logging: mine\n"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "experiment/x.yaml",
+            "# @package _global_\nhydra:\n  callbacks:\n    a:\n      _target_: x\n",
+        ),
+        ("experiment/x.yaml", "hydra: {job_logging: {root: {}}}\n"),
+        ("experiment/x.yaml", "defaults:\n  - override /hydra/job_logging: mine\n"),
+        ("experiment/x.yaml", "defaults:\n  - /model/x@_global_.hydra.callbacks\n"),
+        ("experiment/x.yaml", "defaults:\n  - /model@hydra.callbacks: x\n"),
+        ("experiment/x.yaml", '"\\x68ydra":\n  callbacks: {}\n'),
+        ("experiment/x.yaml", "a: &a\n  hydra: {callbacks: {}}\n<<: *a\n"),
+        ("experiment/x.yaml", "hydra: !!python/object/apply:pathlib.Path [x]\nname: x\n"),
+        ("experiment/x.yaml", "hydra.callbacks: {}\n"),
+        ("experiment/x.yaml", "hydra:\n  run: {dir: elsewhere}\n"),
+        ("model/x.yaml", "# @package hydra.callbacks\na:\n  _target_: x\n"),
+        ("model/x.yml", "hydra: {callbacks: {}}\n"),
+        ("hydra/callbacks/x.yaml", "a:\n  _target_: x\n"),
+        ("cv.yaml", "hydra:\n  callbacks:\n    a: {_target_: x}\n"),
+        ("cv.yaml", "hydra:\n  job:\n    env_set: {PYTHONPATH: x}\n"),
+        ("cv.yaml", "hydra:\n  launcher: {_target_: x}\n"),
+        ("cv.yaml", "hydra:\n  searchpath: [x]\n"),
+        ("cv.yaml", "defaults:\n  - override hydra/job_logging: mine\n"),
+    ],
+)
 def test_a_file_that_sets_something_of_hydra_is_refused(
     name: str, text: str, tmp_path: Path
 ) -> None:
@@ -247,20 +270,38 @@ def test_our_own_files_and_those_that_only_speak_of_hydra_pass(tmp_path: Path) -
     refuse_hydra_keys([CONF_DIR, folder, tmp_path / "missing"])
 
 
-@pytest.mark.parametrize("argument", [
-    "hydra.callbacks.x._target_=os.system", "+hydra.callbacks.x={_target_: os.system}",
-    "hydra/job_logging=mine", "+hydra/callbacks=x", "hydra.job.env_set.PATH=x",
-    "hydra.launcher._target_=os.system", "hydra.launcher={_target_: os.system}",
-    "hydra.searchpath=[x]", "model@hydra.callbacks=x", "~hydra.job_logging",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "hydra.callbacks.x._target_=os.system",
+        "+hydra.callbacks.x={_target_: os.system}",
+        "hydra/job_logging=mine",
+        "+hydra/callbacks=x",
+        "hydra.job.env_set.PATH=x",
+        "hydra.launcher._target_=os.system",
+        "hydra.launcher={_target_: os.system}",
+        "hydra.searchpath=[x]",
+        "model@hydra.callbacks=x",
+        "~hydra.job_logging",
+    ],
+)
 def test_an_override_of_hydra_that_could_run_code_is_refused(argument: str) -> None:
     with pytest.raises(ConfigError, match=r"of Hydra's own settings only"):
         refuse_hydra_overrides(["-m", "experiment=demo", argument])
 
 
 def test_where_a_sweep_goes_and_how_it_runs_can_be_set() -> None:
-    refuse_hydra_overrides([
-        "-m", "hydra.sweep.dir=x", "hydra.sweep.subdir=y", "hydra.run.dir=z",
-        "hydra/launcher=joblib", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3",
-        "+hydra.launcher.n_jobs=2", "name=hydra", "manifest.hint='a@hydra'",
-    ])  # fmt: skip
+    refuse_hydra_overrides(
+        [
+            "-m",
+            "hydra.sweep.dir=x",
+            "hydra.sweep.subdir=y",
+            "hydra.run.dir=z",
+            "hydra/launcher=joblib",
+            "hydra/sweeper=optuna",
+            "hydra.sweeper.n_trials=3",
+            "+hydra.launcher.n_jobs=2",
+            "name=hydra",
+            "manifest.hint='a@hydra'",
+        ]
+    )

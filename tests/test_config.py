@@ -69,9 +69,22 @@ def refused(*overrides: str) -> list[str]:
 
 def test_every_group_of_the_design_has_options() -> None:
     assert {group for group, _ in OPTIONS} == {
-        "manifest", "split", "images", "augment", "model", "init", "loss", "sampler", "optimizer",
-        "scheduler", "training", "evaluation", "tracking", "engine", "experiment",
-    }  # fmt: skip
+        "manifest",
+        "split",
+        "images",
+        "augment",
+        "model",
+        "init",
+        "loss",
+        "sampler",
+        "optimizer",
+        "scheduler",
+        "training",
+        "evaluation",
+        "tracking",
+        "engine",
+        "experiment",
+    }
 
 
 NEEDS = {
@@ -136,9 +149,17 @@ def test_every_setting_can_be_overridden_by_name() -> None:
     overrides += [f"{key}=0.5" for key, value in settings.items() if type(value) is float]
     overrides += [f"{key}=true" for key, value in settings.items() if type(value) is bool]
     assert len(overrides) > 25
-    changed = flat(config_of("augment=none", "images.spatial_dims=3", *(
-        text for text in overrides if not text.startswith(("images.spatial_dims", "augment."))
-    )))  # fmt: skip
+    changed = flat(
+        config_of(
+            "augment=none",
+            "images.spatial_dims=3",
+            *(
+                text
+                for text in overrides
+                if not text.startswith(("images.spatial_dims", "augment."))
+            ),
+        )
+    )
     assert changed["training.epochs"] == "7"
     assert changed["tracking.timeout_s"] == "0.5"
     assert changed["sampler.allow_double_correction"] == "true"
@@ -189,15 +210,24 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         epochs=20, batch_size=32, seed=0, patience=0, precision="auto"
     )
     assert asdict(config.images) | {"transforms": ()} == {
-        "spatial_dims": 2, "num_channels": 1, "transforms": (), "dtype": "uint8",
-        "cache_dir": ".cache/images", "num_processes": 0,
-    }  # fmt: skip
+        "spatial_dims": 2,
+        "num_channels": 1,
+        "transforms": (),
+        "dtype": "uint8",
+        "cache_dir": ".cache/images",
+        "num_processes": 0,
+    }
     assert asdict(config.evaluation) == {
-        "aggregate": "mean", "patient_label": "same", "threshold": "youden",
-    }  # fmt: skip
+        "aggregate": "mean",
+        "patient_label": "same",
+        "threshold": "youden",
+    }
     assert asdict(config.engine) == {
-        "device": "auto", "folds_at_once": 0, "threads_per_fold": 1, "loader_workers": 1,
-    }  # fmt: skip
+        "device": "auto",
+        "folds_at_once": 0,
+        "threads_per_fold": 1,
+        "loader_workers": 1,
+    }
     assert asdict(config.tracking) == {"uri": "sqlite:///mlflow.db", "timeout_s": 60.0}
     assert config.init.scheme == "default"
     assert config.loss.class_weights == "none"
@@ -206,9 +236,14 @@ def test_the_default_options_give_what_they_always_gave() -> None:
 
 def test_settings_arrive_typed_and_unchanged() -> None:
     config = config_of(
-        "experiment=demo", "folds=[0,2]", "optimizer.lr=3e-4", "split.num_folds=4",
-        "manifest.classes=[a,b]", "augment.flip_axes=[1]", "run_dir=here",
-    )  # fmt: skip
+        "experiment=demo",
+        "folds=[0,2]",
+        "optimizer.lr=3e-4",
+        "split.num_folds=4",
+        "manifest.classes=[a,b]",
+        "augment.flip_axes=[1]",
+        "run_dir=here",
+    )
     assert config.folds == (0, 2)
     assert config.optimizer["lr"] == 3e-4
     assert config.split.num_folds == 4
@@ -245,14 +280,18 @@ def test_an_image_metric_may_be_named_as_before_and_is_the_same_run(name: str) -
 # --- what is refused
 
 
-@pytest.mark.parametrize(("override", "problem"), [
-    ("+split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
-    ("+trainin.epochs=4", "trainin: unknown setting; did you mean 'training'?"),
-    ("+manifest.columns.pateint=x",
-     "manifest.columns.pateint: unknown setting; did you mean 'manifest.columns.patient'?"),
-    ("+sampler.zzz=1",
-     "sampler.zzz: unknown setting; known: balance, allow_double_correction"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("+split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
+        ("+trainin.epochs=4", "trainin: unknown setting; did you mean 'training'?"),
+        (
+            "+manifest.columns.pateint=x",
+            "manifest.columns.pateint: unknown setting; did you mean 'manifest.columns.patient'?",
+        ),
+        ("+sampler.zzz=1", "sampler.zzz: unknown setting; known: balance, allow_double_correction"),
+    ],
+)
 def test_an_unknown_setting_is_refused_with_a_suggestion(override: str, problem: str) -> None:
     assert refused(override) == [problem]
 
@@ -264,17 +303,30 @@ def test_a_misspelt_override_gets_a_suggestion_too() -> None:
     assert "--cfg job" in suggestion("optimizer.zzz")
 
 
-@pytest.mark.parametrize(("override", "starts", "found"), [
-    ("training.epochs=many", "training.epochs: input should be a valid integer", "got 'many'"),
-    ("training.epochs=2.5", "training.epochs: input should be a valid integer", "got 2.5"),
-    ("training.epochs=null", "training.epochs: input should be a valid integer", "got None"),
-    ("augment.rotate90=maybe", "augment.rotate90: input should be a valid boolean", "got 'maybe'"),
-    ("images.dtype=uint16", "images.dtype: input should be 'uint8', 'float16' or 'float32'",
-     "got 'uint16'"),
-    ("manifest.columns.patient=null", "manifest.columns.patient: input should be a valid string",
-     "got None"),
-    ("split=[1]", "split: ", "[1]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "starts", "found"),
+    [
+        ("training.epochs=many", "training.epochs: input should be a valid integer", "got 'many'"),
+        ("training.epochs=2.5", "training.epochs: input should be a valid integer", "got 2.5"),
+        ("training.epochs=null", "training.epochs: input should be a valid integer", "got None"),
+        (
+            "augment.rotate90=maybe",
+            "augment.rotate90: input should be a valid boolean",
+            "got 'maybe'",
+        ),
+        (
+            "images.dtype=uint16",
+            "images.dtype: input should be 'uint8', 'float16' or 'float32'",
+            "got 'uint16'",
+        ),
+        (
+            "manifest.columns.patient=null",
+            "manifest.columns.patient: input should be a valid string",
+            "got None",
+        ),
+        ("split=[1]", "split: ", "[1]"),
+    ],
+)
 def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None:
     if override.startswith("split="):
         cfg = composed()
@@ -288,29 +340,59 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
     assert found in problem
 
 
-@pytest.mark.parametrize(("override", "problem"), [
-    ("split.num_folds=2", "split.num_folds: input should be greater than or equal to 3, got 2 "
-     "(kfold: how many; each needs a block to test, one to validate, and the rest to train)"),
-    ("training.batch_size=0", "training.batch_size: input should be greater than or equal to 1, "
-     "got 0 (Images per optimizer step)"),
-    ("tracking.timeout_s=0", "tracking.timeout_s: input should be greater than 0, got 0 "
-     "(How long the end of a run waits for the tracking server, in seconds)"),
-    ("augment.zoom=1", "augment.zoom: input should be less than 1, got 1 "
-     "(Largest change of scale: 0.1 draws factors from 0.9 to 1.1)"),
-    ("augment.rotate_degrees=181", "augment.rotate_degrees: input should be less than or equal to "
-     "180, got 181 (Largest rotation, in degrees)"),
-    ("augment.flip_axes=[0,3]", "augment.flip_axes.1: input should be less than or equal to 2, "
-     "got 3 (Spatial axes (0 = first) that are flipped with probability 1/2)"),
-    ("manifest.separator=';;'", "manifest.separator: string should have at most 1 character, got "
-     "';;' (One character, or its name: comma, semicolon, tab, pipe)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        (
+            "split.num_folds=2",
+            "split.num_folds: input should be greater than or equal to 3, got 2 "
+            "(kfold: how many; each needs a block to test, one to validate, and the rest to train)",
+        ),
+        (
+            "training.batch_size=0",
+            "training.batch_size: input should be greater than or equal to 1, "
+            "got 0 (Images per optimizer step)",
+        ),
+        (
+            "tracking.timeout_s=0",
+            "tracking.timeout_s: input should be greater than 0, got 0 "
+            "(How long the end of a run waits for the tracking server, in seconds)",
+        ),
+        (
+            "augment.zoom=1",
+            "augment.zoom: input should be less than 1, got 1 "
+            "(Largest change of scale: 0.1 draws factors from 0.9 to 1.1)",
+        ),
+        (
+            "augment.rotate_degrees=181",
+            "augment.rotate_degrees: input should be less than or equal to "
+            "180, got 181 (Largest rotation, in degrees)",
+        ),
+        (
+            "augment.flip_axes=[0,3]",
+            "augment.flip_axes.1: input should be less than or equal to 2, "
+            "got 3 (Spatial axes (0 = first) that are flipped with probability 1/2)",
+        ),
+        (
+            "manifest.separator=';;'",
+            "manifest.separator: string should have at most 1 character, got "
+            "';;' (One character, or its name: comma, semicolon, tab, pipe)",
+        ),
+    ],
+)
 def test_a_broken_limit_is_refused(override: str, problem: str) -> None:
     assert refused(override) == [problem]
 
 
-@pytest.mark.parametrize(("override", "found"), [
-    ("folds=some", "'some'"), ("folds=[0,x]", "[0, 'x']"), ("folds=[-1]", "[-1]"), ("folds=2", "2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("folds=some", "'some'"),
+        ("folds=[0,x]", "[0, 'x']"),
+        ("folds=[-1]", "[-1]"),
+        ("folds=2", "2"),
+    ],
+)
 def test_folds_are_all_or_a_list(override: str, found: str) -> None:
     expected = f"folds: must be all or a list of folds such as [0,2], got {found}"
     assert refused(override) == [expected]
@@ -325,8 +407,12 @@ def test_several_problems_come_at_once() -> None:
         "engine.device=tpu",
     )
     assert sorted(problem.split(":")[0] for problem in problems) == [
-        "engine.device", "folds", "loss.weights", "split.num_folds", "training.epochs",
-    ]  # fmt: skip
+        "engine.device",
+        "folds",
+        "loss.weights",
+        "split.num_folds",
+        "training.epochs",
+    ]
 
 
 def test_a_setting_without_a_value_is_missing() -> None:
@@ -338,15 +424,18 @@ def test_a_setting_without_a_value_is_missing() -> None:
     assert caught.value.problems == ["manifest.path: missing; it needs a value"]
 
 
-@pytest.mark.parametrize(("override", "key"), [
-    ("model._target_=os.system", "model._target_"),
-    ("optimizer._target_=torchsomething.Adam", "optimizer._target_"),
-    ("scheduler._target_=pipeline.config.Config", "scheduler._target_"),
-    ("loss.function._target_=builtins.print", "loss.function._target_"),
-    ("images.transforms.0._target_=subprocess.run", "images.transforms.0._target_"),
-    ("+model.inner={_target_:os.system}", "model.inner._target_"),
-    ("+model.list=[{_target_:os.system}]", "model.list.0._target_"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("model._target_=os.system", "model._target_"),
+        ("optimizer._target_=torchsomething.Adam", "optimizer._target_"),
+        ("scheduler._target_=pipeline.config.Config", "scheduler._target_"),
+        ("loss.function._target_=builtins.print", "loss.function._target_"),
+        ("images.transforms.0._target_=subprocess.run", "images.transforms.0._target_"),
+        ("+model.inner={_target_:os.system}", "model.inner._target_"),
+        ("+model.list=[{_target_:os.system}]", "model.list.0._target_"),
+    ],
+)
 def test_a_target_of_another_package_is_refused(override: str, key: str) -> None:
     (problem,) = refused(override)
     target = override.split("=", 1)[1].removeprefix("[").strip("{}]").removeprefix("_target_:")
@@ -373,14 +462,23 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     assert problem.startswith("augment: use either augment.transforms")
 
 
-@pytest.mark.parametrize(("override", "problem"), [
-    ("manifest.columns.study=patient_id",
-     "manifest.columns: 'patient_id' is named 2 times; each once at most"),
-    ("manifest.classes=[a,a]",
-     "manifest.classes: must be different names, none blank, got ['a', 'a']"),
-    ("manifest.classes=[a,'']",
-     "manifest.classes: must be different names, none blank, got ['a', '']"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        (
+            "manifest.columns.study=patient_id",
+            "manifest.columns: 'patient_id' is named 2 times; each once at most",
+        ),
+        (
+            "manifest.classes=[a,a]",
+            "manifest.classes: must be different names, none blank, got ['a', 'a']",
+        ),
+        (
+            "manifest.classes=[a,'']",
+            "manifest.classes: must be different names, none blank, got ['a', '']",
+        ),
+    ],
+)
 def test_columns_and_classes_are_named_once(override: str, problem: str) -> None:
     assert refused(override) == [problem]
 
@@ -390,24 +488,46 @@ def test_columns_and_classes_are_named_once(override: str, problem: str) -> None
 
 def test_where_and_which_folds_are_no_part_of_the_identity() -> None:
     elsewhere = {
-        "folds": "[0]", "run_dir": "here", "name": "other", "manifest.hint": "x",
-        "images.cache_dir": "there", "images.num_processes": "3",
-        "engine.device": "cpu", "engine.folds_at_once": "2", "engine.threads_per_fold": "2",
-        "tracking.uri": "sqlite:///other.db", "tracking.timeout_s": "1.0",
-    }  # fmt: skip
+        "folds": "[0]",
+        "run_dir": "here",
+        "name": "other",
+        "manifest.hint": "x",
+        "images.cache_dir": "there",
+        "images.num_processes": "3",
+        "engine.device": "cpu",
+        "engine.folds_at_once": "2",
+        "engine.threads_per_fold": "2",
+        "tracking.uri": "sqlite:///other.db",
+        "tracking.timeout_s": "1.0",
+    }
     config = config_of(*(f"{key}={value}" for key, value in elsewhere.items()))
     before, after = flat(default_config()), flat(config)
     assert {key: after[key] for key in after if after[key] != before[key]} == elsewhere
     assert identity(config) == identity(default_config())
 
 
-@pytest.mark.parametrize("override", [
-    "optimizer.lr=0.5", "model=resnet10", "init=xavier_uniform", "scheduler=constant",
-    "loss.function.label_smoothing=0.1", "loss.class_weights=inverse", "sampler=patient",
-    "training.epochs=3", "training.seed=1", "training.select_by=val/loss", "augment.noise=0.5",
-    "augment=none", "images.transforms.0.spatial_size=[32,32]", "images.dtype=float32",
-    "evaluation.threshold=fixed", "evaluation.aggregate=max", "training.batch_size=8",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.lr=0.5",
+        "model=resnet10",
+        "init=xavier_uniform",
+        "scheduler=constant",
+        "loss.function.label_smoothing=0.1",
+        "loss.class_weights=inverse",
+        "sampler=patient",
+        "training.epochs=3",
+        "training.seed=1",
+        "training.select_by=val/loss",
+        "augment.noise=0.5",
+        "augment=none",
+        "images.transforms.0.spatial_size=[32,32]",
+        "images.dtype=float32",
+        "evaluation.threshold=fixed",
+        "evaluation.aggregate=max",
+        "training.batch_size=8",
+    ],
+)
 def test_what_changes_the_numbers_changes_the_identity(override: str) -> None:
     assert identity(config_of(override)) != identity(default_config())
 

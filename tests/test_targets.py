@@ -46,9 +46,14 @@ def test_facts_are_found_in_lists_and_nested_leaves():
 
 def test_values_arrive_as_plain_python(lab):
     lab("def keep(**values):\n    return lambda: values\n")
-    found = build("images.transforms.0", {
-        "_target_": "my_lab.keep", "inner": {"sizes": [1, {"a": (2, "b")}]}, "text": "${x:y}",
-    })()  # fmt: skip
+    found = build(
+        "images.transforms.0",
+        {
+            "_target_": "my_lab.keep",
+            "inner": {"sizes": [1, {"a": (2, "b")}]},
+            "text": "${x:y}",
+        },
+    )()
     assert found == {"inner": {"sizes": [1, {"a": [2, "b"]}]}, "text": "${x:y}"}
     assert type(found["inner"]) is dict
     assert type(found["inner"]["sizes"]) is list

@@ -62,17 +62,26 @@ def of(config: ManifestConfig, *overrides: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
-    ("training.epochs=many", "training.epochs: input should be a valid integer"),
-    ("split.num_folds=2", "greater than or equal to 3, got 2 (kfold: how many; each needs"),
-    ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
-    ("experiment=dmeo", "dmeo"),
-    ("manifest.classes=[no,yes,1]", "manifest.classes.2: input should be a valid string, got 1 "
-     "(YAML reads it as a number or as yes/no: put it in quotes; Class names in order"),
-    ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
-    ("split.val_from=2018-W01-1", "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split.num_fold=4", "split.num_fold: unknown setting; did you mean 'split.num_folds'?"),
+        ("training.epochs=many", "training.epochs: input should be a valid integer"),
+        ("split.num_folds=2", "greater than or equal to 3, got 2 (kfold: how many; each needs"),
+        ("manifest.path=none.csv", "manifest none.csv: 1 problem\n  no such file (searched from "),
+        ("experiment=dmeo", "dmeo"),
+        (
+            "manifest.classes=[no,yes,1]",
+            "manifest.classes.2: input should be a valid string, got 1 "
+            "(YAML reads it as a number or as yes/no: put it in quotes; Class names in order",
+        ),
+        ("split.test_from=2018-1-1", "split.test_from: must be a day, YYYY-MM-DD, got '2018-1-1'"),
+        (
+            "split.val_from=2018-W01-1",
+            "split.val_from: must be a day, YYYY-MM-DD, got '2018-W01-1'",
+        ),
+    ],
+)
 def test_a_wrong_setting_is_told_in_one_message(
     tmp_path: Path, override: str, message: str
 ) -> None:
@@ -179,8 +188,11 @@ def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
     overrides = ["manifest=demo", "audit.content=false"]
     done = subprocess.run(
         [sys.executable, "-c", code, *overrides],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "435 images of 78 patients" in done.stdout
     loaded = done.stdout.splitlines()[-1].split()
     assert loaded[0] == "loaded"

@@ -57,9 +57,7 @@ def test_the_list_needs_nothing_heavy() -> None:
         "from pipeline.__main__ import main; main()\n"
         "print('loaded', *{name.split('.')[0] for name in sys.modules})"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "pipeline" in loaded
     assert not loaded & {"torch", "monai", "mlflow", "pandas", "numpy", "hydra", "pydantic"}
@@ -75,22 +73,38 @@ def test_its_own_version(
 # --- help of a command
 
 
-@pytest.mark.parametrize(("name", "shown", "hidden"), [
-    ("cv", ["training.epochs = 20", "optimizer.lr = 0.001", "experiment=demo|", "-m a=1,2"],
-     ["plan.action", "audit.part_file"]),
-    ("check", ["audit.part_file = null", "training.select_by"], ["optimizer", "training.epochs"]),
-    ("plan", ["plan.action = make", "make|grow|repair"], ["engine", "tracking"]),
-    ("make-manifest", ["source = null", "tree|dicom|classes|table", "recipe=breakhis|"],
-     ["training", "--cfg"]),
-    ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
-    ("init", ["manifest.path = null"], ["training", "split"]),
-    ("demo", ["demo/manifest.csv"], [" = "]),
-    ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "shown", "hidden"),
+    [
+        (
+            "cv",
+            ["training.epochs = 20", "optimizer.lr = 0.001", "experiment=demo|", "-m a=1,2"],
+            ["plan.action", "audit.part_file"],
+        ),
+        (
+            "check",
+            ["audit.part_file = null", "training.select_by"],
+            ["optimizer", "training.epochs"],
+        ),
+        ("plan", ["plan.action = make", "make|grow|repair"], ["engine", "tracking"]),
+        (
+            "make-manifest",
+            ["source = null", "tree|dicom|classes|table", "recipe=breakhis|"],
+            ["training", "--cfg"],
+        ),
+        ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
+        ("init", ["manifest.path = null"], ["training", "split"]),
+        ("demo", ["demo/manifest.csv"], [" = "]),
+        ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
+    ],
+)
 def test_help_shows_what_the_command_reads(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    name: str, shown: list[str], hidden: list[str],
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    shown: list[str],
+    hidden: list[str],
+) -> None:
     text, error = said(monkeypatch, capsys, name, "--help")
     assert error == ""
     assert COMMANDS[name].line in text
@@ -120,48 +134,59 @@ def test_help_names_a_misspelt_setting(
 # --- one line of advice
 
 
-@pytest.mark.parametrize(("words", "advice"), [
-    (("chek",), "chek: unknown command; did you mean check?"),
-    (("make_manifest",), "make_manifest: unknown command; did you mean make-manifest?"),
-    (("xyzzy",), "xyzzy: unknown command; there are init, demo, "),
-    (("experiment=demo",), "the command comes first, e.g. patientfold cv experiment=demo"),
-    (("--experiment", "demo"), "the command comes first"),
-    (("sync",), "run_dir: missing; it needs a value"),
-    (("sync", "training.epochs=3"), "training: unknown setting"),
-    (("sync", "run_dir=nowhere"), "run_dir nowhere: no such folder"),
-    (("sync", "--cfg", "job"), "--cfg: this command takes settings only"),
-    (("demo", "x=1"), "x=1: this command has no settings"),
-    (("canary", "--seed", "1"), "settings have no dashes; write seed=1"),
-    (("canary", "seed=x"), "seed: input should be a valid integer"),
-    (("cv",), "no manifest is named: write manifest.path=my.csv"),
-    (("cv", "experiment=demmo"), "experiment=demmo: no such file; did you mean demo? there are "),
-    (("cv", "--experiment", "demo"), "settings have no dashes; write experiment=demo"),
-    (("cv", "hydra.verbose=true"), "hydra.verbose=true: of Hydra's own settings only"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (("chek",), "chek: unknown command; did you mean check?"),
+        (("make_manifest",), "make_manifest: unknown command; did you mean make-manifest?"),
+        (("xyzzy",), "xyzzy: unknown command; there are init, demo, "),
+        (("experiment=demo",), "the command comes first, e.g. patientfold cv experiment=demo"),
+        (("--experiment", "demo"), "the command comes first"),
+        (("sync",), "run_dir: missing; it needs a value"),
+        (("sync", "training.epochs=3"), "training: unknown setting"),
+        (("sync", "run_dir=nowhere"), "run_dir nowhere: no such folder"),
+        (("sync", "--cfg", "job"), "--cfg: this command takes settings only"),
+        (("demo", "x=1"), "x=1: this command has no settings"),
+        (("canary", "--seed", "1"), "settings have no dashes; write seed=1"),
+        (("canary", "seed=x"), "seed: input should be a valid integer"),
+        (("cv",), "no manifest is named: write manifest.path=my.csv"),
+        (
+            ("cv", "experiment=demmo"),
+            "experiment=demmo: no such file; did you mean demo? there are ",
+        ),
+        (("cv", "--experiment", "demo"), "settings have no dashes; write experiment=demo"),
+        (("cv", "hydra.verbose=true"), "hydra.verbose=true: of Hydra's own settings only"),
+    ],
+)
 def test_a_mistake_gets_one_line_of_advice(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: tuple[str, ...], advice: str,
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    advice: str,
+) -> None:
     out, error = said(monkeypatch, capsys, *words)
     assert (out, error.count("error: ")) == ("", 1)
     assert advice in error
     assert "Traceback" not in error
 
 
-@pytest.mark.parametrize(("arguments", "advice"), [
-    (["--manifest", "x"], "write manifest=x"),
-    (["--experiment=demo"], "write experiment=demo"),
-    (["-experiment", "demo"], "write experiment=demo"),
-    (["--num-folds", "a=1"], "write num_folds=..."),
-    (["--exp", "demo"], "write exp=demo"),  # Hydra would take it for --experimental-rerun
-    (["--experimental-rerun", "x"], "settings have no dashes"),  # it unpickles a file
-    (["--multi-run"], "did you mean --multirun?"),
-    (["demo"], "demo: settings are written name=value"),
-    (["--cfg"], "--cfg: needs a value"),
-    (["--cfg", "jobs"], "must be one of job, hydra, all, got 'jobs'"),
-    (["-m", "--cfg", "job"], "-m and --cfg: give one of them"),
-    (["--resolve", "a=1"], "--resolve: works together with --cfg job"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--manifest", "x"], "write manifest=x"),
+        (["--experiment=demo"], "write experiment=demo"),
+        (["-experiment", "demo"], "write experiment=demo"),
+        (["--num-folds", "a=1"], "write num_folds=..."),
+        (["--exp", "demo"], "write exp=demo"),  # Hydra would take it for --experimental-rerun
+        (["--experimental-rerun", "x"], "settings have no dashes"),  # it unpickles a file
+        (["--multi-run"], "did you mean --multirun?"),
+        (["demo"], "demo: settings are written name=value"),
+        (["--cfg"], "--cfg: needs a value"),
+        (["--cfg", "jobs"], "must be one of job, hydra, all, got 'jobs'"),
+        (["-m", "--cfg", "job"], "-m and --cfg: give one of them"),
+        (["--resolve", "a=1"], "--resolve: works together with --cfg job"),
+    ],
+)
 def test_words_that_are_no_setting(arguments: list[str], advice: str) -> None:
     with pytest.raises(UserError) as caught:
         in_order(arguments)

@@ -69,10 +69,16 @@ def test_the_result_can_be_read() -> None:
     assert (len(manifest), manifest.classes) == (3, ("benign", "malignant"))
 
 
-@pytest.mark.parametrize(("header", "question"), [
-    ("patient_id,subject_id,file,label", "These may be meant: 'patient_id', 'subject_id'. Which"),
-    ("lesion,side,file,label", "# Which column says whose image a row is?"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("header", "question"),
+    [
+        (
+            "patient_id,subject_id,file,label",
+            "These may be meant: 'patient_id', 'subject_id'. Which",
+        ),
+        ("lesion,side,file,label", "# Which column says whose image a row is?"),
+    ],
+)
 def test_what_is_not_clear_is_asked(header: str, question: str) -> None:
     """Two columns that may name the patient, or none: nothing is filled in."""
     lines = made(f"{header}\n1,2,a.png,left\n3,4,b.png,right\n")
@@ -106,9 +112,14 @@ def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     assert MANIFEST.read_text() == "mine"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    (None, "no such file"), ("", "expected a header"), ("one\n1\n", "several columns"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file"),
+        ("", "expected a header"),
+        ("one\n1\n", "several columns"),
+    ],
+)
 def test_a_file_that_is_no_table(text: str | None, message: str) -> None:
     if text is not None:
         Path("y.csv").write_text(text)

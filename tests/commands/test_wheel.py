@@ -34,16 +34,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_holds_every_module_config_recipe_and_template(installed: Path) -> None:
-    inside = {"pipeline": "pipeline", "conf": "pipeline/conf",
-              "data_manifests": "pipeline/data_manifests"}  # fmt: skip
+    inside = {
+        "pipeline": "pipeline",
+        "conf": "pipeline/conf",
+        "data_manifests": "pipeline/data_manifests",
+    }
     wanted = {
         f"{inside[name]}/{path.relative_to(ROOT / name).as_posix()}"
         for name in FOLDERS
         for kind in SHIPPED
         for path in (ROOT / name).rglob(kind)
     }
-    assert {"pipeline/conf/cv.yaml", "pipeline/py.typed", "pipeline/audit/check.html.j2",
-            "pipeline/data_manifests/recipes/lidc.yaml"} <= wanted  # fmt: skip
+    assert {
+        "pipeline/conf/cv.yaml",
+        "pipeline/py.typed",
+        "pipeline/audit/check.html.j2",
+        "pipeline/data_manifests/recipes/lidc.yaml",
+    } <= wanted
     held = {p.relative_to(installed).as_posix() for p in installed.rglob("*") if p.is_file()}
     assert {name for name in held if ".dist-info/" not in name} == wanted
     (entry,) = installed.glob("*.dist-info/entry_points.txt")
@@ -53,10 +60,13 @@ def test_it_holds_every_module_config_recipe_and_template(installed: Path) -> No
 def test_it_works_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     def run(*words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-P", *words], cwd=tmp_path, check=True,
-            capture_output=True, text=True,
+            [sys.executable, "-P", *words],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
             env=os.environ | {"PYTHONPATH": str(installed)},
-        )  # fmt: skip
+        )
         return done.stdout
 
     where = "from pipeline.commands.shipped import shipped; print(shipped('conf'))"

@@ -1,4 +1,4 @@
-"""`pipeline.make_manifest` without a process of its own."""
+"""`patientfold make-manifest` without a process of its own."""
 
 import csv
 from pathlib import Path
