@@ -69,8 +69,8 @@ def link_copies(
     With `audit.content=false` only byte-identical files are compared, whose groups were joined
     when the manifest was read. Near copies follow `audit.near`; `accept` is `manifest.accept`.
     """
-    if images is None or not audit.content:
-        images = None
+    images = images if audit.content else None
+    if images is None:
         digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
         copies = exact_copies(digests, manifest.table["patient_id"].tolist())
     else:

@@ -129,15 +129,9 @@ def _confirmed(one: Ints, other: Ints, order: Ints, way: Ints, pictures: Picture
         part = slice(start, start + 128)
         likeness = np.zeros(len(one[part]))
         for p in range(pictures.shape[1]):
-            copies = np.stack(
-                [
-                    oriented(pictures[row, picture], turn)
-                    for row, picture, turn in zip(
-                        other[part], order[part, p], way[part, p], strict=True
-                    )
-                ]
-            )
-            likeness += correlation(pictures[one[part], p], copies) / pictures.shape[1]
+            theirs = zip(other[part], order[part, p], way[part, p], strict=True)
+            copies = [oriented(pictures[row, picture], turn) for row, picture, turn in theirs]
+            likeness += correlation(pictures[one[part], p], np.stack(copies)) / pictures.shape[1]
         for i in np.flatnonzero(likeness >= LEAST_CORRELATION).tolist():
             turns = {ORIENTATIONS[INVERSE[g]] for g in way[start + i]} - {""}
             words = next(iter(turns)) if len(turns) == 1 else "turned" if turns else ""

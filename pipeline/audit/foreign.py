@@ -92,14 +92,11 @@ def _numbered(manifest: Manifest, links: Links, near: Links) -> pd.DataFrame:
     same = [*links, *first.items()]
     group, _ = pd.factorize(manifest.table["group"].to_numpy(object), sort=True)
     joined = group[np.array([*same, *near], np.int64).reshape(-1, 2)]
-    return pd.DataFrame(
-        {
-            "line": manifest.table["line"],
-            "group": group,
-            "picture": _linked(same, len(manifest)),
-            "near": _linked(near, len(manifest)),
-            "kin": components(joined[:, 0], joined[:, 1], int(group.max()) + 1)[group],
-        }
+    return manifest.table[["line"]].assign(
+        group=group,
+        picture=_linked(same, len(manifest)),
+        near=_linked(near, len(manifest)),
+        kin=components(joined[:, 0], joined[:, 1], int(group.max()) + 1)[group],
     )
 
 
@@ -174,9 +171,8 @@ def _apart(rows: pd.DataFrame, key: str, *of: str) -> Ints:
 def _shared_patients(case: Case, title: str, rows: pd.DataFrame) -> Iterator[Finding]:
     def example(patient: int) -> str:
         seen = rows[rows["patient"] == patient].sort_values(["place", "line"])
-        lines = [
-            f"line {row.line} in {row.where}" for row in seen.drop_duplicates("place").itertuples()
-        ]
+        firsts = seen.drop_duplicates("place").itertuples()
+        lines = [f"line {row.line} in {row.where}" for row in firsts]
         return f"{case.patients[patient]!r} ({and_more(lines[:MOST_PLACES], len(lines))})"
 
     found = _apart(rows, "patient")
@@ -331,8 +327,8 @@ def tested_often(case: Case) -> Iterator[Finding]:
     """
     who, folds = _who(case), case.split.folds
     if case.split.form == "kfold":
-        never = np.unique(who["patient"][who["fold"] == str(NEVER_TESTED)])
-        yield from _never_tested(case, never)
+        never = who["patient"][who["fold"] == str(NEVER_TESTED)]
+        yield from _never_tested(case, sorted(set(never)))
         return
     tested = who["fold"].astype(object).map({f: _tested_part(p) for f, p in folds.items()})
     in_use = who["patient"][who["part"] != "locked"]

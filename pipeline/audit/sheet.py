@@ -74,8 +74,8 @@ def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
     """The text, its beginning cut off where it is wider than a picture."""
-    if font.getlength(text) <= SIDE:
-        return text
-    while font.getlength(f"...{text}") > SIDE:
+    shown = text
+    while font.getlength(shown) > SIDE:
         text = text[1:]
-    return f"...{text}"
+        shown = f"...{text}"
+    return shown

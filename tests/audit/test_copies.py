@@ -25,8 +25,15 @@ from pipeline.commands import demo
 from pipeline.images.decoding import pixel_digest, thumbnails
 
 DATA = os.environ.get("PATIENTFOLD_DATA")
-LOSSLESS = ("exact", "flipped left to right", "flipped top to bottom", "transposed",
-            "turned by 90 degrees", "turned by 180 degrees", "turned by 270 degrees")  # fmt: skip
+LOSSLESS = (
+    "exact",
+    "flipped left to right",
+    "flipped top to bottom",
+    "transposed",
+    "turned by 90 degrees",
+    "turned by 180 degrees",
+    "turned by 270 degrees",
+)
 
 
 def grey(image: Image.Image) -> NDArray[np.float32]:
@@ -72,7 +79,9 @@ def test_a_lossless_copy_in_colour_or_another_shape_of_file_is_exact(tmp_path: P
     np.save(tmp_path / "c.npy", np.asarray(picture))
     arrays = [read_image(tmp_path / name, 2, 3)[0] for name in ("a.png", "b.tif", "c.npy")]
     assert [(p.one, p.other, p.exact) for p in copies_of(arrays).pairs] == [
-        (0, 1, True), (0, 2, True)]  # fmt: skip
+        (0, 1, True),
+        (0, 2, True),
+    ]
 
 
 def test_equal_pixels_of_another_shape_are_another_image() -> None:
@@ -181,10 +190,14 @@ def test_the_correlation_is_one_for_equal_pictures_and_low_for_strangers(
 def test_a_crop_is_magnified_before_it_is_judged(strangers: list[NDArray[np.uint8]]) -> None:
     """Four of 96 pixels less: 0.86 as it is, 0.95 when the scale is tried too."""
     whole, cut = (
-        np.stack([thumbnails(picture[None, c : 96 - c, c : 96 - c].astype("f4"))[0]
-                  for picture in strangers])
+        np.stack(
+            [
+                thumbnails(picture[None, c : 96 - c, c : 96 - c].astype("f4"))[0]
+                for picture in strangers
+            ]
+        )
         for c in (0, 2)
-    )  # fmt: skip
+    )
     assert correlation(whole, cut).min() > 0.94
     assert correlation(cut, whole).min() > 0.94
 
@@ -208,5 +221,6 @@ def test_the_known_copy_of_kermany_is_found() -> None:
     found = copies_of(arrays, table["patient_id"].tolist()).pairs
     exact = [pair for pair in found if pair.exact]
     assert [tuple(table["patient_id"][[p.one, p.other]]) for p in exact] == [
-        ("NORMAL2-IM-0095", "NORMAL2-IM-0096")]  # fmt: skip
+        ("NORMAL2-IM-0095", "NORMAL2-IM-0096")
+    ]
     assert len(found) <= 1 + len(table) / 1000

@@ -1,4 +1,4 @@
-"""Splits made elsewhere: every fault is told, and a clean split is silent."""
+"""Splits made elsewhere: every fault is reported, and a clean split is silent."""
 
 import json
 import os
@@ -27,19 +27,26 @@ COLUMN = AuditConfig(part_column="part")
 def manifest_of(
     parts: Mapping[str, str], groups: Mapping[str, str] | None = None, root: Path | None = None
 ) -> Manifest:
-    """Six patients with two images each, odd ones ill; two words of a part are for two images."""
+    """Six patients, two images each, every other one ill; two words are parts of two images."""
     values = {p: (v.split() * 2)[:2] if v.strip() else ["", ""] for p, v in parts.items()}
     rows = [
-        (patient, f"{patient}_{i:04d}.png", ("well", "ill")[int(patient[1:]) % 2],
-         (groups or {}).get(patient, patient), 2 + 2 * number + i, values[patient][i])
-        for number, patient in enumerate(SIX) for i in range(2)
-    ]  # fmt: skip
+        (
+            patient,
+            f"{patient}_{i:04d}.png",
+            ("well", "ill")[int(patient[1:]) % 2],
+            (groups or {}).get(patient, patient),
+            2 + 2 * number + i,
+            values[patient][i],
+        )
+        for number, patient in enumerate(SIX)
+        for i in range(2)
+    ]
     columns = ["patient_id", "image_path", "label", "group", "line", "part"]
     table = pd.DataFrame(rows, columns=columns)
     return Manifest(Path("m.csv"), root or Path(), ("well", "ill"), table)
 
 
-def told(answer: tuple[list[Finding], Split]) -> dict[str, Finding]:
+def by_rule(answer: tuple[list[Finding], Split]) -> dict[str, Finding]:
     """Findings by their rule, of which none may have two."""
     rules = [finding.rule for finding in answer[0]]
     assert len(rules) == len(set(rules))
@@ -50,7 +57,7 @@ def by_column(
     parts: Mapping[str, str], links: Sequence[tuple[int, int]] = (), **of: str
 ) -> dict[str, Finding]:
     """Findings on a column; `of` changes the part of patients."""
-    return told(audit_parts(manifest_of({**parts, **of}), COLUMN, links))
+    return by_rule(audit_parts(manifest_of({**parts, **of}), COLUMN, links))
 
 
 def by_folds(tmp_path: Path, folds: Sequence[Mapping[str, Sequence[str]]]) -> list[Finding]:
@@ -95,17 +102,21 @@ def test_five_patients_are_named_and_the_rest_counted() -> None:
     assert "'P5'" not in finding.message
 
 
-@pytest.mark.parametrize(("words", "title"), [
-    ("train val", "both train and val"), ("train test", "both train and test"),
-    ("val test", "both val and test"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        ("train val", "both train and val"),
+        ("train test", "both train and test"),
+        ("val test", "both val and test"),
+    ],
+)
 def test_every_two_parts_are_compared(words: str, title: str) -> None:
     finding = by_column(CLEAN, P2="val", P3="val", P0=words)["shared_patients"]
     assert finding.message.startswith("1 of ")
     assert f"patients in {title}: 'P0' (line 2 in {words.split()[0]}, line 3 in" in finding.message
 
 
-def test_blocks_that_share_patients_are_told_in_one_finding() -> None:
+def test_blocks_that_share_patients_are_reported_in_one_finding() -> None:
     """Three blocks make three pairs, a hundred make 4,950; who was shared is no second fault."""
     (finding,) = by_column(BLOCKS, P1="0 2", P4="0 2").values()
     assert (finding.rule, finding.severity) == ("shared_patients", "error")
@@ -125,19 +136,19 @@ def test_patients_that_belong_together_may_not_be_apart(tmp_path: Path) -> None:
     )
 
 
-def test_a_group_is_told_beside_a_shared_patient_only_for_its_other_patients(
+def test_a_group_is_reported_beside_a_shared_patient_only_for_its_other_patients(
     tmp_path: Path,
 ) -> None:
     """To move P0 to one side does not mend a family with one more on the other."""
     alone = files_of(manifest_of({**CLEAN, "P0": "train test"}), tmp_path)
-    assert set(told(audit_parts(alone, COLUMN))) == {"shared_patients"}
+    assert set(by_rule(audit_parts(alone, COLUMN))) == {"shared_patients"}
     family = files_of(manifest_of({**CLEAN, "P0": "train test"}, {"P2": "P0"}), tmp_path)
-    found = told(audit_parts(family, COLUMN))
+    found = by_rule(audit_parts(family, COLUMN))
     assert set(found) == {"shared_patients", "shared_groups"}
     assert "'P2' (line 6 in train) and 'P0' (line 3 in test)" in found["shared_groups"].message
 
 
-def test_a_linked_picture_on_the_other_side_is_an_error_told_once() -> None:
+def test_a_linked_picture_on_the_other_side_is_an_error_reported_once() -> None:
     links = [(9, 0), (0, 9), (2, 3), (0, 2)]  # P4's second, P0's first; others on one side
     (finding,) = by_column(CLEAN, links).values()
     assert (finding.rule, finding.severity) == ("shared_images", "error")
@@ -152,7 +163,7 @@ def test_a_picture_of_one_patient_on_both_sides_is_a_shared_patient() -> None:
 
 
 def test_a_copied_file_explains_its_group(tmp_path: Path) -> None:
-    """The fixture's reader puts patients with one file into one group; that is told once."""
+    """The fixture's reader puts patients with one file into one group; that is reported once."""
     manifest = files_of(manifest_of(CLEAN, {"P4": "P0"}), tmp_path, P4_0001="P0_0000.png")
     (finding,) = audit_parts(manifest, COLUMN)[0]
     assert finding.rule == "shared_images"
@@ -184,8 +195,11 @@ def test_as_many_are_shared_as_a_look_at_every_two_images_finds(tmp_path: Path, 
             "shared_patients": {a[0] for a, b in pairs if a[0] == b[0]},
             "shared_groups": {a[1] for a, b in pairs if a[1] == b[1] and a[0] != b[0]},
         }
-        found = {f.rule: int(f.message.split()[0]) for f in findings
-                 if f"in both {one} and {other}:" in f.message}  # fmt: skip
+        found = {
+            f.rule: int(f.message.split()[0])
+            for f in findings
+            if f"in both {one} and {other}:" in f.message
+        }
         assert found == {rule: len(shared) for rule, shared in expected.items() if shared}
 
 
@@ -205,9 +219,12 @@ def test_lost_patients_are_errors_and_lost_images_warnings() -> None:
     )
 
 
-def test_who_is_lost_in_every_fold_is_told_once(tmp_path: Path) -> None:
-    folds = [{"train": SIX[2:5], "val": ["P0"]}, {"train": ["P0", *SIX[3:5]], "val": ["P2"]},
-             {"train": ["P0", "P2"], "val": ["P3"]}]  # fmt: skip
+def test_who_is_lost_in_every_fold_is_reported_once(tmp_path: Path) -> None:
+    folds = [
+        {"train": SIX[2:5], "val": ["P0"]},
+        {"train": ["P0", *SIX[3:5]], "val": ["P2"]},
+        {"train": ["P0", "P2"], "val": ["P3"]},
+    ]
     lost = [f.message for f in by_folds(tmp_path, folds) if f.rule == "lost_patients"]
     source = "folds.json (matched by patient id)"
     assert lost == [
@@ -218,7 +235,7 @@ def test_who_is_lost_in_every_fold_is_told_once(tmp_path: Path) -> None:
 
 def test_purged_rows_need_no_part() -> None:
     manifest = manifest_of({**CLEAN, "P0": "train -"})
-    assert told(audit_parts(manifest, COLUMN)).keys() == {"lost_images"}
+    assert by_rule(audit_parts(manifest, COLUMN)).keys() == {"lost_images"}
     assert audit_parts(replace(manifest, purged=frozenset({1})), COLUMN)[0] == []
 
 
@@ -230,7 +247,7 @@ def test_a_missing_class_is_an_error_in_train_and_a_warning_elsewhere() -> None:
     assert (finding.severity, finding.message) == ("error", "train has no image of 'ill'")
 
 
-def test_folds_that_miss_a_class_are_told_in_one_finding() -> None:
+def test_folds_that_miss_a_class_are_reported_in_one_finding() -> None:
     """Three blocks of one class each: test misses the other class in each, train never."""
     found, _ = audit_parts(manifest_of({p: str(int(p[1:]) % 2 + 2) for p in SIX}), COLUMN)
     assert [(f.severity, f.message) for f in found] == [
@@ -241,18 +258,21 @@ def test_folds_that_miss_a_class_are_told_in_one_finding() -> None:
     ]
 
 
-@pytest.mark.parametrize(("parts", "message"), [
-    (dict.fromkeys(SIX, "train"), "the split has nobody in test"),
-    (dict.fromkeys(SIX, "test"), "the split has nobody in train"),
-    (dict.fromkeys(SIX, "val"), "the split has nobody in train"),
-    (dict.fromkeys(SIX, "0"), "fold 0 has nobody in train"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (dict.fromkeys(SIX, "train"), "the split has nobody in test"),
+        (dict.fromkeys(SIX, "test"), "the split has nobody in train"),
+        (dict.fromkeys(SIX, "val"), "the split has nobody in train"),
+        (dict.fromkeys(SIX, "0"), "fold 0 has nobody in train"),
+    ],
+)
 def test_an_empty_part_is_an_error(parts: dict[str, str], message: str) -> None:
     finding = by_column(parts)["empty_parts"]
     assert (finding.severity, finding.message) == ("error", message)
 
 
-def test_a_fold_without_anybody_is_told(tmp_path: Path) -> None:
+def test_a_fold_without_anybody_is_reported(tmp_path: Path) -> None:
     folds = [{"train": SIX, "val": []}, {"train": SIX[:4], "val": SIX[4:]}]
     empty = [f.message for f in by_folds(tmp_path, folds) if f.rule == "empty_parts"]
     assert empty == ["fold 0 has nobody in val"]
@@ -291,9 +311,11 @@ def test_train_and_val_alone_are_warned_of() -> None:
 
 
 def test_never_and_several_times_tested(tmp_path: Path) -> None:
-    """P0 is tested twice and P4 never; lost patients are told elsewhere."""
-    folds = [{"train": [p for p in SIX[:5] if p not in test], "test": test}
-             for test in (["P0", "P1"], ["P0", "P2"], ["P3"])]  # fmt: skip
+    """P0 is tested twice and P4 never; lost patients are reported elsewhere."""
+    folds = [
+        {"train": [p for p in SIX[:5] if p not in test], "test": test}
+        for test in (["P0", "P1"], ["P0", "P2"], ["P3"])
+    ]
     found = {f.rule: f for f in by_folds(tmp_path, folds_with_val(folds))}
     assert found["tested_several_times"].severity == "warning"
     assert found["tested_several_times"].message == (
@@ -308,10 +330,14 @@ def folds_with_val(folds: Sequence[Mapping[str, list[str]]]) -> list[dict[str, l
     return [{**fold, "val": []} for fold in folds]
 
 
-@pytest.mark.parametrize("tests", [
-    ("P0 P1", "P2 P3", "P4 P5"), ("P0 P1", "P2 P3", "P4 P5", "P0 P2", "P1 P4", "P3 P5"),
-    ("P4 P5", "P4 P5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ("P0 P1", "P2 P3", "P4 P5"),
+        ("P0 P1", "P2 P3", "P4 P5", "P0 P2", "P1 P4", "P3 P5"),
+        ("P4 P5", "P4 P5"),
+    ],
+)
 def test_equally_often_is_fine_and_so_is_one_test_part_for_all_folds(
     tmp_path: Path, tests: Sequence[str]
 ) -> None:
@@ -327,7 +353,11 @@ def test_minus_one_is_trained_on_and_never_tested() -> None:
     assert (finding.rule, finding.severity) == ("never_tested", "warning")
     assert finding.message == "2 of 6 patients tested in no fold: 'P0', 'P1'"
     assert [(p.fold, p.part, p.num_patients) for p in split.parts] == [
-        ("1", "train", 4), ("1", "test", 2), ("2", "train", 4), ("2", "test", 2)]  # fmt: skip
+        ("1", "train", 4),
+        ("1", "test", 2),
+        ("2", "train", 4),
+        ("2", "test", 2),
+    ]
     found = by_column(BLOCKS, P0="-1 0")
     assert "'P0' (line 2 in fold -1, line 3 in fold 0)" in found["shared_patients"].message
 
@@ -338,8 +368,9 @@ def test_minus_one_is_trained_on_and_never_tested() -> None:
 def test_the_parts_are_counted() -> None:
     _, split = audit_parts(manifest_of({**CLEAN, "P1": "train test"}), COLUMN)
     assert split.parts == (
-        PartCounts("", "train", 4, 7, (2, 2), (4, 3)), PartCounts("", "test", 3, 5, (1, 2), (2, 3)),
-    )  # fmt: skip
+        PartCounts("", "train", 4, 7, (2, 2), (4, 3)),
+        PartCounts("", "test", 3, 5, (1, 2), (2, 3)),
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -352,10 +383,13 @@ def test_the_blocks_of_a_k_fold_are_counted_as_its_lists_are(tmp_path: Path, see
     blocks = replace(manifest, table=manifest.table.assign(part=values))
     _, split = audit_parts(blocks, COLUMN)
     lists = [
-        {"train": images[(values != k) & (values != "")].tolist(),
-         "test": images[values == k].tolist(), "val": []}
+        {
+            "train": images[(values != k) & (values != "")].tolist(),
+            "test": images[values == k].tolist(),
+            "val": [],
+        }
         for k in sorted(set(values) & {"0", "1", "2"})
-    ]  # fmt: skip
+    ]
     (tmp_path / "folds.json").write_text(json.dumps(lists))
     _, listed = audit_parts(manifest, AuditConfig(part_file=str(tmp_path / "folds.json")))
     counts = [(p.part, *list(vars_of(p).values())[2:]) for p in split.parts]
@@ -386,7 +420,7 @@ def test_the_users_own_column_names(make_cohort: Callable[..., ManifestConfig]) 
         assert split.source == f"column '{asked}'"
 
 
-def test_near_copies_on_two_sides_are_told_but_no_error() -> None:
+def test_near_copies_on_two_sides_are_reported_but_no_error() -> None:
     manifest = manifest_of(CLEAN)
     row = manifest.table.reset_index().groupby("patient_id")["index"].first()
     apart, together = (row["P0"], row["P5"]), (row["P0"], row["P1"])
@@ -418,7 +452,7 @@ def test_copies_that_the_reader_found(make_cohort: Callable[..., ManifestConfig]
 @pytest.mark.skipif(DATA is None, reason="needs PATIENTFOLD_DATA")
 def test_the_split_that_came_with_the_paediatric_radiographs_shares_170_ids() -> None:
     manifest = read_manifest(load_config(["experiment=kermany"]).manifest)
-    found = told(audit_parts(manifest, AuditConfig(part_column="original_split")))
+    found = by_rule(audit_parts(manifest, AuditConfig(part_column="original_split")))
     assert set(found) == {"shared_patients"}
     assert found["shared_patients"].message.startswith(
         "170 of 3,103 patients in both train and test: "
@@ -429,11 +463,16 @@ def test_a_set_with_a_fold_for_each_of_many_patients() -> None:
     """Where every fold listed its train part, 5,000 folds of 50,000 images would take 2 GB."""
     num = 50_000
     patients = [f"P{i // 10:05d}" for i in range(num)]
-    table = pd.DataFrame({
-        "patient_id": patients, "group": patients, "line": np.arange(2, num + 2),
-        "image_path": [f"{i}.png" for i in range(num)],
-        "label": ["well", "ill"] * (num // 2), "part": [str(i // 10) for i in range(num)],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "patient_id": patients,
+            "group": patients,
+            "line": np.arange(2, num + 2),
+            "image_path": [f"{i}.png" for i in range(num)],
+            "label": ["well", "ill"] * (num // 2),
+            "part": [str(i // 10) for i in range(num)],
+        }
+    )
     manifest = Manifest(Path("m.csv"), Path(), ("well", "ill"), table)
     findings, split = audit_parts(manifest, COLUMN)
     assert findings == []

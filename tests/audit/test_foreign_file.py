@@ -26,10 +26,16 @@ def manifest_of(
 ) -> Manifest:
     """Two images of each patient, every other one ill."""
     rows = [
-        (patient, image.format(patient=patient, i=i), ("well", "ill")[number % 2], patient,
-         2 + 2 * number + i)
-        for number, patient in enumerate(patients) for i in range(2)
-    ]  # fmt: skip
+        (
+            patient,
+            image.format(patient=patient, i=i),
+            ("well", "ill")[number % 2],
+            patient,
+            2 + 2 * number + i,
+        )
+        for number, patient in enumerate(patients)
+        for i in range(2)
+    ]
     table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "group", "line"])
     return Manifest(Path("m.csv"), Path(), ("well", "ill"), table)
 
@@ -81,16 +87,19 @@ def test_headers_and_separators_of_others(tmp_path: Path, separator: str, header
 # --- names
 
 
-@pytest.mark.parametrize(("name", "kind"), [
-    ("img/{patient}_{i:04d}.nii.gz", "image path"),
-    ("./img/{patient}_{i:04d}.nii.gz", "image path"),
-    ("img\\{patient}_{i:04d}.nii.gz", "image path"),
-    ("/data/of/somebody/img/{patient}_{i:04d}.nii.gz", "the last 2 parts of the path"),
-    ("{patient}_{i:04d}.nii.gz", "image file name"),
-    ("other/{patient}_{i:04d}.nii.gz", "image file name"),
-    ("{patient}_{i:04d}", "image name"),
-    ("{patient}_{i:04d}.npz", "image name"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("img/{patient}_{i:04d}.nii.gz", "image path"),
+        ("./img/{patient}_{i:04d}.nii.gz", "image path"),
+        ("img\\{patient}_{i:04d}.nii.gz", "image path"),
+        ("/data/of/somebody/img/{patient}_{i:04d}.nii.gz", "the last 2 parts of the path"),
+        ("{patient}_{i:04d}.nii.gz", "image file name"),
+        ("other/{patient}_{i:04d}.nii.gz", "image file name"),
+        ("{patient}_{i:04d}", "image name"),
+        ("{patient}_{i:04d}.npz", "image name"),
+    ],
+)
 def test_images_are_known_by_any_of_their_names(tmp_path: Path, name: str, kind: str) -> None:
     parts = {name.format(patient=p, i=i): part for p, part in CLEAN.items() for i in range(2)}
     found, split = audited(tmp_path / "a.csv", csv_of(parts, "image,subset"))
@@ -224,8 +233,9 @@ def test_images_of_a_patient_on_both_sides(tmp_path: Path) -> None:
 def test_a_long_csv_has_a_line_for_each_fold_and_patient(tmp_path: Path) -> None:
     lines = [
         f"fold_{fold},{p},{'test' if int(p[1:]) // 2 == fold else 'train'}"
-        for fold in range(3) for p in SIX
-    ]  # fmt: skip
+        for fold in range(3)
+        for p in SIX
+    ]
     text = "\n".join(["fold,patient,part", *lines])
     found, split = audited(tmp_path / "a.csv", text)
     assert found == {}
@@ -237,7 +247,7 @@ def test_a_long_csv_has_a_line_for_each_fold_and_patient(tmp_path: Path) -> None
     )
 
 
-def test_a_fold_of_blanks_is_told(tmp_path: Path) -> None:
+def test_a_fold_of_blanks_is_reported(tmp_path: Path) -> None:
     lines = [f"{fold},{p},{part if fold else ''}" for fold in range(2) for p, part in CLEAN.items()]
     found, _ = audited(tmp_path / "a.csv", "\n".join(["fold,patient,part", *lines]))
     assert found["empty_parts"].message == "fold 0 has nobody in test, train"
@@ -259,8 +269,10 @@ def test_our_own_plans_are_clean(tmp_path: Path) -> None:
             counted = {p.part: p.num_patients for p in split.parts if p.fold == str(fold)}
             assert counted.pop("locked", 0) == len(plan.locked)
             assert counted == {
-                "train": len(ours.train), "val": len(ours.val), "test": len(ours.test)
-            }  # fmt: skip
+                "train": len(ours.train),
+                "val": len(ours.val),
+                "test": len(ours.test),
+            }
 
 
 def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
@@ -298,8 +310,13 @@ def test_a_plan_that_was_changed_is_not_clean(tmp_path: Path) -> None:
 
 
 DAYS = [f"2020-0{month}-15" for month in range(1, 7)]
-TEMPORAL = ["manifest=demo", "split=temporal", "manifest.columns.date=date",
-            f"split.test_from={DAYS[4]}", "split.val_fraction=0.4"]  # fmt: skip
+TEMPORAL = [
+    "manifest=demo",
+    "split=temporal",
+    "manifest.columns.date=date",
+    f"split.test_from={DAYS[4]}",
+    "split.val_fraction=0.4",
+]
 
 
 def saved_temporal_plan(path: Path) -> Manifest:
@@ -328,19 +345,27 @@ def test_images_that_our_plan_purged_are_in_no_part(tmp_path: Path) -> None:
     assert sum(p.num_images for p in split.parts) == len(manifest) - len(plan.purged_images)
 
 
-@pytest.mark.parametrize(("json_text", "why"), [
-    (None, "plan.json: cannot be read: No such file or directory."),
-    ("", "plan.csv: is damaged (JSONDecodeError("),
-    ("[" * 100_000, "plan.csv: is damaged (RecursionError("),
-    ("null", "plan.csv: is damaged (TypeError("), ("[]", "plan.csv: is damaged (TypeError("),
-    ("{}", "plan.csv: is damaged (KeyError('schema'))."), (b"\xff", "plan.csv: is damaged ("),
-    ({"purged_images": []}, "plan.csv: was changed after it was made (its hash does not match)."),
-    ({"purged_images": ["img/P00_0000.nii.gz"]}, "plan.csv: was changed after it was made"),
-    ({"scheme": 3}, "plan.csv: was changed after it was made"),
-    ({"schema": 1}, "plan.csv: schema 4 expected, got 1; make the plan again."),
-    ({"content_hash": ""}, "plan.csv: was changed after it was made"),
-])  # fmt: skip
-def test_a_plan_json_that_does_not_fit_is_told_and_not_believed(
+@pytest.mark.parametrize(
+    ("json_text", "why"),
+    [
+        (None, "plan.json: cannot be read: No such file or directory."),
+        ("", "plan.csv: is damaged (JSONDecodeError("),
+        ("[" * 100_000, "plan.csv: is damaged (RecursionError("),
+        ("null", "plan.csv: is damaged (TypeError("),
+        ("[]", "plan.csv: is damaged (TypeError("),
+        ("{}", "plan.csv: is damaged (KeyError('schema'))."),
+        (b"\xff", "plan.csv: is damaged ("),
+        (
+            {"purged_images": []},
+            "plan.csv: was changed after it was made (its hash does not match).",
+        ),
+        ({"purged_images": ["img/P00_0000.nii.gz"]}, "plan.csv: was changed after it was made"),
+        ({"scheme": 3}, "plan.csv: was changed after it was made"),
+        ({"schema": 1}, "plan.csv: schema 4 expected, got 1; make the plan again."),
+        ({"content_hash": ""}, "plan.csv: was changed after it was made"),
+    ],
+)
+def test_a_plan_json_that_does_not_fit_is_reported_and_not_believed(
     tmp_path: Path, json_text: object, why: str
 ) -> None:
     """Else an edited list could hide images from the audit."""
@@ -379,10 +404,12 @@ def test_nnunets_folds(tmp_path: Path) -> None:
     """nnU-Net names cases, that is files without channel number and suffix."""
     names = {p: [f"{p}_{i:04d}" for i in range(2)] for p in SIX}
     folds = [
-        {"train": [n for p in SIX if int(p[1:]) // 2 != f for n in names[p]],
-         "val": [n for p in SIX if int(p[1:]) // 2 == f for n in names[p]]}
+        {
+            "train": [n for p in SIX if int(p[1:]) // 2 != f for n in names[p]],
+            "val": [n for p in SIX if int(p[1:]) // 2 == f for n in names[p]],
+        }
         for f in range(3)
-    ]  # fmt: skip
+    ]
     found, split = audited(tmp_path / "splits_final.json", json.dumps(folds))
     assert set(found) == {"no_test_part"}
     assert sizes(split)[:2] == [("0", "train", 4, 8), ("0", "val", 2, 4)]
@@ -403,45 +430,79 @@ def test_numbers_in_a_json_are_names_and_a_byte_order_mark_is_none(tmp_path: Pat
 # --- wrong input
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.json", "{", "is not JSON (Expecting property name"),
-    ("a.json", "[" * 100_000, "is not JSON ("),
-    ("a.json", "[]", "needs nnU-Net's form, a list of"),
-    ("a.json", "3", "needs nnU-Net's form, a list of"),
-    ("a.json", '{"train": []}', "needs nnU-Net's form"),
-    ("a.json", '[{"train": ["P0"]}]', "needs nnU-Net's form"),
-    ("a.json", '[{"train": ["P0"], "val": ["P1"], "dev": ["P2"]}]', "needs nnU-Net's form"),
-    ("a.json", '[{"train": "P0", "val": "P1"}]', "needs nnU-Net's form"),
-    ("a.json", '[{"train": ["P0", {"train": ["P2"], "val": []}], "val": ["P1"]}]',
-     "needs nnU-Net's form"),
-    ("plan.json", '{"schema": 4, "plan_hash": "1"}', "name the .csv file beside it"),
-    ("a.json", '[{"train": [], "val": []}]', "it has none, the manifest e.g. patient 'P0'"),
-    ("a.json", '[{"train": ["x"], "val": ["y"]}]', "none of its names is a patient id or an"),
-    ("a.csv", "patient_id,fold\nQ1,0\n",
-     "it has 'Q1', the manifest e.g. patient 'P0' and image 'img/P0_0000.nii.gz'."),
-    ("a.csv", "patient_id,colour\nP0,red\n", "needs a column patient_id or image_path, and a "
-     "column fold or part (or split); its columns are 'patient_id', 'colour'."),
-    ("a.csv", "patient_id,part\nP0,red\nP1,blue\n",
-     "unknown part 'blue', 'red'; allowed are words for train"),
-    ("a.csv", "patient_id,part\nP0,train\nP1\nP2,test,3\n",
-     "line 3 has 1 cell, the header has 2; 1 more line of a wrong length."),
-    ("a.csv", 'patient_id,part\n"P\n0",train\nP1\n', "line 4 has 1 cell, the header has 2."),
-    ("a.csv", 'patient_id,part\nP0,"train\n', "line 2: badly quoted"),
-    ("a.csv", "patient_id,part\n", "has no rows below its header"),
-    ("a.csv", "patient_id,part\nP0,\n", "every row is blank; allowed are"),
-    ("a.csv", "patient_id,part\nP0,train\nP1,3\n",
-     "holds both fold numbers ('3') and words ('train'); use one kind."),
-    ("a.csv", "patient_id,fold,part\nP0,1,3\n", "unknown part '3'; beside a fold column allowed"),
-    ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,,test\n", "fold is blank for 1 of 2 rows."),
-    ("a.csv", "patient_id,part\nP0,34.5\nP1,61.25\n", "'34.5', '61.25' cannot be a fold number;"),
-    ("a.csv", "patient_id,fold\nP0,34\nP1,61\n", "2 different numbers from 34 to 61 cannot be"),
-    ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,2,test\n", "names nobody in two folds"),
-    ("a.csv", "patient_id,fold,val_fold\nP0,one,1\n", "a fold must be 0, 1, ..., got 'one'."),
-    ("a.csv", f"patient_id,fold,val_fold\nP0,{10**30},1\n", "a fold must be 0, 1, ..., got '1000"),
-    ("a.csv", "patient_id,fold,val_fold\nP0,,\n", "every row is blank"),
-    ("a.csv", "", "its columns are none."),
-])  # fmt: skip
-def test_a_wrong_file_is_told_in_one_message(
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "is not JSON (Expecting property name"),
+        ("a.json", "[" * 100_000, "is not JSON ("),
+        ("a.json", "[]", "needs nnU-Net's form, a list of"),
+        ("a.json", "3", "needs nnU-Net's form, a list of"),
+        ("a.json", '{"train": []}', "needs nnU-Net's form"),
+        ("a.json", '[{"train": ["P0"]}]', "needs nnU-Net's form"),
+        ("a.json", '[{"train": ["P0"], "val": ["P1"], "dev": ["P2"]}]', "needs nnU-Net's form"),
+        ("a.json", '[{"train": "P0", "val": "P1"}]', "needs nnU-Net's form"),
+        (
+            "a.json",
+            '[{"train": ["P0", {"train": ["P2"], "val": []}], "val": ["P1"]}]',
+            "needs nnU-Net's form",
+        ),
+        ("plan.json", '{"schema": 4, "plan_hash": "1"}', "name the .csv file beside it"),
+        ("a.json", '[{"train": [], "val": []}]', "it has none, the manifest e.g. patient 'P0'"),
+        ("a.json", '[{"train": ["x"], "val": ["y"]}]', "none of its names is a patient id or an"),
+        (
+            "a.csv",
+            "patient_id,fold\nQ1,0\n",
+            "it has 'Q1', the manifest e.g. patient 'P0' and image 'img/P0_0000.nii.gz'.",
+        ),
+        (
+            "a.csv",
+            "patient_id,colour\nP0,red\n",
+            "needs a column patient_id or image_path, and a "
+            "column fold or part (or split); its columns are 'patient_id', 'colour'.",
+        ),
+        (
+            "a.csv",
+            "patient_id,part\nP0,red\nP1,blue\n",
+            "unknown part 'blue', 'red'; allowed are words for train",
+        ),
+        (
+            "a.csv",
+            "patient_id,part\nP0,train\nP1\nP2,test,3\n",
+            "line 3 has 1 cell, the header has 2; 1 more line of a wrong length.",
+        ),
+        ("a.csv", 'patient_id,part\n"P\n0",train\nP1\n', "line 4 has 1 cell, the header has 2."),
+        ("a.csv", 'patient_id,part\nP0,"train\n', "line 2: badly quoted"),
+        ("a.csv", "patient_id,part\n", "has no rows below its header"),
+        ("a.csv", "patient_id,part\nP0,\n", "every row is blank; allowed are"),
+        (
+            "a.csv",
+            "patient_id,part\nP0,train\nP1,3\n",
+            "holds both fold numbers ('3') and words ('train'); use one kind.",
+        ),
+        (
+            "a.csv",
+            "patient_id,fold,part\nP0,1,3\n",
+            "unknown part '3'; beside a fold column allowed",
+        ),
+        ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,,test\n", "fold is blank for 1 of 2 rows."),
+        (
+            "a.csv",
+            "patient_id,part\nP0,34.5\nP1,61.25\n",
+            "'34.5', '61.25' cannot be a fold number;",
+        ),
+        ("a.csv", "patient_id,fold\nP0,34\nP1,61\n", "2 different numbers from 34 to 61 cannot be"),
+        ("a.csv", "patient_id,fold,part\nP0,1,train\nP1,2,test\n", "names nobody in two folds"),
+        ("a.csv", "patient_id,fold,val_fold\nP0,one,1\n", "a fold must be 0, 1, ..., got 'one'."),
+        (
+            "a.csv",
+            f"patient_id,fold,val_fold\nP0,{10**30},1\n",
+            "a fold must be 0, 1, ..., got '1000",
+        ),
+        ("a.csv", "patient_id,fold,val_fold\nP0,,\n", "every row is blank"),
+        ("a.csv", "", "its columns are none."),
+    ],
+)
+def test_a_wrong_file_is_reported_in_one_message(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     with pytest.raises(UserError) as caught:
@@ -450,7 +511,7 @@ def test_a_wrong_file_is_told_in_one_message(
     assert str(caught.value).startswith(f"audit.part_file {tmp_path / name}: ")
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     config = AuditConfig(part_file=str(tmp_path / "none.csv"))
     with pytest.raises(UserError, match=r"none.csv: No such file or directory\.$"):
         audit_parts(manifest_of(), config)
@@ -460,7 +521,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["splt", "line", "group", ""])
-def test_an_unknown_column_is_told(column: str) -> None:
+def test_an_unknown_column_is_reported(column: str) -> None:
     """The reader's own columns are none of the user's."""
     with pytest.raises(UserError) as caught:
         audit_parts(manifest_of(), AuditConfig(part_column=column))
@@ -470,17 +531,17 @@ def test_an_unknown_column_is_told(column: str) -> None:
     )
 
 
-def test_odd_words_in_a_column_are_told() -> None:
+def test_unknown_words_in_a_column_are_reported() -> None:
     manifest = manifest_of()
     values = np.array(["train", "a", "b", "c", "d", "e", "f", "g", "test", "1", "", "h"])
-    odd = replace(manifest, table=manifest.table.assign(where=values))
+    unknown = replace(manifest, table=manifest.table.assign(where=values))
     with pytest.raises(UserError) as caught:
-        audit_parts(odd, AuditConfig(part_column="where"))
+        audit_parts(unknown, AuditConfig(part_column="where"))
     assert str(caught.value).startswith(
         "audit.part_column=where: unknown part 'a', 'b', 'c', 'd', 'e' and 3 more; allowed are "
     )
 
 
-def test_a_column_and_a_file_at_once_are_told() -> None:
+def test_a_column_and_a_file_at_once_are_reported() -> None:
     with pytest.raises(UserError, match=r"part_column and audit.part_file: give one of them"):
         audit_parts(manifest_of(), AuditConfig(part_column="part", part_file="x.csv"))

@@ -1,4 +1,4 @@
-"""Shortcuts: found where the label can be told without the image, silent where it cannot."""
+"""Shortcuts: found where the label can be predicted without the image, silent where it cannot."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipeline.manifest import read_manifest
 
 
 def cohort(seed: int, num_patients: int = 200, num_classes: int = 2) -> pd.DataFrame:
-    """A patient table in which nothing tells the label."""
+    """A patient table in which nothing predicts the label."""
     generator = np.random.default_rng(seed)
     index = pd.Index([f"P{i:05d}" for i in range(num_patients)], name="patient_id")
     return pd.DataFrame(
@@ -73,7 +73,7 @@ def test_metadata_that_tells_the_label_is_flagged(column: str, flagged: set[str]
 
 
 def test_scores_are_out_of_fold() -> None:
-    """A site a patient tells every label in the train part and none in the test part."""
+    """A site per patient gives away every label in the train part and none in the test part."""
     patients = cohort(3)
     patients["site"] = patients.index
     site = find_shortcuts(patients)[0]

@@ -14,12 +14,28 @@ from pipeline.splits.given import GivenSplit, fold_number, read_column, read_fil
 from pipeline.splits.given.words import MOST_FOLDS, part_of
 
 
-@pytest.mark.parametrize(("word", "part"), [
-    ("Train", "train"), ("TRAINING SET", "train"), ("tr", "train"), ("dev", "val"),
-    ("validation_set", "val"), ("Hold-out", "test"), ("test_split", "test"), ("fold_3", 3),
-    ("Fold 12", 12), ("2.0", 2), ("7", 7), ("-1", -1), ("-1.0", -1), ("", None), (" - ", None),
-    ("NaN", None), ("unused", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("Train", "train"),
+        ("TRAINING SET", "train"),
+        ("tr", "train"),
+        ("dev", "val"),
+        ("validation_set", "val"),
+        ("Hold-out", "test"),
+        ("test_split", "test"),
+        ("fold_3", 3),
+        ("Fold 12", 12),
+        ("2.0", 2),
+        ("7", 7),
+        ("-1", -1),
+        ("-1.0", -1),
+        ("", None),
+        (" - ", None),
+        ("NaN", None),
+        ("unused", None),
+    ],
+)
 def test_words_of_others_are_understood(word: str, part: str | int | None) -> None:
     assert part_of(word) == part
 
@@ -30,9 +46,17 @@ def test_other_words_are_not_guessed(word: str) -> None:
         part_of(word)
 
 
-@pytest.mark.parametrize(("name", "number"), [
-    ("0", 0), ("007", 7), ("a", None), ("", None), ("-1", None), ("9" * 5000, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("a", None),
+        ("", None),
+        ("-1", None),
+        ("9" * 5000, None),
+    ],
+)
 def test_a_fold_is_called_by_a_number_or_by_a_name(name: str, number: int | None) -> None:
     assert fold_number(name) == number
 
@@ -40,10 +64,16 @@ def test_a_fold_is_called_by_a_number_or_by_a_name(name: str, number: int | None
 def of_values(values: list[str]) -> Manifest:
     """A patient for each value of the column `fold`."""
     ids = [f"P{i:05d}" for i in range(len(values))]
-    table = pd.DataFrame({
-        "patient_id": ids, "group": ids, "image_path": [f"{p}.png" for p in ids], "fold": values,
-        "label": [("well", "ill")[i % 2] for i in range(len(ids))], "line": range(2, len(ids) + 2),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "patient_id": ids,
+            "group": ids,
+            "image_path": [f"{p}.png" for p in ids],
+            "fold": values,
+            "label": [("well", "ill")[i % 2] for i in range(len(ids))],
+            "line": range(2, len(ids) + 2),
+        }
+    )
     return Manifest(Path("m.csv"), Path(), ("well", "ill"), table)
 
 
@@ -57,22 +87,45 @@ def read(values: list[str]) -> GivenSplit:
 AGES = [23, 31, 34, 35, 38, 41, 42, 47, 50, 53, 56, 58, 60, 61, 64, 67, 70, 71, 75, 78, 82, 91]
 
 
-@pytest.mark.parametrize("numbers", [
-    range(1000), range(1, 1001), [n for n in range(1000) if n % 11], [0, 1, 5], [1, 2, 6], [2, 3],
-    [0, 0, 1, 1, 2, 2], range(-1, 5), [-1, 3], range(MOST_FOLDS),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        range(1000),
+        range(1, 1001),
+        [n for n in range(1000) if n % 11],
+        [0, 1, 5],
+        [1, 2, 6],
+        [2, 3],
+        [0, 0, 1, 1, 2, 2],
+        range(-1, 5),
+        [-1, 3],
+        range(MOST_FOLDS),
+    ],
+    ids=str,
+)
 def test_numbers_that_count_up_are_folds(numbers: list[int]) -> None:
-    """A fold a patient included, and a few that are missing."""
+    """A fold per patient included, and a few that are missing."""
     split = read([str(number) for number in numbers])
     assert split.form == "kfold"
     assert list(split.folds) == [str(number) for number in sorted(set(numbers)) if number >= 0]
     assert split.table["fold"].tolist() == [str(number) for number in sorted(numbers)]
 
 
-@pytest.mark.parametrize("numbers", [
-    AGES, range(18, 96), range(20, 91), range(5, 26), range(2010, 2024), [0, 1, 6],
-    [n for n in range(1000) if n % 10], range(MOST_FOLDS + 1), [20200105, 20210317],
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        AGES,
+        range(18, 96),
+        range(20, 91),
+        range(5, 26),
+        range(2010, 2024),
+        [0, 1, 6],
+        [n for n in range(1000) if n % 10],
+        range(MOST_FOLDS + 1),
+        [20200105, 20210317],
+    ],
+    ids=str,
+)
 def test_numbers_of_something_else_are_refused(numbers: list[int]) -> None:
     for ending in ("", ".0"):
         with pytest.raises(UserError, match="cannot be fold numbers: ") as caught:
@@ -97,11 +150,18 @@ def test_folds_that_are_called_so_are_no_measurement() -> None:
     assert list(split.folds) == ["10", "11", "12", "13", "14"]
 
 
-@pytest.mark.parametrize(("values", "named"), [
-    (["1.5", "2", "3"], "'1.5'"), (["61.25", "34.5", "8"], "'34.5', '61.25'"), (["-2"], "'-2'"),
-    (["61,5", "2"], "'61,5'"), (["1e3", "2"], "'1e3'"), (["1234567890"], "'1234567890'"),
-    ([f"{i}.5" for i in range(7)], "'0.5', '1.5', '2.5', '3.5', '4.5' and 2 more"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (["1.5", "2", "3"], "'1.5'"),
+        (["61.25", "34.5", "8"], "'34.5', '61.25'"),
+        (["-2"], "'-2'"),
+        (["61,5", "2"], "'61,5'"),
+        (["1e3", "2"], "'1e3'"),
+        (["1234567890"], "'1234567890'"),
+        ([f"{i}.5" for i in range(7)], "'0.5', '1.5', '2.5', '3.5', '4.5' and 2 more"),
+    ],
+)
 def test_what_is_no_whole_number_is_no_fold(values: list[str], named: str) -> None:
     with pytest.raises(UserError) as caught:
         read(values)
@@ -111,7 +171,7 @@ def test_what_is_no_whole_number_is_no_fold(values: list[str], named: str) -> No
     )
 
 
-def test_a_word_among_numbers_is_told_as_a_word() -> None:
+def test_a_word_among_numbers_is_reported_as_a_word() -> None:
     with pytest.raises(UserError, match=r"unknown part '1.5', 'red'; allowed are"):
         read(["1.5", "red"])
 
@@ -134,15 +194,22 @@ def test_parts_come_back_as_they_were(tmp_path: Path, seed: int) -> None:
     """Each row once and in order, however often and in whatever order it was listed."""
     generator = np.random.default_rng(seed)
     folds = [
-        {part: generator.integers(0, 50, size).tolist()
-         for part, size in (("train", 40), ("val", 0), ("test", 9))} for _ in range(2)
-    ]  # fmt: skip
+        {
+            part: generator.integers(0, 50, size).tolist()
+            for part, size in (("train", 40), ("val", 0), ("test", 9))
+        }
+        for _ in range(2)
+    ]
     names = [{part: [f"P{i:05d}" for i in rows] for part, rows in fold.items()} for fold in folds]
     (tmp_path / "a.json").write_text(json.dumps(names))
     split = read_file(of_values(["0"] * 50), tmp_path / "a.json", "audit.part_file a.json")
     assert split.folds == {"0": ("train", "val", "test"), "1": ("train", "val", "test")}
-    expected = [(row, str(i), part) for i, fold in enumerate(folds) for part, rows in fold.items()
-                for row in sorted(set(rows))]  # fmt: skip
+    expected = [
+        (row, str(i), part)
+        for i, fold in enumerate(folds)
+        for part, rows in fold.items()
+        for row in sorted(set(rows))
+    ]
     assert list(split.table.itertuples(index=False, name=None)) == expected
 
 
@@ -150,8 +217,11 @@ def test_many_folds_that_list_all_rows_take_little_memory(tmp_path: Path) -> Non
     """A line of the table takes 6 bytes: 4 for the row, 1 each for fold and part."""
     manifest = of_values(["0"] * 4000)
     ids = manifest.table["patient_id"]
-    lines = [f"{fold},{p},{'test' if i % 50 == fold else 'train'}"
-             for fold in range(50) for i, p in enumerate(ids)]  # fmt: skip
+    lines = [
+        f"{fold},{p},{'test' if i % 50 == fold else 'train'}"
+        for fold in range(50)
+        for i, p in enumerate(ids)
+    ]
     (tmp_path / "a.csv").write_text("\n".join(["fold,patient,part", *lines]))
     split = read_file(manifest, tmp_path / "a.csv", "audit.part_file a.csv")
     sizes = split.table.groupby(["fold", "part"], observed=True).size()
@@ -163,8 +233,10 @@ def test_many_folds_that_list_all_rows_take_little_memory(tmp_path: Path) -> Non
 def test_a_plan_lists_only_who_is_not_trained_on(tmp_path: Path, num_folds: int) -> None:
     """Leave-one-out over many patients would list all rows for each of them."""
     manifest = of_values(["0"] * 500)
-    lines = [f"{p},{p},{i % num_folds},{(i + 1) % num_folds}"
-             for i, p in enumerate(manifest.table["patient_id"])]  # fmt: skip
+    lines = [
+        f"{p},{p},{i % num_folds},{(i + 1) % num_folds}"
+        for i, p in enumerate(manifest.table["patient_id"])
+    ]
     (tmp_path / "p.csv").write_text("\n".join(["patient_id,group,fold,val_fold", *lines]))
     split = read_file(manifest, tmp_path / "p.csv", "audit.part_file p.csv")
     assert len(split.table) == 2 * 500

@@ -27,8 +27,9 @@ def cohort(**columns: Mapping[str, object]) -> Manifest:
     """24 patients with 2 images each, every other one ill; further columns by patient."""
     rows = [
         (patient, f"img/{patient}_{j:04d}.nii.gz", ("well", "ill")[i % 2], patient)
-        for i, patient in enumerate(IDS) for j in range(2)
-    ]  # fmt: skip
+        for i, patient in enumerate(IDS)
+        for j in range(2)
+    ]
     table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "group"])
     for name, values in columns.items():
         table[name] = [str(values.get(patient, patient)) for patient in table["patient_id"]]
@@ -55,8 +56,9 @@ def csv_of(values: Mapping[str, object], header: str = "patient_id,fold") -> str
 
 
 def long_of(folds: Sequence[Mapping[str, str]], name: str = "fold_{}") -> str:
-    lines = [f"{name.format(i)},{p},{part}" for i, fold in enumerate(folds) for p, part in
-             fold.items()]  # fmt: skip
+    lines = [
+        f"{name.format(i)},{p},{part}" for i, fold in enumerate(folds) for p, part in fold.items()
+    ]
     return "\n".join(["fold,patient,part", *lines])
 
 
@@ -106,10 +108,15 @@ def nnunet(folds: Sequence[Mapping[str, str]], test_as: str = "val") -> str:
     return json.dumps(lists)
 
 
-@pytest.mark.parametrize(("name", "text"), [
-    ("splits_final.json", nnunet(ROUNDS)), ("with_test.json", nnunet(ROUNDS, "test")),
-    ("long.csv", long_of(ROUNDS)), ("named.csv", long_of(ROUNDS, "{}th")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("splits_final.json", nnunet(ROUNDS)),
+        ("with_test.json", nnunet(ROUNDS, "test")),
+        ("long.csv", long_of(ROUNDS)),
+        ("named.csv", long_of(ROUNDS, "{}th")),
+    ],
+)
 def test_listed_folds_test_their_part_and_validate_on_some_of_train(
     tmp_path: Path, name: str, text: str
 ) -> None:
@@ -122,17 +129,25 @@ def test_listed_folds_test_their_part_and_validate_on_some_of_train(
 
 
 def test_a_validation_part_that_is_listed_is_used(tmp_path: Path) -> None:
-    rounds = [{p: "val" if FOLDS[p] == (i + 2) % 4 else part for p, part in fold.items()}
-              for i, fold in enumerate(ROUNDS)]  # fmt: skip
+    rounds = [
+        {p: "val" if FOLDS[p] == (i + 2) % 4 else part for p, part in fold.items()}
+        for i, fold in enumerate(ROUNDS)
+    ]
     plan = planned(tmp_path / "a.csv", long_of(rounds))
     assert blocks_of(plan) == BLOCKS
     assert [set(fold.val) for fold in plan.folds] == [BLOCKS[(i + 2) % 4] for i in range(4)]
 
 
-@pytest.mark.parametrize("name", [
-    "img/{p}_{j:04d}.nii.gz", "D:\\data\\img\\{p}_{j:04d}.nii.gz", "/moved/img/{p}_{j:04d}.nii.gz",
-    "{p}_{j:04d}", "{p}",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "img/{p}_{j:04d}.nii.gz",
+        "D:\\data\\img\\{p}_{j:04d}.nii.gz",
+        "/moved/img/{p}_{j:04d}.nii.gz",
+        "{p}_{j:04d}",
+        "{p}",
+    ],
+)
 def test_moved_and_otherwise_named_images_are_known(tmp_path: Path, name: str) -> None:
     values = {name.format(p=p, j=j): fold for p, fold in FOLDS.items() for j in range(2)}
     assert blocks_of(planned(tmp_path / "a.csv", csv_of(values, "image,fold"))) == BLOCKS
@@ -196,27 +211,61 @@ def test_a_plan_of_ours_belongs_elsewhere(tmp_path: Path) -> None:
 
 
 LEAKS: dict[str, tuple[str, str, dict[str, str], str]] = {
-    "two lines": ("a.csv", csv_of(PARTS, "id,part") + "\nP003,test", {},
-                  "patient 'P003' is in both train and test"),
-    "two blocks": ("a.csv", csv_of(FOLDS) + "\nP003,1", {},
-                   "patient 'P003' is in both fold 1 and fold 3"),
-    "never tested": ("a.csv", csv_of(FOLDS) + "\nP003,-1", {},
-                     "patient 'P003' is in both fold -1 and fold 3"),
-    "nnU-Net": ("a.json", nnunet(ROUNDS).replace('"val": ["P003"', '"val": ["P000", "P003"'), {},
-                "patient 'P000' is in both train and val of fold 3"),
-    "images": ("a.csv", csv_of({f"{p}_{j:04d}": ("train", "test")[j] for p in IDS
-                                for j in range(2)}, "image,part"), {},
-               "patient 'P000' is in both train and test, and 23 more groups cut"),
-    "long": ("a.csv", long_of(ROUNDS) + "\nfold_2,P001,test", {},
-             "patient 'P001' is in both train and test of fold 2"),
-    "family": ("a.csv", csv_of(PARTS, "id,part"), {"P000": "P001"},
-               "patients 'P000' and 'P001' belong together but are in train and val"),
-    "family of a fold": ("a.json", nnunet(ROUNDS), {"P005": "P002", "P004": "P000"},
-                         "patients 'P002' and 'P005' belong together but are in train and val of "
-                         "fold 1"),
-    "two of a family": ("a.csv", csv_of(FOLDS) + "\nP003,1", {"P002": "P003"},
-                        "patient 'P003' is in both fold 1 and fold 3"),
-}  # fmt: skip
+    "two lines": (
+        "a.csv",
+        csv_of(PARTS, "id,part") + "\nP003,test",
+        {},
+        "patient 'P003' is in both train and test",
+    ),
+    "two blocks": (
+        "a.csv",
+        csv_of(FOLDS) + "\nP003,1",
+        {},
+        "patient 'P003' is in both fold 1 and fold 3",
+    ),
+    "never tested": (
+        "a.csv",
+        csv_of(FOLDS) + "\nP003,-1",
+        {},
+        "patient 'P003' is in both fold -1 and fold 3",
+    ),
+    "nnU-Net": (
+        "a.json",
+        nnunet(ROUNDS).replace('"val": ["P003"', '"val": ["P000", "P003"'),
+        {},
+        "patient 'P000' is in both train and val of fold 3",
+    ),
+    "images": (
+        "a.csv",
+        csv_of({f"{p}_{j:04d}": ("train", "test")[j] for p in IDS for j in range(2)}, "image,part"),
+        {},
+        "patient 'P000' is in both train and test, and 23 more groups cut",
+    ),
+    "long": (
+        "a.csv",
+        long_of(ROUNDS) + "\nfold_2,P001,test",
+        {},
+        "patient 'P001' is in both train and test of fold 2",
+    ),
+    "family": (
+        "a.csv",
+        csv_of(PARTS, "id,part"),
+        {"P000": "P001"},
+        "patients 'P000' and 'P001' belong together but are in train and val",
+    ),
+    "family of a fold": (
+        "a.json",
+        nnunet(ROUNDS),
+        {"P005": "P002", "P004": "P000"},
+        "patients 'P002' and 'P005' belong together but are in train and val of fold 1",
+    ),
+    "two of a family": (
+        "a.csv",
+        csv_of(FOLDS) + "\nP003,1",
+        {"P002": "P003"},
+        "patient 'P003' is in both fold 1 and fold 3",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", LEAKS)
@@ -234,7 +283,7 @@ def test_a_group_that_is_cut_is_a_leak(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["fold", "part"])
-def test_a_cut_column_is_told_by_its_setting(column: str) -> None:
+def test_a_cut_column_is_reported_by_its_setting(column: str) -> None:
     values: dict[str, dict[str, object]] = {column: {**(FOLDS if column == "fold" else PARTS)}}
     with pytest.raises(LeakageError) as caught:
         plan_folds(cohort(group={"P000": "P001"}, **values), COLUMN)
@@ -249,16 +298,36 @@ def without(values: Mapping[str, object], *names: str) -> dict[str, object]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.csv", csv_of(without(FOLDS, "P000", "P007")),
-     "2 of 24 patients in no part: 'P000', 'P007'"),
-    ("a.csv", csv_of({**PARTS, "P003": ""}, "id,part"), "1 of 24 patients in no part: 'P003'"),
-    ("a.csv", csv_of({f"{p}_{j:04d}": f for p, f in FOLDS.items() for j in range(2)
-                      if (p, j) != ("P004", 1)}, "image,fold"),
-     "1 of 48 images in no part: 'img/P004_0001.nii.gz'"),
-    ("a.json", nnunet([ROUNDS[0], {p: r for p, r in ROUNDS[1].items() if p > "P006"}]),
-     "7 of 24 patients in no part of fold 1: 'P000', 'P001', 'P002', 'P003', 'P004' and 2 more"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.csv",
+            csv_of(without(FOLDS, "P000", "P007")),
+            "2 of 24 patients in no part: 'P000', 'P007'",
+        ),
+        ("a.csv", csv_of({**PARTS, "P003": ""}, "id,part"), "1 of 24 patients in no part: 'P003'"),
+        (
+            "a.csv",
+            csv_of(
+                {
+                    f"{p}_{j:04d}": f
+                    for p, f in FOLDS.items()
+                    for j in range(2)
+                    if (p, j) != ("P004", 1)
+                },
+                "image,fold",
+            ),
+            "1 of 48 images in no part: 'img/P004_0001.nii.gz'",
+        ),
+        (
+            "a.json",
+            nnunet([ROUNDS[0], {p: r for p, r in ROUNDS[1].items() if p > "P006"}]),
+            "7 of 24 patients in no part of fold 1: 'P000', 'P001', 'P002', 'P003', 'P004' and 2 "
+            "more",
+        ),
+    ],
+)
 def test_who_would_be_lost_is_named(tmp_path: Path, name: str, text: str, message: str) -> None:
     rest = "; give each a part, or take the rows out of the manifest."
     assert refused(tmp_path / name, text) == message + rest
@@ -268,48 +337,85 @@ def shifted(step: int) -> str:
     return csv_of({p: fold + step for p, fold in FOLDS.items()})
 
 
-@pytest.mark.parametrize(("name", "text", "message"), [
-    ("a.csv", shifted(1), "folds must be numbered from 0 without a gap, 3 or more, got '1', '2', "
-     "'3', '4'."),
-    ("a.csv", csv_of({p: f + f // 2 for p, f in FOLDS.items()}),
-     "folds must be numbered from 0 without a gap, 3 or more, got '0', '1', '3', '4'."),
-    ("a.csv", csv_of({p: f % 2 for p, f in FOLDS.items()}), "3 or more, got '0', '1'."),
-    ("a.csv", csv_of(dict.fromkeys(FOLDS, -1)), "3 or more, got none."),
-    ("a.csv", long_of(ROUNDS).replace("fold_3", "fold_4"),
-     "folds must be numbered from 0 without a gap, got '0', '1', '2', '4'."),
-    ("a.csv", csv_of({**FOLDS, "Q1": 0}), "1 name of a.csv (matched by patient id) not in the"),
-    ("a.json", nnunet([{**ROUNDS[0], "Q1": "test"}]), "1 name of a.json (matched by patient id) "),
-    ("a.csv", csv_of({p: part.replace("test", "train") for p, part in PARTS.items()}, "id,part"),
-     "the split has nobody in test; it has 'train', 'val', and what is to be tested must be "
-     "called test."),
-    ("a.csv", csv_of(dict.fromkeys(IDS, "test"), "id,part"), "the split has nobody in train; it"),
-    ("a.json", nnunet([ROUNDS[0], dict.fromkeys(IDS, "train")]),
-     "fold 1 has nobody in val; it has 'train', 'val'."),
-    ("a.csv", long_of([*ROUNDS, ROUNDS[1]]),
-     "patient 'P001' is tested in 2 folds; allowed is once (train the repeats, or the folds "
-     "beside one common test part, one by one)."),
-    ("a.csv", csv_of({**PARTS, "P003": "red"}, "id,part"), "unknown part 'red'; allowed are"),
-    ("a.csv", csv_of({**PARTS, "P003": 3}, "id,part"), "holds both fold numbers ('3') and words"),
-    ("a.csv", csv_of({**FOLDS, "P003": 1.5}), "'1.5' cannot be a fold number; is this a"),
-    ("a.csv", "patient_id,colour\nP000,red\n", "needs a column patient_id or image_path, and"),
-    ("a.csv", csv_of({f"X{i}": i % 4 for i in range(9)}), "none of its names is a patient id or"),
-    ("a.json", "{", "is not JSON (Expecting property name"),
-    ("a.json", '{"train": [], "val": []}', "needs nnU-Net's form, a list of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.csv",
+            shifted(1),
+            "folds must be numbered from 0 without a gap, 3 or more, got '1', '2', '3', '4'.",
+        ),
+        (
+            "a.csv",
+            csv_of({p: f + f // 2 for p, f in FOLDS.items()}),
+            "folds must be numbered from 0 without a gap, 3 or more, got '0', '1', '3', '4'.",
+        ),
+        ("a.csv", csv_of({p: f % 2 for p, f in FOLDS.items()}), "3 or more, got '0', '1'."),
+        ("a.csv", csv_of(dict.fromkeys(FOLDS, -1)), "3 or more, got none."),
+        (
+            "a.csv",
+            long_of(ROUNDS).replace("fold_3", "fold_4"),
+            "folds must be numbered from 0 without a gap, got '0', '1', '2', '4'.",
+        ),
+        ("a.csv", csv_of({**FOLDS, "Q1": 0}), "1 name of a.csv (matched by patient id) not in the"),
+        (
+            "a.json",
+            nnunet([{**ROUNDS[0], "Q1": "test"}]),
+            "1 name of a.json (matched by patient id) ",
+        ),
+        (
+            "a.csv",
+            csv_of({p: part.replace("test", "train") for p, part in PARTS.items()}, "id,part"),
+            "the split has nobody in test; it has 'train', 'val', and what is to be tested must be "
+            "called test.",
+        ),
+        (
+            "a.csv",
+            csv_of(dict.fromkeys(IDS, "test"), "id,part"),
+            "the split has nobody in train; it",
+        ),
+        (
+            "a.json",
+            nnunet([ROUNDS[0], dict.fromkeys(IDS, "train")]),
+            "fold 1 has nobody in val; it has 'train', 'val'.",
+        ),
+        (
+            "a.csv",
+            long_of([*ROUNDS, ROUNDS[1]]),
+            "patient 'P001' is tested in 2 folds; allowed is once (train the repeats, or the folds "
+            "beside one common test part, one by one).",
+        ),
+        ("a.csv", csv_of({**PARTS, "P003": "red"}, "id,part"), "unknown part 'red'; allowed are"),
+        (
+            "a.csv",
+            csv_of({**PARTS, "P003": 3}, "id,part"),
+            "holds both fold numbers ('3') and words",
+        ),
+        ("a.csv", csv_of({**FOLDS, "P003": 1.5}), "'1.5' cannot be a fold number; is this a"),
+        ("a.csv", "patient_id,colour\nP000,red\n", "needs a column patient_id or image_path, and"),
+        (
+            "a.csv",
+            csv_of({f"X{i}": i % 4 for i in range(9)}),
+            "none of its names is a patient id or",
+        ),
+        ("a.json", "{", "is not JSON (Expecting property name"),
+        ("a.json", '{"train": [], "val": []}', "needs nnU-Net's form, a list of"),
+    ],
+)
 def test_what_cannot_be_trained_on_is_refused(
     tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     assert message in refused(tmp_path / name, text)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "none.csv"
     split = SplitConfig(scheme="predefined", assignments=str(path))
     with pytest.raises(UserError, match=f"^split.assignments {re.escape(str(path))}: No such file"):
         plan_folds(cohort(), split)
 
 
-def test_blank_columns_and_words_are_told_by_their_setting() -> None:
+def test_blank_columns_and_words_are_reported_by_their_setting() -> None:
     for column, value in (("fold", ""), ("part", "red")):
         with pytest.raises(UserError, match=rf"^manifest\.columns\.{column}: "):
             plan_folds(cohort(**{column: dict.fromkeys(IDS, value)}), COLUMN)
@@ -338,7 +444,7 @@ def test_the_order_of_the_file_does_not_matter(tmp_path: Path, seed: int) -> Non
 
 
 @pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_a_part_that_is_locked_whole_is_told(part: str, tmp_path: Path) -> None:
+def test_a_part_that_is_locked_whole_is_reported(part: str, tmp_path: Path) -> None:
     """Who is locked is dealt, not asked: it may be the only one of a part."""
     path = tmp_path / "a.csv"
     path.write_text(csv_of(PARTS, "patient_id,part"))

@@ -45,9 +45,8 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
     fold = pd.Categorical([fold for fold, _, _ in lists], categories=list(folds))
     part = pd.Categorical([part for _, part, _ in lists], dtype=PLACES)
     lengths = [len(cases) for *_, cases in lists]
-    number_of = np.concatenate([cases for *_, cases in lists])
-    records = pd.DataFrame({"name": number_of, "fold": fold.repeat(lengths)})
-    records = records.assign(part=part.repeat(lengths))
+    records = pd.DataFrame({"name": np.concatenate([cases for *_, cases in lists])})
+    records = records.assign(fold=fold.repeat(lengths), part=part.repeat(lengths))
     table = long_table(names.with_rows(records))
     return GivenSplit(f"{name} ({names.kind})", table, folds, "nnunet", unknown=names.unknown)
 

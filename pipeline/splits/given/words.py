@@ -15,6 +15,8 @@ PARTS: dict[str, tuple[str, ...]] = {
 _PART_OF_WORD = {word: part for part, words in PARTS.items() for word in words}
 _BLANK = ("", "none", "nan", "na", "null", "unused", "excluded")
 _NUMBER = re.compile(r"(?:(?:fold|block|split|cv|part|f)[\s_-]*)?(\d{1,9})(?:\.0+)?")
+_DECIMAL = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+_MEASUREMENT = "is this a measurement, such as an age?"
 NEVER_TESTED = -1
 """scikit-learn's PredefinedSplit writes -1 for rows that every fold trains on."""
 MOST_FOLDS = 10_000
@@ -65,11 +67,9 @@ def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
             found[value] = part_of(value)
         except KeyError:
             unknown.append(value)
-    if unknown and all(map(_is_number, unknown)):
-        raise UserError(
-            f"{where}: {listed(sorted(unknown))} cannot be a fold number; is this a measurement, "
-            f"such as an age? {ALLOWED}."
-        )
+    if unknown and all(_DECIMAL.fullmatch(value.strip()) for value in unknown):
+        named = listed(sorted(unknown))
+        raise UserError(f"{where}: {named} cannot be a fold number; {_MEASUREMENT} {ALLOWED}.")
     if unknown:
         raise UserError(f"{where}: unknown part {listed(sorted(unknown))}; {ALLOWED}.")
     if all(part is None for part in found.values()):
@@ -80,9 +80,8 @@ def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
 
 def _check_numbers(where: str, meaning: Mapping[str, str | int | None]) -> None:
     """Raise UserError unless the bare numbers count up from 0 or 1 with few missing."""
-    bare = [value for value in meaning if value.strip()[:1].isdigit()]
     numbers = sorted({part for part in meaning.values() if isinstance(part, int)} - {NEVER_TESTED})
-    if not bare or not numbers:
+    if not numbers or not any(value.strip()[:1].isdigit() for value in meaning):
         return
     first, last = numbers[0], numbers[-1]
     num_missing = last - min(first, 1) + 1 - len(numbers)
@@ -91,14 +90,6 @@ def _check_numbers(where: str, meaning: Mapping[str, str | int | None]) -> None:
         raise UserError(
             f"{where}: {counted(len(numbers), 'different number')} from {first} to {last} cannot "
             f"be fold numbers: those count up from 0 or 1, {MOST_FOLDS:,} of them at most, and few "
-            f"are missing (here {num_missing:,}, at most {most:,} may be); is this a measurement, "
-            f"such as an age? {ALLOWED}."
+            f"are missing (here {num_missing:,}, at most {most:,} may be); {_MEASUREMENT} "
+            f"{ALLOWED}."
         )
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value.replace(",", "."))
-    except ValueError:
-        return False
-    return True
