@@ -213,6 +213,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "spatial_dims": 2,
         "num_channels": 1,
         "transforms": (),
+        "reader": None,
         "dtype": "uint8",
         "cache_dir": ".cache/images",
         "num_processes": 0,

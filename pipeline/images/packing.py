@@ -46,7 +46,12 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
-        settings = [config.spatial_dims, config.num_channels, config.dtype, config.transforms]
+        settings: list[object] = [
+            config.spatial_dims,
+            config.num_channels,
+            config.dtype,
+            config.transforms,
+        ]
         own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
         settings += own if any(own) else []  # no key of a cache without plugins changes
         key = fingerprint([READER_VERSION, version("monai"), settings, digests])
