@@ -97,6 +97,7 @@ def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
 def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None) -> Path:
     """Write check.json, check.html (it needs no network) and copies.png; the page's path."""
     found, picture = report.as_dict(), io.BytesIO()
+    out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / "copies.png").unlink(missing_ok=True)  # of an older check
     if sheet is not None:
         sheet.save(picture, "PNG")

@@ -8,7 +8,18 @@ from pipeline.config.door import defaults
 from pipeline.config.plain import flatten
 from pipeline.config.sections import FORMER_METRICS
 
-SECTIONS = "augment evaluation images init loss model optimizer sampler scheduler training"
+SECTIONS = [
+    "augment",
+    "evaluation",
+    "images",
+    "init",
+    "loss",
+    "model",
+    "optimizer",
+    "sampler",
+    "scheduler",
+    "training",
+]
 WITHOUT = ("images.cache_dir", "images.num_processes")
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
@@ -42,7 +53,7 @@ def distinctive(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _counts(key: str) -> bool:
-    return key.split(".")[0] in SECTIONS.split() and key not in WITHOUT
+    return key.split(".")[0] in SECTIONS and key not in WITHOUT
 
 
 def _today(key: str, value: str) -> tuple[str, str]:
