@@ -79,9 +79,11 @@ def measure(folder: Path, num_planted: int, console: Console) -> NDArray[np.uint
         shown = {frozenset((shows[p.one], shows[p.other])) for p in pairs}
         false = sum(len(pair) == 2 and pair not in known for pair in shown)
         table_out.add_row(
-            kind, f"{found / num_planted:.1%}", f"{exact / num_planted:.1%}",
+            kind,
+            f"{found / num_planted:.1%}",
+            f"{exact / num_planted:.1%}",
             f"{1000 * false / len(everybody):.2f}",
-        )  # fmt: skip
+        )
     console.print(table_out)
     near = sum(not pair.exact for pair in alone.pairs)
     console.print(

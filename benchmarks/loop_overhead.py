@@ -23,8 +23,13 @@ from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.splits import plan_folds
 
-OVERRIDES = ["experiment=idc", "model=lenet5", "folds=[0]", "engine.folds_at_once=1",
-             "engine.device=cpu"]  # fmt: skip
+OVERRIDES = [
+    "experiment=idc",
+    "model=lenet5",
+    "folds=[0]",
+    "engine.folds_at_once=1",
+    "engine.device=cpu",
+]
 
 
 def main() -> None:
@@ -52,8 +57,11 @@ def main() -> None:
 
 
 def _overrides(work_dir: Path) -> list[str]:
-    return [*OVERRIDES, f"images.cache_dir={work_dir}/cache",
-            f"tracking.uri=sqlite:///{work_dir}/mlflow.db"]  # fmt: skip
+    return [
+        *OVERRIDES,
+        f"images.cache_dir={work_dir}/cache",
+        f"tracking.uri=sqlite:///{work_dir}/mlflow.db",
+    ]
 
 
 def _prepare(work_dir: Path, config: Config) -> Path:

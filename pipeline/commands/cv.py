@@ -1,6 +1,8 @@
 """One leak-free cross-validation, from CSV to MLflow: patientfold cv experiment=demo"""
 
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +13,6 @@ from rich.console import Console
 
 from pipeline.audit.content import link_copies
 from pipeline.config import Config, to_config
-from pipeline.config.sections import TrackingConfig
 from pipeline.console import progress_bar, say, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
@@ -66,6 +67,8 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
         images = pack_images(manifest, config.images, progress)
     content = link_copies(manifest, images, config.audit, config.manifest.accept)
     warn(content.warnings, console)
+    if content.manifest.grouping != manifest.grouping:
+        say(["copied images join patients:", *content.manifest.grouping.describe()], console)
     return slots, images, content.sound_manifest()
 
 
@@ -79,8 +82,15 @@ def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float
 
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
     """The two commands to look further."""
-    uri = config.tracking.uri
-    ui = "make ui" if uri == TrackingConfig().uri else f"mlflow ui --backend-store-uri {uri}"
+    ui = shlex.join([_typed("mlflow"), "ui", "--backend-store-uri", config.tracking.uri])
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
-    sweep = shlex.join(["patientfold", "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    sweep = shlex.join([_typed("patientfold"), "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
     return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
+
+
+def _typed(command: str) -> str:
+    """A command as it can be typed here: with its path where the shell does not find it."""
+    beside = Path(sys.executable).with_name(command)
+    if shutil.which(command) or not beside.exists():
+        return command
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

@@ -70,9 +70,13 @@ def cv_command(*overrides: str) -> list[str]:
 def run_cv(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     """`patientfold cv` in the folder `cwd`, where runs/, .cache/ and mlflow.db land."""
     return subprocess.run(
-        cv_command(*overrides), cwd=cwd, capture_output=True, text=True, check=False,
+        cv_command(*overrides),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
+    )
 
 
 def mlflow_client(cwd: Path) -> MlflowClient:

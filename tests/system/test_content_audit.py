@@ -54,13 +54,22 @@ def config_of(
             patient = path.name[:3]
             label = (labels or {}).get(path.name, ("well", "ill")[int(patient[1:]) % 2])
             writer.writerow([patient, path.name, label])
-    return load_config([
-        f"manifest.path={folder}/manifest.csv", "manifest.name=copies",
-        "manifest.classes=[well,ill]", "split.num_folds=3",
-        f"images.cache_dir={folder}/cache", "images.num_processes=1", "sampler=none",
-        "images.transforms=[]", "images.dtype=uint8", "manifest.largest_group=1.0",
-        f"audit.out_dir={folder}/out", *overrides,
-    ])  # fmt: skip
+    return load_config(
+        [
+            f"manifest.path={folder}/manifest.csv",
+            "manifest.name=copies",
+            "manifest.classes=[well,ill]",
+            "split.num_folds=3",
+            f"images.cache_dir={folder}/cache",
+            "images.num_processes=1",
+            "sampler=none",
+            "images.transforms=[]",
+            "images.dtype=uint8",
+            "manifest.largest_group=1.0",
+            f"audit.out_dir={folder}/out",
+            *overrides,
+        ]
+    )
 
 
 def plant(folder: Path, source: str, target: str, change: str) -> None:
@@ -139,8 +148,10 @@ def test_copies_are_looked_for_again_when_a_patient_id_is_corrected(folder: Path
     assert known_copies(replace(manifest, table=corrected), images).pairs == ()
 
 
-@pytest.mark.parametrize(("near", "severity", "num_groups"), [
-    ("report", "warning", 12), ("merge", "warning", 11), ("error", "error", 12)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("near", "severity", "num_groups"),
+    [("report", "warning", 12), ("merge", "warning", 11), ("error", "error", 12)],
+)
 def test_near_copies_follow_the_policy(
     folder: Path, near: str, severity: str, num_groups: int
 ) -> None:
@@ -191,8 +202,10 @@ def test_black_images_are_reported_and_join_nobody(folder: Path) -> None:
     assert report.manifest.grouping.num_groups == 12
 
 
-@pytest.mark.parametrize(("near", "rule"), [
-    ("report", "near_images"), ("merge", "shared_images"), ("error", "shared_images")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("near", "rule"),
+    [("report", "near_images"), ("merge", "shared_images"), ("error", "shared_images")],
+)
 def test_near_copies_across_a_given_split_follow_the_policy(
     folder: Path, near: str, rule: str
 ) -> None:
@@ -354,10 +367,13 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
     assert report.split.source == "column 'where'"
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("split.num_folds=13", "split.num_folds is 13"),
-    ("audit.part_column=wehre", "audit.part_column=wehre: "),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split.num_folds=13", "split.num_folds is 13"),
+        ("audit.part_column=wehre", "audit.part_column=wehre: "),
+    ],
+)
 def test_a_slip_is_told_before_an_image_is_decoded(
     folder: Path, override: str, message: str
 ) -> None:

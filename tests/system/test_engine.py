@@ -71,8 +71,13 @@ def test_a_run_folder_takes_one_cross_validation_and_one_process(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cohort = make_cohort(tmp_path / "cohort")
-    common = [*cohort.overrides, "experiment=demo", "training.epochs=1", "folds=[0]",
-              f"run_dir={tmp_path}/run"]  # fmt: skip
+    common = [
+        *cohort.overrides,
+        "experiment=demo",
+        "training.epochs=1",
+        "folds=[0]",
+        f"run_dir={tmp_path}/run",
+    ]
     cross_validate(load_config(common))
     with pytest.raises(UserError, match=r"optimizer.lr: 0.001 there, 0.5 now"):
         cross_validate(load_config([*common, "optimizer.lr=0.5"]))
@@ -89,9 +94,15 @@ def test_training_stops_when_patience_is_out_and_the_best_epoch_is_tested(
     """With another optimizer, schedule, loss and augmentation than the default."""
     monkeypatch.chdir(tmp_path)
     cohort = make_cohort(tmp_path / "cohort")
-    other = ["optimizer=sgd", "scheduler=plateau", "sampler=none", "loss=weighted_cross_entropy",
-             "augment=monai", "training.select_by=val/loss",
-             "training.precision=bfloat16"]  # fmt: skip
+    other = [
+        "optimizer=sgd",
+        "scheduler=plateau",
+        "sampler=none",
+        "loss=weighted_cross_entropy",
+        "augment=monai",
+        "training.select_by=val/loss",
+        "training.precision=bfloat16",
+    ]
     overrides = ["training.epochs=60", "training.patience=2", "folds=[0]", "optimizer.lr=0.3"]
     cross_validate(load_config([*cohort.overrides, *other, *overrides, "scheduler.patience=0"]))
     (fold_dir,) = (tmp_path / "runs").glob("*/*/fold_00")

@@ -30,10 +30,16 @@ def test_an_experiment_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     elif "PATIENTFOLD_DATA" not in os.environ:
         pytest.skip(f"PATIENTFOLD_DATA is not set: no images for experiment={name}")
     monkeypatch.chdir(tmp_path)
-    overrides = [f"experiment={name}", "training.epochs=1", "folds=[0]", "split.num_folds=3",
-                 "engine.device=cpu", f"run_dir={tmp_path}/run",
-                 f"images.cache_dir={tmp_path}/cache",
-                 f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]  # fmt: skip
+    overrides = [
+        f"experiment={name}",
+        "training.epochs=1",
+        "folds=[0]",
+        "split.num_folds=3",
+        "engine.device=cpu",
+        f"run_dir={tmp_path}/run",
+        f"images.cache_dir={tmp_path}/cache",
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+    ]
     config = load_config(overrides)
     few = _few_patients(config, tmp_path / "few.csv")
     root = config.manifest.image_root or str(Path(config.manifest.path).parent)

@@ -25,11 +25,15 @@ LONG = ["experiment=demo", "training.epochs=100000"]
 def _start(cwd: Path, overrides: list[str]) -> subprocess.Popen[str]:
     """Start a run that will not end by itself, and wait until its folds have trained an epoch."""
     process = subprocess.Popen(
-        cv_command(*overrides), cwd=cwd, start_new_session=True, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        cv_command(*overrides),
+        cwd=cwd,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         # A test run in the background ignores Ctrl-C, and so would its children.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     while not any('"epoch"' in p.read_text() for p in cwd.glob("runs/demo/*/*/journal.jsonl")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)

@@ -52,13 +52,21 @@ def config_of(
                 label = ("no", "yes")[number % 3 == 0]
                 day = f"2020-{(number + 5 * int(path.name[4])) % 12 + 1:02d}-01"
                 writer.writerow([path.name[:3], path.name, label, exam, day])
-    return load_config([
-        f"manifest.path={folder}/manifest.csv", "manifest.name=plans",
-        "manifest.classes=[no,yes]", "manifest.largest_group=1.0",
-        f"manifest.columns.study={'exam' if study else 'null'}", "split.num_folds=3",
-        "images.transforms=[]", f"images.cache_dir={folder}/cache", "images.num_processes=1",
-        f"plan.out={folder}/plan.csv", *overrides,
-    ])  # fmt: skip
+    return load_config(
+        [
+            f"manifest.path={folder}/manifest.csv",
+            "manifest.name=plans",
+            "manifest.classes=[no,yes]",
+            "manifest.largest_group=1.0",
+            f"manifest.columns.study={'exam' if study else 'null'}",
+            "split.num_folds=3",
+            "images.transforms=[]",
+            f"images.cache_dir={folder}/cache",
+            "images.num_processes=1",
+            f"plan.out={folder}/plan.csv",
+            *overrides,
+        ]
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -176,10 +184,13 @@ def test_locked_patients_are_in_no_export(folder: Path, capsys: pytest.CaptureFi
     assert f"without {2 * len(locked)} locked or purged images" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["plan.action=grow"], r"plan\.action=grow needs split\.file"),
-    (["plan.action=grow", "split.file=none.csv"], "plan none.* cannot be read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["plan.action=grow"], r"plan\.action=grow needs split\.file"),
+        (["plan.action=grow", "split.file=none.csv"], "plan none.* cannot be read"),
+    ],
+)
 def test_a_missing_plan_is_told(folder: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(folder, 12, *overrides)
@@ -206,8 +217,12 @@ def test_what_cannot_be_trained_is_not_frozen(folder: Path) -> None:
 def test_a_temporal_plan_is_described_without_what_it_purged(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["manifest.columns.date=day", "split.scheme=temporal", "split.test_from=2020-09-01",
-             "split.val_fraction=0.4"]  # fmt: skip
+    asked = [
+        "manifest.columns.date=day",
+        "split.scheme=temporal",
+        "split.test_from=2020-09-01",
+        "split.val_fraction=0.4",
+    ]
     run(folder, 18, *asked)
     config = config_of(folder, 18, *asked)
     planned = make_plan(config, read_manifest(config.manifest))

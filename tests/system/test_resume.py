@@ -61,9 +61,12 @@ def _start_and_kill(cwd: Path, overrides: list[str], moments: random.Random) -> 
     lines_before = _num_journal_lines(cwd)
     num_lines = moments.randint(0, 6)
     process = subprocess.Popen(
-        cv_command(*overrides), cwd=cwd, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cv_command(*overrides),
+        cwd=cwd,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while process.poll() is None and _num_journal_lines(cwd) < lines_before + num_lines:
         time.sleep(0.002)
     time.sleep(moments.random() * 0.2)

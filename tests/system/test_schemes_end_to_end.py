@@ -17,10 +17,13 @@ EXPECTED: dict[str, tuple[list[str], int, int]] = {
     "kfold": (["split.num_folds=3"], 3, 12),
     "holdout": (["split.test_fraction=0.3", "split.val_fraction=0.3"], 1, 3),
     "leave_one_out": (["split.leave_out=scanner", "split.val_fraction=0.4"], 3, 12),
-    "temporal": (["manifest.columns.date=day", "split.test_from=2024-07-01",
-                  "split.val_from=2024-04-01"], 1, 6),
+    "temporal": (
+        ["manifest.columns.date=day", "split.test_from=2024-07-01", "split.val_from=2024-04-01"],
+        1,
+        6,
+    ),
     "predefined": (["manifest.columns.part=bucket"], 1, 4),
-}  # fmt: skip
+}
 
 
 def test_every_option_of_the_group_is_run() -> None:
@@ -37,9 +40,15 @@ def overrides_of(folder: Path, scheme: str) -> list[str]:
     table["bucket"] = number.map(lambda n: "train" if n < 4 else "val" if n < 8 else "test")
     table.to_csv(cohort.folder / "manifest.csv", index=False)
     common = [o for o in cohort.overrides if "num_folds" not in o]
-    return [f"split={scheme}", *common, "training.epochs=1", "training.select_by=val/loss",
-            f"run_dir={folder}/run", "evaluation.threshold=fixed",
-            *EXPECTED[scheme][0]]  # fmt: skip
+    return [
+        f"split={scheme}",
+        *common,
+        "training.epochs=1",
+        "training.select_by=val/loss",
+        f"run_dir={folder}/run",
+        "evaluation.threshold=fixed",
+        *EXPECTED[scheme][0],
+    ]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
