@@ -4,7 +4,6 @@ A network may learn such a shortcut instead of the disease (Zech 2018: 0.86 from
 alone), and no split by patient prevents it.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -188,6 +187,6 @@ def _numbers(metadata: pd.DataFrame) -> pd.DataFrame:
     numbers = metadata[[c for c in ("file_size", "bit_depth", "num_channels") if c in metadata]]
     numbers = numbers.astype(np.float64)
     if "shape" in metadata:
-        axes = [re.findall(r"\d+", str(shape))[:_MOST_DIMS] for shape in metadata["shape"]]
-        numbers = numbers.join(pd.DataFrame(axes).astype(np.float64).add_prefix("axis"))
+        axes = metadata["shape"].astype(str).str.extractall(r"(\d+)")[0].unstack()
+        numbers = numbers.join(axes.iloc[:, :_MOST_DIMS].astype(np.float64).add_prefix("axis"))
     return numbers
