@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from system_runs import make_cohort, run_cv
+from system_runs import make_cohort, mlflow_client, run_cv
 
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
@@ -57,6 +57,9 @@ def test_an_argument_that_the_optimizer_does_not_take(tmp_path: Path) -> None:
     assert "torch.optim.AdamW" in answer.stderr
     assert "learning_rate" in answer.stderr
     assert "it takes params, lr" in answer.stderr
+    assert not (tmp_path / "runs").exists(), "a mistake costs no run folder"
+    experiments = mlflow_client(tmp_path).search_experiments()
+    assert [experiment.name for experiment in experiments] == ["Default"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
