@@ -13,6 +13,16 @@ def say(lines: Iterable[str], console: Console, style: str | None = None) -> Non
         console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
 
+_SAID: set[tuple[str, ...]] = set()
+
+
+def say_once(lines: Iterable[str], console: Console) -> None:
+    """`say` what this process did not say before: the jobs of a sweep share manifest and plan."""
+    if (said := tuple(lines)) not in _SAID:
+        _SAID.add(said)
+        say(said, console)
+
+
 def warn(lines: Iterable[str], console: Console) -> None:
     """Print warnings in yellow."""
     say((f"warning: {line}" for line in lines), console, style="yellow")

@@ -1,9 +1,8 @@
 """One leak-free cross-validation, from CSV to MLflow: patientfold cv experiment=demo"""
 
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,11 +11,19 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import link_copies
+from pipeline.commands.sweep import end_of_sweep, in_short, look_at, sweep_job, typed
 from pipeline.config import Config, to_config
-from pipeline.console import progress_bar, say, warn
+from pipeline.console import progress_bar, say, say_once, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
-from pipeline.engine.session import mirrored, report, train_missing_folds, try_out
+from pipeline.engine.session import (
+    Called,
+    Outcome,
+    mirrored,
+    report,
+    train_missing_folds,
+    try_out,
+)
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, read_manifest
@@ -30,15 +37,22 @@ from pipeline.training.planning import make_plan, rehearse
 def main(cfg: DictConfig) -> float:
     """One job: returns the mean *validation* metric for a sweeper, never the test's."""
     hydra, config = HydraConfig.get(), to_config(cfg)
+    called = Called(in_short(hydra))
     if hydra.mode == RunMode.MULTIRUN:
-        return cross_validate(config, sweep=Path(hydra.sweep.dir).name)
-    value = cross_validate(config)
+        with sweep_job(hydra, config.tracking.uri) as job:
+            outcome = cross_validate(config, replace(called, sweep=Path(hydra.sweep.dir).name))
+            job.outcome = outcome
+        return outcome.mean
+    outcome = cross_validate(config, called)
     print(next_steps(config, hydra.overrides.task))
-    return value
+    return outcome.mean
 
 
-def cross_validate(config: Config, sweep: str = "") -> float:
-    """The whole flow, each line one step; `sweep` tags the MLflow runs of one multirun.
+at_end = end_of_sweep
+
+
+def cross_validate(config: Config, called: Called) -> Outcome:
+    """The whole flow, each line one step; `called` names the MLflow runs.
 
     Raises:
         UserError: for what a user can mend, and when a fold did not get done.
@@ -46,9 +60,9 @@ def cross_validate(config: Config, sweep: str = "") -> float:
     console = Console()
     slots, images, manifest = decoded(config, console)
     planned = make_plan(config, manifest)
-    say(describe_plan(planned.plan, planned.manifest, config.split), console)
+    say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
     warn(planned.warnings, console)
-    return train(Run(config, planned.manifest, planned.plan, images), slots, sweep, console)
+    return train(Run(config, planned.manifest, planned.plan, images), slots, called, console)
 
 
 def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Manifest]:
@@ -61,7 +75,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     rehearse(config, manifest)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     slots = call_in_child(device_slots, config.engine, config.training.precision)
-    say(manifest.describe(), console)
+    say_once(manifest.describe(), console)
     warn(manifest.warnings, console)
     with progress_bar("decoding images", console) as progress:
         images = pack_images(manifest, config.images, progress)
@@ -72,25 +86,16 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     return slots, images, content.sound_manifest()
 
 
-def train(run: Run, slots: Sequence[str], sweep: str, console: Console) -> float:
-    """Train what is missing, mirror it, report; the mean validation metric."""
+def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> Outcome:
+    """Train what is missing, mirror it, report."""
     try_out(run)  # before there is a run folder, or a run in MLflow
-    with open_run(run), mirrored(run, sweep, console):
+    with open_run(run), mirrored(run, called, console):
         train_missing_folds(run, slots, console)
         return report(run, console)
 
 
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
     """The two commands to look further."""
-    ui = shlex.join([_typed("mlflow"), "ui", "--backend-store-uri", config.tracking.uri])
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
-    sweep = shlex.join([_typed("patientfold"), "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
-    return f"\ncompare the folds: {ui}\nsweep settings: {sweep}"
-
-
-def _typed(command: str) -> str:
-    """A command as it can be typed here: with its path where the shell does not find it."""
-    beside = Path(sys.executable).with_name(command)
-    if shutil.which(command) or not beside.exists():
-        return command
-    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+    sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    return f"\ncompare the folds: {look_at(config.tracking.uri)}\nsweep settings: {sweep}"

@@ -87,7 +87,10 @@ def run(name: str) -> None:
         _prepare(flags, settings, config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
-        main(_job(command.main, schema))()
+        try:
+            main(_job(command.main, schema))()
+        finally:
+            getattr(command, "at_end", lambda: None)()
 
 
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:

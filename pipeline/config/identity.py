@@ -32,6 +32,30 @@ def flat(config: Config) -> dict[str, str]:
     return dict(flatten(asdict(config), ""))
 
 
+COMPARED = (
+    "training.epochs",
+    "training.batch_size",
+    "training.seed",
+    "split.scheme",
+    "split.num_folds",
+    "split.seed",
+)
+"""What people compare, also where it has its default."""
+
+
+def compared(config: Config) -> dict[str, str]:
+    """What tells one run from another: what differs from the defaults, and COMPARED.
+
+    What "@..." stands for follows from the rest.
+    """
+    chosen = distinctive(identity(config))
+    return {
+        key: value
+        for key, value in flat(config).items()
+        if key in COMPARED or (key in chosen and not value.startswith("@"))
+    }
+
+
 def identity(config: Config) -> dict[str, str]:
     """The settings that a fold's numbers depend on, beside manifest, plan, pixels and plugins.
 

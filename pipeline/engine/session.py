@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from pipeline.config import UserError, flat
+from pipeline.config import UserError, compared
 from pipeline.console import say, warn
 from pipeline.engine.pool import run_folds
 from pipeline.engine.progress import FoldProgress
@@ -21,6 +23,30 @@ from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.job import FoldJob
 from pipeline.words import counted
+
+
+@dataclass(frozen=True)
+class Called:
+    """What people call one command's run, in MLflow."""
+
+    settings: str = ""
+    """What was asked for beside the experiment: `resnet10 lr=3e-4`; "" for the run's own name."""
+    sweep: str = ""
+    """Of a multirun: tags the runs that belong together."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cross-validation comes to, as far as settings may be chosen by it."""
+
+    run_dir: Path
+    select_by: str
+    values: tuple[float, ...]
+    """Of the chosen epochs' validation metric, one per fold."""
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
 
 
 def try_out(run: Run) -> None:
@@ -64,8 +90,8 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
         )
 
 
-def report(run: Run, console: Console) -> float:
-    """Print the folds' test metrics; returns the mean of the chosen epochs' validation metric.
+def report(run: Run, console: Console) -> Outcome:
+    """Print the folds' test metrics; returns the chosen epochs' validation metric.
 
     Results over all folds are written only when all folds of the plan are done.
     """
@@ -81,7 +107,8 @@ def report(run: Run, console: Console) -> float:
         say([line], console)
     print_summary(summary, level, console)
     _warn_if_unsafe(run, console)
-    return float(np.mean([run.result(fold)["select_value"] for fold in run.folds]))
+    values = tuple(float(run.result(fold)["select_value"]) for fold in run.folds)
+    return Outcome(run.dir, run.config.training.select_by, values)
 
 
 def _warn_if_unsafe(run: Run, console: Console) -> None:
@@ -93,21 +120,21 @@ def _warn_if_unsafe(run: Run, console: Console) -> None:
         say([line], console, style="bold red")
 
 
-def mirrored(run: Run, sweep: str, console: Console) -> BackgroundMirror:
+def mirrored(run: Run, called: Called, console: Console) -> BackgroundMirror:
     """Mirrors the run folder to MLflow while a `with` block runs."""
-    _record(run, sweep).save(run.dir)
+    _record(run, called).save(run.dir)
     timeout_s = run.config.tracking.timeout_s
     return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s)
 
 
-def _record(run: Run, sweep: str) -> RunRecord:
+def _record(run: Run, called: Called) -> RunRecord:
     """What MLflow shows of this run beside the journals."""
     tags = {
         "patientfold.key": run.key,
         "patientfold.plan_hash": run.plan.hash,
         "patientfold.manifest_hash": run.manifest.hash,
         "patientfold.run_dir": str(run.dir.absolute()),
-        "patientfold.sweep": sweep,
+        "patientfold.sweep": called.sweep,
         "patientfold.unsafe": "true" if run.plan.unsafe else "",
         "mlflow.source.name": "patientfold cv",
         "mlflow.source.type": "LOCAL",
@@ -119,10 +146,10 @@ def _record(run: Run, sweep: str) -> RunRecord:
     return RunRecord(
         uri=absolute_tracking_uri(run.config.tracking.uri),
         experiment=run.config.name,
-        run_name=f"{run.config.name}-{run.key[:8]}" + run.plan.unsafe * UNSAFE_SUFFIX,
+        run_name=(called.settings or run.config.name) + run.plan.unsafe * UNSAFE_SUFFIX,
         started=time.time(),
         tags={name: value for name, value in tags.items() if value},
-        params=flat(run.config),
+        params=compared(run.config),
         fold_params=_fold_params(run),
         dataset=DatasetRecord(
             name=run.config.manifest.name,
@@ -130,7 +157,25 @@ def _record(run: Run, sweep: str) -> RunRecord:
             digest=run.manifest.hash,
             num_rows=len(run.manifest),
         ),
+        select_by=run.config.training.select_by,
+        note=_note(run),
     )
+
+
+def _note(run: Run) -> str:
+    """Five lines on what the parent run is."""
+    manifest, chosen_by = run.manifest, run.config.training.select_by
+    size = f"{counted(len(manifest), 'image')} of {counted(len(manifest.patients), 'patient')}"
+    scheme = f"{run.config.split.scheme}, {counted(run.plan.num_folds, 'fold')}"
+    lines = [
+        f"Cross-validation of {run.config.manifest.name}: {size}; {scheme}; one child run per fold.",
+        f"Choose settings by {chosen_by}: the mean over folds of the chosen epochs' validation "
+        "metric; _min and _max are the smallest and the largest fold.",
+        "test/... is for the report, once the settings are chosen.",
+        f"Every setting: artifact config.yaml. Run folder: {run.dir.absolute()}",
+        f"Plan {run.plan.hash[:12]}, manifest {manifest.hash[:12]}, key {run.key[:12]}.",
+    ]
+    return "\n\n".join(lines)
 
 
 def _fold_params(run: Run) -> list[dict[str, str]]:

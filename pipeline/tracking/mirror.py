@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.files import lock, read_json
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord
-from pipeline.tracking.result import numbers, read_result, result_metrics, summary_metrics
+from pipeline.tracking.result import (
+    numbers,
+    read_result,
+    result_metrics,
+    summary_metrics,
+    validation_metrics,
+)
 from pipeline.tracking.run import MirroredRun, metric, milliseconds
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
 
@@ -157,9 +163,11 @@ class Mirror(AbstractContextManager["Mirror"]):
 
     def _connect(self) -> _Server:
         record = self._record
-        client, experiment_id = connect(self.uri, record.experiment)
+        client, experiment_id = connect(self.uri, record.experiment, record.select_by)
         parent = MirroredRun(client, experiment_id, self._uid, record.run_name, record.started)
-        parent.describe({**record.tags, "patientfold.role": "cv"}, record.params, record.dataset)
+        note = {"mlflow.note.content": record.note} if record.note else {}
+        tags = {**record.tags, **note, "patientfold.role": "cv"}
+        parent.describe(tags, record.params, record.dataset)
         return _Server(client, experiment_id, parent)
 
     @property
@@ -178,7 +186,8 @@ class Mirror(AbstractContextManager["Mirror"]):
         events = JournalTail(path).read_new()
         if not events:
             return
-        name, record, parent = f"fold-{fold:02d}", self._record, server.parent.run_id
+        record, parent = self._record, server.parent.run_id
+        name = f"fold-{fold:02d} of {record.run_name}"
         with path.open() as file:  # a fold that was begun anew has another first line
             uid = _digest(f"{self._uid} {VERSION} {file.readline()}")
         replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{fold}'"
@@ -195,7 +204,10 @@ class Mirror(AbstractContextManager["Mirror"]):
             parent.upload(plot, "plots")
         summary = self._run_dir / SUMMARY
         if parent.upload(summary):
-            parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
+            paths = sorted(self._run_dir.glob(f"fold_*/{RESULT}"))
+            chosen = validation_metrics([read_result(path) for path in paths])
+            final = chosen | summary_metrics(read_json(summary))
+            parent.log_final(final, summary.stat().st_mtime)
 
 
 def sync(run_dir: Path, uri: str | None = None) -> str:

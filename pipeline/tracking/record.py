@@ -1,7 +1,7 @@
 """tracking.json: what the MLflow runs of a run folder are called and described by."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -33,25 +33,31 @@ class RunRecord:
     """As absolute_tracking_uri returns it."""
     experiment: str
     run_name: str
+    """Names the parent run, for people; it stays when the run folder is continued."""
     started: float
     """Unix seconds of the first start of this run folder."""
     tags: Mapping[str, str]
     """Set on the parent run and on every fold's run."""
     params: Mapping[str, str]
-    """The flattened settings; logged to the parent run and to every fold's run."""
+    """What people compare; logged to the parent run and to every fold's run. The artifact
+    config.yaml has every setting."""
     fold_params: Sequence[Mapping[str, str]]
     """What only fold i has (patients and images per part), one mapping per fold of the plan."""
     dataset: DatasetRecord
+    select_by: str = "val/image/auroc"
+    """training.select_by: the validation metric that chose the epochs."""
+    note: str = ""
+    """What the parent run is, in Markdown."""
 
     def __post_init__(self) -> None:
         assert self.uri == absolute_tracking_uri(self.uri), f"{self.uri} is not absolute"
         assert self.fold_params, "a cross-validation has folds"
 
     def save(self, run_dir: Path) -> None:
-        """Write run_dir/tracking.json; the first start's time is kept when it exists already."""
+        """Write run_dir/tracking.json; its name and first start are kept when it exists already."""
         path = run_dir / FILE_NAME
-        started = self.load(run_dir).started if path.exists() else self.started
-        write_json(path, asdict(self) | {"started": started})
+        first = self.load(run_dir) if path.exists() else self
+        write_json(path, asdict(replace(self, started=first.started, run_name=first.run_name)))
 
     @classmethod
     def load(cls, run_dir: Path) -> Self:

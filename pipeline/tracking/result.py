@@ -1,8 +1,9 @@
 """A fold's result.json and the run's metrics.json as metrics of MLflow, without gaps."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from pipeline.config import FORMER_METRICS
@@ -33,6 +34,21 @@ def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The run's, under the names that a fold's have, plus _ci_low and _ci_high."""
     return dict(numbers({f"test/{level}": summary.get(level) for level in ("patient", "image")}))
+
+
+def validation_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """val/<level>/... of the chosen epochs: the mean over folds, and the extremes (_min, _max).
+
+    What one fold lacks is missing. The metric that chose the epochs is among them.
+    """
+    folds = [
+        dict(numbers({"val": result.get("val"), result["select_by"]: result["select_value"]}))
+        for result in results
+    ]
+    shared = [name for name in folds[0] if all(name in fold for fold in folds)]
+    values = {name: [fold[name] for fold in folds] for name in shared}
+    ways = (("", fmean), ("_min", min), ("_max", max))
+    return {name + end: way(values[name]) for end, way in ways for name in shared}
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric
 
 UID_TAG = "patientfold.uid"
-PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 6000, 8000, 36
+PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH, KEY_LENGTH = 6000, 8000, 36, 250
+WORDS = {"<": "lt", ">": "gt", "=": "eq", "+": "plus", "≤": "le", "≥": "ge", "%": "percent"}
+"""Of signs that MLflow does not take in the name of a metric; none is a hexadecimal number."""
 
 
 class MirroredRun:
@@ -133,9 +135,19 @@ def milliseconds(time: float) -> int:
 
 
 def _key(name: str) -> str:
-    """A name that MLflow accepts: letters, digits, _ - . : / and blanks, at most 250 of them."""
-    clean = re.sub(r"[^\w.\- :/]", "_", name)
-    return posixpath.normpath(clean).lstrip("./")[:250]
+    """A name that MLflow accepts: letters, digits, _ - . : / and blanks, at most 250 of them.
+
+    Other names give other keys: `<2cm` becomes `:lt:2cm`, a sign without a word `:its code:`.
+    """
+    parts = (re.sub(r"[^\w.\- ]", _spelled, part) for part in name.split("/"))
+    key = "/".join({"": ":empty:", ".": ":dot:", "..": ":dot::dot:"}.get(p, p) for p in parts)
+    if len(key) <= KEY_LENGTH:
+        return key
+    return f"{key[: KEY_LENGTH - 9]}-{sha256(key.encode()).hexdigest()[:8]}"
+
+
+def _spelled(sign: re.Match[str]) -> str:
+    return f":{WORDS.get(sign[0], format(ord(sign[0]), 'x'))}:"
 
 
 def _shorten(text: str, length: int) -> str:

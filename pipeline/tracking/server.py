@@ -26,11 +26,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # else the UI asks, or guesses
-    "mlflow.experiment.primaryMetric.name": "test/patient/auroc",
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
-}
+KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}  # else the UI asks, or guesses
 SQLITE = "sqlite:///"
 ALLOWED = "sqlite:///PATH.db, http://HOST:PORT or https://HOST"
 
@@ -88,32 +84,39 @@ def reaching(uri: str) -> Iterator[None]:
         raise TrackingError(f"MLflow at {uri}: {text}") from error
 
 
-def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClient, str]:
     """A client and the experiment's id; the experiment and an SQLite database are made if missing.
 
+    The UI sorts and compares by the primary metric: one of validation, never of test.
     TrackingError when the experiment was deleted.
     """
+    tags = KIND_TAG | {
+        "mlflow.experiment.primaryMetric.name": primary_metric,
+        "mlflow.experiment.primaryMetric.greaterIsBetter": str(primary_metric != "val/loss"),
+    }
     from mlflow import MlflowClient
 
     if not uri.startswith(SQLITE):
         client = MlflowClient(tracking_uri=uri)
-        return client, _experiment_id(client, experiment, None)
+        return client, _experiment_id(client, experiment, None, tags)
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
         # else the runs of a sweep would migrate it all at once
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
-        return client, _experiment_id(client, experiment, artifacts)
+        return client, _experiment_id(client, experiment, artifacts, tags)
 
 
-def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> str:
+def _experiment_id(
+    client: MlflowClient, name: str, artifacts: str | None, tags: dict[str, str]
+) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifacts, EXPERIMENT_TAGS))
+            return str(client.create_experiment(name, artifacts, tags))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -123,4 +126,7 @@ def _experiment_id(client: MlflowClient, name: str, artifacts: str | None) -> st
             f"MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore "
             f"--experiment-id {found.experiment_id}) or choose another name."
         )
+    for tag, value in tags.items():
+        if found.tags.get(tag) != value:  # older versions named a metric of the test part
+            client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)

@@ -119,7 +119,7 @@ def runs_at(uri: str) -> dict[str, Any]:
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("demo")
     runs = client.search_runs([experiment.experiment_id])
-    names = [run.info.run_name for run in runs]
+    names = [run.info.run_name.partition(" of ")[0] for run in runs]
     assert len(set(names)) == len(names), f"doubles in {names}"
     return dict(zip(names, runs, strict=True))
 
