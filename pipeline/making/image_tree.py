@@ -31,7 +31,8 @@ def paths_below(root: Path) -> list[str]:
 
 def rows_of_tree(paths: list[str], pattern: Pattern, skip_unmatched: bool) -> list[Row]:
     """A row for every path that fits; documents never fit."""
-    found = {path: pattern.parts(path) for path in paths if not DOCUMENT.search(path)}
+    others = [path for path in paths if not DOCUMENT.search(path)]
+    found = dict(zip(others, pattern.parts_of(others), strict=True))
     rows = [{"image_path": path} | parts for path, parts in found.items() if parts is not None]
     unmatched = [path for path, parts in found.items() if parts is None]
     if not rows or (unmatched and not skip_unmatched):
@@ -43,7 +44,9 @@ def rows_of_classes(paths: list[str], patient: Pattern) -> list[Row]:
     """A row for every image `class/.../name`: label = first folder, patient from the name."""
     images = [path for path in paths if format_of_name(Path(path))]
     strays = [path for path in images if "/" not in path]
-    found = {path: patient.parts(PurePosixPath(path).name) for path in images if "/" in path}
+    inside = [path for path in images if "/" in path]
+    parts_of = patient.parts_of([PurePosixPath(path).name for path in inside])
+    found = dict(zip(inside, parts_of, strict=True))
     unmatched = [path for path, parts in found.items() if parts is None]
     problems = []
     if strays:

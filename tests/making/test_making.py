@@ -69,8 +69,8 @@ def only_problem(*arguments):
 @given(st.lists(st.text("abc01-. é", min_size=1), min_size=3, max_size=3))
 def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     patient, x, label = parts
-    found = Pattern("{label}/{patient}_x{x}.png").parts(f"{label}/{patient}_x{x}.png")
-    assert found == {"patient": patient, "x": x, "label": label}
+    found = Pattern("{label}/{patient}_x{x}.png").parts_of([f"{label}/{patient}_x{x}.png"])
+    assert found == [{"patient": patient, "x": x, "label": label}]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     ],
 )
 def test_patterns(pattern, path, parts):
-    assert Pattern(pattern).parts(path) == parts
+    assert Pattern(pattern).parts_of([path]) == [parts]
 
 
 def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
     with pytest.raises(UserError, match=r"two ways: patient could be 'P' or 'P_1'"):
-        Pattern("{patient}_{slice}.png").parts("P_1_2.png")
+        Pattern("{patient}_{slice}.png").parts_of(["P_1_2.png"])
 
 
 @pytest.mark.parametrize(
