@@ -215,6 +215,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "transforms": (),
         "reader": None,
         "dtype": "uint8",
+        "most_voxels": 2**28,
         "cache_dir": ".cache/images",
         "num_processes": 0,
     }
@@ -495,6 +496,7 @@ def test_where_and_which_folds_are_no_part_of_the_identity() -> None:
         "manifest.hint": "x",
         "images.cache_dir": "there",
         "images.num_processes": "3",
+        "images.most_voxels": "1000",
         "engine.device": "cpu",
         "engine.folds_at_once": "2",
         "engine.threads_per_fold": "2",

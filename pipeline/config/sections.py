@@ -188,6 +188,9 @@ class ImagesConfig:
     gives pixels (C, H, W) or (C, D, H, W); with manifest.accept=[unknown_format]."""
     dtype: Literal["uint8", "float16", "float32"] = "float32"
     """How the packed cache stores pixels; uint8 only for values 0 to 255 after the transforms."""
+    most_voxels: Annotated[int, Field(ge=1)] = 2**28
+    """Values that one image may hold (pixels x channels); each takes some 10 bytes of memory while
+    it is decoded. The default, 268 million, is 1,024 slices of 512 x 512."""
     cache_dir: str = ".cache/images"
     """Folder of the decoded images."""
     num_processes: Annotated[int, Field(ge=0)] = 0

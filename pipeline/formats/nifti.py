@@ -1,21 +1,18 @@
 """NIfTI volumes, plain or compressed by gzip."""
 
-import gzip
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
 from pipeline.arrays import Floats, Floats32
+from pipeline.formats.claims import nifti_bytes
 from pipeline.formats.table import StoredImage
 
 
 def read_nifti(path: Path, _: int) -> StoredImage:
     """(C, X, Y, Z), or (C, X, Y) for a flat file, in the closest canonical (RAS) axes."""
-    data = path.read_bytes()
-    if data.startswith(b"\x1f\x8b"):
-        # nibabel alone stops before a gzip file's checksum, so that flipped bits become pixels.
-        data = gzip.decompress(data)
+    data = nifti_bytes(path)
     kind = nibabel.Nifti2Image if data[4:8] == b"n+2\0" else nibabel.Nifti1Image
     stored = kind.from_bytes(data)
     return StoredImage(*canonical(stored), int(stored.get_data_dtype().itemsize * 8))

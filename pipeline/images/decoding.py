@@ -33,7 +33,7 @@ def decode_chunk(
     rows: list[Facts | str] = []
     for row, path in enumerate(files, start=start):
         try:
-            original = read_image(path, config.spatial_dims, config.num_channels, reader)
+            original = _read(path, config, reader)
             array[row] = _storable(_transformed(original, transforms), config, array.shape[1:])
         except ImageError as error:
             rows.append(str(error))
@@ -62,12 +62,17 @@ def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | li
     problems = []
     for path in files:
         try:
-            original = read_image(path, config.spatial_dims, config.num_channels, reader)
+            original = _read(path, config, reader)
             pixels = _transformed(original, transforms)
             return _storable(pixels, config, pixels.shape).shape
         except ImageError as error:
             problems.append(str(error))
     return problems
+
+
+def _read(path: Path, config: ImagesConfig, reader: Any) -> StoredImage:
+    dims, channels = config.spatial_dims, config.num_channels
+    return read_image(path, dims, channels, reader, config.most_voxels)
 
 
 def _reader(config: ImagesConfig) -> Any:

@@ -22,8 +22,14 @@ def paths_below(root: Path) -> list[str]:
     if not root.is_dir():
         raise UserError(f"root: {root} is not a folder (searched from {Path.cwd()})")
     found = []
+    above = {
+        str(root): [os.path.realpath(root)]
+    }  # where each folder really lies, and those above it
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        within = above.pop(folder)
+        places = {n: os.path.realpath(Path(folder) / n) for n in folders if not n.startswith(".")}
+        folders[:] = [name for name, place in places.items() if place not in within]  # no loops
+        above |= {os.path.join(folder, n): [*within, places[n]] for n in folders}  # noqa: PTH118
         below = Path(folder).relative_to(root)
         found += [(below / name).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)

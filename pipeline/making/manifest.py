@@ -1,5 +1,6 @@
 """A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -68,11 +69,14 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
         flow.append(f"{counted(len(rows), 'row')} in {config.table}")
         return rows
     tables = (out_path(config), root / "manifest.csv", root / (config.labels or ""))
-    resolved = {table.resolve() for table in tables}
-    paths = [path for path in paths_below(root) if (root / path).resolve() not in resolved]
+    resolved = {os.path.realpath(table) for table in tables}
+    paths = [path for path in paths_below(root) if os.path.realpath(root / path) not in resolved]
     flow.append(f"{counted(len(paths), 'file')} below {root}")
     if config.source == "dicom":
-        rows, others = rows_of_dicom(root, paths)
+        rows, others, skipped = rows_of_dicom(root, paths, config.skip_damaged)
+        if skipped:
+            flow.append(f"{len(skipped)} damaged files or series left out:")
+            flow += lines_and_more(skipped, PROBLEMS_SHOWN)
     else:
         if config.source == "tree":
             rows = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
