@@ -3,15 +3,13 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
-import numpy as np
 import pandas as pd
 
 from pipeline.config import ImagesConfig, fingerprint
@@ -19,17 +17,16 @@ from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
-from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
+from pipeline.images.decoders import Progress, decode_all, first_usable_shape
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
+from pipeline.images.seal import is_sealed, reserve, seal
+from pipeline.images.trust import check_cache_dir, check_packed
 from pipeline.manifest import Manifest
-from pipeline.processes import call_in_child, process_pool
 from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
-CHUNK = 32
 PROBLEMS_SHOWN = 50
-Progress = Callable[[int, int], None]
-"""Called with the number of images that are done, and of all."""
 
 
 def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
@@ -40,11 +37,13 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     decode: a changed file or transform never meets a stale cache.
 
     Raises:
-        UserError: with every image that cannot be used; when the cache folder cannot be written.
+        UserError: with every image that cannot be used; when the cache folder cannot be written or
+            has too little room, others may write it, or a cache in it was changed.
     """
     cache_dir = Path(config.cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
+        check_cache_dir(cache_dir)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
         settings: list[object] = [
             config.spatial_dims,
@@ -56,7 +55,8 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
         settings += own if any(own) else []  # no key of a cache without plugins changes
         key = fingerprint([READER_VERSION, version("monai"), settings, digests])
         packed_dir = cache_dir / key[:32]
-        if not (packed_dir / "cache.json").exists():
+        check_packed(packed_dir)
+        if not is_sealed(packed_dir):
             _build(manifest, config, packed_dir, progress)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
@@ -88,20 +88,21 @@ def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress:
     partial_dir.mkdir()
     try:
         files = manifest.image_files
-        shape = call_in_child(first_shape, files, config)
+        shape = first_usable_shape(files, config)
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
         num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
         small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-        for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
-            path = partial_dir / f"{name}.npy"
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
-        rows = _decode_all(files, partial_dir, config, progress)
+        arrays: dict[str, tuple[str, Sequence[int]]] = {
+            "images.npy": (config.dtype, (len(files), *shape)),
+            "thumbnails.npy": ("uint8", (len(files), *small)),
+        }
+        reserve(partial_dir, arrays)
+        rows = decode_all(files, partial_dir, config, progress)
         _raise_problems(manifest, rows)
         pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
-        facts = {"shape": [len(files), *shape], "dtype": config.dtype}
-        (partial_dir / "cache.json").write_text(json.dumps(facts))
+        seal(partial_dir, {"shape": [len(files), *shape], "dtype": config.dtype})
         partial_dir.rename(packed_dir)
     except OSError:
         if not (packed_dir / "cache.json").exists():  # no other process was faster
@@ -120,20 +121,6 @@ def _remove_leftovers(cache_dir: Path) -> None:
             shutil.rmtree(partial_dir, ignore_errors=True)
         except PermissionError:
             pass  # it runs, for somebody else
-
-
-def _decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress
-) -> list[Facts | str]:
-    starts = range(0, len(files), CHUNK)
-    chunks = [files[start : start + CHUNK] for start in starts]
-    num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
-    rows: list[Facts | str] = []
-    with process_pool(num_processes) as pool:
-        for decoded in pool.map(partial(decode_chunk, packed_dir, config), starts, chunks):
-            rows += decoded
-            progress(len(rows), len(files))
-    return rows
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
