@@ -351,6 +351,11 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
             "(kfold: how many; each needs a block to test, one to validate, and the rest to train)",
         ),
         (
+            "split.repeats=100000000",
+            "split.repeats: input should be less than or equal to 1000, got 100000000 "
+            "(kfold: whole rotations, each dealt with another seed)",
+        ),
+        (
             "training.batch_size=0",
             "training.batch_size: input should be greater than or equal to 1, "
             "got 0 (Images per optimizer step)",

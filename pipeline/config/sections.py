@@ -114,7 +114,7 @@ class SplitConfig:
     """k-fold | one patient (or site) per fold | one fold by shares | by date | folds given."""
     num_folds: Annotated[int, Field(ge=3)] = 5
     """kfold: how many; each needs a block to test, one to validate, and the rest to train."""
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     """kfold: whole rotations, each dealt with another seed."""
     leave_out: str = "patient"
     """leave_one_out: what a fold tests, "patient" or a column of the manifest (site, scanner)."""
