@@ -16,7 +16,7 @@ from pipeline.config import ImagesConfig, fingerprint
 from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
 from pipeline.files import write_whole
-from pipeline.formats.files import file_digest, file_stamp
+from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.images.decoders import Progress, decode_all, first_usable_shape
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
@@ -27,6 +27,7 @@ from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
 PROBLEMS_SHOWN = 50
+MOST_BYTES_PER_VOXEL = 16
 
 
 def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
@@ -44,6 +45,7 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         check_cache_dir(cache_dir)
+        _raise_problems(manifest, [_too_long(path, config) for path in manifest.image_files])
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
         settings: list[object] = [
             config.spatial_dims,
@@ -61,6 +63,16 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
     return PackedImages(packed_dir, key)
+
+
+def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
+    """What is wrong with a file that cannot be an image: hashing 1 TB takes an hour."""
+    most = MOST_BYTES_PER_VOXEL * max(config.most_voxels, 2**20)
+    size = file_size(path)
+    if size <= most:
+        return {}
+    allowed = f"images.most_voxels={config.most_voxels:,} allows {most:,}"
+    return f"has {size:,} bytes, {allowed}"
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
