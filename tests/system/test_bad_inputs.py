@@ -123,7 +123,8 @@ def test_check_and_make_manifest_end_with_all_of_them_at_once(
     (folder / "manifest.csv").unlink(missing_ok=True)
     everything = [path.name for path in images if "\0" not in path.name]
     of_known_format = [name for name in everything if is_known(folder / name)]
-    assert len(of_known_format) > 50
+    shorter = [name for name in of_known_format if "sparse" not in name]
+    assert len(shorter) > 50
 
     def run(*arguments: str) -> str:
         command = [sys.executable, "-m", "pipeline", *arguments]
