@@ -33,8 +33,8 @@ def sound_images(folder: Path) -> dict[str, bytes]:
     volume = ramp((6, 7, 8))
     for name in ("a.png", "a.jpg", "a.tif"):
         picture.save(folder / name)
-    pages = {"save_all": True, "append_images": [picture], "compression": "tiff_lzw"}
-    picture.save(folder / "pages.tif", **pages)
+    pages = folder / "pages.tif"
+    picture.save(pages, save_all=True, append_images=[picture], compression="tiff_lzw")
     for name in ("a.nii", "a.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / name)
     write_dicom(folder / "a.dcm", volume[0])
@@ -68,8 +68,8 @@ def bad_images(folder: Path, seed: int) -> Iterator[Path]:
     for name, write in BOMBS.items():
         write(folder / f"bomb_{name}")
         yield folder / f"bomb_{name}"
-    for name, write in _things().items():
-        write(folder / name)
+    for name, make in _things().items():
+        make(folder / name)
         yield folder / name
     yield folder / "nothing.png"
     yield folder / "nul\0.png"

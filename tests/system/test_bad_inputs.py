@@ -152,4 +152,5 @@ def test_check_and_make_manifest_end_with_all_of_them_at_once(
                 writer.writerow([f"P{row // 2:03d}", name, "ab"[row // 2 % 2]])
         arguments = ("manifest.name=x", "manifest.path=m.csv", f"manifest.image_root={folder}")
         assert re.search(expected, run("check", *arguments, "split.num_folds=3"))
-    assert "is a pipe, not a file" in run("make-manifest", "source=dicom", f"root={folder}")
+    said = run("make-manifest", "source=dicom", f"root={folder}")
+    assert re.search(r"\d+ damaged files; restore from the archive", said)
