@@ -19,8 +19,8 @@ from pipeline.formats.files import file_stamp
 
 FILES = ("images.npy", "thumbnails.npy", "table.csv")
 SEAL = "cache.json"
-READ_EACH_TIME = 2**30
-"""Bytes of a cache that is hashed whenever it is opened, which takes a second or two. A larger one
+READ_EACH_TIME = 2**28
+"""Bytes of a cache that is hashed whenever it is opened: 0.9 s at 0.3 GB/s. A larger one
 is hashed when the size, a time or the inode of a file is not as it was."""
 
 
