@@ -11,7 +11,7 @@ from pydicom.pixels.utils import pixel_array
 from pipeline.arrays import Floats, Floats32
 from pipeline.formats.files import series_files
 from pipeline.formats.nifti import canonical
-from pipeline.formats.table import StoredImage
+from pipeline.formats.table import COLOUR, StoredImage
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MOST_GAP_DEVIATION = 0.1
@@ -39,12 +39,14 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     slices = [dcmread(file) for file in files or [path]]
     bits = int(slices[0].get("BitsStored", 8))
     if len(slices) > 1:
-        return StoredImage(*_volume(slices), bits)
+        array, affine = _volume(slices)
+        return StoredImage(array, affine, bits, COLOUR * (len(array) == 3))
     data, array, spacing = slices[0], _pixels(slices[0]), _pixel_spacing(slices[0])
+    channels = COLOUR * (len(array) == 3)
     if array.ndim == 3:
-        return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits)
+        return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits, channels)
     gap = float(data.get("SpacingBetweenSlices") or data.get("SliceThickness") or 1)
-    return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits)
+    return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits, channels)
 
 
 def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
