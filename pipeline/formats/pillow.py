@@ -59,11 +59,12 @@ def _sixteen_bits(path: Path, raw_mode: str) -> Floats32:
     bytes, and once, as if they were stored the other way round, the low ones.
     """
     if raw_mode == "LA" + _HIGH:
-        high, low, *_ = _page_as(path, "RGBA")
-        return (high * 256 + low)[None]
-    high, low = _page_as(path, raw_mode), _page_as(path, raw_mode.replace("16B", "16L"))
-    colour: Floats32 = high[:3] * 256 + low[:3]
-    return colour
+        both = _page_as(path, "RGBA")
+        high, low = both[:1], both[1:2]
+    else:
+        high, low = (_page_as(path, raw_mode.replace("16B", end))[:3] for end in ("16B", "16L"))
+    whole: Floats32 = high * 256 + low
+    return whole
 
 
 def _page_as(path: Path, raw_mode: str) -> Floats32:

@@ -1,11 +1,13 @@
 """The packed cache: every image decoded and transformed once, in parallel, for all folds."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +21,20 @@ from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
-from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
+from pipeline.formats.revised import is_revised
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow, decode_chunk, first_shape
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
+from pipeline.images.storage import TooNarrowError, destroyed, eight_bits_hold, types_to_try
 from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
 from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
+REVISION = 1
+"""Of how the files of `is_revised` are read; when others are read anew, raise READER_VERSION."""
+DESTROYED = (
+    "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
+)
 CHUNK = 32
 PROBLEMS_SHOWN = 50
 Progress = Callable[[int, int], None]
@@ -46,21 +55,64 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
-        settings: list[object] = [
-            config.spatial_dims,
-            config.num_channels,
-            config.dtype,
-            config.transforms,
-        ]
-        own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
-        settings += own if any(own) else []  # no key of a cache without plugins changes
-        key = fingerprint([READER_VERSION, version("monai"), settings, digests])
-        packed_dir = cache_dir / key[:32]
-        if not (packed_dir / "cache.json").exists():
-            _build(manifest, config, packed_dir, progress)
+        *narrower, widest = types_to_try(config.dtype)
+        for dtype in narrower:
+            with suppress(TooNarrowError):
+                return _packed(manifest, replace(config, dtype=dtype), digests, progress, True)
+        return _packed(manifest, replace(config, dtype=widest), digests, progress, False)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
-    return PackedImages(packed_dir, key)
+
+
+def _packed(
+    manifest: Manifest, config: ImagesConfig, digests: list[str], progress: Progress, is_try: bool
+) -> PackedImages:
+    """Open or build the cache of one type; TooNarrowError when that `is_try` and does not fit.
+
+    That it did not is remembered: the next command begins with the type that does.
+    """
+    key = _key(config, digests, manifest.image_files)
+    packed = PackedImages(Path(config.cache_dir) / key[:32], key)
+    too_narrow = packed.path.with_suffix(".too_narrow")
+    if is_try and too_narrow.exists():
+        raise TooNarrowError
+    try:
+        if not (packed.path / "cache.json").exists():
+            _build(manifest, config, packed.path, progress, is_try)
+        elif is_try:
+            _check_eight_bits(packed.facts, packed.spatial_shape)
+    except TooNarrowError:
+        too_narrow.touch()
+        raise
+    return packed
+
+
+def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
+    """What the cache depends on. A setting or a way of reading that came later is named only where
+    it counts, so that no key of another cache changes.
+    """
+    settings: list[object] = [
+        config.spatial_dims,
+        config.num_channels,
+        config.dtype,
+        config.transforms,
+    ]
+    own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
+    settings += own if any(own) else []
+    later: dict[str, object] = {}
+    if config.spacing is not None:
+        later["spacing"] = config.spacing
+    if config.nonfinite == "fill":
+        later["fill"] = config.fill_value
+    if revised := [row for row, file in enumerate(files) if is_revised(file)]:
+        later["revised"] = [REVISION, revised]
+    settings += [later] if later else []
+    return fingerprint([READER_VERSION, version("monai"), settings, digests])
+
+
+def _check_eight_bits(facts: Sequence[Facts], shape: Sequence[int]) -> None:
+    if not eight_bits_hold(facts, math.prod(shape)):
+        raise TooNarrowError
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
@@ -80,7 +132,9 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     return [memory[name][1] for name in names]
 
 
-def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress) -> None:
+def _build(
+    manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress, is_try: bool
+) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
@@ -97,11 +151,17 @@ def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress:
         for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
             path = partial_dir / f"{name}.npy"
             np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
-        rows = _decode_all(files, partial_dir, config, progress)
+        rows = _decode_all(files, partial_dir, config, progress, is_try)
+        _raise_problems(manifest, rows)
+        facts = [row for row in rows if not isinstance(row, str)]
+        if is_try:
+            _check_eight_bits(facts, shape[1:])
+        for row in destroyed(facts, math.prod(shape[1:])):
+            rows[row] = DESTROYED.format(config.dtype)
         _raise_problems(manifest, rows)
         pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
-        facts = {"shape": [len(files), *shape], "dtype": config.dtype}
-        (partial_dir / "cache.json").write_text(json.dumps(facts))
+        proof = {"shape": [len(files), *shape], "dtype": config.dtype}
+        (partial_dir / "cache.json").write_text(json.dumps(proof))
         partial_dir.rename(packed_dir)
     except OSError:
         if not (packed_dir / "cache.json").exists():  # no other process was faster
@@ -123,7 +183,7 @@ def _remove_leftovers(cache_dir: Path) -> None:
 
 
 def _decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress
+    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress, is_try: bool
 ) -> list[Facts | str]:
     starts = range(0, len(files), CHUNK)
     chunks = [files[start : start + CHUNK] for start in starts]
@@ -132,8 +192,16 @@ def _decode_all(
     with process_pool(num_processes) as pool:
         for decoded in pool.map(partial(decode_chunk, packed_dir, config), starts, chunks):
             rows += decoded
+            if is_try and not all(map(_may_be_eight_bits, decoded)):
+                raise TooNarrowError
             progress(len(rows), len(files))
     return rows
+
+
+def _may_be_eight_bits(row: Facts | str) -> bool:
+    if isinstance(row, str):
+        return not isinstance(row, TooNarrow)
+    return int(row["bit_depth"]) <= 8
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
