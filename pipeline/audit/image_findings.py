@@ -184,9 +184,8 @@ def filled_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> I
     shares = pd.Series([float(fact.get("filled") or 0) for fact in facts])
     if not shares.any():
         return
-    lines = manifest.table["line"]
-    most = shares[shares > 0].nlargest(SHOWN)
-    named = [f"line {lines.iloc[row]}: {100 * share:.3g} %" for row, share in most.items()]
+    most = shares.set_axis(manifest.table["line"])[(shares > 0).to_numpy()].nlargest(SHOWN)
+    named = [f"line {line}: {100 * share:.3g} %" for line, share in most.items()]
     value, number = facts[0]["fill_value"], int((shares > 0).sum())
     text = f"{counted(number, 'image')} with values that are not finite, which became {value}: "
     text += and_more(named, number)

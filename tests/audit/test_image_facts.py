@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,9 @@ def test_a_table_of_an_older_cache_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(("most", "severity"), [(0.3, "note"), (0.87, "warning")])
-def test_filled_values_are_told_with_value_and_share(most: float, severity: str) -> None:
+def test_filled_values_are_told_with_value_and_share(
+    most: float, severity: Literal["note", "warning"]
+) -> None:
     shares = [0, 0.1, most]
     manifest = Manifest(
         Path("m.csv"), Path(), ("a", "b"), pd.DataFrame({"line": np.arange(2, 2 + len(shares))})
