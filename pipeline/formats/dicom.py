@@ -39,8 +39,8 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     slices = [dcmread(file) for file in files or [path]]
     bits = int(slices[0].get("BitsStored", 8))
     if len(slices) > 1:
-        array, affine = _volume(slices)
-        return StoredImage(array, affine, bits, COLOUR * (len(array) == 3))
+        array, affine, orientation = _volume(slices)
+        return StoredImage(array, affine, bits, COLOUR * (len(array) == 3), orientation)
     data, array, spacing = slices[0], _pixels(slices[0]), _pixel_spacing(slices[0])
     channels = COLOUR * (len(array) == 3)
     if array.ndim == 3:
@@ -49,8 +49,10 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits, channels)
 
 
-def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
-    """The slices of a series, stacked, and their affine (DICOM PS3.3 C.7.6.2.1.1)."""
+def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats, str]:
+    """The slices of a series, stacked, their affine (DICOM PS3.3 C.7.6.2.1.1), and where the
+    axes slice, row and column pointed.
+    """
     _check_alike(slices)
     cosines = np.array(slices[0].ImageOrientationPatient, dtype=np.float64)
     along_columns, along_rows = cosines[:3], cosines[3:]
@@ -66,7 +68,9 @@ def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
     to_lps[:3, :3] = np.stack([gap * normal, rows * along_rows, columns * along_columns], axis=1)
     to_lps[:3, 3] = corners[order[0]]
     volume = np.stack(arrays, axis=-1)  # (C, rows, columns, Z)
-    return canonical(nibabel.Nifti1Image(volume.transpose(3, 1, 2, 0), LPS_TO_RAS @ to_lps))
+    to_ras = LPS_TO_RAS @ to_lps
+    turned = canonical(nibabel.Nifti1Image(volume.transpose(3, 1, 2, 0), to_ras))
+    return *turned, "".join(nibabel.aff2axcodes(to_ras))
 
 
 def _pixels(data: FileDataset) -> Floats32:

@@ -51,7 +51,9 @@ def test_colour_comes_channel_first(tmp_path):
 @pytest.mark.parametrize("names", [["d", "c", "b", "a"], ["10", "9", "8", "11"]])
 def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
     folder = write_series(tmp_path / "s", VOLUME, names=names, InstanceNumber=1)
-    array, affine, *_ = read_image(folder, 3, 1)
+    image = read_image(folder, 3, 1)
+    array, affine, *_ = image
+    assert (image.orientation, image.spacing) == ("SPL", (0.75, 0.5, 2.5))
     # LPS (slice, row, column) -> RAS (x, y, z): columns run to the left, rows to the back.
     np.testing.assert_array_equal(array[0], VOLUME.transpose(2, 1, 0)[::-1, ::-1])
     np.testing.assert_allclose(np.diag(affine), [0.75, 0.5, 2.5, 1])

@@ -269,6 +269,19 @@ def test_a_deep_tiff_that_is_cut_short_is_refused(tmp_path, compression, dtype):
         read(path)
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_rows_that_are_not_there_are_no_zeros(tmp_path, compression):
+    values = all_values("i8")
+    path = tmp_path / "a.tif"
+    write_tiff(path, values, BLACK, compression=compression, rowsperstrip=4)
+    np.testing.assert_array_equal(read(path).pixels[0], values)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        counts = file.pages.first.tags["StripByteCounts"]
+        counts.overwrite([*counts.value[:-1], 0])
+    with pytest.raises(ImageError, match="cut short: a part of its pixels lies beyond its end"):
+        read(path)
+
+
 def test_a_compression_without_its_decoder_names_the_extra(tmp_path):
     path = write_tiff(tmp_path / "a.tif", all_values("f8"), BLACK, compression="lzw")
     code = (
