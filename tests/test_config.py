@@ -218,6 +218,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "nonfinite": "error",
         "fill_value": 0.0,
         "dtype": "auto",
+        "most_voxels": 2**28,
         "cache_dir": ".cache/images",
         "num_processes": 0,
     }
@@ -351,6 +352,11 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
             "split.num_folds=2",
             "split.num_folds: input should be greater than or equal to 3, got 2 "
             "(kfold: how many; each needs a block to test, one to validate, and the rest to train)",
+        ),
+        (
+            "split.repeats=100000000",
+            "split.repeats: input should be less than or equal to 1000, got 100000000 "
+            "(kfold: whole rotations, each dealt with another seed)",
         ),
         (
             "training.batch_size=0",
@@ -498,6 +504,7 @@ def test_where_and_which_folds_are_no_part_of_the_identity() -> None:
         "manifest.hint": "x",
         "images.cache_dir": "there",
         "images.num_processes": "3",
+        "images.most_voxels": "1000",
         "engine.device": "cpu",
         "engine.folds_at_once": "2",
         "engine.threads_per_fold": "2",

@@ -20,7 +20,7 @@ SECTIONS = [
     "scheduler",
     "training",
 ]
-WITHOUT = ("images.cache_dir", "images.num_processes")
+WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes")
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
 RENAMED = {("training.select_by", former): name for former, name in FORMER_METRICS.items()}

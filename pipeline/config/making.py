@@ -94,6 +94,8 @@ class MakeManifestConfig:
     """tree: path below root with named parts, or a regular expression with (?P<name>...)."""
     skip_unmatched: bool = False
     """tree: leave out files that do not fit the pattern; documents (.csv, .txt, ...) always are."""
+    skip_damaged: bool = False
+    """dicom: leave out damaged files, each with its whole series, listed and counted."""
     patient: str | None = None
     """Patient id: "{part}" of columns; classes: a pattern (or regular expression) of file names."""
     table: str | None = None

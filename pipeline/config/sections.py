@@ -114,7 +114,7 @@ class SplitConfig:
     """k-fold | one patient (or site) per fold | one fold by shares | by date | folds given."""
     num_folds: Annotated[int, Field(ge=3)] = 5
     """kfold: how many; each needs a block to test, one to validate, and the rest to train."""
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     """kfold: whole rotations, each dealt with another seed."""
     leave_out: str = "patient"
     """leave_one_out: what a fold tests, "patient" or a column of the manifest (site, scanner)."""
@@ -187,8 +187,9 @@ class ImagesConfig:
     """Reads files in no known format: a plugin's class, whose object is called with a path and
     gives pixels (C, H, W) or (C, D, H, W); with manifest.accept=[unknown_format]."""
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    """Resample to pixels of this size in mm, before the transforms: along x, y, z of NIfTI and of
-    DICOM series, along depth, height, width of others; null: as stored."""
+    """Resample to pixels of this size in mm, before the transforms: along x, y, z of volumes that
+    are turned to RAS (NIfTI, MetaImage, NRRD, DICOM series), along depth, height, width of others;
+    null: as stored."""
     nonfinite: Literal["error", "fill"] = "error"
     """Values that are nan or infinite are an error, or become images.fill_value."""
     fill_value: float = 0.0
@@ -196,6 +197,9 @@ class ImagesConfig:
     dtype: Literal["auto", "uint8", "float16", "float32"] = "float32"
     """How the packed cache stores pixels; auto: uint8 for files of 8 bits whose contrast that keeps
     after the transforms, float32 for all others."""
+    most_voxels: Annotated[int, Field(ge=1)] = 2**28
+    """Values that one image may hold (pixels x channels); each takes some 10 bytes of memory while
+    it is decoded. The default, 268 million, is 1,024 slices of 512 x 512."""
     cache_dir: str = ".cache/images"
     """Folder of the decoded images."""
     num_processes: Annotated[int, Field(ge=0)] = 0

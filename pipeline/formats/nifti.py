@@ -1,6 +1,5 @@
 """NIfTI volumes, plain or compressed by gzip."""
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import nibabel
 import numpy as np
 
 from pipeline.arrays import Floats, Floats32
+from pipeline.formats.claims import nifti_bytes
 from pipeline.formats.table import COLOUR, ImageError, StoredImage
 from pipeline.formats.values import to_float32
 
@@ -21,10 +21,7 @@ def read_nifti(path: Path, _: int) -> StoredImage:
     The channels are those of an RGB voxel (alpha is left out), or the one axis after the third
     that is longer than 1.
     """
-    data = path.read_bytes()
-    if data.startswith(b"\x1f\x8b"):
-        # nibabel alone stops before a gzip file's checksum, so that flipped bits become pixels.
-        data = gzip.decompress(data)
+    data = nifti_bytes(path)
     kind = nibabel.Nifti2Image if data[4:8] == b"n+2\0" else nibabel.Nifti1Image
     stored = kind.from_bytes(data)
     dtype, channels = stored.get_data_dtype(), _meaning(stored.shape)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.arrays import Floats32
-from pipeline.formats.files import format_of
+from pipeline.formats.files import file_size, format_of
+from pipeline.formats.limits import MOST_VOXELS, check_claim
 from pipeline.formats.table import COLOUR, ImageError, StoredImage, UnknownFormatError
 
 COLOUR_CHANNELS = 3
@@ -18,6 +19,7 @@ def read_image(
     spatial_dims: int,
     num_channels: int,
     own_reader: Callable[[Path], ArrayLike] | None = None,
+    most_voxels: int = MOST_VOXELS,
     fill: float | None = None,
 ) -> StoredImage:
     """Decode a file to float32 pixels with the channels and dimensions asked for.
@@ -30,10 +32,11 @@ def read_image(
     or infinite; without it such an image is refused.
 
     Raises:
-        ImageError: when the file is broken or does not have the dimensions asked for.
+        ImageError: when the file is broken, does not have the dimensions asked for, or would take
+            more memory than an image may.
     """
     try:
-        image = _stored(path, spatial_dims, own_reader)
+        image = _stored(path, spatial_dims, own_reader, most_voxels)
     except Exception as error:  # noqa: BLE001 (decoders raise almost anything, see the fuzz test)
         raise ImageError(f"cannot be decoded: {_reason(error)}") from None
     shape = image.pixels.shape[1:]
@@ -50,10 +53,15 @@ def read_image(
 
 
 def _stored(
-    path: Path, spatial_dims: int, own_reader: Callable[[Path], ArrayLike] | None
+    path: Path,
+    spatial_dims: int,
+    own_reader: Callable[[Path], ArrayLike] | None,
+    most_voxels: int,
 ) -> StoredImage:
     try:
-        return format_of(path).read(path, spatial_dims)
+        known = format_of(path)
+        check_claim(known.claim_of(path), file_size(path), most_voxels)
+        return known.read(path, spatial_dims)
     except UnknownFormatError:
         if own_reader is None:
             raise

@@ -1,6 +1,7 @@
 """Decode images into the packed array, in worker processes; importing it loads no torch."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,9 @@ def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | li
 
 
 def _read(path: Path, config: ImagesConfig, reader: Any) -> StoredImage:
+    dims, channels = config.spatial_dims, config.num_channels
     fill = config.fill_value if config.nonfinite == "fill" else None
-    return read_image(path, config.spatial_dims, config.num_channels, reader, fill)
+    return read_image(path, dims, channels, reader, config.most_voxels, fill)
 
 
 def _reader(config: ImagesConfig) -> Any:
@@ -114,6 +116,12 @@ def _transformed(image: StoredImage, config: ImagesConfig, transforms: Transform
         if image.spacing is None:
             raise ImageError("does not say how large its pixels are in mm, as images.spacing needs")
         affine = torch.diag(torch.tensor([*image.spacing, 1.0], dtype=torch.float64))
+        growth = math.prod(image.spacing) / math.prod(config.spacing)
+        if image.pixels.size * growth > config.most_voxels:
+            raise ImageError(
+                f"would have {image.pixels.size * growth:,.0f} values with images.spacing, "
+                f"images.most_voxels allows {config.most_voxels:,}"
+            )
     try:
         return np.asarray(transforms(MetaTensor(pixels, affine=affine)), dtype=np.float32)
     except (RuntimeError, ValueError) as error:

@@ -24,7 +24,6 @@ TABLE_COLUMNS = (
     "filled",
     "fill_value",
 )
-"""Those after `sum_squares` are not in the tables of older caches."""
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,16 @@
 """The packed cache: every image decoded and transformed once, in parallel, for all folds."""
 
 import json
-import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
-import numpy as np
 import pandas as pd
 
 from pipeline.config import ImagesConfig, fingerprint
@@ -22,11 +19,13 @@ from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
 from pipeline.formats.revised import is_revised
-from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow, decode_chunk, first_shape
+from pipeline.images.decoders import Progress, decode_all, first_usable_shape
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
+from pipeline.images.seal import is_sealed, reserve, seal
 from pipeline.images.storage import TooNarrowError, destroyed, eight_bits_hold, types_to_try
+from pipeline.images.trust import check_cache_dir, check_packed
 from pipeline.manifest import Manifest
-from pipeline.processes import call_in_child, process_pool
 from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
@@ -35,10 +34,7 @@ REVISION = 1
 DESTROYED = (
     "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
 )
-CHUNK = 32
 PROBLEMS_SHOWN = 50
-Progress = Callable[[int, int], None]
-"""Called with the number of images that are done, and of all."""
 
 
 def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
@@ -49,11 +45,13 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     decode: a changed file or transform never meets a stale cache.
 
     Raises:
-        UserError: with every image that cannot be used; when the cache folder cannot be written.
+        UserError: with every image that cannot be used; when the cache folder cannot be written or
+            has too little room, others may write it, or a cache in it was changed.
     """
     cache_dir = Path(config.cache_dir)
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
+        check_cache_dir(cache_dir)
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
         *narrower, widest = types_to_try(config.dtype)
         for dtype in narrower:
@@ -77,10 +75,11 @@ def _packed(
     if is_try and too_narrow.exists():
         raise TooNarrowError
     try:
-        if not (packed.path / "cache.json").exists():
+        check_packed(packed.path)
+        if not is_sealed(packed.path):
             _build(manifest, config, packed.path, progress, is_try)
         elif is_try:
-            _check_eight_bits(packed.facts, packed.spatial_shape)
+            _check_eight_bits(packed.facts)
     except TooNarrowError:
         too_narrow.touch()
         raise
@@ -110,8 +109,8 @@ def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
     return fingerprint([READER_VERSION, version("monai"), settings, digests])
 
 
-def _check_eight_bits(facts: Sequence[Facts], shape: Sequence[int]) -> None:
-    if not eight_bits_hold(facts, math.prod(shape)):
+def _check_eight_bits(facts: Sequence[Facts]) -> None:
+    if not eight_bits_hold(facts):
         raise TooNarrowError
 
 
@@ -142,26 +141,27 @@ def _build(
     partial_dir.mkdir()
     try:
         files = manifest.image_files
-        shape = call_in_child(first_shape, files, config)
+        shape = first_usable_shape(files, config)
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
         num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
         small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-        for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
-            path = partial_dir / f"{name}.npy"
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
-        rows = _decode_all(files, partial_dir, config, progress, is_try)
+        arrays: dict[str, tuple[str, Sequence[int]]] = {
+            "images.npy": (config.dtype, (len(files), *shape)),
+            "thumbnails.npy": ("uint8", (len(files), *small)),
+        }
+        reserve(partial_dir, arrays)
+        rows = decode_all(files, partial_dir, config, progress, _check_depth if is_try else None)
         _raise_problems(manifest, rows)
         facts = [row for row in rows if not isinstance(row, str)]
         if is_try:
-            _check_eight_bits(facts, shape[1:])
-        for row in destroyed(facts, math.prod(shape[1:])):
+            _check_eight_bits(facts)
+        for row in destroyed(facts):
             rows[row] = DESTROYED.format(config.dtype)
         _raise_problems(manifest, rows)
         pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
-        proof = {"shape": [len(files), *shape], "dtype": config.dtype}
-        (partial_dir / "cache.json").write_text(json.dumps(proof))
+        seal(partial_dir, {"shape": [len(files), *shape], "dtype": config.dtype})
         partial_dir.rename(packed_dir)
     except OSError:
         if not (packed_dir / "cache.json").exists():  # no other process was faster
@@ -182,26 +182,11 @@ def _remove_leftovers(cache_dir: Path) -> None:
             pass  # it runs, for somebody else
 
 
-def _decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress, is_try: bool
-) -> list[Facts | str]:
-    starts = range(0, len(files), CHUNK)
-    chunks = [files[start : start + CHUNK] for start in starts]
-    num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
-    rows: list[Facts | str] = []
-    with process_pool(num_processes) as pool:
-        for decoded in pool.map(partial(decode_chunk, packed_dir, config), starts, chunks):
-            rows += decoded
-            if is_try and not all(map(_may_be_eight_bits, decoded)):
-                raise TooNarrowError
-            progress(len(rows), len(files))
-    return rows
-
-
-def _may_be_eight_bits(row: Facts | str) -> bool:
-    if isinstance(row, str):
-        return not isinstance(row, TooNarrow)
-    return int(row["bit_depth"]) <= 8
+def _check_depth(rows: Sequence[Facts | str]) -> None:
+    """Before all images are decoded: is one of them too deep for 8 bits?"""
+    for row in rows:
+        if isinstance(row, TooNarrow) or (not isinstance(row, str) and int(row["bit_depth"]) > 8):
+            raise TooNarrowError
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:

@@ -13,8 +13,6 @@ StoredType = Literal["uint8", "float16", "float32"]
 MOST_LOST = 0.01
 """Share of an image's variance that rounding may add as noise; with 1 % it has some ten grey levels
 left, from 0 to 1 in whole numbers it would be more than half."""
-ROUNDING = 1 / 12
-"""Mean square error of rounding to whole numbers, for caches that did not note their own."""
 
 
 class TooNarrowError(ImageError):
@@ -26,19 +24,19 @@ def types_to_try(dtype: Literal["auto"] | StoredType) -> tuple[StoredType, ...]:
     return ("uint8", "float32") if dtype == "auto" else (dtype,)
 
 
-def eight_bits_hold(facts: Sequence[Mapping[str, str]], num_pixels: int) -> bool:
+def eight_bits_hold(facts: Sequence[Mapping[str, str]]) -> bool:
     """Were all images stored in 8 bits, and is their contrast kept? See `destroyed`."""
-    return all(int(fact["bit_depth"]) <= 8 for fact in facts) and not destroyed(facts, num_pixels)
+    return all(int(fact["bit_depth"]) <= 8 for fact in facts) and not destroyed(facts)
 
 
-def destroyed(facts: Sequence[Mapping[str, str]], num_pixels: int) -> list[int]:
-    """The rows of images whose contrast was rounded away; `num_pixels` of one channel.
+def destroyed(facts: Sequence[Mapping[str, str]]) -> list[int]:
+    """The rows of images whose contrast was rounded away.
 
     A file of 8 bits has been rounded to whole numbers before: a faint one loses nothing by it. So
     these are judged together: a transform that makes their steps smaller does so for all of them.
     """
-    error = np.array([float(fact.get("rounding") or ROUNDING) for fact in facts])
-    variance = np.array([_variance(fact, num_pixels) for fact in facts])
+    error = np.array([float(fact["rounding"]) for fact in facts])
+    variance = np.array([float(fact["variance"]) for fact in facts])
     lost = (error > MOST_LOST * variance) & (variance > 0)  # one without contrast has none to lose
     shallow = np.array([int(fact["bit_depth"]) <= 8 for fact in facts])
     if error[shallow].sum() <= MOST_LOST * variance[shallow].sum():
@@ -51,14 +49,3 @@ def loss(pixels: Floats32, stored: NDArray[np.generic]) -> dict[str, str]:
     error = float(np.mean((stored.astype(np.float32) - pixels) ** 2, dtype=np.float64))
     variance = pixels.reshape(len(pixels), -1).var(axis=1, dtype=np.float64).mean()
     return {"rounding": repr(error), "variance": repr(float(variance))}
-
-
-def _variance(fact: Mapping[str, str], num_pixels: int) -> float:
-    """Of an image before it was stored; of an older cache: of what was stored."""
-    if variance := fact.get("variance"):
-        return float(variance)
-    sums, squares = (
-        np.array([float(value) for value in fact[name].split()]) / num_pixels
-        for name in ("sum", "sum_squares")
-    )
-    return float(np.maximum(squares - sums**2, 0).mean())

@@ -1,6 +1,6 @@
 """A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
 
-import re
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ from pipeline.making.dicom import rows_of_dicom
 from pipeline.making.image_tree import kind_of, left_out, paths_below, rows_of_classes, rows_of_tree
 from pipeline.making.label_table import Row, findings_in, join, label_of, read_rows
 from pipeline.making.patterns import Pattern, fill, name_rule
+from pipeline.regex import compiled, for_each
 from pipeline.words import counted, lines_and_more, listed
 
 FIRST = ("patient_id", "image_path", "label")
@@ -68,11 +69,14 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
         flow.append(f"{counted(len(rows), 'row')} in {config.table}")
         return rows
     tables = (out_path(config), root / "manifest.csv", root / (config.labels or ""))
-    resolved = {table.resolve() for table in tables}
-    paths = [path for path in paths_below(root) if (root / path).resolve() not in resolved]
+    resolved = {os.path.realpath(table) for table in tables}
+    paths = [path for path in paths_below(root) if os.path.realpath(root / path) not in resolved]
     flow.append(f"{counted(len(paths), 'file')} below {root}")
     if config.source == "dicom":
-        rows, others = rows_of_dicom(root, paths)
+        rows, others, skipped = rows_of_dicom(root, paths, config.skip_damaged)
+        if skipped:
+            flow.append(f"{len(skipped)} damaged files or series left out:")
+            flow += lines_and_more(skipped, PROBLEMS_SHOWN)
     else:
         if config.source == "tree":
             rows = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
@@ -86,7 +90,8 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
 
 
 def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
-    found = [(row, pattern.parts(fill("{" + column + "}", row, "parts"))) for row in rows]
+    cells = [fill("{" + column + "}", row, "parts") for row in rows]
+    found = list(zip(rows, pattern.parts_of(cells), strict=True))
     if unmatched := [row[column] for row, parts in found if parts is None]:
         raise UserError(
             f"parts.{column}: {pattern.text!r} does not fit {len(unmatched)} of "
@@ -97,12 +102,10 @@ def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
 
 def _where(rows: list[Row], conditions: dict[str, str], flow: list[str]) -> list[Row]:
     for column, regex in conditions.items():
-        try:
-            test = re.compile(regex)
-        except re.error as error:
-            found = f"{regex!r} is not a regular expression: {error}"
-            raise UserError(f"where.{column}: {found}") from None
-        kept = [row for row in rows if test.fullmatch(fill("{" + column + "}", row, "where"))]
+        what = f"where.{column}: {regex!r}"
+        cells = [fill("{" + column + "}", row, "where") for row in rows]
+        fits = for_each(compiled(regex, what).fullmatch, cells, what)
+        kept = [row for row, fit in zip(rows, fits, strict=True) if fit]
         if not kept:
             found = listed(sorted({row[column] for row in rows}))
             raise UserError(f"where.{column}={regex!r} leaves no row; the column has {found}")

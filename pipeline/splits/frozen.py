@@ -110,8 +110,14 @@ def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:
     """The folds follow from the rows: who is neither tested nor validated on is trained on."""
     states = {s: frozenset(row[0] for row in rows if row[2] == s) for s in ("locked", "purged")}
     members = [row for row in rows if row[2] not in states]
-    tested: list[set[str]] = [set() for _ in range(header["num_folds"])]
-    validated: list[set[str]] = [set() for _ in range(header["num_folds"])]
+    num_folds, most = header["num_folds"], sum(len(row[2].split()) for row in members)
+    if num_folds > most:  # before memory is asked for them
+        raise LeakageError(
+            f"{num_folds:,} folds, but its patients are tested {counted(most, 'time')} in all: "
+            "a fold would have nobody to test."
+        )
+    tested: list[set[str]] = [set() for _ in range(num_folds)]
+    validated: list[set[str]] = [set() for _ in range(num_folds)]
     for patient, _, test, val in members:
         for sets, folds in ((tested, test), (validated, val)):
             for fold in folds.split():

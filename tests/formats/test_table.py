@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from dicom_files import ramp, write_dicom
 from PIL import Image
 
@@ -26,6 +27,16 @@ def write_picture(path):
     Image.fromarray(PIXELS).save(path)
 
 
+def write_itk(path, kind):
+    """One file, header and all, whatever its name."""
+    whole = path.with_suffix(".mha" if kind == "MetaImageIO" else ".nrrd")
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO(kind)
+    writer.SetFileName(str(whole))
+    writer.Execute(SimpleITK.GetImageFromArray(PIXELS[::-1, ::-1].T))  # as LPS counts
+    whole.rename(path)
+
+
 WRITERS = {
     "PNG": write_picture,
     "JPEG": write_picture,
@@ -33,6 +44,8 @@ WRITERS = {
     "NIfTI": write_nifti,
     "DICOM": lambda path: write_dicom(path, PIXELS),
     "NPY": lambda path: np.save(path, PIXELS),
+    "MetaImage": lambda path: write_itk(path, "MetaImageIO"),
+    "NRRD": lambda path: write_itk(path, "NrrdImageIO"),
 }
 NAMED = [(known, suffix) for known in FORMATS for suffix in known.suffixes]
 each_name = pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from monai.transforms import Compose, Resize
 from PIL import Image
 
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
+from pipeline.files import sha256
 from pipeline.formats import read_image
 from pipeline.images import packing
+from pipeline.images.decoders import CHUNK
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.processes import start_forkserver
@@ -85,7 +87,7 @@ def pixels_now(manifest, config):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_the_array_holds_what_reader_and_transforms_give_in_the_manifests_order(tmp_path, dtype):
-    manifest = manifest_of(tmp_path, random_pictures(packing.CHUNK + 3))  # more than one chunk
+    manifest = manifest_of(tmp_path, random_pictures(CHUNK + 3))  # more than one chunk
     config = config_of(tmp_path, dtype=dtype, num_processes=2)
     packed, num_decoded = pack(manifest, config)
     expected = pixels_now(manifest, config)
@@ -203,18 +205,17 @@ def test_a_damaged_memory_of_digests_is_forgotten(tmp_path, damage):
 
 
 def test_all_images_that_cannot_be_used_are_listed_at_once(tmp_path):
-    manifest = manifest_of(tmp_path, random_pictures(packing.CHUNK + 4))
+    manifest = manifest_of(tmp_path, random_pictures(CHUNK + 4))
     files = manifest.image_files
     files[1].write_bytes(files[1].read_bytes()[:60])
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(files[3])
-    files[packing.CHUNK + 2].write_bytes(b"\x89PNG\r\n\x1a\n")
+    files[CHUNK + 2].write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError) as caught:
         pack(manifest, config_of(tmp_path, transforms=()))
     heading, *problems = str(caught.value).splitlines()
     assert heading == f"manifest {manifest.path}: 3 images cannot be used"
     assert [problem.split(": cannot")[0].split(": has")[0] for problem in problems] == [
-        f"  line {row + 2}: patient 'p{row}': image {files[row]}"
-        for row in (1, 3, packing.CHUNK + 2)
+        f"  line {row + 2}: patient 'p{row}': image {files[row]}" for row in (1, 3, CHUNK + 2)
     ]
     assert "cannot be decoded" in problems[0]
     assert "has shape (1, 8, 8) after the transforms, the others (1, 15, 11)" in problems[1]
@@ -358,7 +359,10 @@ def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
 def test_the_proof_of_a_whole_cache_is_written(tmp_path):
     packed, _ = pack(manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path))
     proof = json.loads((packed.path / "cache.json").read_text())
-    assert proof == {"shape": [2, 1, 12, 10], "dtype": "float32"}
+    assert proof["shape"] == [2, 1, 12, 10]
+    assert proof["dtype"] == "float32"
+    assert proof["sha256"].keys() == {"images.npy", "thumbnails.npy", "table.csv"}
+    assert proof["sha256"]["images.npy"] == sha256(packed.path / "images.npy")
     assert [(fact["original_shape"], fact["bit_depth"]) for fact in packed.facts] == [
         ("15x11", "8"),
         ("15x11", "8"),

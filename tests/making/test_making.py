@@ -32,6 +32,7 @@ from pydicom.uid import (
 from pipeline.commands.door import load_config
 from pipeline.config import UserError
 from pipeline.formats import read_image
+from pipeline.making.image_tree import paths_below
 from pipeline.making.patterns import Pattern
 from pipeline.manifest import read_manifest
 
@@ -69,8 +70,8 @@ def only_problem(*arguments):
 @given(st.lists(st.text("abc01-. é", min_size=1), min_size=3, max_size=3))
 def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     patient, x, label = parts
-    found = Pattern("{label}/{patient}_x{x}.png").parts(f"{label}/{patient}_x{x}.png")
-    assert found == {"patient": patient, "x": x, "label": label}
+    found = Pattern("{label}/{patient}_x{x}.png").parts_of([f"{label}/{patient}_x{x}.png"])
+    assert found == [{"patient": patient, "x": x, "label": label}]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +87,12 @@ def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     ],
 )
 def test_patterns(pattern, path, parts):
-    assert Pattern(pattern).parts(path) == parts
+    assert Pattern(pattern).parts_of([path]) == [parts]
 
 
 def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
     with pytest.raises(UserError, match=r"two ways: patient could be 'P' or 'P_1'"):
-        Pattern("{patient}_{slice}.png").parts("P_1_2.png")
+        Pattern("{patient}_{slice}.png").parts_of(["P_1_2.png"])
 
 
 @pytest.mark.parametrize(
@@ -516,11 +517,50 @@ def test_compressed_pixels_that_end_in_zeros_are_an_error(archive):
     assert "\n  a.dcm: its compressed pixels are cut short" in message
 
 
-def test_an_image_without_the_mark_of_dicom_is_an_error(archive):
+def test_an_image_without_the_mark_of_dicom_is_an_image(archive):
     content = (archive / "xray.dcm").read_bytes().partition(b"DICM")[2]
-    (archive / "IM0001").write_bytes(content)  # as old scanners write it, without a suffix
+    (archive / "xray.dcm").rename(archive / "IM0001")  # as old scanners write it, without a suffix
+    (archive / "IM0001").write_bytes(content)
+    rows, _ = made("source=dicom", f"root={archive}", *JOIN)
+    assert rows[-1]["image_path"] == ".#1.4"
+    assert rows[-1]["patient_id"] == "C"
+
+
+def test_damaged_files_are_skipped_on_request_with_their_series(archive):
+    """A volume without one of its slices is another volume."""
+    cut, garbled = archive / "A" / "ct" / "001.dcm", archive / "B" / "01.dcm"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    rows, printed = made("source=dicom", f"root={archive}", *JOIN, "skip_damaged=true")
+    assert [row["image_path"] for row in rows] == ["B#1.2", "B#1.3", "xray.dcm"]
+    assert "2 damaged files or series left out:" in printed
+    assert "A/ct/001.dcm: has 39 of 40 bytes of its pixels" in printed
+    assert "series 1.1 (A/ct), which such a file belongs to" in printed
+    garbled.write_bytes(b"x" * 500)  # it could be of any series of its folder
+    (archive / "noise.dcm").write_bytes(b"x" * 500)  # beside a series of one file
+    again = (*JOIN, "skip_damaged=true", "overwrite=true")
+    rows, printed = made("source=dicom", f"root={archive}", *again)
+    assert [row["image_path"] for row in rows] == ["xray.dcm"]
+    assert "B/01.dcm: has no DICOM mark" in printed
+    (archive / "xray.dcm").write_bytes(b"x" * 500)
+    message = refused("source=dicom", f"root={archive}", *JOIN, "skip_damaged=true")
+    assert "every series is damaged" in message
+
+
+def test_a_pipe_a_socket_and_a_link_that_leads_back_stop_nothing(archive):
+    os.mkfifo(archive / "pipe.dcm")
+    os.mkfifo(archive / "pipe")
+    (archive / "A" / "up").symlink_to("..")
+    (archive / "A" / "aside").symlink_to("../B")
+    (archive / "B" / "aside").symlink_to("../A")
+    (archive / "loop.dcm").symlink_to("loop.dcm")
     message = refused("source=dicom", f"root={archive}", *JOIN)
-    assert r"IM0001: has no DICOM mark (DICM at byte 128); it begins with b'\x02\x00" in message
+    assert "\n  pipe.dcm: is a pipe, not a file" in message
+    assert "\n  pipe: is a pipe, not a file" in message
+    assert "\n  loop.dcm: cannot be read: Too many levels of symbolic links" in message
+    assert "3 damaged files" in message
+    paths = paths_below(archive)
+    assert len(paths) == len(set(paths)) < 50
+    assert "A/ct/000.dcm" in paths
 
 
 def test_blank_patients_are_listed(archive):
