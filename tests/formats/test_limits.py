@@ -19,7 +19,7 @@ from pipeline.formats.files import checked_format
 from pipeline.formats.limits import BOMB_VOXELS, MOST_VOXELS
 
 ROOT = Path(__file__).resolve().parents[2]
-READ = """
+READ = r"""
 import json, re, sys
 from pathlib import Path
 from pipeline.formats import read_image
