@@ -17,7 +17,7 @@ from pipeline.config import ImagesConfig, fingerprint
 from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
 from pipeline.files import write_whole
-from pipeline.formats.files import file_digest, file_stamp
+from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.formats.revised import is_revised
 from pipeline.images.decoders import Progress, decode_all, first_usable_shape
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
@@ -35,6 +35,7 @@ DESTROYED = (
     "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
 )
 PROBLEMS_SHOWN = 50
+MOST_BYTES_PER_VOXEL = 16
 
 
 def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
@@ -52,6 +53,7 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
         check_cache_dir(cache_dir)
+        _raise_problems(manifest, [_too_long(path, config) for path in manifest.image_files])
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
         *narrower, widest = types_to_try(config.dtype)
         for dtype in narrower:
@@ -112,6 +114,16 @@ def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
 def _check_eight_bits(facts: Sequence[Facts]) -> None:
     if not eight_bits_hold(facts):
         raise TooNarrowError
+
+
+def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
+    """What is wrong with a file that cannot be an image: hashing 1 TB takes an hour."""
+    most = MOST_BYTES_PER_VOXEL * max(config.most_voxels, 2**20)
+    size = file_size(path)
+    if size <= most:
+        return {}
+    allowed = f"images.most_voxels={config.most_voxels:,} allows {most:,}"
+    return f"has {size:,} bytes, {allowed}"
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:

@@ -12,9 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import ManifestConfig
+from pipeline.formats import ImageError
+from pipeline.formats.limits import check_kind
 from pipeline.manifest.findings import Finding, ManifestError
-from pipeline.words import counted
+from pipeline.words import counted, listed
 
+MOST_BYTES = 2**30
+COLUMNS_SHOWN, MOST_LETTERS, MOST_COMPARED = 50, 80, 1000
+"""Of the header: names that a message lists, letters of a name, names that a guess looks at."""
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
 _OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
@@ -67,7 +72,7 @@ def _settings(config: ManifestConfig) -> dict[str, str]:
 def _read_text(path: Path, config: ManifestConfig) -> str:
     rule, line, hint = "encoding", 0, ""
     try:
-        raw = path.read_bytes()
+        raw = _read_bytes(path)
         codec = codecs.lookup(config.encoding).name
         problem, line = _other_encoding(raw, codec)
     except FileNotFoundError:
@@ -75,6 +80,8 @@ def _read_text(path: Path, config: ManifestConfig) -> str:
         hint = config.hint
     except OSError as error:
         rule, problem = "file", f"cannot be read: {error.strerror}"
+    except ImageError as error:
+        rule, problem = "file", str(error)
     except LookupError:
         known = "allowed are utf-8, latin-1, ..."
         problem = f"manifest.encoding={config.encoding} is not known; {known}"
@@ -82,6 +89,18 @@ def _read_text(path: Path, config: ManifestConfig) -> str:
         raise ManifestError(path, [Finding(rule, "error", problem, line)], hint)
     text = raw.decode("utf-8-sig" if codec == "utf-8" else codec)
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_bytes(path: Path) -> bytes:
+    """All of it; of what cannot be a manifest no more than its beginning."""
+    if path.exists():
+        check_kind(path)
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ImageError(f"has {size:,} bytes; a manifest may have {MOST_BYTES:,}")
+        start = file.read(2**16)
+        return start if start[:200].count(0) > 150 else start + file.read()
 
 
 def _other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
@@ -126,7 +145,7 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
         raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)
-    columns = ", ".join(map(repr, header))
+    columns = listed([name[:MOST_LETTERS] for name in header], COLUMNS_SHOWN)
     wanted = {theirs: f"columns.{setting}" for theirs, setting in _settings(config).items()}
     wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
     texts = [
@@ -136,7 +155,7 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         if theirs not in header
     ]
     texts += [
-        f"column {name!r} occurs {number} times"
+        f"column {name[:MOST_LETTERS]!r} occurs {number:,} times"
         for name, number in sorted(Counter(header).items())
         if number > 1
     ]
@@ -151,6 +170,6 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
 
 
 def _did_you_mean(name: str, header: list[str]) -> str:
-    plain = {column.strip().casefold(): column for column in header}
+    plain = {column.strip().casefold(): column for column in header[:MOST_COMPARED]}
     close = difflib.get_close_matches(name.casefold(), plain, n=1) if len(header) > 1 else []
     return f"; did you mean {plain[close[0]]!r}?" if close else ""

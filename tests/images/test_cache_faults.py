@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bombs import sparse
 
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
 from pipeline.images import seal
@@ -207,6 +208,15 @@ def test_a_decoder_that_dies_names_its_images_and_no_others(
         manifest.image_files[row].write_bytes(bytes(range(row, row + 16)))
     packed = pack_images(manifest, config, lambda _done, _of: None)
     assert packed.array[:, 0, 0, 0].tolist() == list(range(num_images))
+
+
+def test_a_file_of_1_tb_is_refused_before_it_is_hashed(
+    make_cohort: Cohort, config: ImagesConfig
+) -> None:
+    cohort = make_cohort({f"P{i}": ["ab"[i % 2]] for i in range(3)})
+    sparse(Path(cohort.path).parent / "images" / "P1_00.png")
+    with pytest.raises(UserError, match=r"P1_00\.png.*: has 1,000,000,000,128 bytes"):
+        pack(read_manifest(cohort), config)
 
 
 # --- full disks, in a mount of its own
