@@ -275,7 +275,7 @@ def test_rows_that_are_not_there_are_no_zeros(tmp_path, compression):
     path = tmp_path / "a.tif"
     write_tiff(path, values, BLACK, compression=compression, rowsperstrip=4)
     np.testing.assert_array_equal(read(path).pixels[0], values)
-    with tifffile.TiffFile(path, mode="r+b") as file:
+    with tifffile.TiffFile(path, mode="r+") as file:
         counts = file.pages.first.tags["StripByteCounts"]
         counts.overwrite([*counts.value[:-1], 0])
     with pytest.raises(ImageError, match="cut short: a part of its pixels lies beyond its end"):
