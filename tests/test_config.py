@@ -214,7 +214,10 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "num_channels": 1,
         "transforms": (),
         "reader": None,
-        "dtype": "uint8",
+        "spacing": None,
+        "nonfinite": "error",
+        "fill_value": 0.0,
+        "dtype": "auto",
         "most_voxels": 2**28,
         "cache_dir": ".cache/images",
         "num_processes": 0,
@@ -318,7 +321,7 @@ def test_a_misspelt_override_gets_a_suggestion_too() -> None:
         ),
         (
             "images.dtype=uint16",
-            "images.dtype: input should be 'uint8', 'float16' or 'float32'",
+            "images.dtype: input should be 'auto', 'uint8', 'float16' or 'float32'",
             "got 'uint16'",
         ),
         (

@@ -59,7 +59,8 @@ def _font() -> ImageFont.FreeTypeFont:
 def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
     """The image, or the middle slice of a volume, stretched to a square."""
     # It was decoded before, within images.most_voxels.
-    array = read_image(path, spatial_dims, num_channels, most_voxels=sys.maxsize).pixels
+    image = read_image(path, spatial_dims, num_channels, most_voxels=sys.maxsize, fill=0.0)
+    array = image.pixels
     plane = array if array.ndim == 3 else array[..., array.shape[-1] // 2]
     grey = _eight_bits(plane)
     mode = np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0]

@@ -63,6 +63,12 @@ class Config:
                 f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
                 f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
             )
+        spacing = self.images.spacing
+        if spacing is not None and len(spacing) != self.images.spatial_dims:
+            problems.append(
+                f"images.spacing: {self.images.spatial_dims}D images need "
+                f"{self.images.spatial_dims} values, got {list(spacing)}"
+            )
         batched = replace(self.augment, transforms=())
         if self.augment.transforms and batched != sections.AugmentConfig():
             problems.append(

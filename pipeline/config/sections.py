@@ -186,8 +186,17 @@ class ImagesConfig:
     reader: Target | None = None
     """Reads files in no known format: a plugin's class, whose object is called with a path and
     gives pixels (C, H, W) or (C, D, H, W); with manifest.accept=[unknown_format]."""
-    dtype: Literal["uint8", "float16", "float32"] = "float32"
-    """How the packed cache stores pixels; uint8 only for values 0 to 255 after the transforms."""
+    spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Resample to pixels of this size in mm, before the transforms: along x, y, z of volumes that
+    are turned to RAS (NIfTI, MetaImage, NRRD, DICOM series), along depth, height, width of others;
+    null: as stored."""
+    nonfinite: Literal["error", "fill"] = "error"
+    """Values that are nan or infinite are an error, or become images.fill_value."""
+    fill_value: float = 0.0
+    """What values that are not finite become with images.nonfinite=fill."""
+    dtype: Literal["auto", "uint8", "float16", "float32"] = "float32"
+    """How the packed cache stores pixels; auto: uint8 for files of 8 bits whose contrast that keeps
+    after the transforms, float32 for all others."""
     most_voxels: Annotated[int, Field(ge=1)] = 2**28
     """Values that one image may hold (pixels x channels); each takes some 10 bytes of memory while
     it is decoded. The default, 268 million, is 1,024 slices of 512 x 512."""

@@ -76,7 +76,10 @@ class Run:
             "pixels hash": self.images.key,
             **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
         }
-        return identity(self.config) | {name: value[:12] for name, value in hashes.items()}
+        settings = identity(self.config)
+        if settings["images.dtype"] == "auto":
+            settings["images.dtype"] = self.images.dtype  # as runs wrote it that named the type
+        return settings | {name: value[:12] for name, value in hashes.items()}
 
     @cached_property
     def distinctive(self) -> dict[str, str]:

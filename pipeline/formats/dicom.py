@@ -17,7 +17,7 @@ from pipeline.arrays import Floats, Floats32
 from pipeline.formats.dicom_file import open_dicom
 from pipeline.formats.files import series_files
 from pipeline.formats.nifti import canonical
-from pipeline.formats.table import Claim, StoredImage
+from pipeline.formats.table import COLOUR, Claim, StoredImage
 
 get_decoder(JPEGExtended12Bit).add_plugin("imagecodecs", ("pipeline.formats.jpeg12", "decode"))
 DECODERS = ("gdcm", "imagecodecs")
@@ -57,12 +57,14 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     slices = [_open(file) for file in files or [path]]
     bits = int(slices[0].get("BitsStored") or 8)
     if len(slices) > 1:
-        return StoredImage(*_volume(slices), bits)
+        array, affine, orientation = _volume(slices)
+        return StoredImage(array, affine, bits, COLOUR * (len(array) == 3), orientation)
     data, array, spacing = slices[0], _pixels(slices[0]), _pixel_spacing(slices[0])
+    channels = COLOUR * (len(array) == 3)
     if array.ndim == 3:
-        return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits)
+        return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits, channels)
     gap = _number(data, "SpacingBetweenSlices", 0) or _number(data, "SliceThickness", 0) or 1.0
-    return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits)
+    return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits, channels)
 
 
 def claim_of_dicom(path: Path) -> Claim:
@@ -94,8 +96,10 @@ def _open(path: Path, **options: Any) -> FileDataset:
         return open_dicom(file, **options)
 
 
-def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
-    """The slices of a series, stacked, and their affine (DICOM PS3.3 C.7.6.2.1.1)."""
+def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats, str]:
+    """The slices of a series, stacked, their affine (DICOM PS3.3 C.7.6.2.1.1), and where the
+    axes slice, row and column pointed.
+    """
     _check_alike(slices)
     cosines = np.array(slices[0].ImageOrientationPatient, dtype=np.float64)
     along_columns, along_rows = cosines[:3], cosines[3:]
@@ -111,7 +115,9 @@ def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats]:
     to_lps[:3, :3] = np.stack([gap * normal, rows * along_rows, columns * along_columns], axis=1)
     to_lps[:3, 3] = corners[order[0]]
     volume = np.stack(arrays, axis=-1)  # (C, rows, columns, Z)
-    return canonical(nibabel.Nifti1Image(volume.transpose(3, 1, 2, 0), LPS_TO_RAS @ to_lps))
+    to_ras = LPS_TO_RAS @ to_lps
+    turned = canonical(nibabel.Nifti1Image(volume.transpose(3, 1, 2, 0), to_ras))
+    return *turned, "".join(nibabel.aff2axcodes(to_ras))
 
 
 def _pixels(data: FileDataset) -> Floats32:

@@ -10,6 +10,7 @@ from pipeline.formats.limits import inflated
 from pipeline.formats.nifti import canonical
 from pipeline.formats.table import Claim, ImageError, StoredImage
 from pipeline.formats.text_header import TextHeader, read_text_header
+from pipeline.formats.values import to_float32
 
 NEEDED = "MetaImage and NRRD files are read by SimpleITK; pip install 'patientfold[itk]'"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -53,8 +54,10 @@ def read_itk(path: Path, _: int) -> StoredImage:
     directions = np.reshape(image.GetDirection(), (num_axes, num_axes))[:n, :n]
     affine[:n, :n] = directions * np.array(image.GetSpacing()[:n])
     affine[:n, 3] = image.GetOrigin()[:n]
-    volume = nibabel.Nifti1Image(spatial.astype(np.float32), LPS_TO_RAS @ affine)
-    return StoredImage(*canonical(volume), header.bits)
+    to_ras = LPS_TO_RAS @ affine
+    pixels, turned = canonical(nibabel.Nifti1Image(to_float32(spatial), to_ras))
+    channels = "its 4th axis, or the components of a vector" * (len(pixels) > 1)
+    return StoredImage(pixels, turned, header.bits, channels, "".join(nibabel.aff2axcodes(to_ras)))
 
 
 def _header(path: Path) -> TextHeader:

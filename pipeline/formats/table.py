@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pipeline.arrays import Floats, Floats32
 
 
@@ -19,6 +21,9 @@ class UnknownFormatError(ImageError):
     """No format knows the content of the file."""
 
 
+COLOUR = "red, green and blue"
+
+
 class StoredImage(NamedTuple):
     """What a reader gives."""
 
@@ -28,6 +33,26 @@ class StoredImage(NamedTuple):
     """(4, 4) from pixel positions to mm; the identity where the file does not say."""
     bit_depth: int
     """Bits of one stored value: 8, 12, 16, ..."""
+    channels: str = ""
+    """What the channels are, in words: COLOUR, or the axis of the file that holds them."""
+    orientation: str = ""
+    """Where the axes of the file point, such as LPS; "" where it does not say."""
+    filled: float = 0.0
+    """Share of the pixels that were not finite and got images.fill_value."""
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Distance of neighbouring pixels along each axis in mm; None where nothing says it."""
+        if not self.orientation and np.array_equal(self.affine, np.eye(4)):
+            return None
+        sizes = np.linalg.norm(self.affine[:3, : self.pixels.ndim - 1], axis=0)
+        return tuple(float(size) for size in sizes)
+
+    def without_axis(self, axis: int) -> "StoredImage":
+        """A volume of a single slice along this spatial axis as an image."""
+        order = [*(other for other in range(3) if other != axis), axis, 3]
+        affine = self.affine[order][:, order]
+        return self._replace(pixels=self.pixels.squeeze(axis=1 + axis), affine=affine)
 
 
 class Claim(NamedTuple):
@@ -95,13 +120,18 @@ def _is_nrrd(head: bytes) -> bool:
     return re.match(rb"NRRD000\d\r?\n", head) is not None
 
 
+def unpacked(head: bytes) -> bytes:
+    """What a head that may be compressed by gzip begins with; b"" for a damaged one."""
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
+    except zlib.error:
+        return b""
+
+
 def _is_nifti(head: bytes) -> bool:
-    """Plain or compressed by gzip."""
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
-        except zlib.error:
-            return False
+    head = unpacked(head)
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
@@ -127,7 +157,7 @@ FORMATS = (
         "TIFF",
         (".tif", ".tiff"),
         _begins(*_TIFF_MARKS),
-        _PILLOW,
+        "pipeline.formats.tiff:read_tiff",
         "pipeline.formats.claims:of_tiff",
     ),
     Format(

@@ -22,15 +22,24 @@ Rows = list[Facts | str]
 
 
 def decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress
+    files: list[Path],
+    packed_dir: Path,
+    config: ImagesConfig,
+    progress: Progress,
+    check: Callable[[Rows], None] | None = None,
 ) -> Rows:
-    """Decode every file into its row of the folder's arrays; the facts of each, or its fault."""
+    """Decode every file into its row of the folder's arrays; the facts of each, or its fault.
+
+    What `check` raises when it sees the first rows ends it early.
+    """
     chunks = {start: files[start : start + CHUNK] for start in range(0, len(files), CHUNK)}
     num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
     done: dict[int, Rows] = {}
 
     def note(start: int, rows: Rows) -> None:
         done[start] = rows
+        if check is not None:
+            check(rows)
         progress(sum(map(len, done.values())), len(files))
 
     while waiting := {start: chunk for start, chunk in chunks.items() if start not in done}:

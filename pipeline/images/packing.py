@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
@@ -17,15 +18,22 @@ from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_size, file_stamp
+from pipeline.formats.revised import is_revised
 from pipeline.images.decoders import Progress, decode_all, first_usable_shape
-from pipeline.images.decoding import THUMBNAIL_SIZE, Facts
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.images.seal import is_sealed, reserve, seal
+from pipeline.images.storage import TooNarrowError, destroyed, eight_bits_hold, types_to_try
 from pipeline.images.trust import check_cache_dir, check_packed
 from pipeline.manifest import Manifest
 from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
+REVISION = 1
+"""Of how the files of `is_revised` are read; when others are read anew, raise READER_VERSION."""
+DESTROYED = (
+    "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
+)
 PROBLEMS_SHOWN = 50
 MOST_BYTES_PER_VOXEL = 16
 
@@ -47,22 +55,65 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
         check_cache_dir(cache_dir)
         _raise_problems(manifest, [_too_long(path, config) for path in manifest.image_files])
         digests = file_digests(manifest.image_files, cache_dir / "digests.json")
-        settings: list[object] = [
-            config.spatial_dims,
-            config.num_channels,
-            config.dtype,
-            config.transforms,
-        ]
-        own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
-        settings += own if any(own) else []  # no key of a cache without plugins changes
-        key = fingerprint([READER_VERSION, version("monai"), settings, digests])
-        packed_dir = cache_dir / key[:32]
-        check_packed(packed_dir)
-        if not is_sealed(packed_dir):
-            _build(manifest, config, packed_dir, progress)
+        *narrower, widest = types_to_try(config.dtype)
+        for dtype in narrower:
+            with suppress(TooNarrowError):
+                return _packed(manifest, replace(config, dtype=dtype), digests, progress, True)
+        return _packed(manifest, replace(config, dtype=widest), digests, progress, False)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
-    return PackedImages(packed_dir, key)
+
+
+def _packed(
+    manifest: Manifest, config: ImagesConfig, digests: list[str], progress: Progress, is_try: bool
+) -> PackedImages:
+    """Open or build the cache of one type; TooNarrowError when that `is_try` and does not fit.
+
+    That it did not is remembered: the next command begins with the type that does.
+    """
+    key = _key(config, digests, manifest.image_files)
+    packed = PackedImages(Path(config.cache_dir) / key[:32], key)
+    too_narrow = packed.path.with_suffix(".too_narrow")
+    if is_try and too_narrow.exists():
+        raise TooNarrowError
+    try:
+        check_packed(packed.path)
+        if not is_sealed(packed.path):
+            _build(manifest, config, packed.path, progress, is_try)
+        elif is_try:
+            _check_eight_bits(packed.facts)
+    except TooNarrowError:
+        too_narrow.touch()
+        raise
+    return packed
+
+
+def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
+    """What the cache depends on. A setting or a way of reading that came later is named only where
+    it counts, so that no key of another cache changes.
+    """
+    settings: list[object] = [
+        config.spatial_dims,
+        config.num_channels,
+        config.dtype,
+        config.transforms,
+    ]
+    own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
+    settings += own if any(own) else []
+    later: dict[str, object] = {}
+    if config.spacing is not None:
+        later["spacing"] = config.spacing
+    if config.nonfinite == "fill":
+        later["fill"] = config.fill_value
+    if revised := [row for row, file in enumerate(files) if is_revised(file)]:
+        later["revised"] = [REVISION, revised]
+    settings += [later] if later else []
+    return fingerprint([READER_VERSION, version("monai"), settings, digests])
+
+
+def _check_eight_bits(facts: Sequence[Facts]) -> None:
+    if not eight_bits_hold(facts):
+        raise TooNarrowError
 
 
 def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
@@ -92,7 +143,9 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     return [memory[name][1] for name in names]
 
 
-def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress) -> None:
+def _build(
+    manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress, is_try: bool
+) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
@@ -111,7 +164,13 @@ def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress:
             "thumbnails.npy": ("uint8", (len(files), *small)),
         }
         reserve(partial_dir, arrays)
-        rows = decode_all(files, partial_dir, config, progress)
+        rows = decode_all(files, partial_dir, config, progress, _check_depth if is_try else None)
+        _raise_problems(manifest, rows)
+        facts = [row for row in rows if not isinstance(row, str)]
+        if is_try:
+            _check_eight_bits(facts)
+        for row in destroyed(facts):
+            rows[row] = DESTROYED.format(config.dtype)
         _raise_problems(manifest, rows)
         pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
         seal(partial_dir, {"shape": [len(files), *shape], "dtype": config.dtype})
@@ -133,6 +192,13 @@ def _remove_leftovers(cache_dir: Path) -> None:
             shutil.rmtree(partial_dir, ignore_errors=True)
         except PermissionError:
             pass  # it runs, for somebody else
+
+
+def _check_depth(rows: Sequence[Facts | str]) -> None:
+    """Before all images are decoded: is one of them too deep for 8 bits?"""
+    for row in rows:
+        if isinstance(row, TooNarrow) or (not isinstance(row, str) and int(row["bit_depth"]) > 8):
+            raise TooNarrowError
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:

@@ -30,7 +30,7 @@ VOLUME = ramp((4, 5, 6))
 def test_a_file_is_rescaled(tmp_path):
     plane = ramp((5, 6))
     path = write_dicom(tmp_path / "a.dcm", plane, RescaleSlope=2, RescaleIntercept=-1024)
-    array, affine, _ = read_image(path, 2, 1)
+    array, affine, *_ = read_image(path, 2, 1)
     np.testing.assert_array_equal(array, plane[None] * 2.0 - 1024)
     np.testing.assert_array_equal(affine, np.eye(4))
     assert checked_format(path) is DICOM
@@ -47,14 +47,14 @@ def test_monochrome1_is_turned_around_the_stored_range(tmp_path, dtype, bits):
 
 def test_frames_are_a_volume(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", VOLUME, SliceThickness=3, PixelSpacing=[0.5, 0.75])
-    array, affine, _ = read_image(path, 3, 1)
+    array, affine, *_ = read_image(path, 3, 1)
     np.testing.assert_array_equal(array, VOLUME[None])
     np.testing.assert_array_equal(np.diag(affine), [3, 0.5, 0.75, 1])
 
 
 def test_colour_comes_channel_first(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    array, _, _ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
+    array, _, *_ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
     np.testing.assert_array_equal(array, np.moveaxis(rgb, -1, 0))
     ybr = np.array(Image.fromarray(rgb).convert("YCbCr"))
     path = write_dicom(tmp_path / "b.dcm", ybr, PhotometricInterpretation="YBR_FULL")
@@ -64,7 +64,9 @@ def test_colour_comes_channel_first(tmp_path):
 @pytest.mark.parametrize("names", [["d", "c", "b", "a"], ["10", "9", "8", "11"]])
 def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
     folder = write_series(tmp_path / "s", VOLUME, names=names, InstanceNumber=1)
-    array, affine, _ = read_image(folder, 3, 1)
+    image = read_image(folder, 3, 1)
+    array, affine, *_ = image
+    assert (image.orientation, image.spacing) == ("SPL", (0.75, 0.5, 2.5))
     # LPS (slice, row, column) -> RAS (x, y, z): columns run to the left, rows to the back.
     np.testing.assert_array_equal(array[0], VOLUME.transpose(2, 1, 0)[::-1, ::-1])
     np.testing.assert_allclose(np.diag(affine), [0.75, 0.5, 2.5, 1])
@@ -73,8 +75,8 @@ def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
 
 
 def test_a_series_from_head_to_foot_is_the_same_volume(tmp_path):
-    up, up_affine, _ = read_image(write_series(tmp_path / "up", VOLUME), 3, 1)
-    down, affine, _ = read_image(write_series(tmp_path / "down", VOLUME[::-1], gap=-2.5), 3, 1)
+    up, up_affine, *_ = read_image(write_series(tmp_path / "up", VOLUME), 3, 1)
+    down, affine, *_ = read_image(write_series(tmp_path / "down", VOLUME[::-1], gap=-2.5), 3, 1)
     np.testing.assert_array_equal(down, up)
     np.testing.assert_allclose(affine[:3, :3], up_affine[:3, :3])
     assert affine[2, 3] == -7.5
@@ -91,7 +93,7 @@ def test_sagittal_slices_are_turned_to_the_same_axes(tmp_path):
             ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
             ImagePositionPatient=[number * 2.0, 0, 0],
         )
-    array, affine, _ = read_image(folder, 3, 1)
+    array, affine, *_ = read_image(folder, 3, 1)
     assert array.shape == (1, 4, 6, 5)
     np.testing.assert_allclose(np.diag(affine), [2, 0.75, 0.5, 1])
     np.testing.assert_array_equal(array[0], VOLUME.transpose(0, 2, 1)[::-1, ::-1, ::-1])
@@ -254,7 +256,7 @@ def test_a_number_that_is_there_but_empty_is_missing(tmp_path):
 def test_npy_axes_follow_spatial_dims(tmp_path, shape, spatial_dims, expected):
     stored = ramp(shape, np.float32)
     np.save(tmp_path / "a.npy", stored)
-    array, affine, _ = read_image(tmp_path / "a.npy", spatial_dims, expected[0])
+    array, affine, *_ = read_image(tmp_path / "a.npy", spatial_dims, expected[0])
     assert array.shape == expected
     np.testing.assert_array_equal(affine, np.eye(4))
     moved = np.moveaxis(stored, -1, 0) if stored.ndim > spatial_dims else stored[None]

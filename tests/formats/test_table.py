@@ -71,7 +71,7 @@ def test_each_format_knows_its_own_files_only_and_reads_them(tmp_path, known, su
     head = path.read_bytes()[:2048]
     assert [other for other in FORMATS if other.knows(head)] == [known]
     assert checked_format(path) is format_of_name(path) is known
-    pixels, affine, bits = read_image(path, 2, 1)
+    pixels, affine, bits, *_ = read_image(path, 2, 1)
     assert pixels.dtype == np.float32
     assert (affine.shape, bits) == ((4, 4), 8)
     if known.name != "JPEG":
@@ -82,8 +82,8 @@ def test_each_format_knows_its_own_files_only_and_reads_them(tmp_path, known, su
 @each_name
 def test_a_file_is_read_as_what_it_is_whatever_its_name(tmp_path, known, suffix, name):
     path = write(known, suffix, tmp_path)
-    pixels, affine, bits = read_image(path, 2, 1)
-    again, affine_again, bits_again = read_image(path.rename(tmp_path / name), 2, 1)
+    pixels, affine, bits, *_ = read_image(path, 2, 1)
+    again, affine_again, bits_again, *_ = read_image(path.rename(tmp_path / name), 2, 1)
     np.testing.assert_array_equal(again, pixels)
     np.testing.assert_array_equal(affine_again, affine)
     assert bits_again == bits
