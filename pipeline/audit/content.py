@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from rich.console import Console
 
@@ -19,9 +19,12 @@ from pipeline.config import AuditConfig, Config, UserError, fingerprint
 from pipeline.console import progress_bar
 from pipeline.files import write_json
 from pipeline.images.packed import PackedImages
-from pipeline.images.packing import pack_images
-from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
+from pipeline.images.packing import pack_usable
+from pipeline.manifest import Finding, Manifest, ManifestError, by_cause, join_groups
+from pipeline.manifest.findings import PROBLEMS_SHOWN
+from pipeline.manifest.reading import set_aside
 from pipeline.processes import start_forkserver
+from pipeline.words import lines_and_more
 
 
 class AuditError(UserError):
@@ -45,20 +48,28 @@ class Content:
 
     def sound_manifest(self) -> Manifest:
         """The manifest; AuditError, with every finding that is an error, if there is one."""
-        errors = [f"  {finding}" for finding in self.findings if finding.severity == "error"]
+        errors = [str(f) for f in by_cause(self.findings) if f.severity == "error"]
         if errors:
-            raise AuditError("\n".join([f"the images of {self.manifest.path}:", *errors]))
+            lines = lines_and_more(errors, PROBLEMS_SHOWN)
+            raise AuditError("\n".join([f"the images of {self.manifest.path}:", *lines]))
         return self.manifest
 
 
 def look_at_images(config: Config, manifest: Manifest, console: Console) -> Content:
-    """Decode the images, unless `audit.content=false`, and link the copies among them."""
-    images = None
-    if config.audit.content:
-        start_forkserver()
-        with progress_bar("decoding images", console) as progress:
-            images = pack_images(manifest, config.images, progress)
-    return link_copies(manifest, images, config.audit, config.manifest.accept)
+    """Decode the images, unless `audit.content=false`, and link the copies among them.
+
+    Images that cannot be used are errors among the findings; the others are compared.
+    """
+    if not config.audit.content:
+        return link_copies(manifest, None, config.audit, config.manifest.accept)
+    start_forkserver()
+    with progress_bar("decoding images", console) as progress:
+        usable, images, faults = pack_usable(manifest, config.images, progress)
+    if images is None:
+        return Content(manifest, Copies(), faults)
+    content = link_copies(usable, images, config.audit, config.manifest.accept)
+    apart = set_aside(len(faults), len(manifest))
+    return replace(content, findings=(*faults, *apart, *content.findings))
 
 
 def link_copies(

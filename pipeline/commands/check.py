@@ -3,7 +3,6 @@
 With audit.content=false no image is decoded: the answer comes within seconds.
 """
 
-from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -22,68 +21,50 @@ from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say
 from pipeline.formats.files import file_size
-from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
+from pipeline.manifest import Finding, read_manifest, read_usable, stop_at_errors
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import Split
 from pipeline.targets import check_leaves
-from pipeline.training.planning import make_plan, rehearse
-from pipeline.words import counted
+from pipeline.training.planning import deal, judge
 
 MOST_CLASSES = 5
 """Columns of the printed table; a terminal has about 80 characters."""
 COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
 
 
-class UnfitError(UserError):
-    """What the check found forbids a cross-validation."""
-
-
 def main(cfg: DictConfig) -> None:
-    """Look at everything, print it, write the report."""
+    """Look at everything, print it, write the report; an error ends it with the exit code 1."""
     config, console = to_config(cfg), Console()
-    report, stopped = examine(config, console)
-    if stopped is not None and not Path(config.manifest.path).is_file():
-        raise stopped  # a mistyped path needs no report
+    if not Path(config.manifest.path).is_file():
+        read_manifest(config.manifest)  # a mistyped path needs no report
+    report = examine(config, console)
     print_report(report, console)
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
     say([f"report: {page}"], console)
-    errors = [f"  {finding}" for finding in report.findings if finding.severity == "error"]
-    listed = stopped.findings if isinstance(stopped, ManifestError) else ()
-    if stopped is not None and len(errors) <= max(1, sum(f.severity == "error" for f in listed)):
-        raise stopped  # there is nothing but what it says
-    if errors:
-        count = counted(len(errors), "error")
-        raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if len(errors) == 1 and errors[0].rule == "stopped":
+        raise UserError(errors[0].message)  # it says where by itself
+    stop_at_errors(Path(report.path), errors, config.manifest)
 
 
-def examine(config: Config, console: Console) -> tuple[Report, UserError | None]:
+def examine(config: Config, console: Console) -> Report:
     """Lint, compare the images, measure shortcuts, plan or audit given folds.
 
-    Returns what was found, and the error that ended it early, if one did.
+    What cannot be used is an error among the findings, and each step looks at the rest.
     """
     report = Report(config.manifest.path)
     try:
-        manifest = read_manifest(config.manifest)
+        manifest = read_usable(config.manifest)
         report = report.read(manifest)
-        _rehearse(config, manifest)
+        if config.audit.content:  # a class that does not fit is found before decoding
+            call_in_child(check_leaves, config)
         content = look_at_images(config, manifest, console)
         report = report.compared(content)
         report = report.measured(_shortcuts(config, content))
-        report = report.divided(*_divide(config, content))
+        return _divided(report, config, content)
     except UserError as error:
-        return report.stopped(error), error
-    return report, None
-
-
-def _rehearse(config: Config, manifest: Manifest) -> None:
-    """What makes a plan or a given split impossible, or no leaf, is found before decoding."""
-    if config.audit.content:
-        call_in_child(check_leaves, config)
-    if config.audit.part_column or config.audit.part_file:
-        audit_parts(manifest, config.audit)
-    elif config.audit.content:
-        rehearse(config, manifest)
+        return report.stopped(error)
 
 
 def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
@@ -98,17 +79,25 @@ def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
     return find_shortcuts(patient_table(content.manifest, files), config.split.seed)
 
 
-def _divide(config: Config, content: Content) -> tuple[Manifest, Split, Sequence[Finding]]:
-    """Our plan; or, where there is one to audit, the split that was made elsewhere."""
+def _divided(report: Report, config: Config, content: Content) -> Report:
+    """With our plan; or, where there is one to audit, the split that was made elsewhere."""
     if config.audit.part_column or config.audit.part_file:
         pairs = content.copies.pairs if content.images is not None else ()
         sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
         near = sorted({(p.one, p.other) for p in pairs} - set(sure))
         findings, split = audit_parts(content.manifest, config.audit, sure, near)
-        return content.manifest, split, findings
-    planned = make_plan(config, content.manifest)
+        return report.divided(content.manifest, split, findings)
+    is_temporal = config.split.scheme == "temporal"
+    if report.has_error("largest_group") or (is_temporal and report.has_error("date")):
+        return report  # the plan's error would be the same once more
+    plan = deal(config.split, content.manifest)
+    planned, problems = judge(config, content.manifest, plan)
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
-    return planned.manifest, split_of(planned.plan, planned.manifest, config.split), warnings
+    split = split_of(plan, planned.manifest, config.split)
+    report = report.divided(planned.manifest, split, warnings)
+    for problem in problems:
+        report = report.stopped(problem)
+    return report
 
 
 def print_report(report: Report, console: Console) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -21,7 +21,7 @@ from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
-from pipeline.manifest import Manifest
+from pipeline.manifest import Finding, Manifest, by_cause
 from pipeline.processes import call_in_child, process_pool
 from pipeline.words import counted, lines_and_more
 
@@ -40,7 +40,8 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     decode: a changed file or transform never meets a stale cache.
 
     Raises:
-        UserError: with every image that cannot be used; when the cache folder cannot be written.
+        UnusableImagesError: with every image that cannot be used.
+        UserError: when the cache folder cannot be written.
     """
     cache_dir = Path(config.cache_dir)
     try:
@@ -61,6 +62,35 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
     return PackedImages(packed_dir, key)
+
+
+def pack_usable(
+    manifest: Manifest, config: ImagesConfig, progress: Progress
+) -> tuple[Manifest, PackedImages | None, tuple[Finding, ...]]:
+    """The rows whose images can be used, these images, and an error for each of the others."""
+    try:
+        return manifest, pack_images(manifest, config, progress), ()
+    except UnusableImagesError as error:
+        rest = manifest.without(error.rows)
+        images = pack_images(rest, config, progress) if len(rest) else None
+        return rest, images, error.findings
+
+
+class UnusableImagesError(UserError):
+    """Images that cannot be decoded or stored; `faults`: row -> what is wrong with its image."""
+
+    def __init__(self, manifest: Manifest, faults: Mapping[int, str]) -> None:
+        self.rows = frozenset(faults)
+        cells = zip(*(manifest.table[name] for name in ("line", "patient_id")), strict=True)
+        samples = dict(enumerate(zip(cells, manifest.image_files, strict=True)))
+        found = [(*samples[row], fault) for row, fault in faults.items()]
+        self.findings = tuple(
+            Finding("unusable_image", "error", f"patient {patient!r}: image {file}: {fault}", line)
+            for (line, patient), file, fault in found
+        )
+        heading = f"manifest {manifest.path}: {counted(len(found), 'image')} cannot be used"
+        lines = [str(finding) for finding in by_cause(self.findings)]
+        super().__init__("\n".join([heading, *lines_and_more(lines, PROBLEMS_SHOWN)]))
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
@@ -137,12 +167,5 @@ def _decode_all(
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
-    samples = zip(manifest.table.itertuples(), manifest.image_files, rows, strict=True)
-    problems = [
-        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {fault}"
-        for sample, file, fault in samples
-        if isinstance(fault, str)
-    ]
-    if problems:
-        heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
-        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
+    if faults := {row: fault for row, fault in enumerate(rows) if isinstance(fault, str)}:
+        raise UnusableImagesError(manifest, faults)

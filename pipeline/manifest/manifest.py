@@ -1,7 +1,7 @@
 """The table of samples that everything else is built on, and how its patients are grouped."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -149,6 +149,13 @@ class Manifest:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
         rows = np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
+
+    def without(self, rows: Collection[int]) -> "Manifest":
+        """The manifest without these rows; the others keep their groups."""
+        kept = [row for row in range(len(self)) if row not in rows]
+        table = self.table.iloc[kept].reset_index(drop=True)
+        twins = tuple(twin for row, twin in enumerate(self.twin_digests) if row not in rows)
+        return replace(self, table=table, twin_digests=twins, purged=frozenset())
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
