@@ -44,7 +44,7 @@ class Content:
 
     @property
     def warnings(self) -> list[str]:
-        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+        return [str(f) for f in by_cause(self.findings) if f.severity == "warning"]
 
     def sound_manifest(self) -> Manifest:
         """The manifest; AuditError, with every finding that is an error, if there is one."""

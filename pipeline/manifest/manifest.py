@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.arrays import Ints
 from pipeline.config import fingerprint
-from pipeline.manifest.findings import Finding
+from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted
 
 SMALL_GROUP = 10
@@ -103,7 +103,7 @@ class Manifest:
     @property
     def warnings(self) -> list[str]:
         """The findings that deserve a look."""
-        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+        return [str(f) for f in by_cause(self.findings) if f.severity == "warning"]
 
     def column(self, name: str) -> str | None:
         """What `table` calls the CSV's column `name`; None when there is none."""

@@ -407,6 +407,8 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert {shortcut["name"] for shortcut in told["shortcuts"]} == {"file metadata", "image count"}
     for words in ("Not fit: 1 error, ", "P02_0.png", "data:image/png;base64", "near_copies"):
         assert words in page
+    for name in ("patients", "images", "well", "ill"):  # on a phone, cells say what they are
+        assert page.count(f'data-name="{name}"') >= len(told["split"]["parts"])
     with Image.open(folder / "out" / "copies.png") as sheet:
         assert sheet.size[0] > 800
     printed = capsys.readouterr().out
