@@ -15,14 +15,15 @@ from pipeline.audit.copies import (
     find_copies,
 )
 from pipeline.audit.image_findings import contradictions, copy_findings, format_findings
-from pipeline.config import AuditConfig, Config, UserError, fingerprint
+from pipeline.config import AuditConfig, Config, ImagesConfig, UserError, fingerprint
 from pipeline.console import progress_bar
 from pipeline.files import write_json
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import PackedImages
-from pipeline.images.packing import pack_usable
+from pipeline.images.packing import Progress, pack_images
 from pipeline.manifest import Finding, Manifest, ManifestError, by_cause, join_groups
 from pipeline.manifest.findings import PROBLEMS_SHOWN
-from pipeline.manifest.reading import set_aside
+from pipeline.manifest.reading import set_aside, with_readable_images
 from pipeline.processes import start_forkserver
 from pipeline.words import lines_and_more
 
@@ -60,16 +61,28 @@ def look_at_images(config: Config, manifest: Manifest, console: Console) -> Cont
 
     Images that cannot be used are errors among the findings; the others are compared.
     """
-    if not config.audit.content:
-        return link_copies(manifest, None, config.audit, config.manifest.accept)
-    start_forkserver()
-    with progress_bar("decoding images", console) as progress:
-        usable, images, faults = pack_usable(manifest, config.images, progress)
-    if images is None:
+    usable, images, faults = with_readable_images(manifest), None, ()
+    if config.audit.content and len(usable):
+        start_forkserver()
+        with progress_bar("decoding images", console) as progress:
+            usable, images, faults = pack_usable(usable, config.images, progress)
+    if not len(usable):
         return Content(manifest, Copies(), faults)
     content = link_copies(usable, images, config.audit, config.manifest.accept)
-    apart = set_aside(len(faults), len(manifest))
+    apart = set_aside(len(manifest) - len(usable), len(manifest), "image")
     return replace(content, findings=(*faults, *apart, *content.findings))
+
+
+def pack_usable(
+    manifest: Manifest, config: ImagesConfig, progress: Progress
+) -> tuple[Manifest, PackedImages | None, tuple[Finding, ...]]:
+    """The rows whose images can be used, these images, and an error for each of the others."""
+    try:
+        return manifest, pack_images(manifest, config, progress), ()
+    except UnusableImagesError as error:
+        rest = manifest.without(error.rows)
+        images = pack_images(rest, config, progress) if len(rest) else None
+        return rest, images, error.findings
 
 
 def link_copies(

@@ -21,7 +21,8 @@ from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say
 from pipeline.formats.files import file_size
-from pipeline.manifest import Finding, read_manifest, read_usable, stop_at_errors
+from pipeline.manifest import Finding, Manifest, read_manifest, read_usable, stop_at_errors
+from pipeline.manifest.reading import with_readable_images
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import Split
 from pipeline.targets import check_leaves
@@ -62,7 +63,7 @@ def examine(config: Config, console: Console) -> Report:
         content = look_at_images(config, manifest, console)
         report = report.compared(content)
         report = report.measured(_shortcuts(config, content))
-        return _divided(report, config, content)
+        return _divided(report, config, manifest, content)
     except UserError as error:
         return report.stopped(error)
 
@@ -71,21 +72,30 @@ def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
     """What site, file metadata and image counts say about the label."""
     if not config.audit.shortcuts:
         return []
-    paths = content.manifest.image_files
+    manifest = with_readable_images(content.manifest)
+    if not len(manifest):
+        return []
+    paths = manifest.image_files
     files = pd.DataFrame({"file_size": [file_size(path) for path in paths]})
     if content.images is not None:
         facts = pd.DataFrame(content.images.facts)
         files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])
-    return find_shortcuts(patient_table(content.manifest, files), config.split.seed)
+    return find_shortcuts(patient_table(manifest, files), config.split.seed)
 
 
-def _divided(report: Report, config: Config, content: Content) -> Report:
-    """With our plan; or, where there is one to audit, the split that was made elsewhere."""
+def _divided(report: Report, config: Config, manifest: Manifest, content: Content) -> Report:
+    """With our plan; or, where there is one to audit, the split that was made elsewhere.
+
+    That is one of all rows, though the images of some could not be compared.
+    """
     if config.audit.part_column or config.audit.part_file:
         pairs = content.copies.pairs if content.images is not None else ()
-        sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
-        near = sorted({(p.one, p.other) for p in pairs} - set(sure))
-        findings, split = audit_parts(content.manifest, config.audit, sure, near)
+        row_of = {line: row for row, line in manifest.table["line"].items()}
+        rows = [row_of[line] for line in content.manifest.table["line"]]
+        exact = {(rows[p.one], rows[p.other]): p.exact for p in pairs}
+        sure = [pair for pair in exact if exact[pair] or config.audit.near != "report"]
+        near = sorted(set(exact) - set(sure))
+        findings, split = audit_parts(manifest, config.audit, sure, near)
         return report.divided(content.manifest, split, findings)
     is_temporal = config.split.scheme == "temporal"
     if report.has_error("largest_group") or (is_temporal and report.has_error("date")):

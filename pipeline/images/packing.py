@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -20,14 +20,13 @@ from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.formats.files import file_digest, file_stamp
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
-from pipeline.manifest import Finding, Manifest, by_cause
+from pipeline.manifest import Manifest
 from pipeline.processes import call_in_child, process_pool
-from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
 CHUNK = 32
-PROBLEMS_SHOWN = 50
 Progress = Callable[[int, int], None]
 """Called with the number of images that are done, and of all."""
 
@@ -62,35 +61,6 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
     return PackedImages(packed_dir, key)
-
-
-def pack_usable(
-    manifest: Manifest, config: ImagesConfig, progress: Progress
-) -> tuple[Manifest, PackedImages | None, tuple[Finding, ...]]:
-    """The rows whose images can be used, these images, and an error for each of the others."""
-    try:
-        return manifest, pack_images(manifest, config, progress), ()
-    except UnusableImagesError as error:
-        rest = manifest.without(error.rows)
-        images = pack_images(rest, config, progress) if len(rest) else None
-        return rest, images, error.findings
-
-
-class UnusableImagesError(UserError):
-    """Images that cannot be decoded or stored; `faults`: row -> what is wrong with its image."""
-
-    def __init__(self, manifest: Manifest, faults: Mapping[int, str]) -> None:
-        self.rows = frozenset(faults)
-        cells = zip(*(manifest.table[name] for name in ("line", "patient_id")), strict=True)
-        samples = dict(enumerate(zip(cells, manifest.image_files, strict=True)))
-        found = [(*samples[row], fault) for row, fault in faults.items()]
-        self.findings = tuple(
-            Finding("unusable_image", "error", f"patient {patient!r}: image {file}: {fault}", line)
-            for (line, patient), file, fault in found
-        )
-        heading = f"manifest {manifest.path}: {counted(len(found), 'image')} cannot be used"
-        lines = [str(finding) for finding in by_cause(self.findings)]
-        super().__init__("\n".join([heading, *lines_and_more(lines, PROBLEMS_SHOWN)]))
 
 
 def file_digests(paths: list[Path], memory_path: Path) -> list[str]:

@@ -1,9 +1,10 @@
 """Read and check a manifest: all findings at once, each with its line."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig
@@ -14,15 +15,10 @@ from pipeline.manifest.groups import group_findings, leakage_groups
 from pipeline.manifest.manifest import Manifest
 from pipeline.words import counted
 
-UNUSABLE = {
-    "blank",
-    "unknown_class",
-    "duplicate_image",
-    "outside_image_root",
-    "image_file",
-    "unknown_format",
-}
+UNUSABLE = ("blank", "unknown_class", "duplicate_image")
 """Rules whose errors spoil the row in their line, and no other."""
+UNREADABLE = ("image_file", "unknown_format", "outside_image_root")
+"""The same of the row's image: who and what it is of is known."""
 
 
 def read_manifest(config: ManifestConfig) -> Manifest:
@@ -45,20 +41,29 @@ def read_usable(config: ManifestConfig) -> Manifest:
         ManifestError: when it cannot be read, or no row can be used.
     """
     manifest = _read(config)
-    bad = [f.line for f in manifest.findings if f.severity == "error" and f.rule in UNUSABLE]
-    table = manifest.table[~manifest.table["line"].isin(bad)].reset_index(drop=True)
-    if table.empty:
+    rows = _with_errors(manifest, UNUSABLE)
+    if len(rows) == len(manifest):
         stop_at_errors(manifest.path, manifest.findings, config)
-    findings = [*manifest.findings, *set_aside(len(manifest) - len(table), len(manifest))]
-    return _grouped(replace(manifest, table=table, findings=tuple(findings)), config)
+    findings = (*manifest.findings, *set_aside(len(rows), len(manifest), "row"))
+    return _grouped(replace(manifest.without(rows), findings=findings), config)
 
 
-def set_aside(number: int, total: int) -> list[Finding]:
-    """A note that what follows was not said of some rows, because they cannot be used."""
-    if not number:
-        return []
-    text = f"{number:,} of {counted(total, 'row')} cannot be used; what follows is about the others"
-    return [Finding("set_aside", "note", text)]
+def with_readable_images(manifest: Manifest) -> Manifest:
+    """The rows whose image file was found in order when the manifest was read."""
+    return manifest.without(_with_errors(manifest, UNREADABLE))
+
+
+def _with_errors(manifest: Manifest, rules: Collection[str]) -> set[int]:
+    """The rows in whose lines there is an error of one of these rules."""
+    errors = [finding for finding in manifest.findings if finding.severity == "error"]
+    lines = [finding.line for finding in errors if finding.rule in rules]
+    return set(np.flatnonzero(manifest.table["line"].isin(lines)).tolist())
+
+
+def set_aside(number: int, total: int, noun: str) -> list[Finding]:
+    """A note that what follows was not said of some rows or images, which cannot be used."""
+    text = f"{number:,} of {counted(total, noun)} cannot be used; what follows is about the others"
+    return [Finding("set_aside", "note", text)] * bool(number)
 
 
 def stop_at_errors(path: Path, findings: Sequence[Finding], config: ManifestConfig) -> None:

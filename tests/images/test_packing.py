@@ -15,9 +15,11 @@ import torch
 from monai.transforms import Compose, Resize
 from PIL import Image
 
+from pipeline.audit.content import pack_usable
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
 from pipeline.formats import read_image
 from pipeline.images import packing
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.processes import start_forkserver
@@ -238,7 +240,7 @@ def test_one_fault_of_many_images_is_one_message_in_the_order_of_lines(tmp_path)
     manifest = replace(manifest, table=manifest.table.assign(line=range(num + 1, 1, -1)))
     for path in manifest.image_files[1:]:
         path.write_bytes(b"")
-    with pytest.raises(packing.UnusableImagesError, match=r"54 images") as caught:
+    with pytest.raises(UnusableImagesError, match=r"54 images") as caught:
         pack(manifest, config_of(tmp_path))
     _, heading, *lines, rest = str(caught.value).splitlines()
     assert heading == "  54 alike: cannot be decoded: the file is empty"
@@ -254,7 +256,7 @@ def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
     for row in (1, 4):
         manifest.image_files[row].write_bytes(b"")
     config = config_of(tmp_path)
-    rest, images, faults = packing.pack_usable(manifest, config, lambda *_: None)
+    rest, images, faults = pack_usable(manifest, config, lambda *_: None)
     assert rest.table["image_path"].tolist() == [
         path for row, path in enumerate(manifest.table["image_path"]) if row not in (1, 4)
     ]
@@ -266,7 +268,7 @@ def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
     np.testing.assert_array_equal(images.array, again.array)
     for path in rest.image_files:
         path.write_bytes(b"")
-    nothing, images, faults = packing.pack_usable(manifest, config, lambda *_: None)
+    nothing, images, faults = pack_usable(manifest, config, lambda *_: None)
     assert (len(nothing), images, len(faults)) == (0, None, 6)
 
 

@@ -367,6 +367,29 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
     assert report.split.source == "column 'where'"
 
 
+@pytest.mark.parametrize("content", ["true", "false"])
+def test_a_split_is_audited_though_files_are_missing(folder: Path, content: str) -> None:
+    """P01's other image, which is lost, is in the other part; so is a copy of one of P00's."""
+    plant(folder, "P00_0.png", "P04_9.png", "exact")
+    overrides = ["audit.part_column=where", f"audit.content={content}"]
+    config = config_of(folder, overrides=overrides)
+    path = folder / "manifest.csv"
+    first, *rows = path.read_text().splitlines()
+    parts = [row + (",train" if row < "P01,P01_1" else ",test") for row in rows]
+    path.write_text("\n".join([f"{first},where", *parts]) + "\n")
+    (folder / "P01_1.png").unlink()
+    (folder / "P03_0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    report = examine(config, quiet())
+    errors = {f.rule for f in report.findings if f.severity == "error"}
+    pixels = {"unusable_image", "shared_images"} if content == "true" else set()
+    assert errors == {"image_file", "shared_patients"} | pixels
+    assert "'P01'" in found(report)["shared_patients"].message
+    if pixels:
+        assert "P00_0.png" in found(report)["shared_images"].message
+    assert report.split is not None
+    assert sum(part.num_images for part in report.split.parts) == len(rows)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
