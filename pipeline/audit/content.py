@@ -61,7 +61,8 @@ def look_at_images(config: Config, manifest: Manifest, console: Console) -> Cont
 
     Images that cannot be used are errors among the findings; the others are compared.
     """
-    usable, images, faults = with_readable_images(manifest), None, ()
+    usable, images = with_readable_images(manifest), None
+    faults: tuple[Finding, ...] = ()
     if config.audit.content and len(usable):
         start_forkserver()
         with progress_bar("decoding images", console) as progress:

@@ -90,8 +90,8 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
     """
     if config.audit.part_column or config.audit.part_file:
         pairs = content.copies.pairs if content.images is not None else ()
-        row_of = {line: row for row, line in manifest.table["line"].items()}
-        rows = [row_of[line] for line in content.manifest.table["line"]]
+        lines, compared = (m.table["line"] for m in (manifest, content.manifest))
+        rows: list[int] = pd.Index(lines).get_indexer(pd.Index(compared)).tolist()
         exact = {(rows[p.one], rows[p.other]): p.exact for p in pairs}
         sure = [pair for pair in exact if exact[pair] or config.audit.near != "report"]
         near = sorted(set(exact) - set(sure))
