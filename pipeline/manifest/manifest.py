@@ -151,11 +151,22 @@ class Manifest:
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
 
     def without(self, rows: Collection[int]) -> "Manifest":
-        """The manifest without these rows; the others keep their groups."""
-        kept = [row for row in range(len(self)) if row not in rows]
-        table = self.table.iloc[kept].reset_index(drop=True)
+        """The manifest without these rows; the others keep their groups, which are counted anew."""
+        table = self.table.drop(index=sorted(rows)).reset_index(drop=True)
         twins = tuple(twin for row, twin in enumerate(self.twin_digests) if row not in rows)
-        return replace(self, table=table, twin_digests=twins, purged=frozenset())
+        grouping = self.grouping
+        if "group" in table and len(table):
+            members = table.groupby("group")["patient_id"].unique()
+            largest = members.map(len).idxmax()
+            grouping = replace(
+                grouping,
+                num_groups=len(members),
+                num_patients=table["patient_id"].nunique(),
+                largest_name=str(largest),
+                largest_num_patients=len(members[largest]),
+                largest_sample=tuple(members[largest][: len(grouping.largest_sample)]),
+            )
+        return replace(self, table=table, twin_digests=twins, grouping=grouping, purged=frozenset())
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
