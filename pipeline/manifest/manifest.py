@@ -156,13 +156,13 @@ class Manifest:
         twins = tuple(twin for row, twin in enumerate(self.twin_digests) if row not in rows)
         grouping = self.grouping
         if "group" in table and len(table):
-            members = table.groupby("group")["patient_id"].unique()
-            largest = members.map(len).idxmax()
+            members = {str(g): ids.unique() for g, ids in table.groupby("group")["patient_id"]}
+            largest = max(members, key=lambda group: len(members[group]))
             grouping = replace(
                 grouping,
                 num_groups=len(members),
                 num_patients=table["patient_id"].nunique(),
-                largest_name=str(largest),
+                largest_name=largest,
                 largest_num_patients=len(members[largest]),
                 largest_sample=tuple(members[largest][: len(grouping.largest_sample)]),
             )
