@@ -23,6 +23,6 @@ def and_more(examples: Sequence[str], number: int, between: str = ", ") -> str:
 
 
 def lines_and_more(lines: Sequence[str], most: int) -> list[str]:
-    """The first lines, indented, and a last one that counts the rest."""
-    shown = [f"  {line}" for line in lines[:most]]
+    """The first lines, indented, and a last one that counts the rest; a line may hold several."""
+    shown = ["  " + line.replace("\n", "\n  ") for line in lines[:most]]
     return shown + [f"  and {len(lines) - most:,} more"] * (len(lines) > most)

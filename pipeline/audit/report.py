@@ -17,7 +17,7 @@ from pipeline.audit.copies import Copies
 from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
 from pipeline.config import SplitConfig, UserError
 from pipeline.files import write_whole
-from pipeline.manifest import Finding, Manifest, ManifestError
+from pipeline.manifest import Finding, Manifest, ManifestError, by_cause
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import Split, count_parts
@@ -59,20 +59,20 @@ class Report:
         return replace(self, manifest=manifest, split=split, findings=(*self.findings, *findings))
 
     def stopped(self, error: UserError) -> Self:
-        """The report of a check that this error ended; a manifest's error lists its findings."""
+        """The report once this error ended a step; a manifest's error lists its findings."""
         listed = error.findings if isinstance(error, ManifestError) else ()
         findings = listed or (Finding("stopped", "error", str(error)),)
         return replace(self, findings=(*self.findings, *findings))
 
-    @property
-    def num_errors(self) -> int:
-        return sum(finding.severity == "error" for finding in self.findings)
+    def has_error(self, rule: str) -> bool:
+        """Was an error of this rule found?"""
+        return any(f.rule == rule and f.severity == "error" for f in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
         """What check.json holds."""
         return {
             "schema": SCHEMA,
-            "fit": self.num_errors == 0,
+            "fit": all(finding.severity != "error" for finding in self.findings),
             "path": self.path,
             "findings": [asdict(finding) for finding in sorted_findings(self.findings)],
             "manifest": None if self.manifest is None else _manifest(self.manifest),
@@ -90,8 +90,8 @@ def split_of(plan: Plan, manifest: Manifest, split: SplitConfig) -> Split:
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors first, then by line."""
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.line))
+    """One for each cause: errors first, then by line."""
+    return sorted(by_cause(findings), key=lambda f: (SEVERITIES.index(f.severity), f.line))
 
 
 def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None) -> Path:
@@ -111,7 +111,9 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
         found,
         alarm=ALARM,
         counted=counted,
-        counts={s: sum(f["severity"] == s for f in found["findings"]) for s in SEVERITIES},
+        counts={
+            s: sum(f["count"] * (f["severity"] == s) for f in found["findings"]) for s in SEVERITIES
+        },
         sheet=base64.b64encode(picture.getvalue()).decode(),
     )
     write_whole(out_dir / "check.html", page)

@@ -25,6 +25,7 @@ from pipeline.splits.describe import describe_plan
 from pipeline.targets import check_leaves
 from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
+from pipeline.training.volumes import check_dimensions
 
 
 def main(cfg: DictConfig) -> float:
@@ -57,6 +58,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     What can be found wrong without an image comes first: decoding may take long.
     """
     check_tracking_uri(config.tracking.uri)
+    check_dimensions(config)
     manifest = read_manifest(config.manifest)
     rehearse(config, manifest)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found

@@ -46,7 +46,7 @@ FORMER_METRICS = {
 """What validation metrics of the image level were called before -> their names."""
 
 
-def _named(names: Mapping[str, str]) -> BeforeValidator:
+def named(names: Mapping[str, str]) -> BeforeValidator:
     """Also take the values that go by these names."""
     return BeforeValidator(lambda value: names.get(value, value) if type(value) is str else value)
 
@@ -83,7 +83,7 @@ class ManifestConfig:
     """The CSV with one row per image."""
     image_root: str | None = None
     """Folder that image paths are relative to; default: the manifest's own folder."""
-    separator: Annotated[str, Field(min_length=1, max_length=1), _named(SEPARATORS)] = ","
+    separator: Annotated[str, Field(min_length=1, max_length=1), named(SEPARATORS)] = ","
     """One character, or its name: comma, semicolon, tab, pipe."""
     encoding: str = "utf-8"
     """Of the CSV; a byte order mark is allowed."""
@@ -279,7 +279,7 @@ class TrainingConfig:
             "val/patient/average_precision",
             "val/patient/balanced_accuracy",
         ],
-        _named(FORMER_METRICS),
+        named(FORMER_METRICS),
     ] = "val/image/auroc"
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0

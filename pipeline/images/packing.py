@@ -21,12 +21,12 @@ from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.formats.revised import is_revised
 from pipeline.images.decoders import Progress, decode_all, first_usable_shape
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.images.seal import is_sealed, reserve, seal
 from pipeline.images.storage import TooNarrowError, destroyed, eight_bits_hold, types_to_try
 from pipeline.images.trust import check_cache_dir, check_packed
 from pipeline.manifest import Manifest
-from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
 REVISION = 1
@@ -34,7 +34,6 @@ REVISION = 1
 DESTROYED = (
     "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
 )
-PROBLEMS_SHOWN = 50
 MOST_BYTES_PER_VOXEL = 16
 
 
@@ -46,8 +45,9 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     decode: a changed file or transform never meets a stale cache.
 
     Raises:
-        UserError: with every image that cannot be used; when the cache folder cannot be written or
-            has too little room, others may write it, or a cache in it was changed.
+        UnusableImagesError: with every image that cannot be used.
+        UserError: when the cache folder cannot be written or has too little room, others may
+            write it, or a cache in it was changed.
     """
     cache_dir = Path(config.cache_dir)
     try:
@@ -202,12 +202,5 @@ def _check_depth(rows: Sequence[Facts | str]) -> None:
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
-    samples = zip(manifest.table.itertuples(), manifest.image_files, rows, strict=True)
-    problems = [
-        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {fault}"
-        for sample, file, fault in samples
-        if isinstance(fault, str)
-    ]
-    if problems:
-        heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
-        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
+    if faults := {row: fault for row, fault in enumerate(rows) if isinstance(fault, str)}:
+        raise UnusableImagesError(manifest, faults)

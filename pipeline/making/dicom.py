@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from pydicom import FileDataset
 
 PROBLEMS_SHOWN = 10
-TAGS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "Modality")
+TAGS = (
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "StudyDate",
+    "Modality",
+    "SeriesDescription",
+)
 PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
 """Without these nobody can read pixels."""
 PIXEL_MARKS = [struct.pack(f"{order}HH", 0x7FE0, number) for order in "<>" for number in (8, 9, 16)]

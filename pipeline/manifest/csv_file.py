@@ -26,8 +26,12 @@ _OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "par
 """Setting in manifest.columns -> what we call the column."""
 
 
-def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All cells as text, with the CSV's line numbers, under our names; and those names."""
+def read_table(
+    config: ManifestConfig,
+) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
+    """All cells as text, with the CSV's line numbers, under our names; those names; and errors for
+    rows that are left out, because they have more or fewer cells than the header.
+    """
     path = Path(config.path)
     records = _records(path, _read_text(path, config), config.separator)
     _, header = next(records, (1, []))
@@ -39,14 +43,12 @@ def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
         elif row:
             text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
-    if not rows and not problems:
-        problems = [Finding("no_rows", "error", "has no rows")]
-    if problems:
-        raise ManifestError(path, problems)
+    if not rows:
+        raise ManifestError(path, problems or [Finding("no_rows", "error", "has no rows")])
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
     table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str)
-    return table.assign(line=list(rows)), names
+    return table.assign(line=list(rows)), names, problems
 
 
 def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
@@ -74,7 +76,7 @@ def _read_text(path: Path, config: ManifestConfig) -> str:
     try:
         raw = _read_bytes(path)
         codec = codecs.lookup(config.encoding).name
-        problem, line = _other_encoding(raw, codec)
+        problem, line = other_encoding(raw, codec)
     except FileNotFoundError:
         rule, problem = "file", f"no such file (searched from {Path.cwd()})"
         hint = config.hint
@@ -103,7 +105,7 @@ def _read_bytes(path: Path) -> bytes:
         return start if start[:200].count(0) > 150 else start + file.read()
 
 
-def _other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
+def other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
     """In which encoding the text is, where not in the one of the settings; and the line."""
     name = codec.upper()
     is_wide, has_zeros = codec.startswith(("utf-16", "utf-32")), b"\0" in raw[:200]

@@ -69,12 +69,19 @@ def join_groups(
     before = {key: num for key, num in old.joins.items() if num}
     gained = num_groups - grouping.num_groups
     grouping = replace(grouping, joins=before | {why: before.get(why, 0) + gained})
-    return _with_groups(manifest, labels, grouping)
+    joined = _with_groups(manifest, labels, grouping)
+    if problems := group_findings(joined):
+        raise ManifestError(manifest.path, problems)
+    return joined
+
+
+def group_findings(manifest: Manifest) -> list[Finding]:
+    """An error if one group is too large (`manifest.largest_group`)."""
+    problem = manifest.grouping.problem()
+    return [Finding("largest_group", "error", problem)] if problem else []
 
 
 def _with_groups(manifest: Manifest, groups: NDArray[np.str_], grouping: Grouping) -> Manifest:
-    if problem := grouping.problem():
-        raise ManifestError(manifest.path, [Finding("largest_group", "error", problem)])
     return replace(manifest, table=manifest.table.assign(group=groups), grouping=grouping)
 
 

@@ -1,7 +1,7 @@
 """The table of samples that everything else is built on, and how its patients are grouped."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from pipeline.arrays import Ints
 from pipeline.config import fingerprint
-from pipeline.manifest.findings import Finding
+from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted
 
 SMALL_GROUP = 10
@@ -103,7 +103,7 @@ class Manifest:
     @property
     def warnings(self) -> list[str]:
         """The findings that deserve a look."""
-        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+        return [str(f) for f in by_cause(self.findings) if f.severity == "warning"]
 
     def column(self, name: str) -> str | None:
         """What `table` calls the CSV's column `name`; None when there is none."""
@@ -149,6 +149,24 @@ class Manifest:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
         rows = np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
+
+    def without(self, rows: Collection[int]) -> "Manifest":
+        """The manifest without these rows; the others keep their groups, which are counted anew."""
+        table = self.table.drop(index=sorted(rows)).reset_index(drop=True)
+        twins = tuple(twin for row, twin in enumerate(self.twin_digests) if row not in rows)
+        grouping = self.grouping
+        if "group" in table and len(table):
+            members = {str(g): ids.unique() for g, ids in table.groupby("group")["patient_id"]}
+            largest = max(members, key=lambda group: len(members[group]))
+            grouping = replace(
+                grouping,
+                num_groups=len(members),
+                num_patients=table["patient_id"].nunique(),
+                largest_name=largest,
+                largest_num_patients=len(members[largest]),
+                largest_sample=tuple(members[largest][: len(grouping.largest_sample)]),
+            )
+        return replace(self, table=table, twin_digests=twins, grouping=grouping, purged=frozenset())
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""

@@ -1,16 +1,24 @@
 """Read and check a manifest: all findings at once, each with its line."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
-from pipeline.manifest.groups import leakage_groups
+from pipeline.manifest.groups import group_findings, leakage_groups
 from pipeline.manifest.manifest import Manifest
+from pipeline.words import counted
+
+UNUSABLE = ("blank", "unknown_class", "duplicate_image")
+"""Rules whose errors spoil the row in their line, and no other."""
+UNREADABLE = ("image_file", "unknown_format", "outside_image_root")
+"""The same of the row's image: who and what it is of is known."""
 
 
 def read_manifest(config: ManifestConfig) -> Manifest:
@@ -19,9 +27,58 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     Raises:
         ManifestError: with every error, its line number and what is allowed.
     """
+    manifest = _read(config)
+    stop_at_errors(manifest.path, manifest.findings, config)
+    grouped = _grouped(manifest, config)
+    stop_at_errors(manifest.path, grouped.findings, config)
+    return grouped
+
+
+def read_usable(config: ManifestConfig) -> Manifest:
+    """The rows that can be used, though others cannot: the errors are among its findings.
+
+    Raises:
+        ManifestError: when it cannot be read, or no row can be used.
+    """
+    manifest = _read(config)
+    rows = _with_errors(manifest, UNUSABLE)
+    if len(rows) == len(manifest):
+        stop_at_errors(manifest.path, manifest.findings, config)
+    findings = (*manifest.findings, *set_aside(len(rows), len(manifest), "row"))
+    return _grouped(replace(manifest.without(rows), findings=findings), config)
+
+
+def with_readable_images(manifest: Manifest) -> Manifest:
+    """The rows whose image file was found in order when the manifest was read."""
+    return manifest.without(_with_errors(manifest, UNREADABLE))
+
+
+def _with_errors(manifest: Manifest, rules: Collection[str]) -> set[int]:
+    """The rows in whose lines there is an error of one of these rules."""
+    errors = [finding for finding in manifest.findings if finding.severity == "error"]
+    lines = [finding.line for finding in errors if finding.rule in rules]
+    return set(np.flatnonzero(manifest.table["line"].isin(lines)).tolist())
+
+
+def set_aside(number: int, total: int, noun: str) -> list[Finding]:
+    """A note that what follows was not said of some rows or images, which cannot be used."""
+    text = f"{number:,} of {counted(total, noun)} cannot be used; what follows is about the others"
+    return [Finding("set_aside", "note", text)] * bool(number)
+
+
+def stop_at_errors(path: Path, findings: Sequence[Finding], config: ManifestConfig) -> None:
+    """ManifestError if there is an error among the findings; with the hint if a file is missing."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        missing = any("no such file" in finding.message for finding in errors)
+        raise ManifestError(path, findings, config.hint if missing else "")
+
+
+def _read(config: ManifestConfig) -> Manifest:
+    """The rows as they stand, with everything that is to be said of them; not yet grouped."""
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
-    table, names = read_table(config)
+    table, names, problems = read_table(config)
     left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
@@ -29,13 +86,18 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
     manifest = Manifest(path, image_root, classes, table, left_out, names)
     findings = _findings(manifest, config)
-    if any(finding.severity == "error" for finding in findings):
-        missing = any(finding.message.endswith("no such file") for finding in findings)
-        raise ManifestError(path, findings, config.hint if missing else "")
-    ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
-    manifest = replace(manifest, table=ordered, findings=tuple(findings))
-    group_columns = [names.get(name, name) for name in config.group_columns]
-    return leakage_groups(manifest, group_columns, config.largest_group)
+    if problems:  # what is said of the table as a whole may come from the rows that it lacks
+        findings = [*problems, *(finding for finding in findings if finding.line)]
+    return replace(manifest, findings=tuple(sorted(findings, key=lambda finding: finding.line)))
+
+
+def _grouped(manifest: Manifest, config: ManifestConfig) -> Manifest:
+    """In canonical order, with leakage groups; an error among the findings if one is too large."""
+    ordered = manifest.table.sort_values(["patient_id", "image_path"], ignore_index=True)
+    group_columns = [manifest.names.get(name, name) for name in config.group_columns]
+    manifest = leakage_groups(replace(manifest, table=ordered), group_columns, config.largest_group)
+    too_large = group_findings(manifest)
+    return replace(manifest, findings=(*manifest.findings, *too_large))
 
 
 def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
@@ -60,10 +122,9 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
         *paths.outside_findings(table, manifest.image_root),
         *paths.file_findings(table, manifest.image_root),
     ]
-    accepted = [
+    return [
         replace(finding, severity="note", message=f"accepted: {finding.message}")
         if finding.rule in config.accept
         else finding
         for finding in findings
     ]
-    return sorted(accepted, key=lambda finding: finding.line)

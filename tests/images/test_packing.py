@@ -15,11 +15,13 @@ import torch
 from monai.transforms import Compose, Resize
 from PIL import Image
 
+from pipeline.audit.content import pack_usable
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
 from pipeline.files import sha256
 from pipeline.formats import read_image
 from pipeline.images import packing
 from pipeline.images.decoders import CHUNK
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.processes import start_forkserver
@@ -232,14 +234,43 @@ def test_a_manifest_without_one_usable_image_lists_them_all(tmp_path):
         pack(manifest, config_of(tmp_path))
 
 
-def test_a_long_list_of_problems_is_cut_and_counted(tmp_path):
-    manifest = manifest_of(tmp_path, random_pictures(packing.PROBLEMS_SHOWN + 5))
+def test_one_fault_of_many_images_is_one_message_in_the_order_of_lines(tmp_path):
+    """The CSV has the patients in reverse: the last of the table stands on line 2."""
+    num = 55
+    manifest = manifest_of(tmp_path, random_pictures(num))
+    manifest = replace(manifest, table=manifest.table.assign(line=range(num + 1, 1, -1)))
     for path in manifest.image_files[1:]:
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"54 images") as caught:
+    with pytest.raises(UnusableImagesError, match=r"54 images") as caught:
         pack(manifest, config_of(tmp_path))
-    lines = str(caught.value).splitlines()
-    assert (len(lines), lines[-1]) == (packing.PROBLEMS_SHOWN + 2, "  and 4 more")
+    _, heading, *lines, rest = str(caught.value).splitlines()
+    assert heading == "  54 alike: cannot be decoded: the file is empty"
+    assert lines == [
+        f"    line {line}: patient 'p{row}': image {manifest.image_files[row]}"
+        for line, row in ((2, 54), (3, 53), (4, 52))
+    ]
+    assert rest == "    and 51 more"
+
+
+def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(6))
+    for row in (1, 4):
+        manifest.image_files[row].write_bytes(b"")
+    config = config_of(tmp_path)
+    rest, images, faults = pack_usable(manifest, config, lambda *_: None)
+    assert rest.table["image_path"].tolist() == [
+        path for row, path in enumerate(manifest.table["image_path"]) if row not in (1, 4)
+    ]
+    assert list(rest.table.index) == [0, 1, 2, 3]
+    assert [fault.line for fault in faults] == [int(manifest.table["line"][i]) for i in (1, 4)]
+    assert {fault.severity for fault in faults} == {"error"}
+    again, _ = pack(rest, config)
+    assert images is not None
+    np.testing.assert_array_equal(images.array, again.array)
+    for path in rest.image_files:
+        path.write_bytes(b"")
+    nothing, images, faults = pack_usable(manifest, config, lambda *_: None)
+    assert (len(nothing), images, len(faults)) == (0, None, 6)
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,7 @@ def one_epoch(*overrides: str) -> list[str]:
 
 def checked(*overrides: str) -> tuple[Report, dict[str, str]]:
     """The report, and the text of every finding by its severity and rule."""
-    report, stopped = examine(load_config(one_epoch(*overrides)), Console(quiet=True))
-    assert stopped is None or report.findings
+    report = examine(load_config(one_epoch(*overrides)), Console(quiet=True))
     return report, {f"{f.severity} {f.rule}": f.message for f in report.findings}
 
 
