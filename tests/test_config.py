@@ -223,13 +223,18 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "patient_label": "same",
         "threshold": "youden",
     }
+    assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {
         "device": "auto",
         "folds_at_once": 0,
         "threads_per_fold": 1,
         "loader_workers": 1,
     }
-    assert asdict(config.tracking) == {"uri": "sqlite:///mlflow.db", "timeout_s": 60.0}
+    assert asdict(config.tracking) == {
+        "uri": "sqlite:///mlflow.db",
+        "timeout_s": 60.0,
+        "upload": "all",
+    }
     assert config.init.scheme == "default"
     assert config.loss.class_weights == "none"
     assert config.sampler.balance == "class"

@@ -4,6 +4,7 @@ With audit.content=false no image is decoded: the answer comes within seconds.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
     """
     report = Report(config.manifest.path)
     try:
-        manifest = read_manifest(config.manifest)
+        manifest = read_manifest(config.manifest, config.privacy)
         report = report.read(manifest)
         _rehearse(config, manifest)
         content = look_at_images(config, manifest, console)
@@ -72,7 +73,7 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
         report = report.measured(_shortcuts(config, content))
         report = report.divided(*_divide(config, content))
     except UserError as error:
-        return report.stopped(error), error
+        return report.stopped(error, config.privacy.pseudonyms), error
     return report, None
 
 
@@ -105,7 +106,8 @@ def _divide(config: Config, content: Content) -> tuple[Manifest, Split, Sequence
         sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
         near = sorted({(p.one, p.other) for p in pairs} - set(sure))
         findings, split = audit_parts(content.manifest, config.audit, sure, near)
-        return content.manifest, split, findings
+        private = config.privacy.pseudonyms  # the file of the split has the names of the CSV
+        return content.manifest, split, [replace(f, private=private) for f in findings]
     planned = make_plan(config, content.manifest)
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
     return planned.manifest, split_of(planned.plan, planned.manifest, config.split), warnings

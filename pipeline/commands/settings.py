@@ -6,13 +6,15 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config import Config
+from pipeline.config import Config, Upload
 from pipeline.config.making import MakeManifestConfig
 from pipeline.config.sections import SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class OtherServer:
+    upload: Upload | None = None
+    """all, no_patients or metrics; default: what the run was made with."""
     uri: str | None = None
     """Another tracking server than the one that the run folder names."""
 

@@ -15,4 +15,4 @@ def main(settings: SyncSettings) -> None:
     if not run_dir.is_dir():
         raise UserError(f"run_dir {run_dir}: no such folder (searched from {Path.cwd()})")
     with lock(run_dir / ".lock", IN_USE.format(run_dir)):
-        print(sync(run_dir, uri=settings.tracking.uri))
+        print(sync(run_dir, settings.tracking.uri, settings.tracking.upload))

@@ -47,6 +47,7 @@ class Config:
     evaluation: sections.EvaluationConfig
     tracking: sections.TrackingConfig
     engine: sections.EngineConfig
+    privacy: sections.PrivacyConfig
 
     def __post_init__(self) -> None:
         problems = list(plugin_problems(self.plugins))

@@ -25,7 +25,7 @@ from pipeline.config import (
     mappings,
     plugin_facts,
 )
-from pipeline.files import lock, read_json, write_json
+from pipeline.files import lock, make_private, read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
@@ -145,7 +145,7 @@ def open_run(run: Run) -> Iterator[None]:
     with ExitStack() as held:
         try:
             for fold in run.folds:
-                run.fold_dir(fold).mkdir(parents=True, exist_ok=True)
+                make_private(run.fold_dir(fold))
             held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
             _take_over(run)
             _describe(run)

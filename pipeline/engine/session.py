@@ -124,6 +124,7 @@ def _record(run: Run, sweep: str) -> RunRecord:
         tags={name: value for name, value in tags.items() if value},
         params=flat(run.config),
         fold_params=_fold_params(run),
+        upload=run.config.tracking.upload,
         dataset=DatasetRecord(
             name=run.config.manifest.name,
             path=str(run.manifest.path.absolute()),

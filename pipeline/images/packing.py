@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.config import ImagesConfig, fingerprint
 from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import make_private, write_whole
 from pipeline.formats.files import file_digest, file_stamp
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
@@ -44,8 +44,9 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     """
     cache_dir = Path(config.cache_dir)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        digests = file_digests(manifest.image_files, cache_dir / "digests.json")
+        make_private(cache_dir)
+        shown = [manifest.image_root / path for path in manifest.table["image_path"]]
+        digests = file_digests(manifest.image_files, cache_dir / "digests.json", shown)
         settings: list[object] = [
             config.spatial_dims,
             config.num_channels,
@@ -63,13 +64,18 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     return PackedImages(packed_dir, key)
 
 
-def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
-    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same."""
+def file_digests(
+    paths: list[Path], memory_path: Path, shown: list[Path] | None = None
+) -> list[str]:
+    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same.
+
+    `shown` (N,) are the names by which they are remembered, where these are not the paths.
+    """
     memory: dict[str, tuple[str, str]] = {}
     with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
         remembered = json.loads(memory_path.read_text())
         memory = {name: (stamp, digest) for name, (stamp, digest) in remembered.items()}
-    names = [str(path.resolve()) for path in paths]
+    names = [str(path.resolve()) for path in shown or paths]
     stamps = [file_stamp(path) for path in paths]
     changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
@@ -85,7 +91,7 @@ def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress:
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
     shutil.rmtree(partial_dir, ignore_errors=True)
-    partial_dir.mkdir()
+    make_private(partial_dir)
     try:
         files = manifest.image_files
         shape = call_in_child(first_shape, files, config)
@@ -137,10 +143,11 @@ def _decode_all(
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
-    samples = zip(manifest.table.itertuples(), manifest.image_files, rows, strict=True)
+    samples = zip(manifest.table.itertuples(), rows, strict=True)
     problems = [
-        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {fault}"
-        for sample, file, fault in samples
+        f"line {sample.line}: patient {sample.patient_id!r}: "
+        f"image {manifest.image_root / str(sample.image_path)}: {fault}"
+        for sample, fault in samples
         if isinstance(fault, str)
     ]
     if problems:

@@ -1,15 +1,16 @@
 """What a check found: one sentence with where, what, and what is allowed."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import UserError
 from pipeline.words import counted, lines_and_more
 
 Severity = Literal["error", "warning", "note"]
 PROBLEMS_SHOWN = 50
+WITHHELD = "the message names patients or files: it is shown on the console only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,14 @@ class Finding:
     message: str
     line: int = 0
     """Line of the CSV; 0 when it concerns no single line."""
+    private: bool = False
+    """The message names patients as the CSV does, though files are to hold pseudonyms only."""
+
+    def for_files(self) -> dict[str, Any]:
+        """As it may be written into a file: a private message stays on the console."""
+        return {name: value for name, value in asdict(self).items() if name != "private"} | {
+            "message": WITHHELD if self.private else self.message
+        }
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.message}" if self.line else self.message

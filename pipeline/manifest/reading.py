@@ -5,16 +5,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.config import ManifestConfig
+from pipeline.config import ManifestConfig, PrivacyConfig
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import leakage_groups
 from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.pseudonyms import Pseudonyms, key_findings
 
 
-def read_manifest(config: ManifestConfig) -> Manifest:
+def read_manifest(config: ManifestConfig, privacy: PrivacyConfig | None = None) -> Manifest:
     """Read the CSV, check every row and every image file, and form the leakage groups.
+
+    With `privacy.pseudonyms` the manifest, its order and its groups know pseudonyms only; what is
+    wrong with the CSV is told with the names in it, as private findings.
 
     Raises:
         ManifestError: with every error, its line number and what is allowed.
@@ -29,12 +33,21 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
     manifest = Manifest(path, image_root, classes, table, left_out, names)
     findings = _findings(manifest, config)
+    pseudonyms = None
+    if privacy is not None and privacy.pseudonyms:
+        findings = [replace(finding, private=True) for finding in findings]
+        pseudonyms = Pseudonyms.open(Path(privacy.key_file))
     if any(finding.severity == "error" for finding in findings):
         missing = any(finding.message.endswith("no such file") for finding in findings)
         raise ManifestError(path, findings, config.hint if missing else "")
-    ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
-    manifest = replace(manifest, table=ordered, findings=tuple(findings))
     group_columns = [names.get(name, name) for name in config.group_columns]
+    manifest = replace(manifest, findings=tuple(findings))
+    if privacy is not None and pseudonyms is not None:
+        manifest = pseudonyms.applied(manifest, ["study", *group_columns])
+        new = key_findings(pseudonyms, Path(privacy.key_file))
+        manifest = replace(manifest, findings=(*manifest.findings, *new))
+    ordered = manifest.table.sort_values(["patient_id", "image_path"], ignore_index=True)
+    manifest = replace(manifest, table=ordered)
     return leakage_groups(manifest, group_columns, config.largest_group)
 
 

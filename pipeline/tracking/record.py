@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config import UserError
+from pipeline.config import Upload, UserError
 from pipeline.files import read_json, write_json
 from pipeline.tracking.server import absolute_tracking_uri
 
@@ -42,6 +42,8 @@ class RunRecord:
     fold_params: Sequence[Mapping[str, str]]
     """What only fold i has (patients and images per part), one mapping per fold of the plan."""
     dataset: DatasetRecord
+    upload: Upload = "all"
+    """What may be uploaded."""
 
     def __post_init__(self) -> None:
         assert self.uri == absolute_tracking_uri(self.uri), f"{self.uri} is not absolute"

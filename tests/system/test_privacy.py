@@ -1,0 +1,156 @@
+"""What a study folder tells about its patients, and to whom."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.files import make_private
+
+NUM_PATIENTS = 15
+SETTINGS = [
+    "manifest.path=mine.csv",
+    "manifest.name=mine",
+    "manifest.columns.study=exam",
+    "manifest.group_columns=[family]",
+    "manifest.largest_group=1.0",
+    "images.transforms=[]",
+    "images.num_processes=1",
+    "augment=none",
+    "model=lenet5",
+    "split.num_folds=3",
+    "training.epochs=1",
+    "training.batch_size=16",
+    "training.select_by=val/loss",
+    "engine.device=cpu",
+    "engine.folds_at_once=1",
+]
+PSEUDONYMS = "privacy.pseudonyms=true"
+
+
+def name_of(number: int) -> str:
+    return f"Zwetschge{number:02d}Quitte"
+
+
+def make_study(folder: Path) -> pd.DataFrame:
+    """Fifteen patients with two images each; the first two share a picture."""
+    generator = np.random.default_rng(0)
+    (folder / "scans").mkdir(parents=True)
+    rows = []
+    for number in range(NUM_PATIENTS):
+        for image in range(2):
+            path = folder / "scans" / f"{name_of(number)}_{image}.png"
+            seed = 99 if image == 0 and number < 2 else None
+            pixels = np.random.default_rng(seed) if seed else generator
+            Image.fromarray(pixels.integers(0, 255, (24, 24), dtype=np.uint8)).save(path)
+            label = ("healthy", "lesion")[number % 2]
+            exam, family = f"Exam{name_of(number)}", f"Family{name_of(number)}"
+            rows.append((name_of(number), f"scans/{path.name}", label, exam, family))
+    table = pd.DataFrame(rows, columns=["patient_id", "image_path", "label", "exam", "family"])
+    table.loc[[0, 1], "label"] = "lesion"  # as its twin
+    table.to_csv(folder / "mine.csv", index=False)
+    return table
+
+
+def command(folder: Path, *words: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        umask=umask,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def contents(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, and of the files in it, if it is an archive (checkpoints are)."""
+    raw = path.read_bytes()
+    yield raw
+    if zipfile.is_zipfile(io.BytesIO(raw)):
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            yield from (archive.read(name) for name in archive.namelist())
+
+
+def naming(folder: Path, text: str) -> list[str]:
+    """The files of a study whose name or content holds a text; not the user's own."""
+    own = {"mine.csv", "patientfold.key"}
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    shown = [p for p in files if p.name not in own and p.parent.name != "scans"]
+    assert len(shown) > 20
+    return [
+        str(p.relative_to(folder))
+        for p in shown
+        if text in str(p.relative_to(folder))
+        or any(text.encode() in content for content in contents(p))
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `check`, `plan` and `cv` ran with pseudonyms, each with one frozen plan."""
+    folder = tmp_path_factory.mktemp("study") / "study"
+    make_study(folder)
+    for words in (
+        ("check",),
+        ("plan", "plan.out=plans/mine.csv"),
+        ("cv", "split.file=plans/mine.csv"),
+    ):
+        done = command(folder, words[0], *SETTINGS, PSEUDONYMS, *words[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_with_pseudonyms_no_file_names_a_patient(study: Path) -> None:
+    for part in ("Zwetschge", "Quitte"):
+        assert naming(study, part) == []
+    assert list((study / "mlartifacts").rglob("predictions.csv"))
+    planned = pd.read_csv(study / "plans" / "mine.csv", dtype=str)
+    assert len(planned) == NUM_PATIENTS
+    assert planned["patient_id"].str.fullmatch("p-[0-9a-f]{16}").all()
+    assert naming(study, planned["patient_id"][0])  # what is looked for can be found
+    assert stat.S_IMODE((study / "patientfold.key").stat().st_mode) == 0o600
+
+
+def test_what_we_make_is_for_its_owner_only(study: Path) -> None:
+    (run_dir,) = (study / "runs" / "mine").iterdir()
+    (cache,) = [path.parent for path in (study / ".cache" / "images").rglob("cache.json")]
+    folders = [
+        *(study / "runs", run_dir, run_dir / "fold_00", study / "runs" / "check" / "mine"),
+        *(cache.parent, cache, study / "mlartifacts"),
+    ]
+    assert {str(f): oct(stat.S_IMODE(f.stat().st_mode)) for f in folders} == {
+        str(folder): "0o700" for folder in folders
+    }
+    assert stat.S_IMODE((study / "mlflow.db").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o750)
+    make_private(shared / "a" / "b")
+    modes = [stat.S_IMODE(p.stat().st_mode) for p in (shared, shared / "a", shared / "a" / "b")]
+    assert modes == [0o750, 0o700, 0o700]
+
+
+def test_a_plan_goes_with_the_key_that_it_was_made_with(study: Path, tmp_path: Path) -> None:
+    make_study(tmp_path)
+    frozen = [f"split.file={study}/plans/mine.csv"]
+    other = command(tmp_path, "cv", *SETTINGS, PSEUDONYMS, *frozen)
+    assert other.returncode == 1
+    assert "its pseudonyms were made with another key" in other.stderr
+    without = command(tmp_path, "cv", *SETTINGS, *frozen)
+    assert "it has pseudonyms: privacy.pseudonyms=true" in without.stderr
+    assert not (tmp_path / "runs").exists()
