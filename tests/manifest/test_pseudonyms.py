@@ -73,7 +73,7 @@ def test_a_key_that_others_may_read_or_that_is_damaged_is_refused(tmp_path: Path
     path = tmp_path / "my.key"
     Pseudonyms.open(path)
     path.chmod(0o640)
-    with pytest.raises(UserError, match="others may read it .*chmod 600"):
+    with pytest.raises(UserError, match=r"others may read it .*chmod 600"):
         Pseudonyms.open(path)
     path.chmod(0o600)
     path.write_text("short")
@@ -85,7 +85,7 @@ def test_what_is_wrong_with_the_csv_is_told_on_the_console_only(
     config: ManifestConfig, privacy: PrivacyConfig
 ) -> None:
     (Path(config.path).parent / "images" / "Quitte03_00.png").unlink()
-    with pytest.raises(ManifestError, match="Quitte03_00.png") as caught:
+    with pytest.raises(ManifestError, match=r"Quitte03_00\.png") as caught:
         read_manifest(config, privacy)
     found = [finding for finding in caught.value.findings if finding.severity == "error"]
     assert found
