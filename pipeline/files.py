@@ -86,9 +86,10 @@ def make_private(folder: Path) -> None:
 
     One that is there keeps its mode: a group may be meant to read it.
     """
-    for path in [*reversed(folder.parents), folder]:
-        if not path.is_dir():
-            path.mkdir(mode=0o700, exist_ok=True)
+    for parent in reversed(folder.parents):
+        if not parent.exists():
+            parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_private_file(path: Path) -> None:

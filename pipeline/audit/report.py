@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -42,6 +42,10 @@ class Report:
     def read(self, manifest: Manifest) -> Self:
         """The report once the manifest was read."""
         return replace(self, manifest=manifest, findings=manifest.findings)
+
+    def noticed(self, findings: Iterable[Finding]) -> Self:
+        """The report with what else was seen."""
+        return replace(self, findings=(*self.findings, *findings))
 
     def compared(self, content: Content) -> Self:
         """The report once the images were compared."""

@@ -37,5 +37,6 @@ COMMANDS = {
     ),
     "canary": Command("random labels through the whole pipeline: would a leak show?"),
     "sync": Command("complete the MLflow runs of a run folder"),
+    "forget": Command("find and delete what the study folder holds of a patient"),
 }
 """In the order of use."""

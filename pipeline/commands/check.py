@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit.burned_in import burned_in_findings
 from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
@@ -66,7 +67,7 @@ def examine(config: Config, console: Console) -> tuple[Report, UserError | None]
     report = Report(config.manifest.path)
     try:
         manifest = read_manifest(config.manifest, config.privacy)
-        report = report.read(manifest)
+        report = report.read(manifest).noticed(burned_in_findings(manifest))
         _rehearse(config, manifest)
         content = look_at_images(config, manifest, console)
         report = report.compared(content)

@@ -38,6 +38,20 @@ class InitSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ForgetSettings:
+    patient: str
+    """The patient's id, as the CSV writes it."""
+    yes: bool = False
+    """Delete; by default it is only listed what would be."""
+    folder: str = "."
+    """The study folder: every file of text in it is looked into."""
+    cache_dir: str = ".cache/images"
+    """Folder of the decoded images (images.cache_dir)."""
+    key_file: str = "patientfold.key"
+    """The key of the pseudonyms, if there is one (privacy.key_file)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -53,6 +67,7 @@ SCHEMAS: dict[str, type] = {
     "make_manifest": MakeManifestConfig,
     "canary": CanarySettings,
     "demo": NoSettings,
+    "forget": ForgetSettings,
     "init": InitSettings,
     "sync": SyncSettings,
 }

@@ -2,7 +2,7 @@
 
 from pipeline.config.config import Config, leaves
 from pipeline.config.door import defaults, to_config, to_settings
-from pipeline.config.identity import DEFAULTS_VERSION, distinctive, flat, identity
+from pipeline.config.identity import DEFAULTS_VERSION, distinctive, flat, identity, written
 from pipeline.config.leaf import PACKAGES, is_within, mappings
 from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.plugins import plugin_facts
@@ -68,4 +68,5 @@ __all__ = [
     "plugin_facts",
     "to_config",
     "to_settings",
+    "written",
 ]

@@ -97,11 +97,13 @@ def mirrored(run: Run, sweep: str, console: Console) -> BackgroundMirror:
     """Mirrors the run folder to MLflow while a `with` block runs."""
     _record(run, sweep).save(run.dir)
     timeout_s = run.config.tracking.timeout_s
-    return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s)
+    uri = run.config.tracking.uri
+    return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s, uri=uri)
 
 
 def _record(run: Run, sweep: str) -> RunRecord:
     """What MLflow shows of this run beside the journals."""
+    hidden = run.config.from_environment
     tags = {
         "patientfold.key": run.key,
         "patientfold.plan_hash": run.plan.hash,
@@ -117,7 +119,7 @@ def _record(run: Run, sweep: str) -> RunRecord:
         described = f"{facts.get('version', '')} sha256:{facts['sha256'][:12]}"
         tags[f"patientfold.plugin.{name}"] = described.strip()
     return RunRecord(
-        uri=absolute_tracking_uri(run.config.tracking.uri),
+        uri=hidden.get(("tracking", "uri")) or absolute_tracking_uri(run.config.tracking.uri),
         experiment=run.config.name,
         run_name=f"{run.config.name}-{run.key[:8]}" + run.plan.unsafe * UNSAFE_SUFFIX,
         started=time.time(),
@@ -127,7 +129,7 @@ def _record(run: Run, sweep: str) -> RunRecord:
         upload=run.config.tracking.upload,
         dataset=DatasetRecord(
             name=run.config.manifest.name,
-            path=str(run.manifest.path.absolute()),
+            path=hidden.get(("manifest", "path")) or str(run.manifest.path.absolute()),
             digest=run.manifest.hash,
             num_rows=len(run.manifest),
         ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.config import Upload
+from pipeline.config import Upload, UserError
 from pipeline.files import lock, read_json
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord
@@ -103,6 +103,11 @@ class Mirror(AbstractContextManager["Mirror"]):
     def __init__(self, run_dir: Path, uri: str | None = None, upload: Upload | None = None) -> None:
         self._run_dir = run_dir
         self._record = RunRecord.load(run_dir)
+        if uri is None and "${" in self._record.uri:
+            raise UserError(
+                f"{run_dir}: the tracking server's address came from the environment "
+                f"({self._record.uri}) and is not recorded; give it with tracking.uri="
+            )
         self.uri = absolute_tracking_uri(uri or self._record.uri)
         self._upload = upload or self._record.upload
         self._server: _Server | None = None

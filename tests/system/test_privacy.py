@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from PIL import Image
 
 from pipeline.files import make_private
+from pipeline.manifest import Pseudonyms
+from pipeline.splits import load_plan
 
 NUM_PATIENTS = 15
 SETTINGS = [
@@ -35,6 +38,11 @@ SETTINGS = [
     "engine.folds_at_once=1",
 ]
 PSEUDONYMS = "privacy.pseudonyms=true"
+SECRETS = [
+    "tracking.uri='${oc.env:STUDY_DB}'",
+    "optimizer.weight_decay='${oc.decode:${oc.env:STUDY_DECAY}}'",
+]
+ENVIRONMENT = {"STUDY_DB": "sqlite:///mlflow.db?timeout=61.2575", "STUDY_DECAY": "0.012347"}
 
 
 def name_of(number: int) -> str:
@@ -70,7 +78,7 @@ def command(folder: Path, *words: str, umask: int = 0o022) -> subprocess.Complet
         check=False,
         timeout=300,
         umask=umask,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
 
 
@@ -105,7 +113,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (
         ("check",),
         ("plan", "plan.out=plans/mine.csv"),
-        ("cv", "split.file=plans/mine.csv"),
+        ("cv", "split.file=plans/mine.csv", *SECRETS),
     ):
         done = command(folder, words[0], *SETTINGS, PSEUDONYMS, *words[1:])
         assert done.returncode == 0, done.stdout + done.stderr
@@ -121,6 +129,18 @@ def test_with_pseudonyms_no_file_names_a_patient(study: Path) -> None:
     assert planned["patient_id"].str.fullmatch("p-[0-9a-f]{16}").all()
     assert naming(study, planned["patient_id"][0])  # what is looked for can be found
     assert stat.S_IMODE((study / "patientfold.key").stat().st_mode) == 0o600
+
+
+def test_no_file_holds_what_came_from_the_environment(study: Path) -> None:
+    for secret in ("61.2575", ENVIRONMENT["STUDY_DECAY"]):
+        assert naming(study, secret) == []
+    for name in ("STUDY_DB", "STUDY_DECAY"):
+        assert {"config.yaml", "mlflow.db"} <= {Path(path).name for path in naming(study, name)}
+    (run_dir,) = (study / "runs" / "mine").iterdir()
+    unknown = command(study, "sync", f"run_dir={run_dir}")
+    assert "came from the environment (${oc.env:STUDY_DB})" in unknown.stderr
+    given = command(study, "sync", f"run_dir={run_dir}", "tracking.uri=sqlite:///mlflow.db")
+    assert "FINISHED" in given.stdout
 
 
 def test_what_we_make_is_for_its_owner_only(study: Path) -> None:
@@ -154,3 +174,55 @@ def test_a_plan_goes_with_the_key_that_it_was_made_with(study: Path, tmp_path: P
     without = command(tmp_path, "cv", *SETTINGS, *frozen)
     assert "it has pseudonyms: privacy.pseudonyms=true" in without.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_forgotten_patient_is_in_no_file_of_ours(study: Path) -> None:
+    folder = study.with_name("copy")
+    shutil.copytree(study, folder)
+    ours = Pseudonyms.open(folder / "patientfold.key").of("patient_id", name_of(4))
+    (run_dir,) = (folder / "runs" / "mine").iterdir()
+    (fold,) = [f for f in load_plan(run_dir / "plan.csv").folds if ours in f.test]
+    before = snapshot(folder)
+
+    listed = command(folder, "forget", f"patient={name_of(4)}")
+    assert listed.returncode == 0, listed.stderr
+    assert "nothing was changed" in listed.stdout
+    assert snapshot(folder) == before
+
+    done = command(folder, "forget", f"patient={name_of(4)}", "yes=true")
+    assert done.returncode == 0, done.stderr
+    named = naming(folder, ours)
+    assert named
+    assert all(path.startswith(("plans/", "mlartifacts/")) for path in named)
+    for path in [*named, "mine.csv", "${oc.env:STUDY_DB}"]:
+        assert f"  {path}\n" in done.stdout
+    models = f"{run_dir.relative_to(folder)}/fold_{fold.index:02d}: best.pt, last.pt"
+    assert f"  {models}: the patient was in test\n" in done.stdout
+    assert (run_dir / "fold_00" / "best.pt").exists()
+    assert (run_dir / "metrics.json").exists()
+    assert not list((folder / ".cache" / "images").iterdir())
+    assert not list((folder / "runs" / "check").rglob("check.*"))
+    assert (folder / "mine.csv").read_bytes() == before["mine.csv"]
+
+    for words in (
+        ["cv", *SETTINGS, PSEUDONYMS, f"run_dir={run_dir}"],
+        ["sync", f"run_dir={run_dir}"],
+    ):
+        refused = command(folder, *words)
+        assert refused.returncode == 1
+        assert "is void: a patient was forgotten" in refused.stderr
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in str(path)
+    ]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_patient_whom_no_file_names_is_an_error(study: Path) -> None:
+    done = command(study, "forget", "patient=Birne", "yes=true")
+    assert done.returncode == 1
+    assert "no file in" in done.stderr
+    assert "caches that do not say whose" in done.stderr
+    assert list((study / ".cache" / "images").rglob("cache.json"))
