@@ -541,7 +541,7 @@ def test_what_the_environment_gave_is_written_by_its_name(monkeypatch: pytest.Mo
 
 
 def test_nobody_sets_what_the_environment_gave() -> None:
-    assert refused("+from_environment={}") == [
+    assert refused("+from_environment={a: b}") == [
         "from_environment: unknown setting; it is filled in by itself"
     ]
 

@@ -33,7 +33,7 @@ def to_settings(cfg: DictConfig, schema: type[Schema]) -> Schema:
     except OmegaConfBaseException as error:
         raise ConfigError([_interpolation_problem(error)]) from None
     if schema is Config:
-        if "from_environment" in values:
+        if values.pop("from_environment", None):
             raise ConfigError(["from_environment: unknown setting; it is filled in by itself"])
         texts = environment_texts(OmegaConf.to_container(cfg, resolve=False))
         values["from_environment"] = texts
