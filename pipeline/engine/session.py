@@ -17,6 +17,7 @@ from pipeline.evaluation.metrics import Level
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
 from pipeline.tracking.background import BackgroundMirror
+from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.job import FoldJob
@@ -97,7 +98,10 @@ def mirrored(run: Run, sweep: str, console: Console) -> BackgroundMirror:
     """Mirrors the run folder to MLflow while a `with` block runs."""
     _record(run, sweep).save(run.dir)
     timeout_s = run.config.tracking.timeout_s
-    uri = run.config.tracking.uri
+    uri, upload = run.config.tracking.uri, run.config.tracking.upload
+    if not is_here(uri):
+        say([destination(uri, upload)], console)
+        warn(plain_http_warnings(uri), console)
     return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s, uri=uri)
 
 

@@ -1,6 +1,7 @@
 """What a study folder tells about its patients, and to whom."""
 
 import io
+import json
 import os
 import shutil
 import stat
@@ -179,17 +180,17 @@ def test_a_plan_goes_with_the_key_that_it_was_made_with(study: Path, tmp_path: P
 def test_a_forgotten_patient_is_in_no_file_of_ours(study: Path) -> None:
     folder = study.with_name("copy")
     shutil.copytree(study, folder)
-    ours = Pseudonyms.open(folder / "patientfold.key").of("patient_id", name_of(4))
+    ours = Pseudonyms.open(folder / "patientfold.key").of("patient_id", name_of(0))
     (run_dir,) = (folder / "runs" / "mine").iterdir()
     (fold,) = [f for f in load_plan(run_dir / "plan.csv").folds if ours in f.test]
     before = snapshot(folder)
 
-    listed = command(folder, "forget", f"patient={name_of(4)}")
+    listed = command(folder, "forget", f"patient={name_of(0)}")
     assert listed.returncode == 0, listed.stderr
     assert "nothing was changed" in listed.stdout
     assert snapshot(folder) == before
 
-    done = command(folder, "forget", f"patient={name_of(4)}", "yes=true")
+    done = command(folder, "forget", f"patient={name_of(0)}", "yes=true")
     assert done.returncode == 0, done.stderr
     named = naming(folder, ours)
     assert named
@@ -226,3 +227,23 @@ def test_a_patient_whom_no_file_names_is_an_error(study: Path) -> None:
     assert "no file in" in done.stderr
     assert "caches that do not say whose" in done.stderr
     assert list((study / ".cache" / "images").rglob("cache.json"))
+
+
+def test_where_data_goes_is_said_before_training(study: Path, tmp_path: Path) -> None:
+    make_study(tmp_path)
+    elsewhere = [
+        "tracking.uri=http://192.0.2.1:9",
+        "tracking.timeout_s=0.1",
+        "tracking.upload=metrics",
+    ]
+    done = command(tmp_path, "cv", *SETTINGS, *elsewhere, "folds=[0]")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
+    assert "(tracking.upload=metrics): http://192.0.2.1:9, on ANOTHER MACHINE" in said
+    assert said.index("ANOTHER MACHINE") < said.index("run folder")
+    assert "is plain http" in said
+    (run_dir,) = (tmp_path / "runs" / "mine").iterdir()
+    assert json.loads((run_dir / "tracking.json").read_text())["upload"] == "metrics"
+    secret = command(study, "cv", *SETTINGS, PSEUDONYMS, *SECRETS, "split.file=plans/mine.csv")
+    assert "ANOTHER MACHINE" not in secret.stdout
+    assert "all folds are done already" in secret.stdout  # the identity is found again

@@ -18,6 +18,7 @@ from synthetic_run_folder import (
 
 from pipeline.config import Upload
 from pipeline.files import read_json, write_json
+from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.mirror import ERROR_TAG, sync
 from pipeline.tracking.upload import GOES
 
@@ -88,3 +89,27 @@ def test_sync_can_be_asked_for_less(run_dir: Path, uri: str) -> None:
 
 def test_every_policy_says_what_goes() -> None:
     assert set(GOES) == set(get_args(Upload))
+
+
+@pytest.mark.parametrize(
+    ("uri", "here"),
+    [
+        ("sqlite:///mlflow.db", True),
+        ("http://localhost:5000", True),
+        ("http://127.0.0.2:5000", True),
+        ("https://mlflow.clinic.example", False),
+        ("http://10.0.0.7:5000", False),
+    ],
+)
+def test_another_machine_is_told_from_this_one(uri: str, here: bool) -> None:
+    assert is_here(uri) is here
+    assert ("on ANOTHER MACHINE" in destination(uri)) is not here
+    assert bool(plain_http_warnings(uri)) is (not here and uri.startswith("http:"))
+
+
+@pytest.mark.parametrize("upload", get_args(Upload))
+def test_what_goes_is_said_as_the_policy_has_it(upload: Upload) -> None:
+    line = destination("https://mlflow.clinic.example", upload)
+    assert f"tracking.upload={upload}" in line
+    assert ("predictions" in line) is (upload == "all")
+    assert ("checkpoints" in line) is (upload != "metrics")
