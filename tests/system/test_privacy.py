@@ -201,7 +201,7 @@ def test_a_forgotten_patient_is_in_no_file_of_ours(study: Path) -> None:
     assert f"  {models}: the patient was in test\n" in done.stdout
     assert (run_dir / "fold_00" / "best.pt").exists()
     assert (run_dir / "metrics.json").exists()
-    assert not list((folder / ".cache" / "images").iterdir())
+    assert not [*(folder / ".cache").rglob("*.npy"), *(folder / ".cache").rglob("*.json")]
     assert not list((folder / "runs" / "check").rglob("check.*"))
     assert (folder / "mine.csv").read_bytes() == before["mine.csv"]
 
