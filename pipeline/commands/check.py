@@ -3,6 +3,7 @@
 With audit.content=false no image is decoded: the answer comes within seconds.
 """
 
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit.burned_in import burned_in_findings
 from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
@@ -56,8 +58,8 @@ def examine(config: Config, console: Console) -> Report:
     """
     report = Report(config.manifest.path)
     try:
-        manifest = read_usable(config.manifest)
-        report = report.read(manifest)
+        manifest = read_usable(config.manifest, config.privacy)
+        report = report.read(manifest).noticed(burned_in_findings(manifest))
         if config.audit.content:  # a class that does not fit is found before decoding
             call_in_child(check_leaves, config)
         content = look_at_images(config, manifest, console)
@@ -65,7 +67,7 @@ def examine(config: Config, console: Console) -> Report:
         report = report.measured(_shortcuts(config, content))
         return _divided(report, config, manifest, content)
     except UserError as error:
-        return report.stopped(error)
+        return report.stopped(error, config.privacy.pseudonyms)
 
 
 def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
@@ -95,7 +97,9 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
         exact = {(rows[p.one], rows[p.other]): p.exact for p in pairs}
         sure = [pair for pair in exact if exact[pair] or config.audit.near != "report"]
         near = sorted(set(exact) - set(sure))
-        findings, split = audit_parts(manifest, config.audit, sure, near)
+        found, split = audit_parts(manifest, config.audit, sure, near)
+        private = config.privacy.pseudonyms  # the file of the split has the names of the CSV
+        findings = [replace(finding, private=private) for finding in found]
         return report.divided(content.manifest, split, findings)
     is_temporal = config.split.scheme == "temporal"
     if report.has_error("largest_group") or (is_temporal and report.has_error("date")):
@@ -106,7 +110,7 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
     split = split_of(plan, planned.manifest, config.split)
     report = report.divided(planned.manifest, split, warnings)
     for problem in problems:
-        report = report.stopped(problem)
+        report = report.stopped(problem, config.privacy.pseudonyms)
     return report
 
 

@@ -59,7 +59,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     """
     check_tracking_uri(config.tracking.uri)
     check_dimensions(config)
-    manifest = read_manifest(config.manifest)
+    manifest = read_manifest(config.manifest, config.privacy)
     rehearse(config, manifest)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     slots = call_in_child(device_slots, config.engine, config.training.precision)

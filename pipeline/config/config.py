@@ -1,13 +1,14 @@
 """All settings of one command together, and what must hold between them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
+from pipeline.config.environment import Place
 from pipeline.config.leaf import leaf_problems
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
@@ -47,6 +48,9 @@ class Config:
     evaluation: sections.EvaluationConfig
     tracking: sections.TrackingConfig
     engine: sections.EngineConfig
+    privacy: sections.PrivacyConfig = field(default_factory=sections.PrivacyConfig)
+    from_environment: dict[Place, str] = field(default_factory=dict)
+    """No setting: those that came from environment variables, by the text that is written down."""
 
     def __post_init__(self) -> None:
         problems = list(plugin_problems(self.plugins))

@@ -37,6 +37,7 @@ Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Literal["mean", "max"]
 PatientLabel = Literal["same", "worst", "majority", "none"]
 ThresholdRule = Literal["youden", "fixed"]
+Upload = Literal["all", "no_patients", "metrics"]
 
 
 FORMER_METRICS = {
@@ -312,6 +313,21 @@ class TrackingConfig:
     """A database (sqlite:///PATH.db) or a server (http://host:port)."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long the end of a run waits for the tracking server, in seconds."""
+    upload: Upload = "all"
+    """all: with plan, predictions and checkpoints | no_patients: no file or error text that may
+    name a patient | metrics: numbers and settings, no file."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class PrivacyConfig:
+    """Who is named in what is written."""
+
+    pseudonyms: bool = False
+    """Plans, predictions, pages and MLflow name patients, images and studies by keyed pseudonyms;
+    only the CSV, the images and what the console says of the CSV have their names."""
+    key_file: str = "patientfold.key"
+    """The key of the pseudonyms, made on first use. With it they can be traced to patients: it
+    belongs in no repository."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

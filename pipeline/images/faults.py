@@ -13,7 +13,8 @@ class UnusableImagesError(UserError):
 
     def __init__(self, manifest: Manifest, faults: Mapping[int, str]) -> None:
         self.rows = frozenset(faults)
-        table, files = manifest.table, manifest.image_files
+        table = manifest.table
+        files = [manifest.image_root / path for path in table["image_path"]]
         patients, lines = table["patient_id"].tolist(), table["line"].tolist()
         self.findings = tuple(
             Finding(

@@ -16,7 +16,7 @@ import pandas as pd
 from pipeline.config import ImagesConfig, fingerprint
 from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
-from pipeline.files import write_whole
+from pipeline.files import make_private, write_whole
 from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.formats.revised import is_revised
 from pipeline.images.decoders import Progress, decode_all, first_usable_shape
@@ -51,10 +51,11 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     """
     cache_dir = Path(config.cache_dir)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
+        make_private(cache_dir)
         check_cache_dir(cache_dir)
         _raise_problems(manifest, [_too_long(path, config) for path in manifest.image_files])
-        digests = file_digests(manifest.image_files, cache_dir / "digests.json")
+        shown = [manifest.image_root / path for path in manifest.table["image_path"]]
+        digests = file_digests(manifest.image_files, cache_dir / "digests.json", shown)
         *narrower, widest = types_to_try(config.dtype)
         for dtype in narrower:
             with suppress(TooNarrowError):
@@ -126,13 +127,18 @@ def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
     return f"has {size:,} bytes, {allowed}"
 
 
-def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
-    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same."""
+def file_digests(
+    paths: list[Path], memory_path: Path, shown: list[Path] | None = None
+) -> list[str]:
+    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same.
+
+    `shown` (N,) are the names by which they are remembered, where these are not the paths.
+    """
     memory: dict[str, tuple[str, str]] = {}
     with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
         remembered = json.loads(memory_path.read_text())
         memory = {name: (stamp, digest) for name, (stamp, digest) in remembered.items()}
-    names = [str(path.resolve()) for path in paths]
+    names = [str(path.resolve()) for path in shown or paths]
     stamps = [file_stamp(path) for path in paths]
     changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
@@ -150,7 +156,7 @@ def _build(
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
     shutil.rmtree(partial_dir, ignore_errors=True)
-    partial_dir.mkdir()
+    make_private(partial_dir)
     try:
         files = manifest.image_files
         shape = first_usable_shape(files, config)

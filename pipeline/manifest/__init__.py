@@ -4,13 +4,16 @@ from pipeline.manifest.findings import Finding, ManifestError, by_cause
 from pipeline.manifest.groups import join_groups
 from pipeline.manifest.ids import canonical_id
 from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.pseudonyms import PSEUDONYM, Pseudonyms
 from pipeline.manifest.reading import read_manifest, read_usable, stop_at_errors
 from pipeline.manifest.rules import contradictory_labels
 
 __all__ = [
+    "PSEUDONYM",
     "Finding",
     "Manifest",
     "ManifestError",
+    "Pseudonyms",
     "by_cause",
     "canonical_id",
     "contradictory_labels",

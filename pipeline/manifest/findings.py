@@ -3,10 +3,10 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.errors import UserError
 from pipeline.words import and_more, counted, lines_and_more
@@ -21,6 +21,7 @@ _VARYING = re.compile(r"""'[^']*'|"[^"]*"|\S*[\d/]\S*|\S+\.\S+""")
 _PLURAL = re.compile(r"(\* \w+)s\b")
 _CAUSE = re.compile(r"[:;] ")
 """What stands before a cause, or before an advice."""
+WITHHELD = "the message names patients or files: it is shown on the console only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class Finding:
     """Line of the CSV; 0 when it concerns no single line."""
     count: int = 1
     """How many it stands for, where findings of one cause became one; `line` is the first's."""
+    private: bool = False
+    """The message names patients as the CSV does, though files are to hold pseudonyms only."""
+
+    def for_files(self) -> dict[str, Any]:
+        """As it may be written into a file: a private message stays on the console."""
+        return {name: value for name, value in asdict(self).items() if name != "private"} | {
+            "message": WITHHELD if self.private else self.message
+        }
 
     def __str__(self) -> str:
         has_line = self.line > 0 and self.count == 1

@@ -35,7 +35,7 @@ def leakage_groups(
     keys = [*(["study"] if "study" in rows else []), *group_columns]
     codes = {key: _codes(rows[key].str.strip()) for key in keys}
     paths = rows["image_path"]
-    digests = identical_files([manifest.image_root / p if p.strip() else None for p in paths])
+    digests = identical_files([manifest.file_of(p) if p.strip() else None for p in paths])
     codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
     groups, grouping = _grouped(rows["patient_id"], len(manifest), {}, codes, largest_share)
     shown = paths.groupby(digests, sort=False).agg(["size", "first"])

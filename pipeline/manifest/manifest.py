@@ -89,6 +89,9 @@ class Manifest:
     """How many groups there are and which keys made them."""
     twin_digests: tuple[str | None, ...] = ()
     """(N,) digest of each file that has a byte-identical twin, None for the others."""
+    true_names: Mapping[str, str] = field(default_factory=dict)
+    """Pseudonym -> the patient or image path in the CSV; empty without `privacy.pseudonyms`. Never
+    written anywhere."""
     purged: frozenset[int] = frozenset()
     """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
     in `table`, which is aligned with the packed images."""
@@ -137,7 +140,11 @@ class Manifest:
     @cached_property
     def image_files(self) -> list[Path]:
         """(N,) where each sample's image lies."""
-        return [self.image_root / path for path in self.table["image_path"]]
+        return [self.file_of(path) for path in self.table["image_path"]]
+
+    def file_of(self, image_path: str) -> Path:
+        """Where the image lies that `table` calls so."""
+        return self.image_root / self.true_names.get(image_path, image_path)
 
     @cached_property
     def hash(self) -> str:

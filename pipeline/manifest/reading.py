@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.config import ManifestConfig
+from pipeline.config import ManifestConfig, PrivacyConfig
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import group_findings, leakage_groups
 from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.pseudonyms import Pseudonyms, key_findings
 from pipeline.words import counted
 
 UNUSABLE = ("blank", "unknown_class", "duplicate_image")
@@ -21,31 +22,34 @@ UNREADABLE = ("image_file", "unknown_format", "outside_image_root")
 """The same of the row's image: who and what it is of is known."""
 
 
-def read_manifest(config: ManifestConfig) -> Manifest:
+def read_manifest(config: ManifestConfig, privacy: PrivacyConfig | None = None) -> Manifest:
     """Read the CSV, check every row and every image file, and form the leakage groups.
+
+    With `privacy.pseudonyms` the manifest, its order and its groups know pseudonyms only; what is
+    wrong with the CSV is told with the names in it, as private findings.
 
     Raises:
         ManifestError: with every error, its line number and what is allowed.
     """
-    manifest = _read(config)
+    manifest = _read(config, privacy)
     stop_at_errors(manifest.path, manifest.findings, config)
-    grouped = _grouped(manifest, config)
+    grouped = _grouped(manifest, config, privacy)
     stop_at_errors(manifest.path, grouped.findings, config)
     return grouped
 
 
-def read_usable(config: ManifestConfig) -> Manifest:
+def read_usable(config: ManifestConfig, privacy: PrivacyConfig | None = None) -> Manifest:
     """The rows that can be used, though others cannot: the errors are among its findings.
 
     Raises:
         ManifestError: when it cannot be read, or no row can be used.
     """
-    manifest = _read(config)
+    manifest = _read(config, privacy)
     rows = _with_errors(manifest, UNUSABLE)
     if len(rows) == len(manifest):
         stop_at_errors(manifest.path, manifest.findings, config)
     findings = (*manifest.findings, *set_aside(len(rows), len(manifest), "row"))
-    return _grouped(replace(manifest.without(rows), findings=findings), config)
+    return _grouped(replace(manifest.without(rows), findings=findings), config, privacy)
 
 
 def with_readable_images(manifest: Manifest) -> Manifest:
@@ -74,7 +78,7 @@ def stop_at_errors(path: Path, findings: Sequence[Finding], config: ManifestConf
         raise ManifestError(path, findings, config.hint if missing else "")
 
 
-def _read(config: ManifestConfig) -> Manifest:
+def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     """The rows as they stand, with everything that is to be said of them; not yet grouped."""
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
@@ -88,13 +92,21 @@ def _read(config: ManifestConfig) -> Manifest:
     findings = _findings(manifest, config)
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]
+    if privacy is not None and privacy.pseudonyms:
+        findings = [replace(finding, private=True) for finding in findings]
     return replace(manifest, findings=tuple(sorted(findings, key=lambda finding: finding.line)))
 
 
-def _grouped(manifest: Manifest, config: ManifestConfig) -> Manifest:
+def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     """In canonical order, with leakage groups; an error among the findings if one is too large."""
-    ordered = manifest.table.sort_values(["patient_id", "image_path"], ignore_index=True)
     group_columns = [manifest.names.get(name, name) for name in config.group_columns]
+    if privacy is not None and privacy.pseudonyms:
+        key_file = Path(privacy.key_file)
+        pseudonyms = Pseudonyms.open(key_file)
+        manifest = pseudonyms.applied(manifest, ["study", *group_columns])
+        new = key_findings(pseudonyms, key_file)
+        manifest = replace(manifest, findings=(*manifest.findings, *new))
+    ordered = manifest.table.sort_values(["patient_id", "image_path"], ignore_index=True)
     manifest = leakage_groups(replace(manifest, table=ordered), group_columns, config.largest_group)
     too_large = group_findings(manifest)
     return replace(manifest, findings=(*manifest.findings, *too_large))
