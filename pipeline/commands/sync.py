@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.commands.settings import SyncSettings
 from pipeline.config import UserError
+from pipeline.console import tell
 from pipeline.engine.run_folder import IN_USE
 from pipeline.files import lock
 from pipeline.tracking.mirror import sync
@@ -15,4 +16,4 @@ def main(settings: SyncSettings) -> None:
     if not run_dir.is_dir():
         raise UserError(f"run_dir {run_dir}: no such folder (searched from {Path.cwd()})")
     with lock(run_dir / ".lock", IN_USE.format(run_dir)):
-        print(sync(run_dir, uri=settings.tracking.uri))
+        tell(sync(run_dir, uri=settings.tracking.uri))

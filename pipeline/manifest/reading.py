@@ -11,6 +11,7 @@ from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import leakage_groups
 from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.second_part import apply_pattern
 
 
 def read_manifest(config: ManifestConfig) -> Manifest:
@@ -22,13 +23,16 @@ def read_manifest(config: ManifestConfig) -> Manifest:
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
     table, names = read_table(config)
+    notes: list[Finding] = []
+    if config.patient_pattern is not None:
+        table["patient_id"], notes = apply_pattern(config.patient_pattern, table["patient_id"])
     left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
     manifest = Manifest(path, image_root, classes, table, left_out, names)
-    findings = _findings(manifest, config)
+    findings = [*notes, *_findings(manifest, config)]
     if any(finding.severity == "error" for finding in findings):
         missing = any(finding.message.endswith("no such file") for finding in findings)
         raise ManifestError(path, findings, config.hint if missing else "")
@@ -47,6 +51,11 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     findings = [
         *rules.class_findings(manifest.classes, set(table["label"]), config.task),
         *rules.cell_findings(table, manifest.classes),
+        *rules.letter_findings(
+            linking,
+            ["patient_id", "image_path", "label", *(k for k in keys if k != "patient_id")],
+            name_of,
+        ),
         *rules.date_findings(table, config),
         *ids.spelling_findings(linking),
         *ids.placeholder_findings(linking),

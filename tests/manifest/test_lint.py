@@ -124,7 +124,7 @@ FAULTS: dict[str, tuple[Edit, str, str, int, str]] = {
         5,
         "patient 'P1' is at 2 sites: 'site 0' (line 4), 'site 1' (line 5)",
     ),
-    "slices": (slices, "slice_ids", "error", 2, "'P0_slice_000' seems to be patient 'P0'"),
+    "slices": (slices, "slice_ids", "error", 2, "'P0_slice_002' and 1 more of patient 'P0'"),
     "column": (
         set_column("grade", lambda t: t["label"].map({"well": "G0", "ill": "G2"})),
         "label_columns",
