@@ -17,8 +17,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
         (
-            ["errors", "arrays", "words", "console"],
-            ["files", "processes", "regex"],
+            ["errors", "arrays", "words"],
+            ["console", "files", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
             ["images", "making", "models", "splits", "evaluation", "tracking"],

@@ -34,9 +34,16 @@ def refused(config: ManifestConfig) -> list[str]:
 
 @pytest.mark.parametrize(
     ("letter", "shown"),
-    [("\x1b", "U+001B"), ("\x07", "U+0007"), ("\x9b", "U+009B"), ("\u202e", "U+202E"),
-     ("\u2066", "U+2066"), ("\u2028", "U+2028"), ("\n", "U+000A")],
-)  # fmt: skip
+    [
+        ("\x1b", "U+001B"),
+        ("\x07", "U+0007"),
+        ("\x9b", "U+009B"),
+        ("\u202e", "U+202E"),
+        ("\u2066", "U+2066"),
+        ("\u2028", "U+2028"),
+        ("\n", "U+000A"),
+    ],
+)
 def test_control_characters_are_refused_and_shown_escaped(
     tmp_path: Path, letter: str, shown: str
 ) -> None:
@@ -141,9 +148,22 @@ def test_a_cell_that_is_too_long_is_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["name", "manifest.name"])
 @pytest.mark.parametrize(
     "name",
-    ["../../x", "..", ".", "/tmp/x", "a/b", "a\\b", ".hidden", "-x", "x.", "a\nb", "x" * 101,
-     "\u75c5" * 70, ""],
-)  # fmt: skip
+    [
+        "../../x",
+        "..",
+        ".",
+        "/tmp/x",
+        "a/b",
+        "a\\b",
+        ".hidden",
+        "-x",
+        "x.",
+        "a\nb",
+        "x" * 101,
+        "\u75c5" * 70,
+        "",
+    ],
+)
 def test_a_name_that_leads_elsewhere_is_refused(key: str, name: str) -> None:
     escaped = name.replace("\\", "\\\\")
     with pytest.raises(ConfigError) as caught:
