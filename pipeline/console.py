@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pipeline.words import visible
+from pipeline.words import one_line, visible
 
 
 def say(lines: Iterable[str], console: Console, style: str | None = None) -> None:
@@ -24,7 +24,7 @@ def tell(text: str, file: TextIO | None = None) -> None:
 
 def cell(text: str) -> Text:
     """Text for a table, in which brackets are no markup."""
-    return Text(" ".join(visible(text).split("\n")))
+    return Text(one_line(text))
 
 
 def warn(lines: Iterable[str], console: Console) -> None:

@@ -40,6 +40,11 @@ def visible(text: str) -> str:
     return "".join(c if c == "\n" or is_shown(c) else ascii(c)[1:-1] for c in text)
 
 
+def one_line(text: str) -> str:
+    """`visible`, with line feeds written out too: for an id or a name within a line."""
+    return visible(text).replace("\n", "\\n")
+
+
 def is_shown(letter: str) -> bool:
     """Is it a letter that stays what and where it is? Joiners within a script are."""
     if letter in "\u200c\u200d":

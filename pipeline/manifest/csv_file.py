@@ -124,8 +124,8 @@ def _read_bytes(path: Path) -> bytes:
 
 def _other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
     """In which encoding the text is, where not in the one of the settings; and the line."""
-    for start, what in _OTHER_KINDS.items():
-        if raw.startswith(start):
+    for beginning, what in _OTHER_KINDS.items():
+        if raw.startswith(beginning):
             return f"is no CSV but {what}", 0
     if raw.lstrip()[:1] in (b"{", b"["):
         with suppress(ValueError):

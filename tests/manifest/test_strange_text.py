@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.audit.copies import Copy
+from pipeline.audit.sheet import copy_sheet
 from pipeline.commands.door import load_config
 from pipeline.config import ConfigError, ManifestConfig
 from pipeline.manifest import ManifestError, read_manifest
@@ -215,3 +218,14 @@ def test_a_class_that_is_markup_and_a_strange_id_end_no_check(tmp_path: Path) ->
     pages = [path.read_text() for path in tmp_path.rglob("check.*")]
     assert len(pages) == 2
     assert all("\x1b" not in text for text in (done.stdout, done.stderr, *pages))
+
+
+def test_a_name_with_a_line_feed_forges_no_line_of_the_page_or_the_picture(tmp_path: Path) -> None:
+    config = write(tmp_path, "P1,0.png,a", "P2,1.png,b", "P3,2.png,a")
+    manifest = read_manifest(config)
+    strange = manifest.table.assign(patient_id=[f"P{i}\nforged{ESCAPE}" for i in range(3)])
+    strange["label"] = strange["label"].replace("a", "a\nforged")
+    manifest = replace(manifest, table=strange, classes=("a\nforged", "b"))
+    pair = Copy(0, 1, exact=True)
+    assert copy_sheet(manifest, [pair], 2, 1).width > 400
+    assert not [line for line in manifest.describe() if "\n" in line]
