@@ -336,7 +336,7 @@ def test_a_column_of_coarser_ids_is_reported(tmp_path: Path) -> None:
 def test_classes_that_differ_by_case_or_space_are_one_class(tmp_path: Path) -> None:
     found = findings_of(config_of(tmp_path, set_cell(0, "label", "Well "), task="multiclass"))
     (one,) = [f for f in found if f.severity == "error"]
-    assert one.message.startswith("classes 'Well ', 'well' differ by case or space only")
+    assert one.message.startswith("classes 'Well ', 'well' differ by case, space or .0 only")
 
 
 def test_a_path_that_goes_up_and_down_again_is_the_same_image(tmp_path: Path) -> None:
