@@ -21,7 +21,7 @@ from pipeline.manifest import Finding, Manifest, ManifestError, by_cause
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import Split, count_parts
-from pipeline.words import counted
+from pipeline.words import counted, visible
 
 SCHEMA = 1
 SEVERITIES = ("error", "warning", "note")
@@ -123,7 +123,7 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
         },
         sheet=base64.b64encode(picture.getvalue()).decode(),
     )
-    write_whole(out_dir / "check.html", page)
+    write_whole(out_dir / "check.html", visible(page))
     return out_dir / "check.html"
 
 

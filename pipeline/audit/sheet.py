@@ -14,6 +14,7 @@ from pipeline.audit.copies import Copy
 from pipeline.audit.image_findings import two_labels_first
 from pipeline.formats import read_image
 from pipeline.manifest import Manifest
+from pipeline.words import one_line
 
 MOST_PAIRS = 24
 SIDE, GAP, LINE = 200, 12, 15  # pixels
@@ -76,8 +77,8 @@ def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The text, its beginning cut off where it is wider than a picture."""
-    shown = text
+    """The text on one line, its beginning cut off where it is wider than a picture."""
+    shown = text = one_line(text)
     while font.getlength(shown) > SIDE:
         text = text[1:]
         shown = f"...{text}"

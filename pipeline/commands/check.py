@@ -21,7 +21,7 @@ from pipeline.audit.report import Report, sorted_findings, split_of, write_repor
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.config import Config, UserError, to_config
-from pipeline.console import say
+from pipeline.console import cell, say
 from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, read_manifest, read_usable, stop_at_errors
 from pipeline.manifest.reading import with_readable_images
@@ -142,11 +142,13 @@ def _parts_table(split: Split, classes: tuple[str, ...]) -> Table:
     table.add_column("fold", justify="right")
     table.add_column("part", no_wrap=True)
     for name in ("all", *(classes[c] for c in shown)):
-        table.add_column(name, justify="right")
+        table.add_column(cell(name), justify="right")
     for fold, parts in groupby(split.parts, key=lambda part: part.fold):
         for part in parts:
             cells = [f"{part.patients_per_class[c]} / {part.images_per_class[c]}" for c in shown]
-            table.add_row(fold, part.part, f"{part.num_patients} / {part.num_images}", *cells)
+            table.add_row(
+                cell(fold), cell(part.part), f"{part.num_patients} / {part.num_images}", *cells
+            )
             fold = ""  # once is enough
         table.add_section()
     return table

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pipeline.audit.content import link_copies
 from pipeline.config import Config, to_config
-from pipeline.console import progress_bar, say, warn
+from pipeline.console import progress_bar, say, tell, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import mirrored, report, train_missing_folds, try_out
@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         return cross_validate(config, sweep=Path(hydra.sweep.dir).name)
     value = cross_validate(config)
-    print(next_steps(config, hydra.overrides.task))
+    tell(next_steps(config, hydra.overrides.task))
     return value
 
 

@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
+from pipeline.console import tell
 from pipeline.making import MadeManifest, make_manifest, out_path
 from pipeline.making.writing import (
     image_settings,
@@ -48,7 +49,7 @@ def main(cfg: DictConfig) -> None:
     config = to_settings(merged, MakeManifestConfig)
     made = make_manifest(config)
     write_texts(written(made, config), config.overwrite)
-    print(summary(made, config))
+    tell(summary(made, config))
 
 
 def with_recipe(cfg: DictConfig, overrides: list[str]) -> DictConfig:

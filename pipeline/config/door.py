@@ -72,7 +72,8 @@ def _problem(error: dict[str, Any], values: Any, schema: Any) -> str:
         return "\n  ".join(error["ctx"]["error"].problems)
     if error["type"] == "missing":
         return f"{path}: missing; it needs a value"
-    message = error["msg"][0].lower() + error["msg"][1:]
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     notes = [description(location, schema)]
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
         notes.insert(0, "YAML reads it as a number or as yes/no: put it in quotes")

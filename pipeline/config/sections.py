@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from pipeline.config.plain import checked_name
 
 Target = dict[str, Any]
 """A leaf we do not own: `_target_` and its arguments; "@num_classes" and the like are filled in."""
+
+Name = Annotated[str, AfterValidator(checked_name)]
+"""Becomes a folder or a file."""
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 """Characters that a shell or Hydra would take for its own, by name."""
@@ -22,6 +27,7 @@ SETTINGS = ConfigDict(
 
 AcceptedRule = Literal[
     "slice_ids",
+    "second_part",
     "one_image_per_patient",
     "placeholder",
     "key_spelling",
@@ -78,7 +84,7 @@ class ColumnsConfig:
 class ManifestConfig:
     """The table of images: where it lies, and what its columns and values mean."""
 
-    name: str
+    name: Name
     """Short name of the data set; names folders and the MLflow experiment."""
     path: str
     """The CSV with one row per image."""
@@ -90,6 +96,9 @@ class ManifestConfig:
     """Of the CSV; a byte order mark is allowed."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Names of the manifest's columns."""
+    patient_pattern: str | None = None
+    """Regular expression for a patient id with a second part, e.g. '(?P<patient>.+)_(left|right)';
+    (?P<patient>...) is the patient. An id that does not match as a whole stays as it is."""
     task: Literal["binary", "multiclass"] = "binary"
     """binary: two classes; multiclass: more."""
     classes: tuple[str, ...] | None = None

@@ -4,6 +4,7 @@ import codecs
 import csv
 import difflib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,24 @@ from pipeline.words import counted, listed
 MOST_BYTES = 2**30
 COLUMNS_SHOWN, MOST_LETTERS, MOST_COMPARED = 50, 80, 1000
 """Of the header: names that a message lists, letters of a name, names that a guess looks at."""
+_OTHER_KINDS = {
+    b"PK\x03\x04": "an Excel workbook (or another zip file): open it and save it as CSV UTF-8",
+    b"PK\x05\x06": "an empty zip file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls): open it and save it as CSV UTF-8",
+    b"\x1f\x8b": "compressed with gzip: unpack it with gunzip",
+    b"BZh": "compressed with bzip2: unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed with xz: unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it with unzstd",
+    b"PAR1": "a Parquet table: pandas.read_parquet(...).to_csv(..., index=False) makes a CSV",
+    b"ARROW1": "a Feather table: pandas.read_feather(...).to_csv(..., index=False) makes a CSV",
+    b"SQLite format 3": "a SQLite database: export the table as CSV",
+    b"\x89HDF": "an HDF5 file: write its table as CSV",
+    b"\x89PNG": "a PNG image, no table",
+    b"\xff\xd8\xff": "a JPEG image, no table",
+    b"%PDF": "a PDF document: save the table in it as CSV",
+    b"{\\rtf": "a text document (RTF): save the table in it as CSV",
+}
+"""First bytes -> what a file is that is called a CSV, and what to do."""
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
 _OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
@@ -107,6 +126,13 @@ def _read_bytes(path: Path) -> bytes:
 
 def other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
     """In which encoding the text is, where not in the one of the settings; and the line."""
+    for beginning, what in _OTHER_KINDS.items():
+        if raw.startswith(beginning):
+            return f"is no CSV but {what}", 0
+    if raw.lstrip()[:1] in (b"{", b"["):
+        with suppress(ValueError):
+            json.loads(raw)
+            return "is no CSV but JSON: pandas.read_json(...).to_csv(..., index=False) makes one", 0
     name = codec.upper()
     is_wide, has_zeros = codec.startswith(("utf-16", "utf-32")), b"\0" in raw[:200]
     if is_wide and not has_zeros:
@@ -139,7 +165,13 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
             yield first_line, cells
             first_line = reader.line_num + 1
     except csv.Error as error:
-        problem = Finding("quote", "error", f"a cell is badly quoted ({error})", first_line)
+        text = f"a cell is badly quoted ({error})"
+        if "field larger" in str(error):
+            text = (
+                f"a cell has more than {csv.field_size_limit():,} characters; is a quote never "
+                "closed?"
+            )
+        problem = Finding("quote", "error", text, first_line)
         raise ManifestError(path, [problem]) from None
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.arrays import Ints
 from pipeline.config import fingerprint
 from pipeline.manifest.findings import Finding, by_cause
-from pipeline.words import counted
+from pipeline.words import counted, one_line
 
 SMALL_GROUP = 10
 """A group of at most so many patients never stops a command, whatever its share of a small set."""
@@ -40,7 +40,7 @@ class Grouping:
         total = f"{groups} of {counted(self.num_patients, 'patient')}"
         if self.num_groups == self.num_patients:
             return [total]
-        sample = " = ".join(self.largest_sample)
+        sample = " = ".join(map(one_line, self.largest_sample))
         more = " = ..." if self.largest_num_patients > len(self.largest_sample) else ""
         return [
             f"{total} (joined by {self.made_by()})",
@@ -56,7 +56,7 @@ class Grouping:
         """That one group holds more than its share, and more than SMALL_GROUP; else nothing."""
         if self.largest_num_patients <= max(SMALL_GROUP, self.largest_share * self.num_patients):
             return ""
-        sample = ", ".join(self.largest_sample)
+        sample = ", ".join(map(one_line, self.largest_sample))
         share = self.largest_num_patients / self.num_patients
         file = f" ({self.commonest_file})" if self.joins.get("identical files") else ""
         return (
@@ -189,7 +189,7 @@ class Manifest:
         rows = self.of(self.patients)
         numbers = zip(self.num_per_class(rows), self.num_patients_per_class(rows), strict=True)
         per_class = ", ".join(
-            f"{name} {counted(images, 'image')} of {counted(patients, 'patient')}"
+            f"{one_line(name)} {counted(images, 'image')} of {counted(patients, 'patient')}"
             for name, (images, patients) in zip(self.classes, numbers, strict=True)
         )
         total = f"{counted(len(rows), 'image')} of {counted(len(self.patients), 'patient')}"

@@ -14,9 +14,10 @@ from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import group_findings, leakage_groups
 from pipeline.manifest.manifest import Manifest
 from pipeline.manifest.pseudonyms import Pseudonyms, key_findings
+from pipeline.manifest.second_part import apply_pattern
 from pipeline.words import counted
 
-UNUSABLE = ("blank", "unknown_class", "duplicate_image")
+UNUSABLE = ("blank", "unknown_class", "duplicate_image", "control_characters")
 """Rules whose errors spoil the row in their line, and no other."""
 UNREADABLE = ("image_file", "unknown_format", "outside_image_root")
 """The same of the row's image: who and what it is of is known."""
@@ -83,13 +84,16 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
     table, names, problems = read_table(config)
+    notes: list[Finding] = []
+    if config.patient_pattern is not None:
+        table["patient_id"], notes = apply_pattern(config.patient_pattern, table["patient_id"])
     left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
     manifest = Manifest(path, image_root, classes, table, left_out, names)
-    findings = _findings(manifest, config)
+    findings = [*notes, *_findings(manifest, config)]
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]
     if privacy is not None and privacy.pseudonyms:
@@ -121,6 +125,11 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     findings = [
         *rules.class_findings(manifest.classes, set(table["label"]), config.task),
         *rules.cell_findings(table, manifest.classes),
+        *rules.letter_findings(
+            linking,
+            ["patient_id", "image_path", "label", *(k for k in keys if k != "patient_id")],
+            name_of,
+        ),
         *rules.date_findings(table, config),
         *ids.spelling_findings(linking),
         *ids.placeholder_findings(linking),

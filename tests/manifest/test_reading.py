@@ -250,7 +250,7 @@ def test_a_row_that_is_left_out_still_links_its_patients(write: Write) -> None:
 
 def test_an_unknown_class_is_refused(write: Write) -> None:
     found = problems(write(*GOOD, "P4,d.png,NO", classes=("no", "yes")))
-    assert found == ["line 5: unknown class 'NO'; allowed are 'no', 'yes'"]
+    assert found == ["line 5: unknown class 'NO'; allowed are 'no', 'yes'; did you mean 'no'?"]
 
 
 @pytest.mark.parametrize(
