@@ -6,6 +6,7 @@ from importlib import import_module
 
 from pipeline import __version__
 from pipeline.commands import COMMANDS
+from pipeline.words import visible
 
 HELP = ("-h", "--help")
 OVERVIEW = """\
@@ -27,7 +28,7 @@ def main() -> None:
     elif "--version" in (name, *arguments):
         print(f"patientfold {__version__}")
     elif name not in COMMANDS:
-        sys.exit(f"error: {_unknown(name)}")
+        sys.exit(visible(f"error: {_unknown(name)}"))
     else:
         sys.argv = [f"patientfold {name}", *arguments]
         door = import_module("pipeline.commands.door")

@@ -2,15 +2,29 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pipeline.words import one_line, visible
 
 
 def say(lines: Iterable[str], console: Console, style: str | None = None) -> None:
-    """Print lines without wrapping, markup or colours other than `style`."""
+    """Print lines without wrapping, markup or colours other than `style`; escapes are visible."""
     for line in lines:
-        console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+        console.print(visible(line), style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def tell(text: str, file: TextIO | None = None) -> None:
+    """Print plain text to `file`, or to the standard output, as `say` does."""
+    print(visible(text), file=file)
+
+
+def cell(text: str) -> Text:
+    """Text for a table, in which brackets are no markup."""
+    return Text(one_line(text))
 
 
 _SAID: set[tuple[str, ...]] = set()

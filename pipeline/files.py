@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,6 +79,23 @@ def lock(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
                     raise UserError(refusal) from None
                 time.sleep(0.1)
         yield
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder and those above it that are missing, for their owner only (mode 0700).
+
+    One that is there keeps its mode: a group may be meant to read it.
+    """
+    for parent in reversed(folder.parents):
+        if not parent.exists():
+            parent.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_private_file(path: Path) -> None:
+    """An empty file for its owner only, where there is none (mode 0600)."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def sha256(path: Path) -> str:

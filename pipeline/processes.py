@@ -13,6 +13,8 @@ from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.context import ForkServerContext
 from typing import ParamSpec, TypeVar
 
+from pipeline.errors import UserError
+
 PRELOAD = [
     "pandas",
     "pydantic",
@@ -43,8 +45,19 @@ def start_forkserver() -> ForkServerContext:
 
 @contextmanager
 def process_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of such processes; on an error or Ctrl-C what has not begun is dropped."""
-    pool = ProcessPoolExecutor(num_processes, start_forkserver(), follow_parent)
+    """A pool of such processes; on an error or Ctrl-C what has not begun is dropped.
+
+    Raises:
+        UserError: when they cannot share locks, which lie in /dev/shm.
+    """
+    context = start_forkserver()
+    try:
+        pool = ProcessPoolExecutor(num_processes, context, follow_parent)
+    except OSError as error:
+        raise UserError(
+            f"/dev/shm cannot be used ({error.strerror}): the processes of this command keep their "
+            "locks there. Make it writable, with some MB of room (docker run --shm-size=1g)."
+        ) from None
     try:
         yield pool
     except BaseException:

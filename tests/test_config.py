@@ -1,6 +1,7 @@
 """The door: what a config may hold, and what is said when it does not."""
 
 import functools
+import re
 from dataclasses import MISSING, FrozenInstanceError, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from pipeline.config import (
     flat,
     identity,
     to_config,
+    written,
 )
 from pipeline.config.door import description, suggestion
 from pipeline.config.making import MakeManifestConfig
@@ -130,7 +132,7 @@ def settings_of(section: Any = Config, prefix: str = "") -> dict[str, Any]:
         key = f"{prefix}{setting.name}"
         if is_dataclass(setting.type):
             found |= settings_of(setting.type, f"{key}.")
-        else:
+        elif setting.name != "from_environment":  # no setting
             found[key] = setting.default
     return found
 
@@ -214,7 +216,11 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "num_channels": 1,
         "transforms": (),
         "reader": None,
-        "dtype": "uint8",
+        "spacing": None,
+        "nonfinite": "error",
+        "fill_value": 0.0,
+        "dtype": "auto",
+        "most_voxels": 2**28,
         "cache_dir": ".cache/images",
         "num_processes": 0,
     }
@@ -223,13 +229,18 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "patient_label": "same",
         "threshold": "youden",
     }
+    assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {
         "device": "auto",
         "folds_at_once": 0,
         "threads_per_fold": 1,
         "loader_workers": 1,
     }
-    assert asdict(config.tracking) == {"uri": "sqlite:///mlflow.db", "timeout_s": 60.0}
+    assert asdict(config.tracking) == {
+        "uri": "sqlite:///mlflow.db",
+        "timeout_s": 60.0,
+        "upload": "all",
+    }
     assert config.init.scheme == "default"
     assert config.loss.class_weights == "none"
     assert config.sampler.balance == "class"
@@ -317,7 +328,7 @@ def test_a_misspelt_override_gets_a_suggestion_too() -> None:
         ),
         (
             "images.dtype=uint16",
-            "images.dtype: input should be 'uint8', 'float16' or 'float32'",
+            "images.dtype: input should be 'auto', 'uint8', 'float16' or 'float32'",
             "got 'uint16'",
         ),
         (
@@ -348,6 +359,11 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
             "split.num_folds=2",
             "split.num_folds: input should be greater than or equal to 3, got 2 "
             "(kfold: how many; each needs a block to test, one to validate, and the rest to train)",
+        ),
+        (
+            "split.repeats=100000000",
+            "split.repeats: input should be less than or equal to 1000, got 100000000 "
+            "(kfold: whole rotations, each dealt with another seed)",
         ),
         (
             "training.batch_size=0",
@@ -495,16 +511,49 @@ def test_where_and_which_folds_are_no_part_of_the_identity() -> None:
         "manifest.hint": "x",
         "images.cache_dir": "there",
         "images.num_processes": "3",
+        "images.most_voxels": "1000",
         "engine.device": "cpu",
         "engine.folds_at_once": "2",
         "engine.threads_per_fold": "2",
         "tracking.uri": "sqlite:///other.db",
         "tracking.timeout_s": "1.0",
+        "tracking.upload": "metrics",
+        "privacy.pseudonyms": "true",
+        "privacy.key_file": "other.key",
     }
     config = config_of(*(f"{key}={value}" for key, value in elsewhere.items()))
     before, after = flat(default_config()), flat(config)
     assert {key: after[key] for key in after if after[key] != before[key]} == elsewhere
     assert identity(config) == identity(default_config())
+
+
+def test_what_the_environment_gave_is_written_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = [
+        "+model.token=${oc.env:TOKEN}",
+        "manifest.hint='see ${oc.env:TOKEN}'",
+        "name='${manifest.hint}'",
+        "+loss.function.like=${model.token}",
+    ]
+    monkeypatch.setenv("TOKEN", "hunter2")
+    config = config_of(*overrides)
+    assert config.model["token"] == config.loss.function["like"] == "hunter2"
+    texts = flat(config)
+    assert texts["model.token"] == texts["loss.function.like"] == "${oc.env:TOKEN}"
+    assert texts["name"] == texts["manifest.hint"] == "see ${oc.env:TOKEN}"
+    assert texts.keys() == flat(config_of("+model.token=a", "+loss.function.like=a")).keys()
+    first = identity(config)
+    assert re.fullmatch(r"\$\{oc\.env:TOKEN\} [0-9a-f]{12}", first["model.token"])
+    assert "hunter2" not in f"{texts} {first} {written(config)}"
+    monkeypatch.setenv("TOKEN", "hunter3")
+    assert identity(config_of(*overrides)) != first  # another value may be another result
+    monkeypatch.setenv("TOKEN", "hunter2")
+    assert identity(config_of(*overrides)) == first
+
+
+def test_nobody_sets_what_the_environment_gave() -> None:
+    assert refused("+from_environment={a: b}") == [
+        "from_environment: unknown setting; it is filled in by itself"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from rich.console import Console
 
@@ -15,13 +15,18 @@ from pipeline.audit.copies import (
     find_copies,
 )
 from pipeline.audit.image_findings import contradictions, copy_findings, format_findings
-from pipeline.config import AuditConfig, Config, UserError, fingerprint
+from pipeline.config import AuditConfig, Config, ImagesConfig, UserError, fingerprint
 from pipeline.console import progress_bar
 from pipeline.files import write_json
+from pipeline.images.decoders import Progress
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
-from pipeline.manifest import Finding, Manifest, ManifestError, join_groups
+from pipeline.manifest import Finding, Manifest, ManifestError, by_cause, join_groups
+from pipeline.manifest.findings import PROBLEMS_SHOWN
+from pipeline.manifest.reading import set_aside, with_readable_images
 from pipeline.processes import start_forkserver
+from pipeline.words import lines_and_more
 
 
 class AuditError(UserError):
@@ -41,24 +46,45 @@ class Content:
 
     @property
     def warnings(self) -> list[str]:
-        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+        return [str(f) for f in by_cause(self.findings) if f.severity == "warning"]
 
     def sound_manifest(self) -> Manifest:
         """The manifest; AuditError, with every finding that is an error, if there is one."""
-        errors = [f"  {finding}" for finding in self.findings if finding.severity == "error"]
+        errors = [str(f) for f in by_cause(self.findings) if f.severity == "error"]
         if errors:
-            raise AuditError("\n".join([f"the images of {self.manifest.path}:", *errors]))
+            lines = lines_and_more(errors, PROBLEMS_SHOWN)
+            raise AuditError("\n".join([f"the images of {self.manifest.path}:", *lines]))
         return self.manifest
 
 
 def look_at_images(config: Config, manifest: Manifest, console: Console) -> Content:
-    """Decode the images, unless `audit.content=false`, and link the copies among them."""
-    images = None
-    if config.audit.content:
+    """Decode the images, unless `audit.content=false`, and link the copies among them.
+
+    Images that cannot be used are errors among the findings; the others are compared.
+    """
+    usable, images = with_readable_images(manifest), None
+    faults: tuple[Finding, ...] = ()
+    if config.audit.content and len(usable):
         start_forkserver()
         with progress_bar("decoding images", console) as progress:
-            images = pack_images(manifest, config.images, progress)
-    return link_copies(manifest, images, config.audit, config.manifest.accept)
+            usable, images, faults = pack_usable(usable, config.images, progress)
+    if not len(usable):
+        return Content(manifest, Copies(), faults)
+    content = link_copies(usable, images, config.audit, config.manifest.accept)
+    apart = set_aside(len(manifest) - len(usable), len(manifest), "image")
+    return replace(content, findings=(*faults, *apart, *content.findings))
+
+
+def pack_usable(
+    manifest: Manifest, config: ImagesConfig, progress: Progress
+) -> tuple[Manifest, PackedImages | None, tuple[Finding, ...]]:
+    """The rows whose images can be used, these images, and an error for each of the others."""
+    try:
+        return manifest, pack_images(manifest, config, progress), ()
+    except UnusableImagesError as error:
+        rest = manifest.without(error.rows)
+        images = pack_images(rest, config, progress) if len(rest) else None
+        return rest, images, error.findings
 
 
 def link_copies(

@@ -1,7 +1,9 @@
 """What was found in the images, in words: copies, two labels of one picture, mixed formats."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from pipeline.audit.copies import Copies, Copy
@@ -9,6 +11,10 @@ from pipeline.manifest import Finding, Manifest
 from pipeline.words import SHOWN, and_more, counted
 
 COPIES_SHOWN = 10
+MUCH = 0.5
+"""Share of an image that was filled and should be looked at."""
+ALIKE = 0.02
+"""Sizes that differ by this share are the same, written with other digits."""
 USUAL = 0.9
 """Where so many images are alike, the others are named; else the set is just mixed."""
 _ADVICE = {
@@ -93,10 +99,11 @@ def _in_words(manifest: Manifest, pair: Copy) -> str:
 
 
 def format_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
-    """Mixed shapes and bit depths: a few unusual files among many are often from another source.
-
-    `facts` (N,) are those of the packed images.
+    """Mixed shapes and bit depths: a few unusual files among many are often from another source;
+    and what `geometry_findings` and `filled_findings` say. `facts` (N,) are of the packed images.
     """
+    yield from geometry_findings(facts)
+    yield from filled_findings(manifest, facts)
     for rule, name, column in (
         ("mixed_shapes", "shape", "original_shape"),
         ("mixed_bit_depths", "bit depth", "bit_depth"),
@@ -115,3 +122,73 @@ def format_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> I
         named = [f"line {line}: {value}" for line, value in others.head(SHOWN).items()]
         text = f"{number:,} images have {name} {usual}, {len(others):,} not: "
         yield Finding(rule, "warning", text + and_more(named, len(others)))
+
+
+def geometry_findings(facts: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+    """Voxel sizes and orientations of volumes, as stored; mixed pixel sizes of pictures.
+
+    Older caches do not know them.
+    """
+    spacings = Counter(fact.get("spacing") or "" for fact in facts)
+    are_volumes = any(fact["original_shape"].count("x") == 2 for fact in facts)
+    if set(spacings) != {""} and (are_volumes or _are_mixed(spacings)):
+        yield _spacing_finding(spacings, facts[0].get("resampled") or "", are_volumes)
+    stored = Counter(fact.get("orientation") or "unknown" for fact in facts)
+    if are_volumes and set(stored) != {"unknown"}:
+        yield Finding("orientation", "note", f"axes as stored: {_counts(stored)}; turned to RAS")
+
+
+def _spacing_finding(spacings: Counter[str], resampled: str, are_volumes: bool) -> Finding:
+    noun = "voxel size" if are_volumes else "pixel size"
+    named = Counter({_size(size) if size else "unknown": n for size, n in spacings.items()})
+    text = f"{noun} in mm as stored: {_counts(named)}"
+    if len(spacings) > 1:
+        known = np.array([size.split() for size in spacings if size], dtype=float)
+        ends = zip(known.min(axis=0), known.max(axis=0), strict=True)
+        ranges = [f"{low:g}" if low == high else f"{low:g} to {high:g}" for low, high in ends]
+        text += f"; along the axes: {', '.join(ranges)}"
+    if resampled:
+        return Finding("spacing", "note", f"{text}; resampled to {_size(resampled)}")
+    if not _are_mixed(spacings):
+        return Finding("spacing", "note", text)
+    text += (
+        f"; they are taken as equal: images.spacing=[{','.join(_usual(spacings))}] resamples all"
+    )
+    return Finding("spacing", "warning" if are_volumes else "note", text)
+
+
+def _are_mixed(spacings: Counter[str]) -> bool:
+    """Do they differ by more than rounding, or are some unknown?"""
+    known = np.array([size.split() for size in spacings if size], dtype=float)
+    return len(known) > 0 and (
+        "" in spacings or bool((np.ptp(known, axis=0) > ALIKE * known.min(axis=0)).any())
+    )
+
+
+def _usual(spacings: Counter[str]) -> list[str]:
+    return max((size for size in spacings if size), key=lambda size: spacings[size]).split()
+
+
+def _size(spacing: str) -> str:
+    return " x ".join(spacing.split())
+
+
+def _counts(values: Counter[str]) -> str:
+    """The most frequent first."""
+    shown = [f"{value} ({number:,})" for value, number in values.most_common(SHOWN)]
+    return and_more(shown, len(values))
+
+
+def filled_findings(manifest: Manifest, facts: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
+    """Images of which a part was not finite and got images.fill_value; a warning from MUCH on."""
+    shares = pd.Series([float(fact.get("filled") or 0) for fact in facts])
+    if not shares.any():
+        return
+    most = shares.set_axis(manifest.table["line"])[(shares > 0).to_numpy()].nlargest(SHOWN)
+    named = [f"line {line}: {100 * share:.3g} %" for line, share in most.items()]
+    value, number = facts[0]["fill_value"], int((shares > 0).sum())
+    text = f"{counted(number, 'image')} with values that are not finite, which became {value}: "
+    text += and_more(named, number)
+    if (shares > MUCH).any():
+        text += f"; {counted(int((shares > MUCH).sum()), 'image')} more than {100 * MUCH:g} %"
+    yield Finding("filled", "warning" if (shares > MUCH).any() else "note", text)

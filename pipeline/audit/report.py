@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -16,12 +16,12 @@ from pipeline.audit.content import Content
 from pipeline.audit.copies import Copies
 from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
 from pipeline.config import SplitConfig, UserError
-from pipeline.files import write_whole
-from pipeline.manifest import Finding, Manifest, ManifestError
+from pipeline.files import make_private, write_whole
+from pipeline.manifest import Finding, Manifest, ManifestError, by_cause
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import Split, count_parts
-from pipeline.words import counted
+from pipeline.words import counted, visible
 
 SCHEMA = 1
 SEVERITIES = ("error", "warning", "note")
@@ -43,6 +43,10 @@ class Report:
         """The report once the manifest was read."""
         return replace(self, manifest=manifest, findings=manifest.findings)
 
+    def noticed(self, findings: Iterable[Finding]) -> Self:
+        """The report with what else was seen."""
+        return replace(self, findings=(*self.findings, *findings))
+
     def compared(self, content: Content) -> Self:
         """The report once the images were compared."""
         copies = None if content.images is None else content.copies
@@ -58,23 +62,26 @@ class Report:
         """The report once there is a plan, or a given split was audited."""
         return replace(self, manifest=manifest, split=split, findings=(*self.findings, *findings))
 
-    def stopped(self, error: UserError) -> Self:
-        """The report of a check that this error ended; a manifest's error lists its findings."""
+    def stopped(self, error: UserError, private: bool = False) -> Self:
+        """The report once this error ended a step; a manifest's error lists its findings.
+
+        What ended it is `private` when it may name patients, though files must not.
+        """
         listed = error.findings if isinstance(error, ManifestError) else ()
-        findings = listed or (Finding("stopped", "error", str(error)),)
+        findings = listed or (Finding("stopped", "error", str(error), private=private),)
         return replace(self, findings=(*self.findings, *findings))
 
-    @property
-    def num_errors(self) -> int:
-        return sum(finding.severity == "error" for finding in self.findings)
+    def has_error(self, rule: str) -> bool:
+        """Was an error of this rule found?"""
+        return any(f.rule == rule and f.severity == "error" for f in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
         """What check.json holds."""
         return {
             "schema": SCHEMA,
-            "fit": self.num_errors == 0,
+            "fit": all(finding.severity != "error" for finding in self.findings),
             "path": self.path,
-            "findings": [asdict(finding) for finding in sorted_findings(self.findings)],
+            "findings": [finding.for_files() for finding in sorted_findings(self.findings)],
             "manifest": None if self.manifest is None else _manifest(self.manifest),
             "copies": _copies(self.copies, self.manifest),
             "shortcuts": [asdict(s) | {"flagged": s.flagged} for s in self.shortcuts],
@@ -90,14 +97,14 @@ def split_of(plan: Plan, manifest: Manifest, split: SplitConfig) -> Split:
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors first, then by line."""
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.line))
+    """One for each cause: errors first, then by line."""
+    return sorted(by_cause(findings), key=lambda f: (SEVERITIES.index(f.severity), f.line))
 
 
 def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None) -> Path:
     """Write check.json, check.html (it needs no network) and copies.png; the page's path."""
     found, picture = report.as_dict(), io.BytesIO()
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_private(out_dir)
     (out_dir / "copies.png").unlink(missing_ok=True)  # of an older check
     if sheet is not None:
         sheet.save(picture, "PNG")
@@ -111,10 +118,12 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
         found,
         alarm=ALARM,
         counted=counted,
-        counts={s: sum(f["severity"] == s for f in found["findings"]) for s in SEVERITIES},
+        counts={
+            s: sum(f["count"] * (f["severity"] == s) for f in found["findings"]) for s in SEVERITIES
+        },
         sheet=base64.b64encode(picture.getvalue()).decode(),
     )
-    write_whole(out_dir / "check.html", page)
+    write_whole(out_dir / "check.html", visible(page))
     return out_dir / "check.html"
 
 

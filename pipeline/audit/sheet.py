@@ -1,5 +1,6 @@
 """A picture of copies, side by side, for the eye to judge."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.audit.copies import Copy
 from pipeline.audit.image_findings import two_labels_first
 from pipeline.formats import read_image
 from pipeline.manifest import Manifest
+from pipeline.words import one_line
 
 MOST_PAIRS = 24
 SIDE, GAP, LINE = 200, 12, 15  # pixels
@@ -57,7 +59,9 @@ def _font() -> ImageFont.FreeTypeFont:
 
 def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
     """The image, or the middle slice of a volume, stretched to a square."""
-    array = read_image(path, spatial_dims, num_channels).pixels
+    # It was decoded before, within images.most_voxels.
+    image = read_image(path, spatial_dims, num_channels, most_voxels=sys.maxsize, fill=0.0)
+    array = image.pixels
     plane = array if array.ndim == 3 else array[..., array.shape[-1] // 2]
     grey = _eight_bits(plane)
     mode = np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0]
@@ -73,8 +77,8 @@ def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The text, its beginning cut off where it is wider than a picture."""
-    shown = text
+    """The text on one line, its beginning cut off where it is wider than a picture."""
+    shown = text = one_line(text)
     while font.getlength(shown) > SIDE:
         text = text[1:]
         shown = f"...{text}"

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 PLANNED = (
     "plugins manifest split audit.content audit.near images sampler loss training.select_by "
-    "evaluation.patient_label"
+    "evaluation.patient_label privacy"
 )
 """What is read to make a plan and to judge it."""
 TRAINED = (
@@ -37,5 +37,6 @@ COMMANDS = {
     ),
     "canary": Command("random labels through the whole pipeline: would a leak show?"),
     "sync": Command("complete the MLflow runs of a run folder"),
+    "forget": Command("find and delete what the study folder holds of a patient"),
 }
 """In the order of use."""

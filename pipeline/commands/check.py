@@ -3,7 +3,7 @@
 With audit.content=false no image is decoded: the answer comes within seconds.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,101 +14,104 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.audit.burned_in import burned_in_findings
 from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.config import Config, UserError, to_config
-from pipeline.console import say
+from pipeline.console import cell, say
 from pipeline.formats.files import file_size
-from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
+from pipeline.manifest import Finding, Manifest, read_manifest, read_usable, stop_at_errors
+from pipeline.manifest.reading import with_readable_images
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import Split
 from pipeline.targets import check_leaves
-from pipeline.training.planning import make_plan, rehearse
-from pipeline.words import counted
+from pipeline.training.planning import deal, judge
 
 MOST_CLASSES = 5
 """Columns of the printed table; a terminal has about 80 characters."""
 COLOURS = {"error": "red", "warning": "yellow", "note": "default"}
 
 
-class UnfitError(UserError):
-    """What the check found forbids a cross-validation."""
-
-
 def main(cfg: DictConfig) -> None:
-    """Look at everything, print it, write the report."""
+    """Look at everything, print it, write the report; an error ends it with the exit code 1."""
     config, console = to_config(cfg), Console()
-    report, stopped = examine(config, console)
-    if stopped is not None and not Path(config.manifest.path).is_file():
-        raise stopped  # a mistyped path needs no report
+    if not Path(config.manifest.path).is_file():
+        read_manifest(config.manifest)  # a mistyped path needs no report
+    report = examine(config, console)
     print_report(report, console)
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
     say([f"report: {page}"], console)
-    errors = [f"  {finding}" for finding in report.findings if finding.severity == "error"]
-    listed = stopped.findings if isinstance(stopped, ManifestError) else ()
-    if stopped is not None and len(errors) <= max(1, sum(f.severity == "error" for f in listed)):
-        raise stopped  # there is nothing but what it says
-    if errors:
-        count = counted(len(errors), "error")
-        raise UnfitError("\n".join([f"manifest {report.path}: {count}", *errors]))
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if len(errors) == 1 and errors[0].rule == "stopped":
+        raise UserError(errors[0].message)  # it says where by itself
+    stop_at_errors(Path(report.path), errors, config.manifest)
 
 
-def examine(config: Config, console: Console) -> tuple[Report, UserError | None]:
+def examine(config: Config, console: Console) -> Report:
     """Lint, compare the images, measure shortcuts, plan or audit given folds.
 
-    Returns what was found, and the error that ended it early, if one did.
+    What cannot be used is an error among the findings, and each step looks at the rest.
     """
     report = Report(config.manifest.path)
     try:
-        manifest = read_manifest(config.manifest)
-        report = report.read(manifest)
-        _rehearse(config, manifest)
+        manifest = read_usable(config.manifest, config.privacy)
+        report = report.read(manifest).noticed(burned_in_findings(manifest))
+        if config.audit.content:  # a class that does not fit is found before decoding
+            call_in_child(check_leaves, config)
         content = look_at_images(config, manifest, console)
         report = report.compared(content)
         report = report.measured(_shortcuts(config, content))
-        report = report.divided(*_divide(config, content))
+        return _divided(report, config, manifest, content)
     except UserError as error:
-        return report.stopped(error), error
-    return report, None
-
-
-def _rehearse(config: Config, manifest: Manifest) -> None:
-    """What makes a plan or a given split impossible, or no leaf, is found before decoding."""
-    if config.audit.content:
-        call_in_child(check_leaves, config)
-    if config.audit.part_column or config.audit.part_file:
-        audit_parts(manifest, config.audit)
-    elif config.audit.content:
-        rehearse(config, manifest)
+        return report.stopped(error, config.privacy.pseudonyms)
 
 
 def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
     """What site, file metadata and image counts say about the label."""
     if not config.audit.shortcuts:
         return []
-    paths = content.manifest.image_files
+    manifest = with_readable_images(content.manifest)
+    if not len(manifest):
+        return []
+    paths = manifest.image_files
     files = pd.DataFrame({"file_size": [file_size(path) for path in paths]})
     if content.images is not None:
         facts = pd.DataFrame(content.images.facts)
         files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])
-    return find_shortcuts(patient_table(content.manifest, files), config.split.seed)
+    return find_shortcuts(patient_table(manifest, files), config.split.seed)
 
 
-def _divide(config: Config, content: Content) -> tuple[Manifest, Split, Sequence[Finding]]:
-    """Our plan; or, where there is one to audit, the split that was made elsewhere."""
+def _divided(report: Report, config: Config, manifest: Manifest, content: Content) -> Report:
+    """With our plan; or, where there is one to audit, the split that was made elsewhere.
+
+    That is one of all rows, though the images of some could not be compared.
+    """
     if config.audit.part_column or config.audit.part_file:
         pairs = content.copies.pairs if content.images is not None else ()
-        sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
-        near = sorted({(p.one, p.other) for p in pairs} - set(sure))
-        findings, split = audit_parts(content.manifest, config.audit, sure, near)
-        return content.manifest, split, findings
-    planned = make_plan(config, content.manifest)
+        lines, compared = (m.table["line"] for m in (manifest, content.manifest))
+        rows: list[int] = pd.Index(lines).get_indexer(pd.Index(compared)).tolist()
+        exact = {(rows[p.one], rows[p.other]): p.exact for p in pairs}
+        sure = [pair for pair in exact if exact[pair] or config.audit.near != "report"]
+        near = sorted(set(exact) - set(sure))
+        found, split = audit_parts(manifest, config.audit, sure, near)
+        private = config.privacy.pseudonyms  # the file of the split has the names of the CSV
+        findings = [replace(finding, private=private) for finding in found]
+        return report.divided(content.manifest, split, findings)
+    is_temporal = config.split.scheme == "temporal"
+    if report.has_error("largest_group") or (is_temporal and report.has_error("date")):
+        return report  # the plan's error would be the same once more
+    plan = deal(config.split, content.manifest)
+    planned, problems = judge(config, content.manifest, plan)
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
-    return planned.manifest, split_of(planned.plan, planned.manifest, config.split), warnings
+    split = split_of(plan, planned.manifest, config.split)
+    report = report.divided(planned.manifest, split, warnings)
+    for problem in problems:
+        report = report.stopped(problem, config.privacy.pseudonyms)
+    return report
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -139,11 +142,13 @@ def _parts_table(split: Split, classes: tuple[str, ...]) -> Table:
     table.add_column("fold", justify="right")
     table.add_column("part", no_wrap=True)
     for name in ("all", *(classes[c] for c in shown)):
-        table.add_column(name, justify="right")
+        table.add_column(cell(name), justify="right")
     for fold, parts in groupby(split.parts, key=lambda part: part.fold):
         for part in parts:
             cells = [f"{part.patients_per_class[c]} / {part.images_per_class[c]}" for c in shown]
-            table.add_row(fold, part.part, f"{part.num_patients} / {part.num_images}", *cells)
+            table.add_row(
+                cell(fold), cell(part.part), f"{part.num_patients} / {part.num_images}", *cells
+            )
             fold = ""  # once is enough
         table.add_section()
     return table

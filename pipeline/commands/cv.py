@@ -13,10 +13,11 @@ from rich.console import Console
 from pipeline.audit.content import link_copies
 from pipeline.commands.sweep import end_of_sweep, in_short, look_at, sweep_job, typed
 from pipeline.config import Config, to_config
-from pipeline.console import progress_bar, say, say_once, warn
+from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import (
+    UNNAMED,
     Called,
     Outcome,
     mirrored,
@@ -32,6 +33,7 @@ from pipeline.splits.describe import describe_plan
 from pipeline.targets import check_leaves
 from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
+from pipeline.training.volumes import check_dimensions
 
 
 def main(cfg: DictConfig) -> float:
@@ -44,14 +46,14 @@ def main(cfg: DictConfig) -> float:
             job.outcome = outcome
         return outcome.mean
     outcome = cross_validate(config, called)
-    print(next_steps(config, hydra.overrides.task))
+    tell(next_steps(config, hydra.overrides.task))
     return outcome.mean
 
 
 at_end = end_of_sweep
 
 
-def cross_validate(config: Config, called: Called) -> Outcome:
+def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
     """The whole flow, each line one step; `called` names the MLflow runs.
 
     Raises:
@@ -71,7 +73,8 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     What can be found wrong without an image comes first: decoding may take long.
     """
     check_tracking_uri(config.tracking.uri)
-    manifest = read_manifest(config.manifest)
+    check_dimensions(config)
+    manifest = read_manifest(config.manifest, config.privacy)
     rehearse(config, manifest)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     slots = call_in_child(device_slots, config.engine, config.training.precision)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.commands.settings import NoSettings
+from pipeline.console import tell
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.words import counted
@@ -205,5 +206,5 @@ def main(_: NoSettings) -> None:
     """Make the demo in the current folder, and say what comes next."""
     write_manifest(DEMO / "manifest.csv")
     num_written = make_images(DEMO)
-    print(f"{DEMO}/: {counted(num_written, 'image')} written, the others were there")
-    print("next: patientfold cv experiment=demo")
+    tell(f"{DEMO}/: {counted(num_written, 'image')} written, the others were there")
+    tell("next: patientfold cv experiment=demo")

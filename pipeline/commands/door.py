@@ -35,6 +35,7 @@ from pipeline.config import Config, UserError, defaults, to_config, to_settings
 from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
+from pipeline.console import tell
 
 CONF_DIR = shipped("conf")
 NO_MANIFEST = (
@@ -129,7 +130,7 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
         elif config_name == "make_manifest":
             more = f"\nrecipe={'|'.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))}"
         words = "\n".join(describe(schema, values, reads.split(), options))
-        print(f"{name}: {line}\n\n{about}\n\n{usage}\n\n{words}\n{more}".rstrip())
+        tell(f"{name}: {line}\n\n{about}\n\n{usage}\n\n{words}\n{more}".rstrip())
 
 
 def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
@@ -207,7 +208,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    tell(f"error: {message}", sys.stderr)
     sys.exit(1)
 
 

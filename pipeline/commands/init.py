@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from pipeline.commands.settings import InitSettings
+from pipeline.console import tell
 from pipeline.errors import UserError
 from pipeline.files import write_whole
 from pipeline.words import counted, listed
@@ -25,7 +26,7 @@ README = """\
 3. `patientfold cv manifest=mine` cross-validates; the same command again continues.
 4. Results are in `runs/`; `patientfold cv --help` lists every setting.
 """
-IGNORED = "runs/\n.cache/\nmlflow.db*\nmlartifacts/\n"
+IGNORED = "runs/\n.cache/\nmlflow.db*\nmlartifacts/\n*.key\n"
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 MOST_CLASSES = 20
 IMAGE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|nii|nii\.gz|npy)", re.IGNORECASE)
@@ -72,13 +73,13 @@ def main(settings: InitSettings) -> None:
     files = {MANIFEST: manifest, Path("README.md"): README, Path(".gitignore"): IGNORED}
     for file, text in files.items():
         if file.exists():
-            print(f"left {file} as it is")
+            tell(f"left {file} as it is")
         else:
             write_whole(file, text)
-            print(f"made {file}")
+            tell(f"made {file}")
     if num_questions := len(re.findall(r"# .*\?$", manifest, re.MULTILINE)):
-        print(f"{MANIFEST} asks {counted(num_questions, 'question')} that only you can answer")
-    print("next: patientfold check manifest=mine audit.content=false")
+        tell(f"{MANIFEST} asks {counted(num_questions, 'question')} that only you can answer")
+    tell("next: patientfold check manifest=mine audit.content=false")
 
 
 def look(path: Path) -> tuple[str, Columns]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline.commands.cv import decoded, train
 from pipeline.config import UserError, to_config
 from pipeline.engine.leakage import both_runs, leakage_cost, print_leakage_cost
-from pipeline.engine.session import Called
+from pipeline.engine.session import UNNAMED
 
 
 def main(cfg: DictConfig) -> None:
@@ -25,5 +25,5 @@ def main(cfg: DictConfig) -> None:
     slots, images, manifest = decoded(config, console)
     runs = both_runs(config, manifest, images)
     for run in runs:
-        train(run, slots, Called(), console)
+        train(run, slots, UNNAMED, console)
     print_leakage_cost(leakage_cost(runs), console)

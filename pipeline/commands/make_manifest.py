@@ -1,13 +1,23 @@
 """A manifest from what lies on disk: patientfold make-manifest source=tree root=data pattern=...
 
 It never guesses whose image a file is: no rule for the patient, no manifest.
+
+Labels in a table of their own, for example DICOM files in dicom/, and in clinical.csv a row for
+each patient, with the columns PatientID, age and dx:
+
+  patientfold make-manifest source=dicom root=dicom name=lung
+    labels=clinical.csv labels_key='{PatientID}' label.column=dx
+
+labels_key: what a row of the table belongs to, columns of the images in braces. If the table calls
+that column otherwise, say so: labels_column=ID. label.column: the column that holds the label. The
+table's other columns come along. name=lung also writes conf/manifest/lung.yaml. The last lines
+printed are the commands that check the manifest and train on it.
 """
 
 import dataclasses
 import difflib
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,12 +28,19 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.commands.shipped import RECIPES
 from pipeline.config import UserError, to_settings
 from pipeline.config.making import LabelRule, MakeManifestConfig
-from pipeline.making import MadeManifest, make_manifest, out_path, write_manifest
+from pipeline.console import tell
+from pipeline.making import MadeManifest, make_manifest, out_path
+from pipeline.making.writing import (
+    image_settings,
+    manifest_settings,
+    settings_path,
+    unlinked,
+    write_texts,
+    written,
+)
 
 OPEN = ("columns.", "parts.", "where.", "label.values.")
 """Settings whose names the user chooses."""
-COLUMN = {"site": "site", "study": "study", "StudyInstanceUID": "study", "StudyDate": "date"}
-"""Column that may have been made -> the setting that names it."""
 
 
 def main(cfg: DictConfig) -> None:
@@ -31,8 +48,8 @@ def main(cfg: DictConfig) -> None:
     merged = with_recipe(cfg, list(HydraConfig.get().overrides.task))
     config = to_settings(merged, MakeManifestConfig)
     made = make_manifest(config)
-    write_manifest(made.rows, made.columns, out_path(config), config.overwrite)
-    print(summary(made, config))
+    write_texts(written(made, config), config.overwrite)
+    tell(summary(made, config))
 
 
 def with_recipe(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -76,6 +93,7 @@ def summary(made: MadeManifest, config: MakeManifestConfig) -> str:
         "  for example:",
         *(f"    {', '.join(row[c] for c in made.columns)}" for row in made.rows[:3]),
     ]
+    lines += [f"  {problem}" for problem in unlinked(made)]
     if len(classes) < 2:
         lines.append("  only one class: no training can use this yet")
     if most == 1 and len(per_patient) > 1:
@@ -84,39 +102,27 @@ def summary(made: MadeManifest, config: MakeManifestConfig) -> str:
         )
     if config.note:
         lines.append("note: " + " ".join(config.note.split()))
-    return "\n".join([*lines, f"next: {next_step(made, config)}"])
+    if config.name:
+        lines.append(f"settings: {settings_path(config.name)}")
+    return "\n".join([*lines, next_steps(made, config)])
 
 
-def next_step(made: MadeManifest, config: MakeManifestConfig) -> str:
-    """The command line that checks the new manifest."""
-    path, root = out_path(config), Path(config.root or ".")
-    classes = classes_in_order(made, config.label)
-    overrides = [
-        f"manifest.name={_hydra_text(root.resolve().name)}",
-        f"manifest.path={_hydra_text(str(path))}",
-        f"manifest.task={'binary' if len(classes) == 2 else 'multiclass'}",
-        f"manifest.classes=[{','.join(map(_hydra_text, classes))}]",
-    ]
-    if path.parent != root:
-        overrides.append(f"manifest.image_root={_hydra_text(str(root))}")
-    overrides += [f"manifest.columns.{COLUMN[c]}={c}" for c in COLUMN if c in made.columns]
-    names = [row["image_path"].lower() for row in made.rows]
-    is_series = any(int(row.get("num_files", "1")) > 1 for row in made.rows)
-    if is_series or any(name.endswith((".nii", ".nii.gz")) for name in names):
-        overrides.append("images=mri48")
-    elif config.source == "dicom":  # more than 8 bits
-        overrides.append("images.dtype=float16")
-    return "patientfold check " + " ".join(shlex.quote(text) for text in overrides)
+def next_steps(made: MadeManifest, config: MakeManifestConfig) -> str:
+    """The command lines that check the new manifest and train on it."""
+    settings = manifest_settings(made, config)
+    overrides = [f"manifest.{key}={_hydra_value(value)}" for key, value in settings.items()]
+    if config.name:
+        overrides = [f"manifest={config.name}"]
+    images, network = image_settings(made, config)
+    check = ["patientfold", "check", *overrides, *images]
+    train = ["patientfold", "cv", *overrides, *images, *network]
+    return f"next: {shlex.join(check)}\nthen: {shlex.join(train)}"
 
 
-def classes_in_order(made: MadeManifest, rule: LabelRule) -> list[str]:
-    """The labels that occur: as the rule names them, the finding that is looked for last."""
-    if rule.contains is not None:
-        named = [f"no_{rule.contains}", rule.contains]
-    else:
-        named = [*dict.fromkeys(label for label in rule.values.values() if label is not None)]
-    found = {row["label"] for row in made.rows}
-    return [name for name in named if name in found] + sorted(found - set(named))
+def _hydra_value(value: str | list[str]) -> str:
+    if isinstance(value, str):
+        return _hydra_text(value)
+    return f"[{','.join(map(_hydra_text, value))}]"
 
 
 def _hydra_text(text: str) -> str:

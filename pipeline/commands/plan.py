@@ -22,7 +22,7 @@ TEST_FOLD = b"image_path,test_fold"
 def main(cfg: DictConfig) -> None:
     """Make, grow or repair the plan, prove it, write it, and say what was done."""
     config, console = to_config(cfg), Console()
-    manifest = read_manifest(config.manifest)
+    manifest = read_manifest(config.manifest, config.privacy)
     warn(manifest.warnings, console)
     content = look_at_images(config, manifest, console)
     warn(content.warnings, console)

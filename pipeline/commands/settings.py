@@ -6,13 +6,15 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config import Config
+from pipeline.config import Config, Upload
 from pipeline.config.making import MakeManifestConfig
 from pipeline.config.sections import SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class OtherServer:
+    upload: Upload | None = None
+    """all, no_patients or metrics; default: what the run was made with."""
     uri: str | None = None
     """Another tracking server than the one that the run folder names."""
 
@@ -36,6 +38,20 @@ class InitSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ForgetSettings:
+    patient: str
+    """The patient's id, as the CSV writes it."""
+    yes: bool = False
+    """Delete; by default it is only listed what would be."""
+    folder: str = "."
+    """The study folder: every file of text in it is looked into."""
+    cache_dir: str = ".cache/images"
+    """Folder of the decoded images (images.cache_dir)."""
+    key_file: str = "patientfold.key"
+    """The key of the pseudonyms, if there is one (privacy.key_file)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -51,6 +67,7 @@ SCHEMAS: dict[str, type] = {
     "make_manifest": MakeManifestConfig,
     "canary": CanarySettings,
     "demo": NoSettings,
+    "forget": ForgetSettings,
     "init": InitSettings,
     "sync": SyncSettings,
 }

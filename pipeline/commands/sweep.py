@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,7 +18,10 @@ from pipeline.config import UserError
 from pipeline.console import say
 from pipeline.engine.session import Outcome
 
-NO_SETTING = ("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine.")
+NO_SETTING = (
+    *("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine.", "privacy."),
+    *("images.cache_dir=", "images.num_processes="),
+)
 """Overrides that a run is not called by: what is learned from, where it runs and is kept."""
 
 
@@ -89,8 +93,13 @@ def _of(job: Job, same: set[str]) -> str:
 
 
 def in_short(hydra: Any) -> str:
-    """What a run is called by: its network, and the settings that were given, `resnet10 lr=3e-4`."""
+    """A run is called by its network and the settings that were given: `resnet10 lr=1e-3`.
+
+    Of a sweep only those that it varies, which are not in the command as they are in the job.
+    """
     given = [o for o in hydra.overrides.task if not o.startswith(NO_SETTING)]
+    if hydra.mode == RunMode.MULTIRUN:
+        given = [o for o in given if o not in sys.argv]
     settings = [o for o in given if not o.startswith("model=")]
     choices: Mapping[str, str] = hydra.runtime.choices
     last = [o.partition("=")[0].rpartition(".")[2] for o in settings]

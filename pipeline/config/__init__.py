@@ -2,7 +2,14 @@
 
 from pipeline.config.config import Config, leaves
 from pipeline.config.door import defaults, to_config, to_settings
-from pipeline.config.identity import DEFAULTS_VERSION, compared, distinctive, flat, identity
+from pipeline.config.identity import (
+    DEFAULTS_VERSION,
+    compared,
+    distinctive,
+    flat,
+    identity,
+    written,
+)
 from pipeline.config.leaf import PACKAGES, is_within, mappings
 from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.plugins import plugin_facts
@@ -19,12 +26,14 @@ from pipeline.config.sections import (
     LossConfig,
     ManifestConfig,
     PatientLabel,
+    PrivacyConfig,
     SamplerConfig,
     Scheme,
     SplitConfig,
     Target,
     ThresholdRule,
     TrainingConfig,
+    Upload,
 )
 from pipeline.errors import ConfigError, UserError
 
@@ -45,12 +54,14 @@ __all__ = [
     "LossConfig",
     "ManifestConfig",
     "PatientLabel",
+    "PrivacyConfig",
     "SamplerConfig",
     "Scheme",
     "SplitConfig",
     "Target",
     "ThresholdRule",
     "TrainingConfig",
+    "Upload",
     "UserError",
     "compared",
     "defaults",
@@ -65,4 +76,5 @@ __all__ = [
     "plugin_facts",
     "to_config",
     "to_settings",
+    "written",
 ]

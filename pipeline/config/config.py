@@ -1,25 +1,27 @@
 """All settings of one command together, and what must hold between them."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
+from pipeline.config.environment import Place
 from pipeline.config.leaf import leaf_problems
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import SETTINGS, Target
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UserError
+from pipeline.regex import compiled
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class Config:
     """What a cross-validation does, and the commands around it."""
 
-    name: str
+    name: sections.Name
     """Of the experiment; names the folder in runs/ and the MLflow experiment."""
     folds: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] = "all"
     """Folds to train now: all, or a list such as [0,2]."""
@@ -47,6 +49,9 @@ class Config:
     evaluation: sections.EvaluationConfig
     tracking: sections.TrackingConfig
     engine: sections.EngineConfig
+    privacy: sections.PrivacyConfig = field(default_factory=sections.PrivacyConfig)
+    from_environment: dict[Place, str] = field(default_factory=dict)
+    """No setting: those that came from environment variables, by the text that is written down."""
 
     def __post_init__(self) -> None:
         problems = list(plugin_problems(self.plugins))
@@ -62,6 +67,12 @@ class Config:
             problems.append(
                 f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
                 f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
+            )
+        spacing = self.images.spacing
+        if spacing is not None and len(spacing) != self.images.spatial_dims:
+            problems.append(
+                f"images.spacing: {self.images.spatial_dims}D images need "
+                f"{self.images.spatial_dims} values, got {list(spacing)}"
             )
         batched = replace(self.augment, transforms=())
         if self.augment.transforms and batched != sections.AugmentConfig():
@@ -91,9 +102,24 @@ def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
     columns = [name for name in asdict(config.columns).values() if name is not None]
     for name in sorted({name for name in columns if columns.count(name) > 1}):
         yield f"manifest.columns: {name!r} is named {columns.count(name)} times; each once at most"
+    if config.patient_pattern is not None:
+        yield from _pattern_problems(config.patient_pattern)
     classes = config.classes or ()
     if len(set(classes)) < len(classes) or not all(name.strip() for name in classes):
         yield f"manifest.classes: must be different names, none blank, got {list(classes)}"
+
+
+def _pattern_problems(pattern: str) -> Iterator[str]:
+    try:
+        groups = compiled(pattern, "manifest.patient_pattern").groupindex
+    except UserError as error:
+        yield f"{error}, got {pattern!r}"
+        return
+    if "patient" not in groups:
+        yield (
+            "manifest.patient_pattern: must have a group (?P<patient>...), e.g. "
+            f"'(?P<patient>.+)_(left|right)', got {pattern!r}"
+        )
 
 
 def _split_problems(config: Config) -> Iterator[str]:

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config.config import Config
+from pipeline.config.environment import environment_texts
 from pipeline.errors import ConfigError
 
 Schema = TypeVar("Schema", bound=object)
@@ -28,9 +29,14 @@ def to_settings(cfg: DictConfig, schema: type[Schema]) -> Schema:
         ConfigError: with every unknown key, wrong type and broken limit at once.
     """
     try:
-        values = OmegaConf.to_container(cfg, resolve=True)
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError([_interpolation_problem(error)]) from None
+    if schema is Config:
+        if values.pop("from_environment", None):
+            raise ConfigError(["from_environment: unknown setting; it is filled in by itself"])
+        texts = environment_texts(OmegaConf.to_container(cfg, resolve=False))
+        values["from_environment"] = texts
     try:
         return TypeAdapter(schema).validate_python(values)
     except ValidationError as error:
@@ -66,7 +72,8 @@ def _problem(error: dict[str, Any], values: Any, schema: Any) -> str:
         return "\n  ".join(error["ctx"]["error"].problems)
     if error["type"] == "missing":
         return f"{path}: missing; it needs a value"
-    message = error["msg"][0].lower() + error["msg"][1:]
+    message = error["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     notes = [description(location, schema)]
     if error["type"] == "string_type" and isinstance(error["input"], bool | int | float):
         notes.insert(0, "YAML reads it as a number or as yes/no: put it in quotes")

@@ -1,10 +1,13 @@
 """Which settings a run's numbers depend on, and when two runs are the same."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from pipeline.config.config import Config
 from pipeline.config.door import defaults
+from pipeline.config.environment import with_texts
 from pipeline.config.plain import flatten
 from pipeline.config.sections import FORMER_METRICS
 
@@ -20,16 +23,23 @@ SECTIONS = [
     "scheduler",
     "training",
 ]
-WITHOUT = ("images.cache_dir", "images.num_processes")
+WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes")
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
 RENAMED = {("training.select_by", former): name for former, name in FORMER_METRICS.items()}
 """(setting, value) that older runs have written -> what the value is called today."""
 
 
+def written(config: Config) -> dict[str, Any]:
+    """The settings as they may be written down: what the environment gave, by its name only."""
+    values: dict[str, Any] = with_texts(asdict(config), config.from_environment)
+    del values["from_environment"]
+    return values
+
+
 def flat(config: Config) -> dict[str, str]:
-    """Every setting as `section.name` -> text, in the schema's order."""
-    return dict(flatten(asdict(config), ""))
+    """Every setting as `section.name` -> text, in the schema's order, as it may be written down."""
+    return dict(flatten(written(config), ""))
 
 
 COMPARED = (
@@ -60,9 +70,17 @@ def identity(config: Config) -> dict[str, str]:
     """The settings that a fold's numbers depend on, beside manifest, plan, pixels and plugins.
 
     Where the folds run, where things are stored and which folds are asked for do not count, so
-    that `folds=[0]` and then `folds=all` continue the same run.
+    that `folds=[0]` and then `folds=all` continue the same run. Beside the name of what the
+    environment gave stands a slow hash of it: another value is another run.
     """
-    return {key: value for key, value in flat(config).items() if _counts(key)}
+    counted = {key: value for key, value in flat(config).items() if _counts(key)}
+    if any(place[0] in SECTIONS for place in config.from_environment):
+        values = dict(flatten(asdict(replace(config, from_environment={})), ""))
+        for key, text in counted.items():
+            if text != (value := values.get(key, "")):
+                code = hashlib.scrypt(value.encode(), salt=key.encode(), n=2**14, r=8, p=1)
+                counted[key] = f"{text} {code.hex()[:12]}"
+    return counted
 
 
 def distinctive(settings: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config.sections import SETTINGS
+from pipeline.config.sections import SEPARATORS, SETTINGS, named
 from pipeline.errors import ConfigError
 
 FIELD = re.compile(r"\{([^{}]+)\}")
@@ -63,7 +63,8 @@ class LabelRule:
     """How a row's label follows from its columns; at most one of `one_hot` and `contains`."""
 
     column: str = "label"
-    """Column that holds the label, or, with `contains`, several findings."""
+    """Column that holds the label, of the images or of `labels`; or, with `contains`, several
+    findings."""
     contains: str | None = None
     """Finding to look for in the column; the labels are its name and no_<name>."""
     separator: Annotated[str, Field(min_length=1)] = "|"
@@ -88,22 +89,33 @@ class MakeManifestConfig:
     """Folder that holds the images; image paths are relative to it."""
     out: str | None = None
     """The CSV to write; default: <root>/manifest.csv."""
+    name: str | None = None
+    """Also write conf/manifest/<name>.yaml, so that `check manifest=<name>` reads the manifest."""
     overwrite: bool = False
-    """Replace a file `out` that says something else."""
+    """Replace a file `out`, or conf/manifest/<name>.yaml, that says something else."""
     pattern: str | None = None
     """tree: path below root with named parts, or a regular expression with (?P<name>...)."""
     skip_unmatched: bool = False
     """tree: leave out files that do not fit the pattern; documents (.csv, .txt, ...) always are."""
+    skip_damaged: bool = False
+    """dicom: leave out damaged files, each with its whole series, listed and counted."""
     patient: str | None = None
     """Patient id: "{part}" of columns; classes: a pattern (or regular expression) of file names."""
     table: str | None = None
-    """table: CSV (or JSON list of records) with one row per image, relative to root."""
+    """table: CSV (or JSON list of records) with one row per image, in root or in this folder."""
     image: str | None = None
-    """table: path below root such as "images/{name}.png"; begins with **/ to search all folders."""
+    """table: path below root such as "images/{name}.png"; begins with **/ to search all folders. A
+    name without a suffix is that of the one file that has it."""
+    skip_absent: bool = False
+    """table: leave out rows whose image is not there; they are listed and counted."""
     labels: str | None = None
-    """A further CSV or JSON (relative to root), whose columns join those of the images."""
+    """A further CSV or JSON (in root or in this folder), whose columns join those of the images."""
+    encoding: str = "utf-8"
+    """Of `table` and `labels`; a byte order mark is allowed."""
+    separator: Annotated[str, Field(min_length=1, max_length=1), named(SEPARATORS)] = ","
+    """Between the columns of `table` and `labels`: a character, or comma, semicolon, tab, pipe."""
     labels_key: str | None = None
-    """What a row of `labels` belongs to: "{column}" of the images."""
+    """What a row of `labels` belongs to: "{column}" of the images, such as "{PatientID}"."""
     labels_column: str | None = None
     """Column of `labels` that holds the key; default: the column that labels_key names."""
     label: LabelRule = field(default_factory=LabelRule)
@@ -142,8 +154,11 @@ def _problems(config: MakeManifestConfig) -> Iterator[str]:
     if config.labels is not None and config.labels_key is None:
         yield (
             "labels_key: say what a row of labels belongs to, e.g. labels_key='{PatientID}', "
-            "'{StudyInstanceUID}' or '{patient}'"
+            "'{StudyInstanceUID}' or '{patient}'; and label.column=dx, if the label's column is "
+            "called dx"
         )
+    if config.name is not None and not re.fullmatch(r"\w[\w-]*", config.name):
+        yield f"name: must be a word of letters, digits, - and _, got {config.name!r}"
     if config.label.contains and config.label.one_hot:
         yield "label.contains and label.one_hot: name one of them"
     for name in config.columns.keys() & OWN_COLUMNS.keys():

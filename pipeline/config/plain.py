@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 
 
@@ -19,6 +20,30 @@ def is_day(text: str) -> bool:
     except ValueError:
         return False
     return re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) is not None
+
+
+MOST_LETTERS, MOST_BYTES = 100, 200
+"""Of a name; a file system allows 255 bytes, and a suffix follows."""
+
+
+def checked_name(name: str) -> str:
+    """A name that may become a folder or a file, in any script.
+
+    Raises:
+        ValueError: when it could lead elsewhere, or is too long.
+    """
+    begins = name[:1].isalnum() or name[:1] == "_"
+    letters = all(
+        letter.isalnum() or letter in " ._-+=,()" or unicodedata.category(letter)[0] == "M"
+        for letter in name
+    )
+    is_short = len(name) <= MOST_LETTERS and len(name.encode(errors="replace")) <= MOST_BYTES
+    if not (begins and letters and is_short) or name[-1] in " .":
+        raise ValueError(
+            "must be a name: letters, digits, blanks and ._-+=,() only, beginning with a letter, "
+            f"digit or _, ending with no blank or dot, of at most {MOST_LETTERS} characters"
+        )
+    return name
 
 
 def flatten(value: object, prefix: str) -> Iterator[tuple[str, str]]:

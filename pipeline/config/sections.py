@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from pipeline.config.plain import checked_name
 
 Target = dict[str, Any]
 """A leaf we do not own: `_target_` and its arguments; "@num_classes" and the like are filled in."""
+
+Name = Annotated[str, AfterValidator(checked_name)]
+"""Becomes a folder or a file."""
 
 SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|"}
 """Characters that a shell or Hydra would take for its own, by name."""
@@ -22,6 +27,7 @@ SETTINGS = ConfigDict(
 
 AcceptedRule = Literal[
     "slice_ids",
+    "second_part",
     "one_image_per_patient",
     "placeholder",
     "key_spelling",
@@ -37,6 +43,7 @@ Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Literal["mean", "max"]
 PatientLabel = Literal["same", "worst", "majority", "none"]
 ThresholdRule = Literal["youden", "fixed"]
+Upload = Literal["all", "no_patients", "metrics"]
 
 
 FORMER_METRICS = {
@@ -46,7 +53,7 @@ FORMER_METRICS = {
 """What validation metrics of the image level were called before -> their names."""
 
 
-def _named(names: Mapping[str, str]) -> BeforeValidator:
+def named(names: Mapping[str, str]) -> BeforeValidator:
     """Also take the values that go by these names."""
     return BeforeValidator(lambda value: names.get(value, value) if type(value) is str else value)
 
@@ -77,18 +84,21 @@ class ColumnsConfig:
 class ManifestConfig:
     """The table of images: where it lies, and what its columns and values mean."""
 
-    name: str
+    name: Name
     """Short name of the data set; names folders and the MLflow experiment."""
     path: str
     """The CSV with one row per image."""
     image_root: str | None = None
     """Folder that image paths are relative to; default: the manifest's own folder."""
-    separator: Annotated[str, Field(min_length=1, max_length=1), _named(SEPARATORS)] = ","
+    separator: Annotated[str, Field(min_length=1, max_length=1), named(SEPARATORS)] = ","
     """One character, or its name: comma, semicolon, tab, pipe."""
     encoding: str = "utf-8"
     """Of the CSV; a byte order mark is allowed."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Names of the manifest's columns."""
+    patient_pattern: str | None = None
+    """Regular expression for a patient id with a second part, e.g. '(?P<patient>.+)_(left|right)';
+    (?P<patient>...) is the patient. An id that does not match as a whole stays as it is."""
     task: Literal["binary", "multiclass"] = "binary"
     """binary: two classes; multiclass: more."""
     classes: tuple[str, ...] | None = None
@@ -114,7 +124,7 @@ class SplitConfig:
     """k-fold | one patient (or site) per fold | one fold by shares | by date | folds given."""
     num_folds: Annotated[int, Field(ge=3)] = 5
     """kfold: how many; each needs a block to test, one to validate, and the rest to train."""
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     """kfold: whole rotations, each dealt with another seed."""
     leave_out: str = "patient"
     """leave_one_out: what a fold tests, "patient" or a column of the manifest (site, scanner)."""
@@ -186,8 +196,20 @@ class ImagesConfig:
     reader: Target | None = None
     """Reads files in no known format: a plugin's class, whose object is called with a path and
     gives pixels (C, H, W) or (C, D, H, W); with manifest.accept=[unknown_format]."""
-    dtype: Literal["uint8", "float16", "float32"] = "float32"
-    """How the packed cache stores pixels; uint8 only for values 0 to 255 after the transforms."""
+    spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Resample to pixels of this size in mm, before the transforms: along x, y, z of volumes that
+    are turned to RAS (NIfTI, MetaImage, NRRD, DICOM series), along depth, height, width of others;
+    null: as stored."""
+    nonfinite: Literal["error", "fill"] = "error"
+    """Values that are nan or infinite are an error, or become images.fill_value."""
+    fill_value: float = 0.0
+    """What values that are not finite become with images.nonfinite=fill."""
+    dtype: Literal["auto", "uint8", "float16", "float32"] = "float32"
+    """How the packed cache stores pixels; auto: uint8 for files of 8 bits whose contrast that keeps
+    after the transforms, float32 for all others."""
+    most_voxels: Annotated[int, Field(ge=1)] = 2**28
+    """Values that one image may hold (pixels x channels); each takes some 10 bytes of memory while
+    it is decoded. The default, 268 million, is 1,024 slices of 512 x 512."""
     cache_dir: str = ".cache/images"
     """Folder of the decoded images."""
     num_processes: Annotated[int, Field(ge=0)] = 0
@@ -267,7 +289,7 @@ class TrainingConfig:
             "val/patient/average_precision",
             "val/patient/balanced_accuracy",
         ],
-        _named(FORMER_METRICS),
+        named(FORMER_METRICS),
     ] = "val/image/auroc"
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0
@@ -300,6 +322,21 @@ class TrackingConfig:
     """A database (sqlite:///PATH.db) or a server (http://host:port)."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long the end of a run waits for the tracking server, in seconds."""
+    upload: Upload = "all"
+    """all: with plan, predictions and checkpoints | no_patients: no file or error text that may
+    name a patient | metrics: numbers and settings, no file."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class PrivacyConfig:
+    """Who is named in what is written."""
+
+    pseudonyms: bool = False
+    """Plans, predictions, pages and MLflow name patients, images and studies by keyed pseudonyms;
+    only the CSV, the images and what the console says of the CSV have their names."""
+    key_file: str = "patientfold.key"
+    """The key of the pseudonyms, made on first use. With it they can be traced to patients: it
+    belongs in no repository."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +24,9 @@ from pipeline.config import (
     leaves,
     mappings,
     plugin_facts,
+    written,
 )
-from pipeline.files import lock, read_json, write_json
+from pipeline.files import lock, make_private, read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
@@ -35,6 +36,8 @@ from pipeline.training.job import FoldJob
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
 TRAINED = ("last.pt", "best.pt", "result.json")
 IN_USE = "run folder {} is in use by another process; wait until it ends."
+VOID = "VOID.txt"
+"""Of a run folder that a patient was deleted from; it says when and what is left."""
 UNSAFE_SUFFIX = "-UNSAFE-image-level"
 """Of the folder of a run whose plan tests patients that it trained on."""
 
@@ -76,7 +79,10 @@ class Run:
             "pixels hash": self.images.key,
             **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
         }
-        return identity(self.config) | {name: value[:12] for name, value in hashes.items()}
+        settings = identity(self.config)
+        if settings["images.dtype"] == "auto":
+            settings["images.dtype"] = self.images.dtype  # as runs wrote it that named the type
+        return settings | {name: value[:12] for name, value in hashes.items()}
 
     @cached_property
     def distinctive(self) -> dict[str, str]:
@@ -140,12 +146,13 @@ class Run:
 def open_run(run: Run) -> Iterator[None]:
     """Make or continue the run folder, and keep every other process out of it meanwhile.
 
-    UserError when it cannot be written, is in use, or holds another run that was trained.
+    UserError when it cannot be written, is in use, is void, or holds another run that was trained.
     """
+    refuse_void(run.dir)
     with ExitStack() as held:
         try:
             for fold in run.folds:
-                run.fold_dir(fold).mkdir(parents=True, exist_ok=True)
+                make_private(run.fold_dir(fold))
             held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
             _take_over(run)
             _describe(run)
@@ -168,6 +175,15 @@ def _recorded(run_dir: Path) -> dict[str, Any] | None:
     if not isinstance(key, str) or not are_settings:
         raise UserError(f"{path}: expected the key and identity of a run, got {key!r}, {known!r}.")
     return before
+
+
+def refuse_void(run_dir: Path) -> None:
+    """UserError for a run folder that `patientfold forget` has taken files from."""
+    if (run_dir / VOID).exists():
+        raise UserError(
+            f"run folder {run_dir} is void: a patient was forgotten ({VOID} says when). Take the "
+            "patient out of the CSV, which gives a new run folder, or delete this one."
+        )
 
 
 def _take_over(run: Run) -> None:
@@ -197,7 +213,7 @@ def _describe(run: Run) -> None:
     """Write config, plan and environment; what is there already is the same."""
     if not (run.dir / "plan.csv").exists():
         save_plan(run.plan, run.dir / "plan.csv")
-    OmegaConf.save(OmegaConf.create(asdict(run.config)), run.dir / "config.yaml")
+    OmegaConf.save(OmegaConf.create(written(run.config)), run.dir / "config.yaml")
     environment = {
         "key": run.key,
         "identity": run.identity,

@@ -19,6 +19,7 @@ from pipeline.evaluation.metrics import Level
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
 from pipeline.tracking.background import BackgroundMirror
+from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.job import FoldJob
@@ -33,6 +34,9 @@ class Called:
     """What was asked for beside the experiment: `resnet10 lr=3e-4`; "" for the run's own name."""
     sweep: str = ""
     """Of a multirun: tags the runs that belong together."""
+
+
+UNNAMED = Called()
 
 
 @dataclass(frozen=True)
@@ -124,11 +128,16 @@ def mirrored(run: Run, called: Called, console: Console) -> BackgroundMirror:
     """Mirrors the run folder to MLflow while a `with` block runs."""
     _record(run, called).save(run.dir)
     timeout_s = run.config.tracking.timeout_s
-    return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s)
+    uri, upload = run.config.tracking.uri, run.config.tracking.upload
+    if not is_here(uri):
+        say([destination(uri, upload)], console)
+        warn(plain_http_warnings(uri), console)
+    return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s, uri=uri)
 
 
 def _record(run: Run, called: Called) -> RunRecord:
     """What MLflow shows of this run beside the journals."""
+    hidden = run.config.from_environment
     tags = {
         "patientfold.key": run.key,
         "patientfold.plan_hash": run.plan.hash,
@@ -144,16 +153,17 @@ def _record(run: Run, called: Called) -> RunRecord:
         described = f"{facts.get('version', '')} sha256:{facts['sha256'][:12]}"
         tags[f"patientfold.plugin.{name}"] = described.strip()
     return RunRecord(
-        uri=absolute_tracking_uri(run.config.tracking.uri),
+        uri=hidden.get(("tracking", "uri")) or absolute_tracking_uri(run.config.tracking.uri),
         experiment=run.config.name,
         run_name=(called.settings or run.config.name) + run.plan.unsafe * UNSAFE_SUFFIX,
         started=time.time(),
         tags={name: value for name, value in tags.items() if value},
         params=compared(run.config),
         fold_params=_fold_params(run),
+        upload=run.config.tracking.upload,
         dataset=DatasetRecord(
             name=run.config.manifest.name,
-            path=str(run.manifest.path.absolute()),
+            path=hidden.get(("manifest", "path")) or str(run.manifest.path.absolute()),
             digest=run.manifest.hash,
             num_rows=len(run.manifest),
         ),
@@ -168,7 +178,7 @@ def _note(run: Run) -> str:
     size = f"{counted(len(manifest), 'image')} of {counted(len(manifest.patients), 'patient')}"
     scheme = f"{run.config.split.scheme}, {counted(run.plan.num_folds, 'fold')}"
     lines = [
-        f"Cross-validation of {run.config.manifest.name}: {size}; {scheme}; one child run per fold.",
+        f"Cross-validation of {run.config.manifest.name}: {size}; {scheme}; a child run per fold.",
         f"Choose settings by {chosen_by}: the mean over folds of the chosen epochs' validation "
         "metric; _min and _max are the smallest and the largest fold.",
         "test/... is for the report, once the settings are chosen.",

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from pipeline.files import sha256
+from pipeline.formats.limits import check_kind
 from pipeline.formats.table import (
     DICOM,
     FORMATS,
@@ -14,6 +15,7 @@ from pipeline.formats.table import (
     UnknownFormatError,
     format_of_name,
 )
+from pipeline.formats.text_header import raw_file
 
 
 def format_of(path: Path) -> Format:
@@ -26,11 +28,10 @@ def format_of(path: Path) -> Format:
 
 
 def _format_of_file(path: Path) -> Format:
+    check_kind(path)
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-    except FileNotFoundError:
-        raise ImageError("no such file") from None
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from None
     if not head:
@@ -45,10 +46,10 @@ def _format_of_file(path: Path) -> Format:
 
 
 def checked_format(path: Path) -> Format:
-    """`format_of`, and a series must have a file.
+    """`format_of`, and a series must have a file, a header the file of pixels that it names.
 
     Raises:
-        ImageError: see `format_of`; or when the folder holds no file of the series.
+        ImageError: see `format_of`; or when such a file is missing.
     """
     try:
         files = series_files(path)
@@ -57,7 +58,24 @@ def checked_format(path: Path) -> Format:
     if files == []:
         _, uid = series_parts(path) or (path, None)
         raise ImageError("holds no DICOM file" + (f" of series {uid}" if uid else ""))
-    return DICOM if files else _format_of_file(path)
+    if files:
+        return DICOM
+    found = _format_of_file(path)
+    raw_files(path)
+    return found
+
+
+def raw_files(path: Path) -> list[Path]:
+    """The file of pixels that a MetaImage or NRRD header names, if there is one.
+
+    Raises:
+        ImageError: when the header is damaged, or the file is missing or lies elsewhere.
+    """
+    named = format_of_name(path)
+    if named is not None and not named.has_text_header:
+        return []  # spares a look into each of many files; such a name may not name another file
+    raw = raw_file(path)
+    return [] if raw is None else [raw]
 
 
 def series_parts(path: Path) -> tuple[Path, str | None] | None:
@@ -94,16 +112,21 @@ def _is_dicom(path: Path) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a series: of its files' digests, whatever their names."""
+    """SHA-256 of a file's bytes; of a series, or a header with a file of pixels: of its files'
+    digests, whatever their names.
+    """
     if (files := series_files(path)) is None:
-        return sha256(path)
+        raw = raw_files(path)
+        if not raw:
+            return sha256(path)
+        files = [path, *raw]
     return hashlib.sha256("".join(sorted(map(sha256, files))).encode()).hexdigest()
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file, or of all files of a series."""
+    """Bytes of a file, or of all files of an image."""
     if (files := series_files(path)) is None:
-        return os.stat(path).st_size  # noqa: PTH116 (see file_stamp)
+        files = [path, *raw_files(path)]
     return sum(file.stat().st_size for file in files)
 
 
@@ -111,11 +134,15 @@ def file_stamp(path: Path) -> str:
     """Changes whenever the file's bytes may have: size, both times and inode.
 
     ctime is included because tools that copy set mtime at will, but nothing can set ctime. Of a
-    series: the stamps of all files in its folder.
+    series: the stamps of all files in its folder; of a header: with that of its file of pixels.
     """
     if (parts := series_parts(path)) is not None:
         files = sorted(file for file in parts[0].iterdir() if file.is_file())
-        stamps = [f"{file.name}:{file_stamp(file)}" for file in files]
+        stamps = [f"{file.name}:{_stamp(file)}" for file in files]
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+    return "+".join(map(_stamp, [path, *raw_files(path)]))
+
+
+def _stamp(path: Path) -> str:
     stat = os.stat(path)  # noqa: PTH116 (a Path.stat per file costs more, for no gain)
     return f"{stat.st_size}:{stat.st_mtime_ns}:{stat.st_ctime_ns}:{stat.st_ino}"

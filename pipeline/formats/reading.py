@@ -7,8 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.arrays import Floats32
-from pipeline.formats.files import format_of
-from pipeline.formats.table import ImageError, StoredImage, UnknownFormatError
+from pipeline.formats.files import file_size, format_of
+from pipeline.formats.limits import MOST_VOXELS, check_claim
+from pipeline.formats.table import COLOUR, ImageError, StoredImage, UnknownFormatError
+
+COLOUR_CHANNELS = 3
 
 
 def read_image(
@@ -16,40 +19,49 @@ def read_image(
     spatial_dims: int,
     num_channels: int,
     own_reader: Callable[[Path], ArrayLike] | None = None,
+    most_voxels: int = MOST_VOXELS,
+    fill: float | None = None,
 ) -> StoredImage:
     """Decode a file to float32 pixels with the channels and dimensions asked for.
 
-    Grey becomes RGB by repetition, RGB becomes grey by luminance (ITU-R 601-2). NIfTI volumes and
-    DICOM series are turned to the closest canonical (RAS) axes; see `pipeline.formats.dicom` for
-    the values of DICOM, `pipeline.formats.npy` for the axes of .npy arrays. A file in no known
-    format goes to `own_reader`, which gives pixels with their channels first.
+    Grey becomes RGB by repetition; a colour image, and nothing else with three channels, becomes
+    grey by luminance (ITU-R 601-2). NIfTI volumes and DICOM series are turned to the closest
+    canonical (RAS) axes; see `pipeline.formats.dicom` for the values of DICOM,
+    `pipeline.formats.npy` for the axes of .npy arrays. A file in no known format goes to
+    `own_reader`, which gives pixels with their channels first. `fill` stands where a value is nan
+    or infinite; without it such an image is refused.
 
     Raises:
-        ImageError: when the file is broken or does not have the dimensions asked for.
+        ImageError: when the file is broken, does not have the dimensions asked for, or would take
+            more memory than an image may.
     """
     try:
-        array, affine, bits = _stored(path, spatial_dims, own_reader)
+        image = _stored(path, spatial_dims, own_reader, most_voxels)
     except Exception as error:  # noqa: BLE001 (decoders raise almost anything, see the fuzz test)
         raise ImageError(f"cannot be decoded: {_reason(error)}") from None
-    if array.ndim == spatial_dims + 2 and 1 in array.shape[1:]:
-        array = array.squeeze(axis=1 + array.shape[1:].index(1))  # a volume of a single slice
-    if array.ndim != spatial_dims + 1:
-        preset = "mri48" if array.ndim == 4 else "grey64"
+    shape = image.pixels.shape[1:]
+    if len(shape) == spatial_dims + 1 and 1 in shape:
+        image = image.without_axis(shape.index(1))  # a volume of a single slice
+    elif len(shape) != spatial_dims:
+        preset = "mri48" if len(shape) == 3 else "grey64"
         raise ImageError(
-            f"has {array.ndim - 1} spatial dimensions (shape {array.shape[1:]}), "
-            f"images.spatial_dims is {spatial_dims}; set images={preset}, or your own with "
-            f"images.spatial_dims={array.ndim - 1}"
+            f"has {len(shape)} spatial dimensions (shape {shape}), images.spatial_dims is "
+            f"{spatial_dims}; set images={preset}, or your own with "
+            f"images.spatial_dims={len(shape)}"
         )
-    if not np.isfinite(array).all():
-        raise ImageError("holds values that are not finite (nan or inf)")
-    return StoredImage(_with_channels(array, num_channels), affine, bits)
+    return _with_channels(_finite(image, fill), num_channels)
 
 
 def _stored(
-    path: Path, spatial_dims: int, own_reader: Callable[[Path], ArrayLike] | None
+    path: Path,
+    spatial_dims: int,
+    own_reader: Callable[[Path], ArrayLike] | None,
+    most_voxels: int,
 ) -> StoredImage:
     try:
-        return format_of(path).read(path, spatial_dims)
+        known = format_of(path)
+        check_claim(known.claim_of(path), file_size(path), most_voxels)
+        return known.read(path, spatial_dims)
     except UnknownFormatError:
         if own_reader is None:
             raise
@@ -63,14 +75,45 @@ def _reason(error: Exception) -> str:
     return line if plain else f"{type(error).__name__} {line}".strip()
 
 
-def _with_channels(array: Floats32, num_channels: int) -> Floats32:
-    if array.shape[0] == num_channels:
-        return array
-    if array.shape[0] == 1:
-        return np.repeat(array, num_channels, axis=0)
-    if array.shape[0] == 3 and num_channels == 1:
-        if np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2]):
-            return array[:1]  # grey that was stored as colour, to the last bit
-        luminance = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-        return np.tensordot(luminance, array, axes=1)[None]
-    raise ImageError(f"has {array.shape[0]} channels, images.num_channels is {num_channels}")
+def _finite(image: StoredImage, fill: float | None) -> StoredImage:
+    finite = np.isfinite(image.pixels)
+    share = 1 - float(finite.mean())
+    if share == 0:
+        return image
+    found = f"holds values that are not finite (nan or inf) in {100 * share:.3g} % of its pixels"
+    if share == 1:
+        raise ImageError(f"{found}: nothing is left")
+    if fill is None:
+        raise ImageError(
+            f"{found}; images.nonfinite=fill sets them to images.fill_value, as a background"
+        )
+    pixels = np.where(finite, image.pixels, np.float32(fill))
+    return image._replace(pixels=pixels, filled=share)
+
+
+def _with_channels(image: StoredImage, num_channels: int) -> StoredImage:
+    array, found = image.pixels, len(image.pixels)
+    if found == num_channels:
+        return image
+    if found == 1 and num_channels == COLOUR_CHANNELS:
+        return image._replace(pixels=np.repeat(array, num_channels, axis=0))
+    if image.channels == COLOUR and num_channels == 1:
+        return image._replace(pixels=_luminance(array))
+    wanted = f"images.num_channels is {num_channels}"
+    if found == 1:
+        raise ImageError(f"has 1 channel, {wanted}; only grey as colour, 3, is repeated")
+    meaning = f" ({image.channels})" if image.channels else ""
+    allowed = f"set images.num_channels={found}"
+    if image.channels == COLOUR:
+        allowed += ", or 1 for its luminance"
+    else:
+        allowed += " to use them all as channels, or store one of them per file"
+    raise ImageError(f"has {found} channels{meaning}, {wanted}; {allowed}")
+
+
+def _luminance(colour: Floats32) -> Floats32:
+    if np.array_equal(colour[0], colour[1]) and np.array_equal(colour[0], colour[2]):
+        return colour[:1]  # grey that was stored as colour, to the last bit
+    weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    grey: Floats32 = np.tensordot(weights, colour, axes=1)[None]
+    return grey

@@ -1,11 +1,14 @@
 """The table of image formats. A new one is a line here, and a module with its reader."""
 
+import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from pipeline.arrays import Floats, Floats32
 
@@ -18,6 +21,9 @@ class UnknownFormatError(ImageError):
     """No format knows the content of the file."""
 
 
+COLOUR = "red, green and blue"
+
+
 class StoredImage(NamedTuple):
     """What a reader gives."""
 
@@ -27,6 +33,35 @@ class StoredImage(NamedTuple):
     """(4, 4) from pixel positions to mm; the identity where the file does not say."""
     bit_depth: int
     """Bits of one stored value: 8, 12, 16, ..."""
+    channels: str = ""
+    """What the channels are, in words: COLOUR, or the axis of the file that holds them."""
+    orientation: str = ""
+    """Where the axes of the file point, such as LPS; "" where it does not say."""
+    filled: float = 0.0
+    """Share of the pixels that were not finite and got images.fill_value."""
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Distance of neighbouring pixels along each axis in mm; None where nothing says it."""
+        if not self.orientation and np.array_equal(self.affine, np.eye(4)):
+            return None
+        sizes = np.linalg.norm(self.affine[:3, : self.pixels.ndim - 1], axis=0)
+        return tuple(float(size) for size in sizes)
+
+    def without_axis(self, axis: int) -> "StoredImage":
+        """A volume of a single slice along this spatial axis as an image."""
+        order = [*(other for other in range(3) if other != axis), axis, 3]
+        affine = self.affine[order][:, order]
+        return self._replace(pixels=self.pixels.squeeze(axis=1 + axis), affine=affine)
+
+
+class Claim(NamedTuple):
+    """What the header of a file says of its pixels."""
+
+    shape: Sequence[int]
+    """All values, channels and frames among them."""
+    num_bytes: int = 0
+    """What they need in the file; 0 when they are compressed."""
 
 
 Reader = Callable[[Path, int], StoredImage]
@@ -44,12 +79,26 @@ class Format:
     reader: str
     """module:function of a `Reader`, which takes a path and images.spatial_dims. It is imported
     when the first file is read: a check of a manifest needs no decoder."""
+    claim: str
+    """module:function that gives the `Claim` of a file's header."""
+
+    has_text_header: bool = False
+    """Does it begin with a text that may name another file of pixels?"""
 
     def read(self, path: Path, spatial_dims: int) -> StoredImage:
         """Decode a file of this format; any exception means that it cannot be decoded."""
-        module, function = self.reader.split(":")
-        reader: Reader = getattr(import_module(module), function)
+        reader: Reader = _named(self.reader)
         return reader(path, spatial_dims)
+
+    def claim_of(self, path: Path) -> Claim:
+        """What its header says of its pixels; any exception means that it is damaged."""
+        claim: Callable[[Path], Claim] = _named(self.claim)
+        return claim(path)
+
+
+def _named(text: str) -> Any:
+    module, function = text.split(":")
+    return getattr(import_module(module), function)
 
 
 HEAD = 2048
@@ -57,16 +106,32 @@ HEAD = 2048
 
 
 def _is_dicom(head: bytes) -> bool:
-    return head[128:132] == b"DICM"
+    """With its mark; or without preamble, when a UID of DICOM follows on the first elements."""
+    is_bare = head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0"
+    return head[128:132] == b"DICM" or (is_bare and b"1.2.840.10008." in head)
+
+
+def _is_metaimage(head: bytes) -> bool:
+    """Lines `key = value` from the first on, one of them the number of axes."""
+    return re.match(rb"\s*\w+[ \t]*[=:](.*\n)?[ \t]*NDims[ \t]*[=:]", head, re.DOTALL) is not None
+
+
+def _is_nrrd(head: bytes) -> bool:
+    return re.match(rb"NRRD000\d\r?\n", head) is not None
+
+
+def unpacked(head: bytes) -> bytes:
+    """What a head that may be compressed by gzip begins with; b"" for a damaged one."""
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
+    except zlib.error:
+        return b""
 
 
 def _is_nifti(head: bytes) -> bool:
-    """Plain or compressed by gzip."""
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head)
-        except zlib.error:
-            return False
+    head = unpacked(head)
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
@@ -75,16 +140,57 @@ def _begins(*marks: bytes) -> Callable[[bytes], bool]:
 
 
 _PILLOW = "pipeline.formats.pillow:read_pillow"
+_PICTURE = "pipeline.formats.claims:of_picture"
 _TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-DICOM = Format("DICOM", (".dcm", ".dicom"), _is_dicom, "pipeline.formats.dicom:read_dicom")
+DICOM = Format(
+    "DICOM",
+    (".dcm", ".dicom"),
+    _is_dicom,
+    "pipeline.formats.dicom:read_dicom",
+    "pipeline.formats.dicom:claim_of_dicom",
+)
 FORMATS = (
-    Format("PNG", (".png",), _begins(b"\x89PNG\r\n\x1a\n"), _PILLOW),
-    Format("JPEG", (".jpg", ".jpeg"), _begins(b"\xff\xd8\xff"), _PILLOW),
-    Format("TIFF", (".tif", ".tiff"), _begins(*_TIFF_MARKS), _PILLOW),
-    Format("NIfTI", (".nii", ".nii.gz"), _is_nifti, "pipeline.formats.nifti:read_nifti"),
+    Format("PNG", (".png",), _begins(b"\x89PNG\r\n\x1a\n"), _PILLOW, _PICTURE),
+    Format("JPEG", (".jpg", ".jpeg"), _begins(b"\xff\xd8\xff"), _PILLOW, _PICTURE),
+    Format(
+        "TIFF",
+        (".tif", ".tiff"),
+        _begins(*_TIFF_MARKS),
+        "pipeline.formats.tiff:read_tiff",
+        "pipeline.formats.claims:of_tiff",
+    ),
+    Format(
+        "NIfTI",
+        (".nii", ".nii.gz"),
+        _is_nifti,
+        "pipeline.formats.nifti:read_nifti",
+        "pipeline.formats.claims:of_nifti",
+    ),
     DICOM,
-    Format("NPY", (".npy",), _begins(b"\x93NUMPY"), "pipeline.formats.npy:read_npy"),
+    Format(
+        "NPY",
+        (".npy",),
+        _begins(b"\x93NUMPY"),
+        "pipeline.formats.npy:read_npy",
+        "pipeline.formats.claims:of_npy",
+    ),
+    Format(
+        "MetaImage",
+        (".mha", ".mhd"),
+        _is_metaimage,
+        "pipeline.formats.itk:read_itk",
+        "pipeline.formats.itk:claim_of_itk",
+        has_text_header=True,
+    ),
+    Format(
+        "NRRD",
+        (".nrrd", ".nhdr"),
+        _is_nrrd,
+        "pipeline.formats.itk:read_itk",
+        "pipeline.formats.itk:claim_of_itk",
+        has_text_header=True,
+    ),
 )
 
 

@@ -1,6 +1,7 @@
 """Decode images into the packed array, in worker processes; importing it loads no torch."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from PIL import Image
 from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
 from pipeline.formats import ImageError, StoredImage, read_image
+from pipeline.images.storage import TooNarrowError, loss
 from pipeline.targets import build
 
 THUMBNAIL_SIZE = 64
 Transforms = Callable[[object], object]
 Facts = dict[str, str]
 """What one decoded image adds to the table, by TABLE_COLUMNS."""
+
+
+class TooNarrow(str):
+    """A fault that is one of images.dtype, not of the image."""
 
 
 def decode_chunk(
@@ -33,19 +39,23 @@ def decode_chunk(
     rows: list[Facts | str] = []
     for row, path in enumerate(files, start=start):
         try:
-            original = read_image(path, config.spatial_dims, config.num_channels, reader)
-            array[row] = _storable(_transformed(original, transforms), config, array.shape[1:])
+            original = _read(path, config, reader)
+            pixels = _transformed(original, config, transforms)
+            array[row] = _storable(pixels, config, array.shape[1:])
+        except TooNarrowError as error:
+            rows.append(TooNarrow(error))
+            continue
         except ImageError as error:
             rows.append(str(error))
             continue
         small[row] = thumbnails(original.pixels)
-        rows.append(_facts(original, array[row]))
+        rows.append(_facts(original, array[row], config) | loss(pixels, array[row]))
     array.flush()
     small.flush()
     return rows
 
 
-def _facts(original: StoredImage, packed: NDArray[np.generic]) -> Facts:
+def _facts(original: StoredImage, packed: NDArray[np.generic], config: ImagesConfig) -> Facts:
     values = packed.astype(np.float64).reshape(len(packed), -1)
     return {
         "pixel_digest": pixel_digest(original.pixels),
@@ -53,6 +63,11 @@ def _facts(original: StoredImage, packed: NDArray[np.generic]) -> Facts:
         "bit_depth": str(original.bit_depth),
         "sum": " ".join(map(repr, values.sum(axis=1).tolist())),
         "sum_squares": " ".join(map(repr, (values**2).sum(axis=1).tolist())),
+        "spacing": " ".join(f"{size:.4g}" for size in original.spacing or ()),
+        "resampled": " ".join(f"{size:g}" for size in config.spacing or ()),
+        "orientation": original.orientation,
+        "filled": f"{original.filled:.6g}",
+        "fill_value": f"{config.fill_value:g}",
     }
 
 
@@ -62,12 +77,18 @@ def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | li
     problems = []
     for path in files:
         try:
-            original = read_image(path, config.spatial_dims, config.num_channels, reader)
-            pixels = _transformed(original, transforms)
-            return _storable(pixels, config, pixels.shape).shape
+            pixels = _transformed(_read(path, config, reader), config, transforms)
+            _check_finite(pixels)
+            return pixels.shape
         except ImageError as error:
             problems.append(str(error))
     return problems
+
+
+def _read(path: Path, config: ImagesConfig, reader: Any) -> StoredImage:
+    dims, channels = config.spatial_dims, config.num_channels
+    fill = config.fill_value if config.nonfinite == "fill" else None
+    return read_image(path, dims, channels, reader, config.most_voxels, fill)
 
 
 def _reader(config: ImagesConfig) -> Any:
@@ -76,23 +97,41 @@ def _reader(config: ImagesConfig) -> Any:
 
 
 def _transforms(config: ImagesConfig) -> Transforms:
-    from monai.transforms import Compose
+    """Resampling to images.spacing, then images.transforms."""
+    from monai.transforms import Compose, Spacing
 
     steps = [build(f"images.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
+    if config.spacing is not None:
+        steps.insert(0, Spacing(config.spacing))
     composed: Transforms = Compose(steps)
     return composed
 
 
-def _transformed(image: StoredImage, transforms: Transforms) -> Floats32:
+def _transformed(image: StoredImage, config: ImagesConfig, transforms: Transforms) -> Floats32:
     import torch
     from monai.data import MetaTensor
 
     pixels, affine = torch.from_numpy(image.pixels.copy()), torch.from_numpy(image.affine)
+    if config.spacing is not None:
+        if image.spacing is None:
+            raise ImageError("does not say how large its pixels are in mm, as images.spacing needs")
+        affine = torch.diag(torch.tensor([*image.spacing, 1.0], dtype=torch.float64))
+        growth = math.prod(image.spacing) / math.prod(config.spacing)
+        if image.pixels.size * growth > config.most_voxels:
+            raise ImageError(
+                f"would have {image.pixels.size * growth:,.0f} values with images.spacing, "
+                f"images.most_voxels allows {config.most_voxels:,}"
+            )
     try:
         return np.asarray(transforms(MetaTensor(pixels, affine=affine)), dtype=np.float32)
     except (RuntimeError, ValueError) as error:
         cause = error.__cause__ or error  # MONAI's own words only say which transform it was
         raise ImageError(f"a transform failed: {cause!r}") from None
+
+
+def _check_finite(pixels: Floats32) -> None:
+    if not np.isfinite(pixels).all():
+        raise ImageError("has values that are not finite after the transforms")
 
 
 def _storable(pixels: Floats32, config: ImagesConfig, shape: tuple[int, ...]) -> Floats32:
@@ -102,14 +141,13 @@ def _storable(pixels: Floats32, config: ImagesConfig, shape: tuple[int, ...]) ->
             f"has shape {pixels.shape} after the transforms, the others {shape}; add a resize, or "
             "pad and crop, to images.transforms"
         )
-    if not np.isfinite(pixels).all():
-        raise ImageError("has values that are not finite after the transforms")
-    low, high, wider = -0.5, 255.5, "float16 or float32"
+    _check_finite(pixels)
+    low, high, wider = -0.5, 255.5, "auto, float16 or float32"
     if config.dtype != "uint8":
         high = float(np.finfo(config.dtype).max)
         low, wider = -high, "float32"
     if pixels.min() < low or pixels.max() > high:
-        raise ImageError(
+        raise TooNarrowError(
             f"has values from {pixels.min():g} to {pixels.max():g} after the transforms, which "
             f"images.dtype={config.dtype} cannot hold; use {wider}"
         )

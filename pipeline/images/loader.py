@@ -8,23 +8,24 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.arrays import Floats32
 from pipeline.config import AugmentConfig
 from pipeline.images.batches import BatchSource
 from pipeline.targets import build
 
 
-class _Samples(Dataset[Tensor]):
+class _Samples(Dataset[Floats32]):
     """Indexed by (row, seed), so that a sample's draws depend on neither worker nor order."""
 
     def __init__(self, source: BatchSource, transforms: Compose) -> None:
         self.source = source
         self.transforms = transforms
 
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
+    def __getitem__(self, key: tuple[int, int]) -> Floats32:
         row, seed = key
         image = self.source.gather(torch.tensor([row]))[0]
         self.transforms.set_random_state(seed=seed)
-        return torch.as_tensor(np.asarray(self.transforms(image)))
+        return np.asarray(self.transforms(image), dtype=np.float32)
 
 
 class RandomTransforms:
@@ -39,7 +40,7 @@ class RandomTransforms:
             batch_sampler=self.keys,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            pin_memory=source.device.type == "cuda",
+            collate_fn=np.stack,  # arrays come through a pipe; tensors would need /dev/shm
             multiprocessing_context="fork" if num_workers else None,
         )
 
@@ -49,4 +50,4 @@ class RandomTransforms:
         seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
         self.keys[:] = [[(int(row), next(seeds)) for row in batch] for batch in rows]
         for images in self.loader:
-            yield images.to(self.device, non_blocking=True)
+            yield torch.from_numpy(images).to(self.device)

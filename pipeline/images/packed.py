@@ -10,7 +10,20 @@ from numpy.typing import NDArray
 
 from pipeline.arrays import Floats, Ints
 
-TABLE_COLUMNS = ("pixel_digest", "original_shape", "bit_depth", "sum", "sum_squares")
+TABLE_COLUMNS = (
+    "pixel_digest",
+    "original_shape",
+    "bit_depth",
+    "sum",
+    "sum_squares",
+    "rounding",
+    "variance",
+    "spacing",
+    "resampled",
+    "orientation",
+    "filled",
+    "fill_value",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,11 @@ class PackedImages:
     @cached_property
     def array(self) -> NDArray[np.generic]:
         return np.lib.format.open_memmap(self.path / "images.npy", mode="r")
+
+    @property
+    def dtype(self) -> str:
+        """The type that images.dtype stands for."""
+        return str(self.array.dtype)
 
     @cached_property
     def thumbnails(self) -> NDArray[np.uint8]:

@@ -3,33 +3,38 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
-import numpy as np
 import pandas as pd
 
 from pipeline.config import ImagesConfig, fingerprint
 from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
-from pipeline.files import write_whole
-from pipeline.formats.files import file_digest, file_stamp
-from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, decode_chunk, first_shape
+from pipeline.files import make_private, write_whole
+from pipeline.formats.files import file_digest, file_size, file_stamp
+from pipeline.formats.revised import is_revised
+from pipeline.images.decoders import Progress, decode_all, first_usable_shape
+from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
+from pipeline.images.seal import is_sealed, reserve, seal
+from pipeline.images.storage import TooNarrowError, destroyed, eight_bits_hold, types_to_try
+from pipeline.images.trust import check_cache_dir, check_packed
 from pipeline.manifest import Manifest
-from pipeline.processes import call_in_child, process_pool
-from pipeline.words import counted, lines_and_more
 
 READER_VERSION = 3
-CHUNK = 32
-PROBLEMS_SHOWN = 50
-Progress = Callable[[int, int], None]
-"""Called with the number of images that are done, and of all."""
+REVISION = 1
+"""Of how the files of `is_revised` are read; when others are read anew, raise READER_VERSION."""
+DESTROYED = (
+    "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
+)
+MOST_BYTES_PER_VOXEL = 16
 
 
 def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
@@ -40,36 +45,100 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
     decode: a changed file or transform never meets a stale cache.
 
     Raises:
-        UserError: with every image that cannot be used; when the cache folder cannot be written.
+        UnusableImagesError: with every image that cannot be used.
+        UserError: when the cache folder cannot be written or has too little room, others may
+            write it, or a cache in it was changed.
     """
     cache_dir = Path(config.cache_dir)
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        digests = file_digests(manifest.image_files, cache_dir / "digests.json")
-        settings: list[object] = [
-            config.spatial_dims,
-            config.num_channels,
-            config.dtype,
-            config.transforms,
-        ]
-        own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
-        settings += own if any(own) else []  # no key of a cache without plugins changes
-        key = fingerprint([READER_VERSION, version("monai"), settings, digests])
-        packed_dir = cache_dir / key[:32]
-        if not (packed_dir / "cache.json").exists():
-            _build(manifest, config, packed_dir, progress)
+        make_private(cache_dir)
+        check_cache_dir(cache_dir)
+        _raise_problems(manifest, [_too_long(path, config) for path in manifest.image_files])
+        shown = [manifest.image_root / path for path in manifest.table["image_path"]]
+        digests = file_digests(manifest.image_files, cache_dir / "digests.json", shown)
+        *narrower, widest = types_to_try(config.dtype)
+        for dtype in narrower:
+            with suppress(TooNarrowError):
+                return _packed(manifest, replace(config, dtype=dtype), digests, progress, True)
+        return _packed(manifest, replace(config, dtype=widest), digests, progress, False)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
-    return PackedImages(packed_dir, key)
 
 
-def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
-    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same."""
+def _packed(
+    manifest: Manifest, config: ImagesConfig, digests: list[str], progress: Progress, is_try: bool
+) -> PackedImages:
+    """Open or build the cache of one type; TooNarrowError when that `is_try` and does not fit.
+
+    That it did not is remembered: the next command begins with the type that does.
+    """
+    key = _key(config, digests, manifest.image_files)
+    packed = PackedImages(Path(config.cache_dir) / key[:32], key)
+    too_narrow = packed.path.with_suffix(".too_narrow")
+    if is_try and too_narrow.exists():
+        raise TooNarrowError
+    try:
+        check_packed(packed.path)
+        if not is_sealed(packed.path):
+            _build(manifest, config, packed.path, progress, is_try)
+        elif is_try:
+            _check_eight_bits(packed.facts)
+    except TooNarrowError:
+        too_narrow.touch()
+        raise
+    return packed
+
+
+def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
+    """What the cache depends on. A setting or a way of reading that came later is named only where
+    it counts, so that no key of another cache changes.
+    """
+    settings: list[object] = [
+        config.spatial_dims,
+        config.num_channels,
+        config.dtype,
+        config.transforms,
+    ]
+    own = [config.reader, plugin_hashes([*config.transforms, config.reader])]
+    settings += own if any(own) else []
+    later: dict[str, object] = {}
+    if config.spacing is not None:
+        later["spacing"] = config.spacing
+    if config.nonfinite == "fill":
+        later["fill"] = config.fill_value
+    if revised := [row for row, file in enumerate(files) if is_revised(file)]:
+        later["revised"] = [REVISION, revised]
+    settings += [later] if later else []
+    return fingerprint([READER_VERSION, version("monai"), settings, digests])
+
+
+def _check_eight_bits(facts: Sequence[Facts]) -> None:
+    if not eight_bits_hold(facts):
+        raise TooNarrowError
+
+
+def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
+    """What is wrong with a file that cannot be an image: hashing 1 TB takes an hour."""
+    most = MOST_BYTES_PER_VOXEL * max(config.most_voxels, 2**20)
+    size = file_size(path)
+    if size <= most:
+        return {}
+    allowed = f"images.most_voxels={config.most_voxels:,} allows {most:,}"
+    return f"has {size:,} bytes, {allowed}"
+
+
+def file_digests(
+    paths: list[Path], memory_path: Path, shown: list[Path] | None = None
+) -> list[str]:
+    """SHA-256 of each file, remembered between runs as long as the file's stamp stays the same.
+
+    `shown` (N,) are the names by which they are remembered, where these are not the paths.
+    """
     memory: dict[str, tuple[str, str]] = {}
     with suppress(FileNotFoundError, ValueError):  # none yet, or damaged: read every file anew
         remembered = json.loads(memory_path.read_text())
         memory = {name: (stamp, digest) for name, (stamp, digest) in remembered.items()}
-    names = [str(path.resolve()) for path in paths]
+    names = [str(path.resolve()) for path in shown or paths]
     stamps = [file_stamp(path) for path in paths]
     changed = [i for i, name in enumerate(names) if memory.get(name, ("",))[0] != stamps[i]]
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
@@ -80,28 +149,37 @@ def file_digests(paths: list[Path], memory_path: Path) -> list[str]:
     return [memory[name][1] for name in names]
 
 
-def _build(manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress) -> None:
+def _build(
+    manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress, is_try: bool
+) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
     shutil.rmtree(partial_dir, ignore_errors=True)
-    partial_dir.mkdir()
+    make_private(partial_dir)
     try:
         files = manifest.image_files
-        shape = call_in_child(first_shape, files, config)
+        shape = first_usable_shape(files, config)
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
         num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
         small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-        for name, dtype, each in (("images", config.dtype, shape), ("thumbnails", "uint8", small)):
-            path = partial_dir / f"{name}.npy"
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(len(files), *each))
-        rows = _decode_all(files, partial_dir, config, progress)
+        arrays: dict[str, tuple[str, Sequence[int]]] = {
+            "images.npy": (config.dtype, (len(files), *shape)),
+            "thumbnails.npy": ("uint8", (len(files), *small)),
+        }
+        reserve(partial_dir, arrays)
+        rows = decode_all(files, partial_dir, config, progress, _check_depth if is_try else None)
+        _raise_problems(manifest, rows)
+        facts = [row for row in rows if not isinstance(row, str)]
+        if is_try:
+            _check_eight_bits(facts)
+        for row in destroyed(facts):
+            rows[row] = DESTROYED.format(config.dtype)
         _raise_problems(manifest, rows)
         pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
-        facts = {"shape": [len(files), *shape], "dtype": config.dtype}
-        (partial_dir / "cache.json").write_text(json.dumps(facts))
+        seal(partial_dir, {"shape": [len(files), *shape], "dtype": config.dtype})
         partial_dir.rename(packed_dir)
     except OSError:
         if not (packed_dir / "cache.json").exists():  # no other process was faster
@@ -122,27 +200,13 @@ def _remove_leftovers(cache_dir: Path) -> None:
             pass  # it runs, for somebody else
 
 
-def _decode_all(
-    files: list[Path], packed_dir: Path, config: ImagesConfig, progress: Progress
-) -> list[Facts | str]:
-    starts = range(0, len(files), CHUNK)
-    chunks = [files[start : start + CHUNK] for start in starts]
-    num_processes = min(config.num_processes or os.cpu_count() or 1, len(chunks))
-    rows: list[Facts | str] = []
-    with process_pool(num_processes) as pool:
-        for decoded in pool.map(partial(decode_chunk, packed_dir, config), starts, chunks):
-            rows += decoded
-            progress(len(rows), len(files))
-    return rows
+def _check_depth(rows: Sequence[Facts | str]) -> None:
+    """Before all images are decoded: is one of them too deep for 8 bits?"""
+    for row in rows:
+        if isinstance(row, TooNarrow) or (not isinstance(row, str) and int(row["bit_depth"]) > 8):
+            raise TooNarrowError
 
 
 def _raise_problems(manifest: Manifest, rows: Sequence[Facts | str]) -> None:
-    samples = zip(manifest.table.itertuples(), manifest.image_files, rows, strict=True)
-    problems = [
-        f"line {sample.line}: patient {sample.patient_id!r}: image {file}: {fault}"
-        for sample, file, fault in samples
-        if isinstance(fault, str)
-    ]
-    if problems:
-        heading = f"manifest {manifest.path}: {counted(len(problems), 'image')} cannot be used"
-        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
+    if faults := {row: fault for row, fault in enumerate(rows) if isinstance(fault, str)}:
+        raise UnusableImagesError(manifest, faults)

@@ -1,5 +1,5 @@
 """A manifest from what lies on disk: trees of images, DICOM archives, class folders, tables."""
 
-from pipeline.making.manifest import MadeManifest, make_manifest, out_path, write_manifest
+from pipeline.making.manifest import MadeManifest, make_manifest, out_path
 
-__all__ = ["MadeManifest", "make_manifest", "out_path", "write_manifest"]
+__all__ = ["MadeManifest", "make_manifest", "out_path"]

@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline.errors import UserError
-from pipeline.formats import DICOM
+from pipeline.formats import DICOM, ImageError
+from pipeline.formats.limits import check_kind
+from pipeline.formats.table import HEAD
 from pipeline.making.label_table import Row
 from pipeline.words import counted, lines_and_more, listed
 
@@ -20,7 +22,14 @@ if TYPE_CHECKING:
     from pydicom import FileDataset
 
 PROBLEMS_SHOWN = 10
-TAGS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "Modality")
+TAGS = (
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "StudyDate",
+    "Modality",
+    "SeriesDescription",
+)
 PIXEL_TAGS = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated")
 """Without these nobody can read pixels."""
 PIXEL_MARKS = [struct.pack(f"{order}HH", 0x7FE0, number) for order in "<>" for number in (8, 9, 16)]
@@ -44,18 +53,25 @@ class DicomHeader:
         return str(PurePosixPath(self.path).parent)
 
 
-def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, str]]:
-    """A row for every series of images, and what kind of file each of the others is.
+def rows_of_dicom(
+    root: Path, paths: list[str], skip_damaged: bool
+) -> tuple[list[Row], dict[str, str], list[str]]:
+    """A row for every series of images; what kind of file each of the others is; what is skipped.
+
+    A damaged file is an error, or is skipped together with its series: a volume without one of
+    its slices is another volume.
 
     `image_path` is the file of a series of one file, the folder of a series that has it for
     itself, and else `folder#SeriesInstanceUID`. StudyDate becomes YYYY-MM-DD.
     """
     with ThreadPoolExecutor() as pool:
         files = list(pool.map(lambda path: _read_header(root / path, path), paths))
-    damaged = [f"{file.path}: {file.problem}" for file in files if file.problem]
-    number = counted(len(damaged), "damaged file")
-    _refuse(f"{number}; restore from the archive, or remove from {root}", damaged)
-    images = [file for file in files if not file.kind]
+    damaged = [file for file in files if file.problem]
+    if not skip_damaged:
+        number = counted(len(damaged), "damaged file")
+        advice = f"restore from the archive, or remove from {root}"
+        _refuse(f"{number}; {advice}", [f"{file.path}: {file.problem}" for file in damaged])
+    images = [file for file in files if not file.kind and not file.problem]
     if not images:
         number = counted(len(paths), "file")
         raise UserError(f"root: {root} holds no DICOM file with pixels among {number}")
@@ -72,7 +88,7 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, st
     for file in files:
         if file.tags:
             series_in[file.folder].add(file.tags["SeriesInstanceUID"])
-    rows = []
+    rows, skipped = [], [f"{file.path}: {file.problem}" for file in damaged]
     for uid, members in series.items():
         first, date = members[0], members[0].tags["StudyDate"]
         row = first.tags | {"num_files": str(len(members))}
@@ -82,8 +98,23 @@ def rows_of_dicom(root: Path, paths: list[str]) -> tuple[list[Row], dict[str, st
         row["image_path"] = f"{first.folder}#{uid}" if shared else first.folder
         if len(members) == 1 and Path(first.path).suffix.lower() in DICOM.suffixes:
             row["image_path"] = first.path
-        rows.append(row)
-    return rows, {file.path: file.kind for file in files if file.kind}
+        if _lost_a_file(row["image_path"] == first.path, members, damaged):
+            skipped.append(f"series {uid} ({row['image_path']}), which such a file belongs to")
+        else:
+            rows.append(row)
+    if not rows:
+        raise UserError("\n".join(["source=dicom: every series is damaged", *skipped[:10]]))
+    return rows, {file.path: file.kind for file in files if file.kind}, skipped
+
+
+def _lost_a_file(is_one_file: bool, members: list[DicomHeader], damaged: list[DicomHeader]) -> bool:
+    """Does a damaged file belong to this series? One that does not say so may, in its folder."""
+    uid, folder = members[0].tags["SeriesInstanceUID"], members[0].folder
+    for file in damaged:
+        known = file.tags.get("SeriesInstanceUID")
+        if known == uid or (not known and file.folder == folder and not is_one_file):
+            return True
+    return False
 
 
 def _refuse(heading: str, problems: list[str]) -> None:
@@ -110,31 +141,32 @@ def _mixed_up(series: dict[str, list[DicomHeader]]) -> Iterator[str]:
 def _read_header(path: Path, name: str) -> DicomHeader:
     """The ids of a file, called `name`; what else it is; or why it is damaged."""
     try:
+        check_kind(path)
+    except ImageError as error:
+        return DicomHeader(name, problem=str(error))
+    try:
         with path.open("rb") as file:
-            head = file.read(1024)
+            head = file.read(HEAD)
             file.seek(0)
             if path.name.upper() == "DICOMDIR":
                 return DicomHeader(name, kind="DICOMDIR")
-            has_mark = DICOM.knows(head)
-            is_bare = head[:2] in (b"\x02\0", b"\x08\0") and b"1.2.840.10008." in head
-            if has_mark or is_bare:
-                found = _read_dicom(file, name)
-                if has_mark or found.kind:
-                    return found
+            if DICOM.knows(head):
+                return _read_dicom(file, name)
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
         return DicomHeader(name, problem=f"cannot be read as DICOM: {error}")
-    if is_bare or path.suffix.lower() in DICOM.suffixes:
+    if path.suffix.lower() in DICOM.suffixes:
         start = f"begins with {head[:8]!r}" if head else "is empty"
         return DicomHeader(name, problem=f"has no DICOM mark (DICM at byte 128); it {start}")
     return DicomHeader(name, kind="not DICOM")
 
 
 def _read_dicom(file: BinaryIO, name: str) -> DicomHeader:
-    from pydicom import dcmread
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+    from pipeline.formats.dicom_file import open_dicom
+
     wanted = ["SOPClassUID", "NumberOfFrames", *PIXEL_TAGS, *TAGS]
-    data = dcmread(file, stop_before_pixels=True, force=True, specific_tags=wanted)
+    data = open_dicom(file, stop_before_pixels=True, specific_tags=wanted)
     tags = {tag: str(data.get(tag, "") or "").strip() for tag in TAGS}
     if data.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         has_pixels, problem = "Rows" in data, ""  # a file cut short could not be unpacked

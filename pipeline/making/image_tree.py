@@ -22,8 +22,14 @@ def paths_below(root: Path) -> list[str]:
     if not root.is_dir():
         raise UserError(f"root: {root} is not a folder (searched from {Path.cwd()})")
     found = []
+    above = {
+        str(root): [os.path.realpath(root)]
+    }  # where each folder really lies, and those above it
     for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        within = above.pop(folder)
+        places = {n: os.path.realpath(Path(folder) / n) for n in folders if not n.startswith(".")}
+        folders[:] = [name for name, place in places.items() if place not in within]  # no loops
+        above |= {os.path.join(folder, n): [*within, places[n]] for n in folders}  # noqa: PTH118
         below = Path(folder).relative_to(root)
         found += [(below / name).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)
@@ -31,7 +37,8 @@ def paths_below(root: Path) -> list[str]:
 
 def rows_of_tree(paths: list[str], pattern: Pattern, skip_unmatched: bool) -> list[Row]:
     """A row for every path that fits; documents never fit."""
-    found = {path: pattern.parts(path) for path in paths if not DOCUMENT.search(path)}
+    others = [path for path in paths if not DOCUMENT.search(path)]
+    found = dict(zip(others, pattern.parts_of(others), strict=True))
     rows = [{"image_path": path} | parts for path, parts in found.items() if parts is not None]
     unmatched = [path for path, parts in found.items() if parts is None]
     if not rows or (unmatched and not skip_unmatched):
@@ -43,7 +50,9 @@ def rows_of_classes(paths: list[str], patient: Pattern) -> list[Row]:
     """A row for every image `class/.../name`: label = first folder, patient from the name."""
     images = [path for path in paths if format_of_name(Path(path))]
     strays = [path for path in images if "/" not in path]
-    found = {path: patient.parts(PurePosixPath(path).name) for path in images if "/" in path}
+    inside = [path for path in images if "/" in path]
+    parts_of = patient.parts_of([PurePosixPath(path).name for path in inside])
+    found = dict(zip(inside, parts_of, strict=True))
     unmatched = [path for path, parts in found.items() if parts is None]
     problems = []
     if strays:

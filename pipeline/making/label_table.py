@@ -1,5 +1,6 @@
 """Tables of labels: read, joined, and turned into one label per row."""
 
+import codecs
 import csv
 import io
 import json
@@ -8,6 +9,7 @@ from pathlib import Path
 from pipeline.config.making import LabelRule
 from pipeline.errors import UserError
 from pipeline.making.patterns import fill
+from pipeline.manifest.csv_file import other_encoding
 from pipeline.words import counted, listed
 
 Row = dict[str, str]
@@ -16,18 +18,20 @@ POSITIVE = ("1", "1.0", "true", "yes")
 NEGATIVE = ("0", "0.0", "false", "no", "")
 
 
-def read_rows(path: Path, setting: str) -> list[Row]:
+def read_rows(path: Path, setting: str, encoding: str = "utf-8", separator: str = ",") -> list[Row]:
     """Rows of a CSV, or of a JSON list of records; every cell is text.
 
     Columns without a name are left out; a row may lack the ones that end the header.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _text_of(path, encoding)
         if path.suffix.lower() == ".json":
             return [{str(k): _text(v) for k, v in record.items()} for record in json.loads(text)]
-        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        table = io.StringIO(text, newline="")
+        lines = list(csv.reader(table, delimiter=separator, strict=True))
     except (OSError, ValueError, AttributeError, TypeError, csv.Error) as error:
-        why = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        why = f"no such file (searched from {Path.cwd()})"
+        why = why if isinstance(error, FileNotFoundError) else str(error)
         raise UserError(f"{setting}: {path}: {why}") from None
     header, *records = lines or [[]]
     named = {place: name for place, name in enumerate(header) if name.strip()}
@@ -44,18 +48,35 @@ def read_rows(path: Path, setting: str) -> list[Row]:
     return rows
 
 
+def _text_of(path: Path, encoding: str) -> str:
+    """ValueError when it is in another encoding."""
+    raw = path.read_bytes()
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise ValueError(f"encoding={encoding} is not known; e.g. utf-8, latin-1") from None
+    problem, line = other_encoding(raw, codec)
+    if problem:
+        where = f"line {line}: " if line else ""
+        raise ValueError(where + problem.replace("manifest.encoding", "encoding"))
+    return raw.decode("utf-8-sig" if codec == "utf-8" else codec)
+
+
 def _text(value: object) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def join(rows: list[Row], labels: Path, key: str, column: str | None) -> tuple[list[Row], int]:
+def join(
+    rows: list[Row], labels: Path, records: list[Row], key: str, column: str | None
+) -> tuple[list[Row], int]:
     """The rows with the columns of a table added; how many of the table's keys fit no row.
 
-    `key` is a template of the rows' columns, `column` the table's column that holds it.
+    `records` are the table's rows, `key` is a template of the rows' columns, `column` the table's
+    column that holds it.
     """
     column = column or key.strip("{}")
     table: dict[str, Row] = {}
-    for row in read_rows(labels, "labels"):
+    for row in records:
         if column not in row:
             raise UserError(
                 f"labels: {labels} has no column {column!r} (labels_column); its columns are "

@@ -1,20 +1,27 @@
 """A manifest from what lies on disk: rows gathered, joined, labelled, checked, written."""
 
-import re
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
 from pipeline.config.making import FIELD, MakeManifestConfig
 from pipeline.errors import UserError
-from pipeline.files import write_whole
 from pipeline.formats.files import series_parts
+from pipeline.formats.table import image_suffix
 from pipeline.making.dicom import rows_of_dicom
-from pipeline.making.image_tree import kind_of, left_out, paths_below, rows_of_classes, rows_of_tree
+from pipeline.making.image_tree import (
+    DOCUMENT,
+    kind_of,
+    left_out,
+    paths_below,
+    rows_of_classes,
+    rows_of_tree,
+)
 from pipeline.making.label_table import Row, findings_in, join, label_of, read_rows
 from pipeline.making.patterns import Pattern, fill, name_rule
+from pipeline.manifest import Finding, by_cause
+from pipeline.regex import compiled, for_each
 from pipeline.words import counted, lines_and_more, listed
 
 FIRST = ("patient_id", "image_path", "label")
@@ -42,7 +49,9 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
     rows = _gather(config, root, flow)
     if config.labels is not None:
         key, column = config.labels_key or "", config.labels_column
-        rows, num_unused = join(rows, root / config.labels, key, column)
+        path = _table_path(root, config.labels)
+        records = read_rows(path, "labels", config.encoding, config.separator)
+        rows, num_unused = join(rows, path, records, key, column)
         if num_unused:
             flow.append(f"{counted(num_unused, 'key')} of {config.labels} without an image")
     for column, pattern in config.parts.items():
@@ -56,6 +65,8 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
     kept = [row for row in made if row is not None]
     if len(kept) < len(made):
         flow.append(f"{counted(len(made) - len(kept), 'row')} left out: label.values says null")
+    if config.skip_absent:
+        kept = _present(config, kept, flow)
     _check(config, kept, rows)
     unique = _unique(kept, flow)
     unique.sort(key=lambda row: (row["patient_id"], row["image_path"]))
@@ -64,15 +75,19 @@ def make_manifest(config: MakeManifestConfig) -> MadeManifest:
 
 def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row]:
     if config.source == "table":
-        rows = read_rows(root / (config.table or ""), "table")
+        path = _table_path(root, config.table or "")
+        rows = read_rows(path, "table", config.encoding, config.separator)
         flow.append(f"{counted(len(rows), 'row')} in {config.table}")
         return rows
-    tables = (out_path(config), root / "manifest.csv", root / (config.labels or ""))
-    resolved = {table.resolve() for table in tables}
-    paths = [path for path in paths_below(root) if (root / path).resolve() not in resolved]
+    tables = (out_path(config), root / "manifest.csv", _table_path(root, config.labels or ""))
+    resolved = {os.path.realpath(table) for table in tables}
+    paths = [path for path in paths_below(root) if os.path.realpath(root / path) not in resolved]
     flow.append(f"{counted(len(paths), 'file')} below {root}")
     if config.source == "dicom":
-        rows, others = rows_of_dicom(root, paths)
+        rows, others, skipped = rows_of_dicom(root, paths, config.skip_damaged)
+        if skipped:
+            flow.append(f"{len(skipped)} damaged files or series left out:")
+            flow += lines_and_more(skipped, PROBLEMS_SHOWN)
     else:
         if config.source == "tree":
             rows = rows_of_tree(paths, Pattern(config.pattern or ""), config.skip_unmatched)
@@ -86,7 +101,8 @@ def _gather(config: MakeManifestConfig, root: Path, flow: list[str]) -> list[Row
 
 
 def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
-    found = [(row, pattern.parts(fill("{" + column + "}", row, "parts"))) for row in rows]
+    cells = [fill("{" + column + "}", row, "parts") for row in rows]
+    found = list(zip(rows, pattern.parts_of(cells), strict=True))
     if unmatched := [row[column] for row, parts in found if parts is None]:
         raise UserError(
             f"parts.{column}: {pattern.text!r} does not fit {len(unmatched)} of "
@@ -97,12 +113,10 @@ def _with_parts(rows: list[Row], column: str, pattern: Pattern) -> list[Row]:
 
 def _where(rows: list[Row], conditions: dict[str, str], flow: list[str]) -> list[Row]:
     for column, regex in conditions.items():
-        try:
-            test = re.compile(regex)
-        except re.error as error:
-            found = f"{regex!r} is not a regular expression: {error}"
-            raise UserError(f"where.{column}: {found}") from None
-        kept = [row for row in rows if test.fullmatch(fill("{" + column + "}", row, "where"))]
+        what = f"where.{column}: {regex!r}"
+        cells = [fill("{" + column + "}", row, "where") for row in rows]
+        fits = for_each(compiled(regex, what).fullmatch, cells, what)
+        kept = [row for row, fit in zip(rows, fits, strict=True) if fit]
         if not kept:
             found = listed(sorted({row[column] for row in rows}))
             raise UserError(f"where.{column}={regex!r} leaves no row; the column has {found}")
@@ -120,24 +134,46 @@ def _columns(config: MakeManifestConfig, rows: list[Row]) -> dict[str, str]:
         keys = set(FIELD.findall(config.labels_key or ""))
         used |= keys - {"StudyInstanceUID", "SeriesInstanceUID"}
         columns = {name: "{" + name + "}" for name in rows[0] if name not in used} | columns
-    if wrong := sorted(set(columns) & {"line", "group"}):
-        raise UserError(
-            f"column name {wrong[0]!r} has a meaning of its own; give the part another name"
-        )
     return columns
 
 
+def _table_path(root: Path, name: str) -> Path:
+    """A table lies in root or in the current folder."""
+    return root / name if (root / name).exists() else Path(name)
+
+
 def _with_images(template: str, root: Path, rows: list[Row]) -> list[Row]:
-    places: dict[str, list[str]] = defaultdict(list)
-    for path in paths_below(root) if template.startswith("**/") else ():
-        places[PurePosixPath(path).name].append(path)
+    """The path of each row's image; where no file has just that name, the one with a suffix."""
+    is_anywhere = template.startswith("**/")
+    by_name: dict[str, list[str]] = defaultdict(list)
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for path in paths_below(root):
+        name = PurePosixPath(path).name if is_anywhere else path
+        by_name[name].append(path)
+        if (suffix := image_suffix(Path(path))) and not DOCUMENT.search(path):
+            by_stem[name[: -len(suffix)]].append(path)
     found = []
     for row in rows:
         name = fill(template.removeprefix("**/"), row, "image")
-        if len(places[name]) > 1:
-            raise UserError(f"image: {name!r} lies in several folders: {listed(places[name])}")
-        found.append(row | {"image_path": places[name][0] if places[name] else name})
+        is_there = (root / name).exists()
+        paths = by_name.get(name) or ([] if is_there else by_stem.get(name, []))
+        if len(paths) > 1:
+            what = "lies in several folders" if is_anywhere else "is the name of several files"
+            raise UserError(f"image: {name!r} {what}: {listed(paths)}")
+        found.append(row | {"image_path": paths[0] if paths else name})
     return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() or series_parts(path) is not None
+
+
+def _present(config: MakeManifestConfig, rows: list[Row], flow: list[str]) -> list[Row]:
+    root = Path(config.root or ".")
+    absent = [row["image_path"] for row in rows if not _is_image(root / row["image_path"])]
+    if absent:
+        flow.append(f"{counted(len(absent), 'row')} left out: no such image: {listed(absent)}")
+    return [row for row in rows if row["image_path"] not in set(absent)]
 
 
 def _finished(config: MakeManifestConfig, row: Row, columns: dict[str, str]) -> Row | None:
@@ -168,15 +204,15 @@ def _check_label(config: MakeManifestConfig, row: Row) -> None:
 def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None:
     root, problems = Path(config.root or "."), []
     if not made:
-        raise UserError("no row is left; see `where` and label.values")
+        raise UserError("no row is left; see `where`, label.values and skip_absent")
     for row in made:
         if not row["patient_id"]:
             problems.append(f"{row['image_path']}: the patient id is blank")
         if not row["label"]:
             problems.append(f"{row['image_path']}: the label is blank")
-        path = root / row["image_path"]
-        if config.source == "table" and not path.is_file() and series_parts(path) is None:
-            problems.append(f"{row['image_path']}: no such image below {root}")
+        if config.source == "table" and not _is_image(root / row["image_path"]):
+            advice = "skip_absent=true leaves such rows out"
+            problems.append(f"{row['image_path']}: no such image below {root}; {advice}")
     if (rule := config.label).contains:
         found = set().union(*(findings_in(row[rule.column], rule) for row in rows))
         if rule.contains not in found:
@@ -184,7 +220,10 @@ def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None
             problems.append(f"label.contains: no row has {rule.contains!r}; the rows have {names}")
     if problems:
         heading = f"{counted(len(problems), 'problem')} with {counted(len(made), 'row')}:"
-        raise UserError("\n".join([heading, *lines_and_more(problems, PROBLEMS_SHOWN)]))
+        grouped = by_cause(Finding("row", "error", problem) for problem in problems)
+        raise UserError(
+            "\n".join([heading, *lines_and_more(list(map(str, grouped)), PROBLEMS_SHOWN)])
+        )
 
 
 def _unique(rows: list[Row], flow: list[str]) -> list[Row]:
@@ -205,23 +244,3 @@ def _unique(rows: list[Row], flow: list[str]) -> list[Row]:
 def out_path(config: MakeManifestConfig) -> Path:
     """Where the manifest goes."""
     return Path(config.out) if config.out else Path(config.root or ".") / "manifest.csv"
-
-
-def write_manifest(
-    rows: list[dict[str, str]], columns: list[str], path: Path, overwrite: bool
-) -> None:
-    """Write the CSV whole or not at all.
-
-    Raises:
-        UserError: when the file says something else already, or cannot be written.
-    """
-    data = pd.DataFrame(rows, columns=columns).to_csv(index=False).encode()
-    try:
-        if path.exists() and not overwrite and path.read_bytes() != data:
-            raise UserError(
-                f"out: {path} exists and says something else; overwrite=true replaces it, "
-                "out=other.csv keeps it"
-            )
-        write_whole(path, data)
-    except OSError as error:
-        raise UserError(f"out: {path} cannot be written ({error.strerror}); set out=") from None

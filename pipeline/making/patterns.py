@@ -1,10 +1,11 @@
 """Patterns with named parts: taken apart, and filled."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.config.making import FIELD, brace_problem
 from pipeline.errors import UserError
+from pipeline.regex import compiled, for_each
 
 _PIECES = re.compile(r"(\{\w+\}|\*\*/|\*)")
 
@@ -21,10 +22,8 @@ class Pattern:
         if "(?P<" not in text and (problem := brace_problem(text)):
             raise UserError(f"pattern {text!r}: {problem}")
         forms = [text, text] if "(?P<" in text else [_regex(text, "+?"), _regex(text, "+")]
-        try:
-            self._shortest, self._longest = map(re.compile, forms)
-        except re.error as error:
-            raise UserError(f"pattern {text!r} is not a regular expression: {error}") from None
+        what = f"pattern {text!r}"
+        self._shortest, self._longest = (compiled(form, what) for form in forms)
         self.names = tuple(self._shortest.groupindex)
         if not self.names:
             raise UserError(f"pattern {text!r} has no named part such as {{patient}}")
@@ -34,8 +33,11 @@ class Pattern:
                 "another name, e.g. {image}"
             )
 
-    def parts(self, text: str) -> dict[str, str] | None:
-        """The named parts of a text, None when it does not fit; two ways to fit are refused."""
+    def parts_of(self, texts: Sequence[str]) -> list[dict[str, str] | None]:
+        """The named parts of each text, None when it does not fit; two ways to fit are refused."""
+        return for_each(self._parts, texts, f"pattern {self.text!r}")
+
+    def _parts(self, text: str) -> dict[str, str] | None:
         match = self._shortest.fullmatch(text)
         if match is None:
             return None

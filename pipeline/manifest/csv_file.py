@@ -4,6 +4,7 @@ import codecs
 import csv
 import difflib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,17 +13,44 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import ManifestConfig
+from pipeline.formats import ImageError
+from pipeline.formats.limits import check_kind
 from pipeline.manifest.findings import Finding, ManifestError
-from pipeline.words import counted
+from pipeline.words import counted, listed
 
+MOST_BYTES = 2**30
+COLUMNS_SHOWN, MOST_LETTERS, MOST_COMPARED = 50, 80, 1000
+"""Of the header: names that a message lists, letters of a name, names that a guess looks at."""
+_OTHER_KINDS = {
+    b"PK\x03\x04": "an Excel workbook (or another zip file): open it and save it as CSV UTF-8",
+    b"PK\x05\x06": "an empty zip file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls): open it and save it as CSV UTF-8",
+    b"\x1f\x8b": "compressed with gzip: unpack it with gunzip",
+    b"BZh": "compressed with bzip2: unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed with xz: unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it with unzstd",
+    b"PAR1": "a Parquet table: pandas.read_parquet(...).to_csv(..., index=False) makes a CSV",
+    b"ARROW1": "a Feather table: pandas.read_feather(...).to_csv(..., index=False) makes a CSV",
+    b"SQLite format 3": "a SQLite database: export the table as CSV",
+    b"\x89HDF": "an HDF5 file: write its table as CSV",
+    b"\x89PNG": "a PNG image, no table",
+    b"\xff\xd8\xff": "a JPEG image, no table",
+    b"%PDF": "a PDF document: save the table in it as CSV",
+    b"{\\rtf": "a text document (RTF): save the table in it as CSV",
+}
+"""First bytes -> what a file is that is called a CSV, and what to do."""
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
 _OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
 """Setting in manifest.columns -> what we call the column."""
 
 
-def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
-    """All cells as text, with the CSV's line numbers, under our names; and those names."""
+def read_table(
+    config: ManifestConfig,
+) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
+    """All cells as text, with the CSV's line numbers, under our names; those names; and errors for
+    rows that are left out, because they have more or fewer cells than the header.
+    """
     path = Path(config.path)
     records = _records(path, _read_text(path, config), config.separator)
     _, header = next(records, (1, []))
@@ -34,14 +62,12 @@ def read_table(config: ManifestConfig) -> tuple[pd.DataFrame, dict[str, str]]:
         elif row:
             text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
-    if not rows and not problems:
-        problems = [Finding("no_rows", "error", "has no rows")]
-    if problems:
-        raise ManifestError(path, problems)
+    if not rows:
+        raise ManifestError(path, problems or [Finding("no_rows", "error", "has no rows")])
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
     table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str)
-    return table.assign(line=list(rows)), names
+    return table.assign(line=list(rows)), names, problems
 
 
 def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
@@ -67,14 +93,16 @@ def _settings(config: ManifestConfig) -> dict[str, str]:
 def _read_text(path: Path, config: ManifestConfig) -> str:
     rule, line, hint = "encoding", 0, ""
     try:
-        raw = path.read_bytes()
+        raw = _read_bytes(path)
         codec = codecs.lookup(config.encoding).name
-        problem, line = _other_encoding(raw, codec)
+        problem, line = other_encoding(raw, codec)
     except FileNotFoundError:
         rule, problem = "file", f"no such file (searched from {Path.cwd()})"
         hint = config.hint
     except OSError as error:
         rule, problem = "file", f"cannot be read: {error.strerror}"
+    except ImageError as error:
+        rule, problem = "file", str(error)
     except LookupError:
         known = "allowed are utf-8, latin-1, ..."
         problem = f"manifest.encoding={config.encoding} is not known; {known}"
@@ -84,8 +112,27 @@ def _read_text(path: Path, config: ManifestConfig) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
+def _read_bytes(path: Path) -> bytes:
+    """All of it; of what cannot be a manifest no more than its beginning."""
+    if path.exists():
+        check_kind(path)
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ImageError(f"has {size:,} bytes; a manifest may have {MOST_BYTES:,}")
+        start = file.read(2**16)
+        return start if start[:200].count(0) > 150 else start + file.read()
+
+
+def other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
     """In which encoding the text is, where not in the one of the settings; and the line."""
+    for beginning, what in _OTHER_KINDS.items():
+        if raw.startswith(beginning):
+            return f"is no CSV but {what}", 0
+    if raw.lstrip()[:1] in (b"{", b"["):
+        with suppress(ValueError):
+            json.loads(raw)
+            return "is no CSV but JSON: pandas.read_json(...).to_csv(..., index=False) makes one", 0
     name = codec.upper()
     is_wide, has_zeros = codec.startswith(("utf-16", "utf-32")), b"\0" in raw[:200]
     if is_wide and not has_zeros:
@@ -118,7 +165,13 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
             yield first_line, cells
             first_line = reader.line_num + 1
     except csv.Error as error:
-        problem = Finding("quote", "error", f"a cell is badly quoted ({error})", first_line)
+        text = f"a cell is badly quoted ({error})"
+        if "field larger" in str(error):
+            text = (
+                f"a cell has more than {csv.field_size_limit():,} characters; is a quote never "
+                "closed?"
+            )
+        problem = Finding("quote", "error", text, first_line)
         raise ManifestError(path, [problem]) from None
 
 
@@ -126,7 +179,7 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
         raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)
-    columns = ", ".join(map(repr, header))
+    columns = listed([name[:MOST_LETTERS] for name in header], COLUMNS_SHOWN)
     wanted = {theirs: f"columns.{setting}" for theirs, setting in _settings(config).items()}
     wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
     texts = [
@@ -136,7 +189,7 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
         if theirs not in header
     ]
     texts += [
-        f"column {name!r} occurs {number} times"
+        f"column {name[:MOST_LETTERS]!r} occurs {number:,} times"
         for name, number in sorted(Counter(header).items())
         if number > 1
     ]
@@ -151,6 +204,6 @@ def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None
 
 
 def _did_you_mean(name: str, header: list[str]) -> str:
-    plain = {column.strip().casefold(): column for column in header}
+    plain = {column.strip().casefold(): column for column in header[:MOST_COMPARED]}
     close = difflib.get_close_matches(name.casefold(), plain, n=1) if len(header) > 1 else []
     return f"; did you mean {plain[close[0]]!r}?" if close else ""

@@ -35,7 +35,7 @@ def leakage_groups(
     keys = [*(["study"] if "study" in rows else []), *group_columns]
     codes = {key: _codes(rows[key].str.strip()) for key in keys}
     paths = rows["image_path"]
-    digests = identical_files([manifest.image_root / p if p.strip() else None for p in paths])
+    digests = identical_files([manifest.file_of(p) if p.strip() else None for p in paths])
     codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
     groups, grouping = _grouped(rows["patient_id"], len(manifest), {}, codes, largest_share)
     shown = paths.groupby(digests, sort=False).agg(["size", "first"])
@@ -69,12 +69,19 @@ def join_groups(
     before = {key: num for key, num in old.joins.items() if num}
     gained = num_groups - grouping.num_groups
     grouping = replace(grouping, joins=before | {why: before.get(why, 0) + gained})
-    return _with_groups(manifest, labels, grouping)
+    joined = _with_groups(manifest, labels, grouping)
+    if problems := group_findings(joined):
+        raise ManifestError(manifest.path, problems)
+    return joined
+
+
+def group_findings(manifest: Manifest) -> list[Finding]:
+    """An error if one group is too large (`manifest.largest_group`)."""
+    problem = manifest.grouping.problem()
+    return [Finding("largest_group", "error", problem)] if problem else []
 
 
 def _with_groups(manifest: Manifest, groups: NDArray[np.str_], grouping: Grouping) -> Manifest:
-    if problem := grouping.problem():
-        raise ManifestError(manifest.path, [Finding("largest_group", "error", problem)])
     return replace(manifest, table=manifest.table.assign(group=groups), grouping=grouping)
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 import pandas as pd
 
 from pipeline.manifest.findings import Finding, Severity, with_lines
+from pipeline.manifest.second_part import second_part_findings
 
 MANY_ROWS = 100
 """From here on a patient id of its own on every row is refused: a set so large nearly always has
 somebody with two images. Below it only a warning, from FEW_ROWS on."""
 FEW_ROWS = 20
-SHARED = 0.3
-"""Share of ids that share a prefix with another id from which ids look like slices."""
 
 _NOTHING = {"nan", "na", "n/a", "none", "null", "nil", "unknown", "missing", "?", "-", "--", "."}
 _PERSON = re.compile(r"patient|subject|person|participant|case|mrn|pid", re.I)
@@ -21,18 +20,38 @@ _PROPERTY = re.compile(
     r"sex|gender|age(?![a-z])|birth|dob|type|group|control|status|weight|height|race|count", re.I
 )
 _SEPARATED = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=\d)")
-_WORD = re.compile(
-    r"^(?P<patient>.+?)[\s_.-]+(?:slice|slc|frame|tile|patch|crop|img|image)[\s_.-]*\d+$", re.I
+
+
+_ALIKE = str.maketrans(
+    "авекмнорстухіјѕԁԛԝӏαβεζηικμνορτυχϳ",
+    "abekmhopctyxijsdqwlabezhikmnoptyxj",
 )
-_COUNTER = re.compile(r"^(?P<patient>.*\d.*?)[\s_.-]+\d+$")
+"""Cyrillic and Greek letters, in lower case, that are drawn like a Latin one in some case."""
 
 
 def canonical_id(raw: str) -> str:
-    """One spelling for ids that differ by case, space, Unicode form, zero padding or .0 only."""
+    """One spelling for ids that differ by case, space, Unicode form, zero padding or .0 only.
+
+    Letters of other alphabets that look like Latin ones, and all dashes, are one too.
+    """
     visible = "".join(c for c in raw if unicodedata.category(c) != "Cf")  # e.g. zero-width space
     folded = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+    folded = "".join(_dash(c) for c in folded.translate(_ALIKE))
     whole = re.sub(r"^(\d+)\.0+$", r"\1", folded)  # 7.0: a table program took ids for numbers
     return re.sub(r"(?<![\d.])0+(?=\d)", "", whole)
+
+
+def _dash(letter: str) -> str:
+    return "-" if letter == "\u2212" or unicodedata.category(letter) == "Pd" else letter
+
+
+def _strange_letters(raws: Sequence[str]) -> str:
+    """The names of letters that are drawn like others in these spellings."""
+    strange = sorted(
+        {c for raw in raws for c in raw if c.casefold().translate(_ALIKE) != c.casefold()}
+    )
+    names = [f"{c!r} is {unicodedata.name(c, '?').capitalize()}" for c in strange[:3]]
+    return f"; {', '.join(names)}" if names else ""
 
 
 def spelled_alike(
@@ -54,6 +73,7 @@ def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
             f"patient id {raws[-1]!r} is also written "
             f"{with_lines(raws[:-1], first_line[raws[:-1]])}; "
             "write one patient one way (or rename one if they are two people)"
+            f"{_strange_letters(raws)}"
         )
         yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
     firsts = first_line.index[~first_line.index.map(canonical_id).duplicated()]
@@ -64,20 +84,11 @@ def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
-    """Ids that seem to name images: slice_ids, or else one_image_per_patient."""
-    patients = table.drop_duplicates("patient_id")
-    proposed = _proposed_patients(patients, len(table))
-    if proposed is not None:
-        example = proposed.index[0]
-        raw, line = patients.loc[example, ["patient_id", "line"]]
-        text = (
-            f"patient ids look like slices or frames of a patient: {raw!r} seems to be patient "
-            f"{proposed[example]!r} ({len(proposed)} of {len(patients)} ids share "
-            f"{proposed.nunique()} such names); give the patient's own id in the patient column, "
-            "or set manifest.accept=[slice_ids]"
-        )
-        yield Finding("slice_ids", "error", text, int(line))
-    elif len(patients) == len(table) >= FEW_ROWS:
+    """Ids that seem to name images: they have a second part, or else one_image_per_patient."""
+    found = list(second_part_findings(table))
+    yield from found
+    num_patients = table["patient_id"].nunique()
+    if num_patients == len(table) >= FEW_ROWS and not any(f.severity == "error" for f in found):
         text = (
             f"every one of the {len(table)} rows has a patient id of its own; does the patient "
             "column name images? Give the patient's own id, or set "
@@ -85,31 +96,6 @@ def image_ids_findings(table: pd.DataFrame) -> Iterator[Finding]:
         )
         severity: Severity = "error" if len(table) >= MANY_ROWS else "warning"
         yield Finding("one_image_per_patient", severity, text)
-
-
-def _proposed_patients(patients: pd.DataFrame, num_rows: int) -> "pd.Series[str] | None":
-    """The ids without their counter, of those that then share a name; None if they look fine.
-
-    Numbered sites (`site2_014`) have the same form as numbered slices (`pat2_014`). Without a word
-    such as slice, ids are taken for slices only when nearly each has one image, and all ids of a
-    shared name carry one label far more often than by chance.
-    """
-    ids = patients["patient_id"].str.strip()
-    by_word = _shared(ids, _WORD)
-    if by_word.nunique() >= 2 and len(by_word) > SHARED * len(ids):
-        return by_word
-    shared = _shared(ids, _COUNTER)
-    if len(ids) < 0.9 * num_rows or shared.nunique() < 3 or len(shared) <= SHARED * len(ids):
-        return None
-    labels = patients["label"].loc[shared.index].groupby(shared)
-    share = patients["label"].value_counts(normalize=True)
-    by_chance = labels.size().map(lambda size: float((share**size).sum())).mean()
-    return shared if (labels.nunique() == 1).mean() >= 0.9 and by_chance <= 0.6 else None
-
-
-def _shared(ids: "pd.Series[str]", pattern: "re.Pattern[str]") -> "pd.Series[str]":
-    names = ids.str.extract(pattern)["patient"].dropna()
-    return names[names.duplicated(keep=False)]
 
 
 def key_findings(

@@ -1,7 +1,7 @@
 """The table of samples that everything else is built on, and how its patients are grouped."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,8 +10,8 @@ import pandas as pd
 
 from pipeline.arrays import Ints
 from pipeline.config import fingerprint
-from pipeline.manifest.findings import Finding
-from pipeline.words import counted
+from pipeline.manifest.findings import Finding, by_cause
+from pipeline.words import counted, one_line
 
 SMALL_GROUP = 10
 """A group of at most so many patients never stops a command, whatever its share of a small set."""
@@ -40,7 +40,7 @@ class Grouping:
         total = f"{groups} of {counted(self.num_patients, 'patient')}"
         if self.num_groups == self.num_patients:
             return [total]
-        sample = " = ".join(self.largest_sample)
+        sample = " = ".join(map(one_line, self.largest_sample))
         more = " = ..." if self.largest_num_patients > len(self.largest_sample) else ""
         return [
             f"{total} (joined by {self.made_by()})",
@@ -56,7 +56,7 @@ class Grouping:
         """That one group holds more than its share, and more than SMALL_GROUP; else nothing."""
         if self.largest_num_patients <= max(SMALL_GROUP, self.largest_share * self.num_patients):
             return ""
-        sample = ", ".join(self.largest_sample)
+        sample = ", ".join(map(one_line, self.largest_sample))
         share = self.largest_num_patients / self.num_patients
         file = f" ({self.commonest_file})" if self.joins.get("identical files") else ""
         return (
@@ -89,6 +89,9 @@ class Manifest:
     """How many groups there are and which keys made them."""
     twin_digests: tuple[str | None, ...] = ()
     """(N,) digest of each file that has a byte-identical twin, None for the others."""
+    true_names: Mapping[str, str] = field(default_factory=dict)
+    """Pseudonym -> the patient or image path in the CSV; empty without `privacy.pseudonyms`. Never
+    written anywhere."""
     purged: frozenset[int] = frozenset()
     """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
     in `table`, which is aligned with the packed images."""
@@ -103,7 +106,7 @@ class Manifest:
     @property
     def warnings(self) -> list[str]:
         """The findings that deserve a look."""
-        return [str(finding) for finding in self.findings if finding.severity == "warning"]
+        return [str(f) for f in by_cause(self.findings) if f.severity == "warning"]
 
     def column(self, name: str) -> str | None:
         """What `table` calls the CSV's column `name`; None when there is none."""
@@ -137,7 +140,11 @@ class Manifest:
     @cached_property
     def image_files(self) -> list[Path]:
         """(N,) where each sample's image lies."""
-        return [self.image_root / path for path in self.table["image_path"]]
+        return [self.file_of(path) for path in self.table["image_path"]]
+
+    def file_of(self, image_path: str) -> Path:
+        """Where the image lies that `table` calls so."""
+        return self.image_root / self.true_names.get(image_path, image_path)
 
     @cached_property
     def hash(self) -> str:
@@ -149,6 +156,24 @@ class Manifest:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
         rows = np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
+
+    def without(self, rows: Collection[int]) -> "Manifest":
+        """The manifest without these rows; the others keep their groups, which are counted anew."""
+        table = self.table.drop(index=sorted(rows)).reset_index(drop=True)
+        twins = tuple(twin for row, twin in enumerate(self.twin_digests) if row not in rows)
+        grouping = self.grouping
+        if "group" in table and len(table):
+            members = {str(g): ids.unique() for g, ids in table.groupby("group")["patient_id"]}
+            largest = max(members, key=lambda group: len(members[group]))
+            grouping = replace(
+                grouping,
+                num_groups=len(members),
+                num_patients=table["patient_id"].nunique(),
+                largest_name=largest,
+                largest_num_patients=len(members[largest]),
+                largest_sample=tuple(members[largest][: len(grouping.largest_sample)]),
+            )
+        return replace(self, table=table, twin_digests=twins, grouping=grouping, purged=frozenset())
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
@@ -164,7 +189,7 @@ class Manifest:
         rows = self.of(self.patients)
         numbers = zip(self.num_per_class(rows), self.num_patients_per_class(rows), strict=True)
         per_class = ", ".join(
-            f"{name} {counted(images, 'image')} of {counted(patients, 'patient')}"
+            f"{one_line(name)} {counted(images, 'image')} of {counted(patients, 'patient')}"
             for name, (images, patients) in zip(self.classes, numbers, strict=True)
         )
         total = f"{counted(len(rows), 'image')} of {counted(len(self.patients), 'patient')}"

@@ -10,7 +10,7 @@ from pipeline.formats import ImageError, format_of_name
 from pipeline.formats.files import checked_format
 from pipeline.formats.table import UnknownFormatError
 from pipeline.manifest.findings import Finding
-from pipeline.words import SHOWN, and_more, counted
+from pipeline.words import SHOWN, and_more, counted, one_line
 
 
 def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
         try:
             found = checked_format(path)
         except ImageError as error:
-            text = f"patient {patient!r}: image {path}: {error}"
+            text = f"patient {patient!r}: image {one_line(str(path))}: {error}"
             if "\\" in image and not path.exists():
                 text += "; write the path with / instead of \\"
             rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"

@@ -1,41 +1,119 @@
 """Read and check a manifest: all findings at once, each with its line."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from pipeline.config import ManifestConfig
+from pipeline.config import ManifestConfig, PrivacyConfig
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
-from pipeline.manifest.groups import leakage_groups
+from pipeline.manifest.groups import group_findings, leakage_groups
 from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.pseudonyms import Pseudonyms, key_findings
+from pipeline.manifest.second_part import apply_pattern
+from pipeline.words import counted
+
+UNUSABLE = ("blank", "unknown_class", "duplicate_image", "control_characters")
+"""Rules whose errors spoil the row in their line, and no other."""
+UNREADABLE = ("image_file", "unknown_format", "outside_image_root")
+"""The same of the row's image: who and what it is of is known."""
 
 
-def read_manifest(config: ManifestConfig) -> Manifest:
+def read_manifest(config: ManifestConfig, privacy: PrivacyConfig | None = None) -> Manifest:
     """Read the CSV, check every row and every image file, and form the leakage groups.
+
+    With `privacy.pseudonyms` the manifest, its order and its groups know pseudonyms only; what is
+    wrong with the CSV is told with the names in it, as private findings.
 
     Raises:
         ManifestError: with every error, its line number and what is allowed.
     """
+    manifest = _read(config, privacy)
+    stop_at_errors(manifest.path, manifest.findings, config)
+    grouped = _grouped(manifest, config, privacy)
+    stop_at_errors(manifest.path, grouped.findings, config)
+    return grouped
+
+
+def read_usable(config: ManifestConfig, privacy: PrivacyConfig | None = None) -> Manifest:
+    """The rows that can be used, though others cannot: the errors are among its findings.
+
+    Raises:
+        ManifestError: when it cannot be read, or no row can be used.
+    """
+    manifest = _read(config, privacy)
+    rows = _with_errors(manifest, UNUSABLE)
+    if len(rows) == len(manifest):
+        stop_at_errors(manifest.path, manifest.findings, config)
+    findings = (*manifest.findings, *set_aside(len(rows), len(manifest), "row"))
+    return _grouped(replace(manifest.without(rows), findings=findings), config, privacy)
+
+
+def with_readable_images(manifest: Manifest) -> Manifest:
+    """The rows whose image file was found in order when the manifest was read."""
+    return manifest.without(_with_errors(manifest, UNREADABLE))
+
+
+def _with_errors(manifest: Manifest, rules: Collection[str]) -> set[int]:
+    """The rows in whose lines there is an error of one of these rules."""
+    errors = [finding for finding in manifest.findings if finding.severity == "error"]
+    lines = [finding.line for finding in errors if finding.rule in rules]
+    return set(np.flatnonzero(manifest.table["line"].isin(lines)).tolist())
+
+
+def set_aside(number: int, total: int, noun: str) -> list[Finding]:
+    """A note that what follows was not said of some rows or images, which cannot be used."""
+    text = f"{number:,} of {counted(total, noun)} cannot be used; what follows is about the others"
+    return [Finding("set_aside", "note", text)] * bool(number)
+
+
+def stop_at_errors(path: Path, findings: Sequence[Finding], config: ManifestConfig) -> None:
+    """ManifestError if there is an error among the findings; with the hint if a file is missing."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        missing = any("no such file" in finding.message for finding in errors)
+        raise ManifestError(path, findings, config.hint if missing else "")
+
+
+def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
+    """The rows as they stand, with everything that is to be said of them; not yet grouped."""
     path = Path(config.path)
     image_root = Path(config.image_root) if config.image_root else path.parent
-    table, names = read_table(config)
+    table, names, problems = read_table(config)
+    notes: list[Finding] = []
+    if config.patient_pattern is not None:
+        table["patient_id"], notes = apply_pattern(config.patient_pattern, table["patient_id"])
     left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
     manifest = Manifest(path, image_root, classes, table, left_out, names)
-    findings = _findings(manifest, config)
-    if any(finding.severity == "error" for finding in findings):
-        missing = any(finding.message.endswith("no such file") for finding in findings)
-        raise ManifestError(path, findings, config.hint if missing else "")
-    ordered = table.sort_values(["patient_id", "image_path"], ignore_index=True)
-    manifest = replace(manifest, table=ordered, findings=tuple(findings))
-    group_columns = [names.get(name, name) for name in config.group_columns]
-    return leakage_groups(manifest, group_columns, config.largest_group)
+    findings = [*notes, *_findings(manifest, config)]
+    if problems:  # what is said of the table as a whole may come from the rows that it lacks
+        findings = [*problems, *(finding for finding in findings if finding.line)]
+    if privacy is not None and privacy.pseudonyms:
+        findings = [replace(finding, private=True) for finding in findings]
+    return replace(manifest, findings=tuple(sorted(findings, key=lambda finding: finding.line)))
+
+
+def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
+    """In canonical order, with leakage groups; an error among the findings if one is too large."""
+    group_columns = [manifest.names.get(name, name) for name in config.group_columns]
+    if privacy is not None and privacy.pseudonyms:
+        key_file = Path(privacy.key_file)
+        pseudonyms = Pseudonyms.open(key_file)
+        manifest = pseudonyms.applied(manifest, ["study", *group_columns])
+        new = key_findings(pseudonyms, key_file)
+        manifest = replace(manifest, findings=(*manifest.findings, *new))
+    ordered = manifest.table.sort_values(["patient_id", "image_path"], ignore_index=True)
+    manifest = leakage_groups(replace(manifest, table=ordered), group_columns, config.largest_group)
+    too_large = group_findings(manifest)
+    return replace(manifest, findings=(*manifest.findings, *too_large))
 
 
 def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
@@ -47,6 +125,11 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     findings = [
         *rules.class_findings(manifest.classes, set(table["label"]), config.task),
         *rules.cell_findings(table, manifest.classes),
+        *rules.letter_findings(
+            linking,
+            ["patient_id", "image_path", "label", *(k for k in keys if k != "patient_id")],
+            name_of,
+        ),
         *rules.date_findings(table, config),
         *ids.spelling_findings(linking),
         *ids.placeholder_findings(linking),
@@ -60,10 +143,9 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
         *paths.outside_findings(table, manifest.image_root),
         *paths.file_findings(table, manifest.image_root),
     ]
-    accepted = [
+    return [
         replace(finding, severity="note", message=f"accepted: {finding.message}")
         if finding.rule in config.accept
         else finding
         for finding in findings
     ]
-    return sorted(accepted, key=lambda finding: finding.line)

@@ -1,5 +1,7 @@
 """Rules for the rows of a manifest: cells, labels, sites, dates."""
 
+import re
+import unicodedata
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
@@ -7,14 +9,17 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig, is_day
 from pipeline.manifest.findings import Finding, with_lines
-from pipeline.manifest.ids import spelled_alike
+from pipeline.manifest.ids import canonical_id, spelled_alike
 from pipeline.manifest.manifest import Manifest
-from pipeline.words import listed
+from pipeline.words import is_shown, listed
 
 FEW_OF_A_CLASS = 5
 """With fewer images of a class, a column of numbers may separate the classes by accident."""
 MAX_VALUES = 20
 """A column of more distinct values is not a category that could stand for the label."""
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+_MOVES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that change the direction of what follows."""
 _NO_METADATA = ["patient_id", "image_path", "label", "line", "group", "study", "date"]
 
 
@@ -24,17 +29,22 @@ def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterat
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         text = f"task {task} needs {expected}, got {len(classes)}: {listed(classes, MAX_VALUES)}"
         yield Finding("classes", "error", text)
-    for names in spelled_alike(classes, lambda name: " ".join(name.casefold().split())):
-        text = f"classes {listed(names)} differ by case or space only; write one class one way"
+    for names in spelled_alike(classes, _spelling_of_class):
+        text = f"classes {listed(names)} differ by case, space or .0 only; write one class one way"
         yield Finding("classes", "error", text)
     if absent := [name for name in classes if name not in found]:
         text = f"no row has the label {listed(absent)} of manifest.classes"
         yield Finding("classes", "error", text)
 
 
+def _spelling_of_class(name: str) -> str:
+    return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(name.casefold().split()))
+
+
 def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
     """No blank patient, image or label, and no unknown class."""
     known, names = set(classes), listed(classes, MAX_VALUES)
+    meant = {canonical_id(name): name for name in classes}
     columns = table[["line", "patient_id", "image_path", "label"]]
     for line, patient, image, label in columns.itertuples(index=False):
         if not patient.strip():
@@ -46,7 +56,42 @@ def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Findi
             yield Finding("blank", "error", text, line)
         elif label not in known:
             text = f"unknown class {label!r}; allowed are {names}"
+            if (better := meant.get(canonical_id(label))) is not None:
+                text += f"; did you mean {better!r}?"
             yield Finding("unknown_class", "error", text, line)
+
+
+def letter_findings(
+    table: pd.DataFrame, columns: Sequence[str], name_of: Callable[[str], str]
+) -> Iterator[Finding]:
+    """No control characters where they would be shown, and no id that a spreadsheet calculates."""
+    for column in (str(column) for column in table.columns):
+        if unseen := _unseen(name_of(column)):
+            text = f"column {name_of(column)!r} has {unseen} in its name"
+            yield Finding("control_characters", "error", text, 1)
+    for column in columns:
+        name = name_of(column)
+        first_line = table["line"].groupby(table[column], sort=False).first()
+        for cell, line in first_line.items():
+            if unseen := _unseen(str(cell).strip()):
+                text = f"{str(cell)!r} in column {name!r} has {unseen}; leave it out"
+                yield Finding("control_characters", "error", text, int(line))
+    first_line = table["line"].groupby(table["patient_id"], sort=False).first()
+    formulas = [str(cell) for cell in first_line.index if str(cell).strip()[:1] in _FORMULA]
+    if formulas := [cell for cell in formulas if len(cell.strip()) > 1]:
+        text = (
+            f"patient ids {listed(formulas)} begin with =, +, - or @: a spreadsheet program takes "
+            "them for formulas"
+        )
+        yield Finding("formula", "warning", text, int(first_line[formulas].min()))
+
+
+def _unseen(text: str) -> str:
+    """In words, the first character that is not shown, or that moves what is shown."""
+    for letter in text:
+        if letter in _MOVES or not (is_shown(letter) or unicodedata.category(letter) == "Cf"):
+            return f"the control character U+{ord(letter):04X}"
+    return ""
 
 
 def date_findings(table: pd.DataFrame, config: ManifestConfig) -> Iterator[Finding]:

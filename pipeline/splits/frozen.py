@@ -1,9 +1,10 @@
 """A frozen plan: saved, loaded, and proved again for the manifest as it is now."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipeline.manifest import Manifest
+from pipeline.manifest import PSEUDONYM, Manifest
 from pipeline.splits.dealing.counts import groups_of
 from pipeline.splits.folds import LeakageError, folds_of
 from pipeline.splits.plan import Plan
@@ -57,6 +58,8 @@ def check_fits(plan: Plan, manifest: Manifest) -> None:
     """
     ids = set(manifest.table["patient_id"])
     if not ids & plan.groups.keys():
+        if problem := _pseudonym_problem(plan.groups.keys(), ids):
+            raise LeakageError(problem)
         raise LeakageError(
             f"the plan was made for another manifest: none of its {len(plan.groups)} patients, "
             f"e.g. {min(plan.groups)!r}, is among the {len(ids)} of this one, e.g. {min(ids)!r}."
@@ -78,6 +81,22 @@ def check_fits(plan: Plan, manifest: Manifest) -> None:
         )
     if check := plan.made_by.check_manifest:
         check(plan.folds, plan.cuts, plan.purged_images, manifest)
+
+
+def _pseudonym_problem(planned: Collection[str], ids: Collection[str]) -> str:
+    """Why a plan and a manifest that share no name may still mean the same patients."""
+    has_pseudonyms = [all(map(PSEUDONYM.fullmatch, names)) for names in (planned, ids)]
+    match has_pseudonyms:
+        case [True, True]:
+            return (
+                "its pseudonyms were made with another key (or for other patients): put the key "
+                "file of the plan in the place of privacy.key_file, or make the plan again."
+            )
+        case [True, False]:
+            return "it has pseudonyms: privacy.pseudonyms=true and its key file go with it."
+        case [False, True]:
+            return "it has names, no pseudonyms: make it again with privacy.pseudonyms=true."
+    return ""
 
 
 def check_nobody_is_gone(plan: Plan, manifest: Manifest) -> None:
@@ -110,8 +129,14 @@ def _plan(header: dict[str, Any], rows: list[list[str]]) -> Plan:
     """The folds follow from the rows: who is neither tested nor validated on is trained on."""
     states = {s: frozenset(row[0] for row in rows if row[2] == s) for s in ("locked", "purged")}
     members = [row for row in rows if row[2] not in states]
-    tested: list[set[str]] = [set() for _ in range(header["num_folds"])]
-    validated: list[set[str]] = [set() for _ in range(header["num_folds"])]
+    num_folds, most = header["num_folds"], sum(len(row[2].split()) for row in members)
+    if num_folds > most:  # before memory is asked for them
+        raise LeakageError(
+            f"{num_folds:,} folds, but its patients are tested {counted(most, 'time')} in all: "
+            "a fold would have nobody to test."
+        )
+    tested: list[set[str]] = [set() for _ in range(num_folds)]
+    validated: list[set[str]] = [set() for _ in range(num_folds)]
     for patient, _, test, val in members:
         for sets, folds in ((tested, test), (validated, val)):
             for fold in folds.split():

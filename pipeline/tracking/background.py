@@ -16,7 +16,8 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
     FAILED, or after Ctrl-C KILLED. That is waited for at most `timeout_s` seconds.
 
     The thread waits `interval_s` seconds between rounds, `retry_s` after an error. `warn` is called
-    with the first error, from the thread, and in the end if MLflow does not have everything.
+    with the first error, from the thread, and in the end if MLflow does not have everything. `uri`
+    is the server; default: that in the folder's record.
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
         timeout_s: float = 60.0,
         interval_s: float = 1.0,
         retry_s: float = 5.0,
+        uri: str | None = None,
     ) -> None:
         self._run_dir = run_dir
+        self._uri = uri
         self._warn = warn
         self._timeout_s = timeout_s
         self._interval_s = interval_s
@@ -61,7 +64,7 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
             while not is_last:
                 is_last = self._closing.is_set()
                 try:
-                    mirror = mirror or held.enter_context(Mirror(self._run_dir))
+                    mirror = mirror or held.enter_context(Mirror(self._run_dir, self._uri))
                     if is_last:
                         mirror.finish(self._status)
                         self._is_complete = True

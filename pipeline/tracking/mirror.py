@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pipeline.config import Upload, UserError
 from pipeline.files import lock, read_json
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord
@@ -23,6 +24,7 @@ from pipeline.tracking.result import (
 )
 from pipeline.tracking.run import MirroredRun, metric, milliseconds
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
+from pipeline.tracking.upload import allowed, shown_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,6 +46,7 @@ class _Fold:
     tail: JournalTail
     last: Event
     """The last event that was read."""
+    upload: Upload
 
     def catch_up(self) -> None:
         """Log what is new in the folder."""
@@ -64,7 +67,7 @@ class _Fold:
         if is_done:
             result = read_result(path)
             self.run.log_final(result_metrics(result), result["time"])
-            for name in (*FOLD_FILES, RESULT):
+            for name in allowed((*FOLD_FILES, RESULT), self.upload):
                 self.run.upload(self.folder / name)
             self.run.remove_tag(ERROR_TAG)
             self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
@@ -73,8 +76,9 @@ class _Fold:
 
     def _show_state(self) -> None:
         if isinstance(self.last, Failed):
-            self.run.set_tags({ERROR_TAG: self.last.error})
-            self.run.upload(self.folder / "journal.jsonl")  # with the traceback
+            self.run.set_tags({ERROR_TAG: shown_error(self.last.error, self.upload)})
+            for name in allowed(["journal.jsonl"], self.upload):  # with the traceback
+                self.run.upload(self.folder / name)
             self.run.set_status("FAILED", self.last.time)
         elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
             self.run.set_status("RUNNING")
@@ -102,10 +106,16 @@ class Mirror(AbstractContextManager["Mirror"]):
     it is made, while another process mirrors this run folder.
     """
 
-    def __init__(self, run_dir: Path, uri: str | None = None) -> None:
+    def __init__(self, run_dir: Path, uri: str | None = None, upload: Upload | None = None) -> None:
         self._run_dir = run_dir
         self._record = RunRecord.load(run_dir)
+        if uri is None and "${" in self._record.uri:
+            raise UserError(
+                f"{run_dir}: the tracking server's address came from the environment "
+                f"({self._record.uri}) and is not recorded; give it with tracking.uri="
+            )
         self.uri = absolute_tracking_uri(uri or self._record.uri)
+        self._upload = upload or self._record.upload
         self._server: _Server | None = None
         self._lock = ExitStack()
         refusal = (
@@ -195,29 +205,33 @@ class Mirror(AbstractContextManager["Mirror"]):
         tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
         params = {"fold": str(fold), **record.fold_params[fold]}
         run.describe({**record.tags, **tags}, {**record.params, **params}, record.dataset)
-        server.folds[fold] = _Fold(run, folder, JournalTail(path), events[0])
+        server.folds[fold] = _Fold(run, folder, JournalTail(path), events[0], self._upload)
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in (*RUN_FILES, REPORT):
+        for name in allowed((*RUN_FILES, REPORT), self._upload):
             parent.upload(self._run_dir / name)
-        for plot in sorted((self._run_dir / "plots").glob("*.png")):
-            parent.upload(plot, "plots")
+        plots = {path.name: path for path in sorted((self._run_dir / "plots").glob("*.png"))}
+        for name in allowed(plots, self._upload):
+            parent.upload(plots[name], "plots")
         summary = self._run_dir / SUMMARY
-        if parent.upload(summary):
+        for name in allowed([SUMMARY], self._upload):
+            parent.upload(self._run_dir / name)
+        if summary.exists():
             paths = sorted(self._run_dir.glob(f"fold_*/{RESULT}"))
             chosen = validation_metrics([read_result(path) for path in paths])
             final = chosen | summary_metrics(read_json(summary))
             parent.log_final(final, summary.stat().st_mtime)
 
 
-def sync(run_dir: Path, uri: str | None = None) -> str:
+def sync(run_dir: Path, uri: str | None = None, upload: Upload | None = None) -> str:
     """Mirror the run folder to MLflow once and set the final statuses; returns a summary line.
 
     Another `uri` than the recorded one makes the runs there, and leaves the recorded one alone.
+    What is uploaded is recorded too, unless `upload` says otherwise.
 
     Raises what Mirror does; UserError while the cross-validation is still running.
     """
-    with Mirror(run_dir, uri) as mirror:
+    with Mirror(run_dir, uri, upload) as mirror:
         return mirror.finish()
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config import UserError
+from pipeline.config import Upload, UserError
 from pipeline.files import read_json, write_json
 from pipeline.tracking.server import absolute_tracking_uri
 
@@ -30,7 +30,9 @@ class RunRecord:
     """Everything MLflow shows that is not a journal or a result; written once by the parent."""
 
     uri: str
-    """As absolute_tracking_uri returns it."""
+    """As absolute_tracking_uri returns it; or, with an interpolation in it, the text of a setting
+    that came from the environment: it is never filled in from here, the folder may be a stranger's.
+    """
     experiment: str
     run_name: str
     """Names the parent run, for people; it stays when the run folder is continued."""
@@ -48,9 +50,12 @@ class RunRecord:
     """training.select_by: the validation metric that chose the epochs."""
     note: str = ""
     """What the parent run is, in Markdown."""
+    upload: Upload = "all"
+    """What may be uploaded."""
 
     def __post_init__(self) -> None:
-        assert self.uri == absolute_tracking_uri(self.uri), f"{self.uri} is not absolute"
+        if "${" not in self.uri:
+            assert self.uri == absolute_tracking_uri(self.uri), f"{self.uri} is not absolute"
         assert self.fold_params, "a cross-validation has folds"
 
     def save(self, run_dir: Path) -> None:

@@ -45,7 +45,7 @@ def validation_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]
         dict(numbers({"val": result.get("val"), result["select_by"]: result["select_value"]}))
         for result in results
     ]
-    shared = [name for name in folds[0] if all(name in fold for fold in folds)]
+    shared = [name for name in folds[0] if all(name in fold for fold in folds)] if folds else []
     values = {name: [fold[name] for fold in folds] for name in shared}
     ways = (("", fmean), ("_min", min), ("_max", max))
     return {name + end: way(values[name]) for end, way in ways for name in shared}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pipeline.config import UserError
-from pipeline.files import lock
+from pipeline.files import lock, make_private, make_private_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -103,6 +103,8 @@ def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClien
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
         # else the runs of a sweep would migrate it all at once
+        make_private_file(path)
+        make_private(path.parent / "mlartifacts")
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
         return client, _experiment_id(client, experiment, artifacts, tags)

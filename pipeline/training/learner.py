@@ -17,6 +17,7 @@ from pipeline.targets import build, check_leaves
 from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.volumes import ADVICE
 
 
 @dataclass
@@ -98,6 +99,7 @@ def try_out(job: FoldJob) -> None:
     images = torch.zeros(shape, device=learner.device)
     labels = torch.arange(num_images, device=learner.device) % num_classes
     learner.network.eval()
+    advice = f"; {ADVICE}" if config.images.spatial_dims == 3 else ""
     expected = (num_images, num_classes)
     logits = _try(
         f"model: {config.model['_target_']}",
@@ -105,6 +107,7 @@ def try_out(job: FoldJob) -> None:
         f"images {shape[1:]}",
         f"logits of shape {expected}",
         expected,
+        advice,
     )
     _try(
         f"loss.function: {config.loss.function['_target_']}",
@@ -116,14 +119,19 @@ def try_out(job: FoldJob) -> None:
 
 
 def _try(
-    name: str, call: Callable[[], Tensor], given: str, promised: str, expected: tuple[int, ...]
+    name: str,
+    call: Callable[[], Tensor],
+    given: str,
+    promised: str,
+    expected: tuple[int, ...],
+    advice: str = "",
 ) -> Tensor:
     """What a leaf makes of what it is given, of the expected shape, or a ConfigError."""
     try:
         with torch.inference_mode():
             made = call()
     except Exception as error:  # noqa: BLE001  (a network or loss may fail in any way)
-        raise ConfigError([f"{name} fails on {given}: {first_line(error)}"]) from None
+        raise ConfigError([f"{name} fails on {given}: {first_line(error)}{advice}"]) from None
     found = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
     if found != expected:
         raise ConfigError([f"{name} must give {promised} for {expected[0]} images, got {found}"])

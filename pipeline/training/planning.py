@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.config import Config, SplitConfig
+from pipeline.config import Config, SplitConfig, UserError
 from pipeline.manifest import Manifest, ManifestError, contradictory_labels, join_groups
 from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
 from pipeline.training.imbalance import check_imbalance
@@ -31,9 +31,13 @@ def rehearse(config: Config, manifest: Manifest) -> None:
 
 def make_plan(config: Config, manifest: Manifest) -> Planned:
     """Deal the patients anew, or load the frozen plan in `split.file`, if that is trainable."""
-    split, manifest = config.split, replace(manifest, purged=frozenset())
-    plan = load_plan(Path(split.file), manifest) if split.file else plan_folds(manifest, split)
-    return trainable(config, manifest, plan)
+    return trainable(config, manifest, deal(config.split, manifest))
+
+
+def deal(split: SplitConfig, manifest: Manifest) -> Plan:
+    """A proved plan of these patients; nothing is said yet of what can be trained on it."""
+    manifest = replace(manifest, purged=frozenset())
+    return load_plan(Path(split.file), manifest) if split.file else plan_folds(manifest, split)
 
 
 def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
@@ -42,17 +46,33 @@ def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
     UserError when a train part misses a class, or a validation part one that `select_by` needs,
     when labels contradict each other, or when the classes are balanced twice.
     """
+    planned, problems = judge(config, manifest, plan)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise UserError("\n".join(map(str, problems)))
+    return planned
+
+
+def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list[UserError]]:
+    """The plan with what is to be said about it, and everything that forbids to train on it."""
     rows = manifest.table["image_path"].isin(plan.purged_images)
     manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
+    problems: list[UserError] = []
+    missing: list[str] = []
     label_rule = config.evaluation.patient_label
     if label_rule == "same" and (contradictions := contradictory_labels(manifest)):
-        raise ManifestError(manifest.path, contradictions)
+        problems.append(ManifestError(manifest.path, contradictions))
     # The loss is the only selection that needs no class in the validation part.
     by_loss = config.training.select_by == "val/loss"
     needed: tuple[Part, ...] = ("train",) if by_loss else ("train", "val")
-    missing = check_classes(plan, manifest, needed)
-    check_imbalance(config, manifest, plan.folds[0])
-    return Planned(manifest, plan, (*_ignored(config.split, plan), *missing))
+    try:
+        missing = check_classes(plan, manifest, needed)
+        check_imbalance(config, manifest, plan.folds[0])
+    except UserError as error:
+        problems.append(error)
+    warnings = (*_ignored(config.split, plan), *missing)
+    return Planned(manifest, plan, warnings), problems
 
 
 def with_links_of(plan: Plan, manifest: Manifest) -> Manifest:

@@ -24,7 +24,7 @@ from pipeline.commands.settings import CanarySettings
 from pipeline.config import UserError
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
 from pipeline.engine.run_folder import Run, open_run
-from pipeline.engine.session import _record, _warn_if_unsafe
+from pipeline.engine.session import UNNAMED, _record, _warn_if_unsafe
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.plots import plot_confusion
 from pipeline.evaluation.predictions import write_predictions
@@ -86,7 +86,7 @@ def test_the_console_and_mlflow_say_unsafe(runs: tuple[Run, Run]) -> None:
         console = Console(record=True, width=200)
         _warn_if_unsafe(run, console)
         assert ("UNSAFE: split by image" in console.export_text()) == run.plan.unsafe
-        record = _record(run, "")
+        record = _record(run, UNNAMED)
         assert record.tags.get("patientfold.unsafe") == ("true" if run.plan.unsafe else None)
         assert ("UNSAFE" in record.run_name) == run.plan.unsafe
 

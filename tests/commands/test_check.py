@@ -1,5 +1,6 @@
 """The command line door: one clear message, no traceback, exit code 1; and the right answer."""
 
+import json
 import os
 import subprocess
 import sys
@@ -140,21 +141,74 @@ def test_a_class_of_one_patient_is_told(tmp_path: Path, make_cohort: Cohort) -> 
     assert "train of fold" in second
 
 
-def test_a_plan_that_cannot_be_is_told_before_images_are_decoded(
+def test_a_check_goes_on_and_tells_everything_in_one_report(
     tmp_path: Path, make_cohort: Cohort
 ) -> None:
-    config = make_cohort({f"P{i}": ["no"] for i in range(8)} | {"Q": ["yes", "yes"]})
-    done = check(tmp_path, *of(config, f"images.cache_dir={tmp_path}/cache"))
-    assert "cannot be trained" in done.stderr
-    assert "decoding" not in done.stdout
-    assert not (tmp_path / "cache").exists()
+    """A lost file, a broken file, two labels, an impossible plan; and copies among the rest."""
+    config = make_cohort({f"P{i}": ["no"] for i in range(8)} | {"Q": ["yes", "no"]})
+    images = Path(config.path).parent / "images"
+    (images / "P0_00.png").unlink()
+    (images / "P1_00.png").write_bytes((images / "P1_00.png").read_bytes()[:60])
+    (images / "P3_00.png").write_bytes((images / "P2_00.png").read_bytes())
+    done = check(tmp_path, *of(config, f"images.cache_dir={tmp_path}/cache", "images=grey64"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    told = [
+        f"error: manifest {config.path}: 4 problems",
+        "line 2: patient 'P0': image",
+        "no such file",
+        "line 3: patient 'P1': image",
+        "cannot be decoded",
+        "line 11: patient 'Q' has contradictory labels 'yes' (line 10), 'no' (line 11)",
+        "5 folds of",
+        "class 'yes' has 1 patient, none in",
+    ]
+    assert [text for text in told if text not in done.stderr] == []
+    assert "2 of 10 images cannot be used; what follows is about the others" in done.stdout
+    assert "1 pair of images of two patients with the same pixels" in done.stdout
+    assert "plan: kfold, 5 folds" in done.stdout
+    report = json.loads((tmp_path / "runs" / "check" / "manifest" / "check.json").read_text())
+    assert report["fit"] is False
+    assert report["copies"]["num_exact"] == 1
+    assert report["split"] is not None
+    page = (tmp_path / "runs" / "check" / "manifest" / "check.html").read_text()
+    assert "Not fit: 4 errors" in page
+
+
+def test_one_cause_is_one_message(tmp_path: Path, make_cohort: Cohort) -> None:
+    """Every image is lost, as with a wrong image_root."""
+    config = make_cohort({f"P{i:03d}": ["no" if i % 2 else "yes"] for i in range(90)})
+    message = told(tmp_path, *of(config, "manifest.image_root=elsewhere"))
+    folder = Path("elsewhere/images")
+    assert message.splitlines() == [
+        f"manifest {config.path}: 90 problems",
+        "  90 alike: no such file",
+        *(f"    line {i + 2}: patient 'P00{i}': image {folder}/P00{i}_00.png" for i in range(3)),
+        "    and 87 more",
+    ]
+
+
+def test_accepted_notes_are_bounded(tmp_path: Path, make_cohort: Cohort) -> None:
+    """Every row lies outside the root, and that is right: one note, and a page that loads."""
+    config = make_cohort({f"P{i:03d}": ["no" if i % 2 else "yes"] for i in range(300)})
+    path = Path(config.path)
+    path.write_text(path.read_text().replace("images/", "../cohort/images/"))
+    accept = "manifest.accept=[outside_image_root,one_image_per_patient]"
+    done = check(tmp_path, *of(config, accept, "audit.content=false"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("note: 300 alike; set manifest.image_root to a folder that") == 1
+    assert done.stdout.count("accepted: image '../cohort/images/P0") == 3
+    written = tmp_path / "runs" / "check" / "manifest"
+    found = json.loads((written / "check.json").read_text())["findings"]
+    assert [f["count"] for f in found if f["rule"] == "outside_image_root"] == [300]
+    assert (written / "check.html").stat().st_size < 12_000
 
 
 def test_all_problems_of_a_manifest_are_told(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     path = Path(config.path)
     path.write_text(path.read_text().replace("P1_00", "P1_77").replace("P3,", "p3,", 1))
-    message = told(tmp_path, *of(config, "manifest.hint=look in the cupboard"))
+    message = told(tmp_path, *of(config, "manifest.hint=look in the cupboard", "split.num_folds=3"))
     assert message.splitlines()[0] == f"manifest {config.path}: 2 problems"
     assert "P1_77.png: no such file" in message
     assert "'P3' is also written 'p3'" in message

@@ -28,7 +28,8 @@ def test_the_next_commands_can_be_typed_as_they_stand(
     ui, sweep = next_steps(config, ["experiment=demo", "folds=[0]"]).strip().splitlines()
     before = "" if on_the_path else ".venv/bin/"
     assert ui == (
-        f"compare the folds: {before}mlflow ui --backend-store-uri 'sqlite:///my runs.db'"
+        f"compare the folds: MLFLOW_DISABLE_TELEMETRY=true {before}mlflow ui "
+        "--backend-store-uri 'sqlite:///my runs.db'"
     )
     assert sweep == (
         f"sweep settings: {before}patientfold cv -m experiment=demo optimizer.lr=1e-3,3e-4"
@@ -60,3 +61,8 @@ def test_groups_are_described_again_when_copies_join_patients(
     printed = console.export_text()
     assert printed.count("8 leakage groups of 8 patients") == 1
     assert ("copied images join patients:\n7 leakage groups of 8 patients" in printed) == copied
+
+
+def test_runs_on_a_server_are_seen_at_its_address() -> None:
+    config = load_config(["manifest.path=x.csv", "tracking.uri=http://127.0.0.1:5000"])
+    assert "compare the folds: http://127.0.0.1:5000\n" in next_steps(config, [])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.commands.door import load_config
@@ -14,7 +15,7 @@ from pipeline.config import DEFAULTS_VERSION, UserError, defaults, distinctive, 
 from pipeline.config.identity import SECTIONS
 from pipeline.config.plain import flatten
 from pipeline.engine.run_folder import Run, open_run
-from pipeline.engine.session import _record
+from pipeline.engine.session import UNNAMED, _record
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import read_manifest
 from pipeline.splits import load_plan, plan_folds
@@ -32,6 +33,7 @@ def run_of(
     patients = {f"P{i:02d}": ["healthy" if i % 2 else "lesion"] for i in range(12)}
     cohort = make_cohort(patients)
     manifest = read_manifest(replace(cohort, accept=("one_image_per_patient",)))
+    np.save(tmp_path / "images.npy", np.zeros((12, 1, 2, 2), np.uint8))
 
     def make(*overrides: str) -> Run:
         config = load_config(["name=small", f"manifest.path={cohort.path}", *overrides])
@@ -202,6 +204,7 @@ def old_environment(run: Run, **changes: str) -> Path:
     folder = Path("runs/small") / OLD_KEY[:12]
     folder.mkdir(parents=True)
     settings = identity(run.config) | {"training.select_by": "val/auroc"}
+    settings["images.dtype"] = "uint8"  # what grey64 said then
     hashes = {"manifest": run.manifest.hash, "plan": run.plan.hash, "pixels": run.images.key}
     settings |= {f"{name} hash": value[:12] for name, value in hashes.items()}
     text = json.dumps({"key": OLD_KEY, "identity": settings | changes, "unsafe": False})
@@ -218,6 +221,13 @@ def test_an_old_folder_is_continued_under_its_own_key(run_of: RunOf) -> None:
     assert run.job(0).key == OLD_KEY
     assert environment(run)["key"] == OLD_KEY
     assert opened(run_of("folds=[0]")).key == OLD_KEY
+
+
+def test_a_type_found_in_the_images_is_the_type_that_was_named(run_of: RunOf) -> None:
+    assert run_of().config.images.dtype == "auto"
+    assert run_of().key == run_of("images.dtype=uint8").key
+    assert run_of().key != run_of("images.dtype=float32").key
+    assert run_of().identity["images.dtype"] == "uint8"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +305,7 @@ def test_a_plugin_is_noted_and_its_code_is_part_of_the_identity(run_of: RunOf) -
     first = trained(run_of(*with_lab))
     facts = environment(first)["plugins"]["my_lab"]
     assert facts["file"] == str(Path("my_lab.py").absolute())
-    tag = _record(first, sweep="").tags["patientfold.plugin.my_lab"]
+    tag = _record(first, UNNAMED).tags["patientfold.plugin.my_lab"]
     assert tag == f"sha256:{facts['sha256'][:12]}"
     assert run_of(*with_lab).dir == first.dir
     Path("my_lab.py").write_text("version = 2")

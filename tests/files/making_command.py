@@ -9,7 +9,8 @@ from pipeline.commands.door import composed
 from pipeline.commands.make_manifest import as_hydra_reads, summary, with_recipe
 from pipeline.config import to_settings
 from pipeline.config.making import MakeManifestConfig
-from pipeline.making import make_manifest, out_path, write_manifest
+from pipeline.making import make_manifest, out_path
+from pipeline.making.writing import write_texts, written
 
 Row = dict[str, str]
 
@@ -20,7 +21,7 @@ def made(*arguments: str) -> tuple[list[Row], str]:
     cfg = composed(overrides, "make_manifest")
     config = to_settings(with_recipe(cfg, overrides), MakeManifestConfig)
     manifest = make_manifest(config)
-    write_manifest(manifest.rows, manifest.columns, out_path(config), config.overwrite)
+    write_texts(written(manifest, config), config.overwrite)
     with out_path(config).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file)), summary(manifest, config)
 

@@ -1,11 +1,24 @@
 """DICOM files, DICOM series and .npy arrays as the reader gives them."""
 
+import subprocess
+import sys
+from functools import partial
+
+import imagecodecs
 import numpy as np
 import pytest
 from dicom_files import ramp, write_dicom, write_series
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+)
 
 from pipeline.formats import DICOM, ImageError, read_image
 from pipeline.formats.files import checked_format, file_digest, file_size, file_stamp
@@ -17,7 +30,7 @@ VOLUME = ramp((4, 5, 6))
 def test_a_file_is_rescaled(tmp_path):
     plane = ramp((5, 6))
     path = write_dicom(tmp_path / "a.dcm", plane, RescaleSlope=2, RescaleIntercept=-1024)
-    array, affine, _ = read_image(path, 2, 1)
+    array, affine, *_ = read_image(path, 2, 1)
     np.testing.assert_array_equal(array, plane[None] * 2.0 - 1024)
     np.testing.assert_array_equal(affine, np.eye(4))
     assert checked_format(path) is DICOM
@@ -34,14 +47,14 @@ def test_monochrome1_is_turned_around_the_stored_range(tmp_path, dtype, bits):
 
 def test_frames_are_a_volume(tmp_path):
     path = write_dicom(tmp_path / "a.dcm", VOLUME, SliceThickness=3, PixelSpacing=[0.5, 0.75])
-    array, affine, _ = read_image(path, 3, 1)
+    array, affine, *_ = read_image(path, 3, 1)
     np.testing.assert_array_equal(array, VOLUME[None])
     np.testing.assert_array_equal(np.diag(affine), [3, 0.5, 0.75, 1])
 
 
 def test_colour_comes_channel_first(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    array, _, _ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
+    array, _, *_ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
     np.testing.assert_array_equal(array, np.moveaxis(rgb, -1, 0))
     ybr = np.array(Image.fromarray(rgb).convert("YCbCr"))
     path = write_dicom(tmp_path / "b.dcm", ybr, PhotometricInterpretation="YBR_FULL")
@@ -51,7 +64,9 @@ def test_colour_comes_channel_first(tmp_path):
 @pytest.mark.parametrize("names", [["d", "c", "b", "a"], ["10", "9", "8", "11"]])
 def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
     folder = write_series(tmp_path / "s", VOLUME, names=names, InstanceNumber=1)
-    array, affine, _ = read_image(folder, 3, 1)
+    image = read_image(folder, 3, 1)
+    array, affine, *_ = image
+    assert (image.orientation, image.spacing) == ("SPL", (0.75, 0.5, 2.5))
     # LPS (slice, row, column) -> RAS (x, y, z): columns run to the left, rows to the back.
     np.testing.assert_array_equal(array[0], VOLUME.transpose(2, 1, 0)[::-1, ::-1])
     np.testing.assert_allclose(np.diag(affine), [0.75, 0.5, 2.5, 1])
@@ -60,8 +75,8 @@ def test_slices_are_ordered_by_position_never_by_name(tmp_path, names):
 
 
 def test_a_series_from_head_to_foot_is_the_same_volume(tmp_path):
-    up, up_affine, _ = read_image(write_series(tmp_path / "up", VOLUME), 3, 1)
-    down, affine, _ = read_image(write_series(tmp_path / "down", VOLUME[::-1], gap=-2.5), 3, 1)
+    up, up_affine, *_ = read_image(write_series(tmp_path / "up", VOLUME), 3, 1)
+    down, affine, *_ = read_image(write_series(tmp_path / "down", VOLUME[::-1], gap=-2.5), 3, 1)
     np.testing.assert_array_equal(down, up)
     np.testing.assert_allclose(affine[:3, :3], up_affine[:3, :3])
     assert affine[2, 3] == -7.5
@@ -78,7 +93,7 @@ def test_sagittal_slices_are_turned_to_the_same_axes(tmp_path):
             ImageOrientationPatient=[0, 1, 0, 0, 0, -1],
             ImagePositionPatient=[number * 2.0, 0, 0],
         )
-    array, affine, _ = read_image(folder, 3, 1)
+    array, affine, *_ = read_image(folder, 3, 1)
     assert array.shape == (1, 4, 6, 5)
     np.testing.assert_allclose(np.diag(affine), [2, 0.75, 0.5, 1])
     np.testing.assert_array_equal(array[0], VOLUME.transpose(0, 2, 1)[::-1, ::-1, ::-1])
@@ -151,15 +166,80 @@ def test_pixels_that_cannot_be_had_are_explained(tmp_path):
         read_image(path, 2, 1)
 
 
-def test_a_compressed_file_that_no_plugin_decodes_says_which_to_install(tmp_path):
-    from pydicom.encaps import encapsulate
-
+def test_a_compressed_file_that_is_damaged_or_without_a_decoder_says_so(tmp_path):
     data = encapsulate([b"\xff\x4f\xff\x51 this is no codestream"])
     path = write_dicom(
         tmp_path / "c.dcm", ramp((5, 6)), TransferSyntaxUID=JPEG2000Lossless, PixelData=data
     )
-    with pytest.raises(ImageError, match=r"compressed \(JPEG 2000 .*Install pylibjpeg"):
+    with pytest.raises(ImageError, match=r"compressed \(JPEG 2000 .* cannot be decoded here: .*$"):
         read_image(path, 2, 1)
+    # The same in a Python that has not got the extra.
+    code = (
+        "import sys; sys.modules['gdcm'] = sys.modules['imagecodecs'] = None\n"
+        "from pathlib import Path; from pipeline.formats import read_image\n"
+        "try: read_image(Path(sys.argv[1]), 2, 1)\nexcept ValueError as e: print(e)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert "pip install 'patientfold[dicom]' brings decoders" in done.stdout
+    assert done.stderr == ""
+
+
+SMOOTH = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint16) * 60
+
+
+def test_12_bit_lossy_jpeg_is_decoded(tmp_path):
+    frame = imagecodecs.jpeg8_encode(SMOOTH, bitspersample=12, level=95)
+    assert b"\xff\xc1\x00\x0b\x0c" in frame  # extended sequential, 12 bits
+    tags = {"BitsStored": 12, "HighBit": 11, "TransferSyntaxUID": JPEGExtended12Bit}
+    path = write_dicom(tmp_path / "a.dcm", SMOOTH, PixelData=encapsulate([bytes(frame)]), **tags)
+    image = read_image(path, 2, 1)
+    assert image.bit_depth == 12
+    np.testing.assert_allclose(image.pixels[0], SMOOTH, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (JPEGLosslessSV1, partial(imagecodecs.ljpeg_encode, bitspersample=12)),
+        (JPEGLSLossless, imagecodecs.jpegls_encode),
+        (
+            JPEG2000Lossless,
+            lambda plane: imagecodecs.jpeg2k_encode(plane, level=0, codecformat="j2k"),
+        ),
+    ],
+)
+def test_other_compressed_files_are_decoded_to_the_last_bit(tmp_path, syntax, encode):
+    tags = {"BitsStored": 12, "HighBit": 11, "TransferSyntaxUID": syntax}
+    data = encapsulate([encode(SMOOTH)])
+    path = write_dicom(tmp_path / "a.dcm", SMOOTH, PixelData=data, **tags)
+    np.testing.assert_array_equal(read_image(path, 2, 1).pixels[0], SMOOTH)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("lost", ["preamble", "meta header"])
+def test_a_file_without_preamble_or_meta_header_is_read(tmp_path, syntax, lost):
+    content = write_dicom(tmp_path / "a.dcm", VOLUME[0], TransferSyntaxUID=syntax).read_bytes()
+    start = 132 if lost == "preamble" else 144 + int.from_bytes(content[140:144], "little")
+    path = tmp_path / "IM0001"
+    path.write_bytes(content[start:])
+    assert checked_format(path) is DICOM
+    np.testing.assert_array_equal(read_image(path, 2, 1).pixels[0], VOLUME[0])
+    path.write_bytes(content[start:-1])
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_image(path, 2, 1)
+
+
+def test_a_number_that_is_there_but_empty_is_missing(tmp_path):
+    names = ("RescaleSlope", "RescaleIntercept", "SliceThickness", "SpacingBetweenSlices")
+    tags = dict.fromkeys((*names, "PixelSpacing"), "")
+    image = read_image(write_dicom(tmp_path / "a.dcm", VOLUME[0], **tags), 2, 1)
+    np.testing.assert_array_equal(image.pixels[0], VOLUME[0])
+    np.testing.assert_array_equal(image.affine, np.eye(4))
+    image = read_image(write_dicom(tmp_path / "b.dcm", VOLUME, **dict.fromkeys(names, "")), 3, 1)
+    np.testing.assert_array_equal(image.pixels[0], VOLUME)
+    folder = write_series(tmp_path / "s", VOLUME, ImagePositionPatient="")
+    with pytest.raises(ImageError, match="4 of 4 slices have no ImagePositionPatient"):
+        read_image(folder, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +256,7 @@ def test_a_compressed_file_that_no_plugin_decodes_says_which_to_install(tmp_path
 def test_npy_axes_follow_spatial_dims(tmp_path, shape, spatial_dims, expected):
     stored = ramp(shape, np.float32)
     np.save(tmp_path / "a.npy", stored)
-    array, affine, _ = read_image(tmp_path / "a.npy", spatial_dims, expected[0])
+    array, affine, *_ = read_image(tmp_path / "a.npy", spatial_dims, expected[0])
     assert array.shape == expected
     np.testing.assert_array_equal(affine, np.eye(4))
     moved = np.moveaxis(stored, -1, 0) if stored.ndim > spatial_dims else stored[None]

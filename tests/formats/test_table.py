@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from dicom_files import ramp, write_dicom
 from PIL import Image
 
@@ -26,6 +27,16 @@ def write_picture(path):
     Image.fromarray(PIXELS).save(path)
 
 
+def write_itk(path, kind):
+    """One file, header and all, whatever its name."""
+    whole = path.with_suffix(".mha" if kind == "MetaImageIO" else ".nrrd")
+    writer = SimpleITK.ImageFileWriter()
+    writer.SetImageIO(kind)
+    writer.SetFileName(str(whole))
+    writer.Execute(SimpleITK.GetImageFromArray(PIXELS[::-1, ::-1].T))  # as LPS counts
+    whole.rename(path)
+
+
 WRITERS = {
     "PNG": write_picture,
     "JPEG": write_picture,
@@ -33,6 +44,8 @@ WRITERS = {
     "NIfTI": write_nifti,
     "DICOM": lambda path: write_dicom(path, PIXELS),
     "NPY": lambda path: np.save(path, PIXELS),
+    "MetaImage": lambda path: write_itk(path, "MetaImageIO"),
+    "NRRD": lambda path: write_itk(path, "NrrdImageIO"),
 }
 NAMED = [(known, suffix) for known in FORMATS for suffix in known.suffixes]
 each_name = pytest.mark.parametrize(
@@ -58,7 +71,7 @@ def test_each_format_knows_its_own_files_only_and_reads_them(tmp_path, known, su
     head = path.read_bytes()[:2048]
     assert [other for other in FORMATS if other.knows(head)] == [known]
     assert checked_format(path) is format_of_name(path) is known
-    pixels, affine, bits = read_image(path, 2, 1)
+    pixels, affine, bits, *_ = read_image(path, 2, 1)
     assert pixels.dtype == np.float32
     assert (affine.shape, bits) == ((4, 4), 8)
     if known.name != "JPEG":
@@ -69,8 +82,8 @@ def test_each_format_knows_its_own_files_only_and_reads_them(tmp_path, known, su
 @each_name
 def test_a_file_is_read_as_what_it_is_whatever_its_name(tmp_path, known, suffix, name):
     path = write(known, suffix, tmp_path)
-    pixels, affine, bits = read_image(path, 2, 1)
-    again, affine_again, bits_again = read_image(path.rename(tmp_path / name), 2, 1)
+    pixels, affine, bits, *_ = read_image(path, 2, 1)
+    again, affine_again, bits_again, *_ = read_image(path.rename(tmp_path / name), 2, 1)
     np.testing.assert_array_equal(again, pixels)
     np.testing.assert_array_equal(affine_again, affine)
     assert bits_again == bits

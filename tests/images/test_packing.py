@@ -15,9 +15,13 @@ import torch
 from monai.transforms import Compose, Resize
 from PIL import Image
 
+from pipeline.audit.content import pack_usable
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
+from pipeline.files import sha256
 from pipeline.formats import read_image
 from pipeline.images import packing
+from pipeline.images.decoders import CHUNK
+from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, ManifestError, read_manifest
 from pipeline.processes import start_forkserver
@@ -85,7 +89,7 @@ def pixels_now(manifest, config):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_the_array_holds_what_reader_and_transforms_give_in_the_manifests_order(tmp_path, dtype):
-    manifest = manifest_of(tmp_path, random_pictures(packing.CHUNK + 3))  # more than one chunk
+    manifest = manifest_of(tmp_path, random_pictures(CHUNK + 3))  # more than one chunk
     config = config_of(tmp_path, dtype=dtype, num_processes=2)
     packed, num_decoded = pack(manifest, config)
     expected = pixels_now(manifest, config)
@@ -203,18 +207,17 @@ def test_a_damaged_memory_of_digests_is_forgotten(tmp_path, damage):
 
 
 def test_all_images_that_cannot_be_used_are_listed_at_once(tmp_path):
-    manifest = manifest_of(tmp_path, random_pictures(packing.CHUNK + 4))
+    manifest = manifest_of(tmp_path, random_pictures(CHUNK + 4))
     files = manifest.image_files
     files[1].write_bytes(files[1].read_bytes()[:60])
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(files[3])
-    files[packing.CHUNK + 2].write_bytes(b"\x89PNG\r\n\x1a\n")
+    files[CHUNK + 2].write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(UserError) as caught:
         pack(manifest, config_of(tmp_path, transforms=()))
     heading, *problems = str(caught.value).splitlines()
     assert heading == f"manifest {manifest.path}: 3 images cannot be used"
     assert [problem.split(": cannot")[0].split(": has")[0] for problem in problems] == [
-        f"  line {row + 2}: patient 'p{row}': image {files[row]}"
-        for row in (1, 3, packing.CHUNK + 2)
+        f"  line {row + 2}: patient 'p{row}': image {files[row]}" for row in (1, 3, CHUNK + 2)
     ]
     assert "cannot be decoded" in problems[0]
     assert "has shape (1, 8, 8) after the transforms, the others (1, 15, 11)" in problems[1]
@@ -231,14 +234,43 @@ def test_a_manifest_without_one_usable_image_lists_them_all(tmp_path):
         pack(manifest, config_of(tmp_path))
 
 
-def test_a_long_list_of_problems_is_cut_and_counted(tmp_path):
-    manifest = manifest_of(tmp_path, random_pictures(packing.PROBLEMS_SHOWN + 5))
+def test_one_fault_of_many_images_is_one_message_in_the_order_of_lines(tmp_path):
+    """The CSV has the patients in reverse: the last of the table stands on line 2."""
+    num = 55
+    manifest = manifest_of(tmp_path, random_pictures(num))
+    manifest = replace(manifest, table=manifest.table.assign(line=range(num + 1, 1, -1)))
     for path in manifest.image_files[1:]:
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"54 images") as caught:
+    with pytest.raises(UnusableImagesError, match=r"54 images") as caught:
         pack(manifest, config_of(tmp_path))
-    lines = str(caught.value).splitlines()
-    assert (len(lines), lines[-1]) == (packing.PROBLEMS_SHOWN + 2, "  and 4 more")
+    _, heading, *lines, rest = str(caught.value).splitlines()
+    assert heading == "  54 alike: cannot be decoded: the file is empty"
+    assert lines == [
+        f"    line {line}: patient 'p{row}': image {manifest.image_files[row]}"
+        for line, row in ((2, 54), (3, 53), (4, 52))
+    ]
+    assert rest == "    and 51 more"
+
+
+def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(6))
+    for row in (1, 4):
+        manifest.image_files[row].write_bytes(b"")
+    config = config_of(tmp_path)
+    rest, images, faults = pack_usable(manifest, config, lambda *_: None)
+    assert rest.table["image_path"].tolist() == [
+        path for row, path in enumerate(manifest.table["image_path"]) if row not in (1, 4)
+    ]
+    assert list(rest.table.index) == [0, 1, 2, 3]
+    assert [fault.line for fault in faults] == [int(manifest.table["line"][i]) for i in (1, 4)]
+    assert {fault.severity for fault in faults} == {"error"}
+    again, _ = pack(rest, config)
+    assert images is not None
+    np.testing.assert_array_equal(images.array, again.array)
+    for path in rest.image_files:
+        path.write_bytes(b"")
+    nothing, images, faults = pack_usable(manifest, config, lambda *_: None)
+    assert (len(nothing), images, len(faults)) == (0, None, 6)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +390,10 @@ def test_a_failed_build_leaves_nothing(tmp_path, monkeypatch):
 def test_the_proof_of_a_whole_cache_is_written(tmp_path):
     packed, _ = pack(manifest_of(tmp_path, random_pictures(2)), config_of(tmp_path))
     proof = json.loads((packed.path / "cache.json").read_text())
-    assert proof == {"shape": [2, 1, 12, 10], "dtype": "float32"}
+    assert proof["shape"] == [2, 1, 12, 10]
+    assert proof["dtype"] == "float32"
+    assert proof["sha256"].keys() == {"images.npy", "thumbnails.npy", "table.csv"}
+    assert proof["sha256"]["images.npy"] == sha256(packed.path / "images.npy")
     assert [(fact["original_shape"], fact["bit_depth"]) for fact in packed.facts] == [
         ("15x11", "8"),
         ("15x11", "8"),

@@ -14,6 +14,7 @@ from dicom_files import ramp, write_dicom, write_series
 from hypothesis import given
 from hypothesis import strategies as st
 from making_command import made, write_image, write_table
+from omegaconf import OmegaConf
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -32,6 +33,7 @@ from pydicom.uid import (
 from pipeline.commands.door import load_config
 from pipeline.config import UserError
 from pipeline.formats import read_image
+from pipeline.making.image_tree import paths_below
 from pipeline.making.patterns import Pattern
 from pipeline.manifest import read_manifest
 
@@ -57,6 +59,14 @@ def refused(*arguments):
     return str(error.value)
 
 
+def commands_of(printed):
+    """The overrides of the `check` and of the `cv` command that end what is printed."""
+    check, cv = printed.splitlines()[-2:]
+    assert check.startswith("next: patientfold check ")
+    assert cv.startswith("then: patientfold cv ")
+    return shlex.split(check)[3:], shlex.split(cv)[3:]
+
+
 def only_problem(*arguments):
     """Of the settings."""
     _, problem = refused(*arguments).split("\n")
@@ -69,8 +79,8 @@ def only_problem(*arguments):
 @given(st.lists(st.text("abc01-. é", min_size=1), min_size=3, max_size=3))
 def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     patient, x, label = parts
-    found = Pattern("{label}/{patient}_x{x}.png").parts(f"{label}/{patient}_x{x}.png")
-    assert found == {"patient": patient, "x": x, "label": label}
+    found = Pattern("{label}/{patient}_x{x}.png").parts_of([f"{label}/{patient}_x{x}.png"])
+    assert found == [{"patient": patient, "x": x, "label": label}]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +96,12 @@ def test_a_pattern_gives_back_what_a_path_was_made_of(parts):
     ],
 )
 def test_patterns(pattern, path, parts):
-    assert Pattern(pattern).parts(path) == parts
+    assert Pattern(pattern).parts_of([path]) == [parts]
 
 
 def test_a_pattern_that_fits_in_two_ways_is_refused_not_guessed():
     with pytest.raises(UserError, match=r"two ways: patient could be 'P' or 'P_1'"):
-        Pattern("{patient}_{slice}.png").parts("P_1_2.png")
+        Pattern("{patient}_{slice}.png").parts_of(["P_1_2.png"])
 
 
 @pytest.mark.parametrize(
@@ -129,9 +139,7 @@ def test_a_tree_becomes_a_manifest_that_reads(tree):
     assert len(rows) == 16
     assert "16 images of 4 patients" in printed
     assert "images per patient: 4 to 4, median 4" in printed
-    next_line = printed.splitlines()[-1]
-    overrides = shlex.split(next_line.removeprefix("next: patientfold check "))
-    manifest = read_manifest(load_config(overrides).manifest)
+    manifest = read_manifest(load_config(commands_of(printed)[0]).manifest)
     assert manifest.patients == ("0", "1", "2", "3")
     assert manifest.classes == ("0", "1")
 
@@ -267,7 +275,7 @@ def test_patients_of_a_tree_from_a_table(tree):
     write_table(tree / "ids.csv", ("n", "who"), (0, ""), (1, "P1"), (2, "P2"), (3, "P3"))
     message = refused(*arguments, "overwrite=true")
     assert "4 problems with 16 rows" in message
-    assert "0/0_idx5_x1_y0_class0.png: the patient id is blank" in message
+    assert "4 alike: the patient id is blank\n    0/0_idx5_x1_y0_class0.png" in message
 
 
 def test_a_tree_without_labels_says_how_to_give_them(tree):
@@ -292,13 +300,71 @@ def test_out_beside_another_folder_names_the_image_root(tree, tmp_path):
     _, printed = made(
         "source=tree", f"root={tree}", f"pattern={IDC}", f"out={tmp_path / 'm' / 'a.csv'}"
     )
-    overrides = shlex.split(printed.splitlines()[-1].removeprefix("next: patientfold check "))
-    assert len(read_manifest(load_config(overrides).manifest)) == 16
+    assert len(read_manifest(load_config(commands_of(printed)[0]).manifest)) == 16
 
 
-def test_a_part_cannot_take_the_name_of_a_column_of_ours(tree):
-    pattern = "pattern=*/{patient}_idx5_x{line}_y{y}_class{label}.png"
-    assert "'line' has a meaning of its own" in refused("source=tree", f"root={tree}", pattern)
+def test_a_part_may_have_a_name_that_means_something_to_us(tree):
+    pattern = "pattern=*/{patient}_idx5_x{line}_y{group}_class{label}.png"
+    rows, printed = made("source=tree", f"root={tree}", pattern)
+    assert (rows[0]["line"], rows[0]["group"]) == ("1", "0")
+    manifest = read_manifest(load_config(commands_of(printed)[0]).manifest)
+    assert {"line", "group"} <= set(manifest.column_names)
+    assert manifest.table["group"].tolist() == manifest.table["patient_id"].tolist()
+
+
+def with_study(tree, *studies):
+    """What is printed for patients each of whom has these studies in turn."""
+    for number, image in enumerate(sorted(tree.rglob("*.png"))):
+        folder = studies[number % len(studies)].format(patient=image.parent.name)
+        image.parent.joinpath(folder).mkdir(exist_ok=True)
+        image.rename(image.parent / folder / image.name)
+    pattern = "pattern=*/{study}/{patient}_idx5_x{x}_y{y}_class{label}.png"
+    return made("source=tree", f"root={tree}", pattern)[1]
+
+
+def test_a_study_that_counts_within_each_patient_links_nobody(tree):
+    printed = with_study(tree, "study1", "study2")
+    assert "manifest.columns.study=" not in printed
+    assert (
+        "  study: 'study1' is in 4 patients, so it is no id of a study and manifest.columns.study "
+        "is not set" in printed
+    )
+    manifest = read_manifest(load_config(commands_of(printed)[0]).manifest)
+    assert manifest.grouping.num_groups == 4
+
+
+def test_a_study_of_one_patient_each_is_suggested(tree):
+    printed = with_study(tree, "s1-{patient}", "s2-{patient}")
+    assert "is not set" not in printed
+    for overrides in commands_of(printed):
+        assert "manifest.columns.study=study" in overrides
+
+
+def test_settings_are_written_when_asked_and_the_commands_use_them(tree, monkeypatch):
+    tmp_path = tree.parent
+    monkeypatch.chdir(tmp_path)
+    arguments = ["source=tree", "root=set", f"pattern={IDC}", "name=my-set"]
+    _, printed = made(*arguments)
+    path = tmp_path / "conf" / "manifest" / "my-set.yaml"
+    assert f"settings: {path.relative_to(tmp_path)}" in printed
+    assert commands_of(printed) == (["manifest=my-set"], ["manifest=my-set"])
+    held = OmegaConf.load(path)
+    assert held == {
+        "name": "my-set",
+        "path": "set/manifest.csv",
+        "task": "binary",
+        "classes": ["0", "1"],
+    }
+    made(*arguments)  # the same again is no harm
+    path.write_text("name: mine\n")
+    (tmp_path / "set" / "manifest.csv").unlink()
+    assert "conf/manifest/my-set.yaml exists and says something else" in refused(*arguments)
+    assert not (tmp_path / "set" / "manifest.csv").exists()
+    made(*arguments, "overwrite=true")
+    assert OmegaConf.load(path) == held
+    for name in ("../x", "a/b", ".x", ""):
+        problem = only_problem(*arguments, f"name='{name}'")
+        assert problem == f"name: must be a word of letters, digits, - and _, got {name!r}"
 
 
 # --- class folders
@@ -386,14 +452,18 @@ def test_a_dicom_tree_gives_one_row_per_series(archive):
         "SeriesInstanceUID",
         "StudyDate",
         "Modality",
+        "SeriesDescription",
         "num_files",
     ]
     assert [row["image_path"] for row in rows] == ["A/ct", "B#1.2", "B#1.3", "xray.dcm"]
     assert [row["patient_id"] for row in rows] == list("ABBC")
     assert [row["StudyDate"] for row in rows] == ["2020-01-31"] * 3 + [""]
     assert "2 files left out: 1 not DICOM (e.g. readme.txt), 1 Comprehensive SR (e.g. re" in printed
-    assert "manifest.columns.study=StudyInstanceUID manifest.columns.date=StudyDate" in printed
-    assert printed.endswith(" images=mri48")  # volumes
+    assert "manifest.columns.study=StudyInstanceUID" in printed
+    assert "manifest.columns.date" not in printed  # one is blank, which `check` would refuse
+    check, cv = commands_of(printed)
+    assert check[-1] == "images=mri48"  # volumes
+    assert cv == [*check, "model=resnet10", "augment=volume"]
     first, second = (read_image(archive / row["image_path"], 3, 1)[0] for row in rows[1:3])
     np.testing.assert_array_equal(first + 1, second)
 
@@ -402,7 +472,9 @@ def test_radiographs_are_checked_with_more_than_8_bits(archive):
     shutil.rmtree(archive / "A")
     shutil.rmtree(archive / "B")
     _, printed = made("source=dicom", f"root={archive}", *JOIN)
-    assert printed.endswith(" images.dtype=float16")
+    check, cv = commands_of(printed)
+    assert check == cv
+    assert check[-1] == "images.dtype=float16"
 
 
 def test_files_that_are_no_images_are_left_out_by_kind(archive):
@@ -516,11 +588,50 @@ def test_compressed_pixels_that_end_in_zeros_are_an_error(archive):
     assert "\n  a.dcm: its compressed pixels are cut short" in message
 
 
-def test_an_image_without_the_mark_of_dicom_is_an_error(archive):
+def test_an_image_without_the_mark_of_dicom_is_an_image(archive):
     content = (archive / "xray.dcm").read_bytes().partition(b"DICM")[2]
-    (archive / "IM0001").write_bytes(content)  # as old scanners write it, without a suffix
+    (archive / "xray.dcm").rename(archive / "IM0001")  # as old scanners write it, without a suffix
+    (archive / "IM0001").write_bytes(content)
+    rows, _ = made("source=dicom", f"root={archive}", *JOIN)
+    assert rows[-1]["image_path"] == ".#1.4"
+    assert rows[-1]["patient_id"] == "C"
+
+
+def test_damaged_files_are_skipped_on_request_with_their_series(archive):
+    """A volume without one of its slices is another volume."""
+    cut, garbled = archive / "A" / "ct" / "001.dcm", archive / "B" / "01.dcm"
+    cut.write_bytes(cut.read_bytes()[:-1])
+    rows, printed = made("source=dicom", f"root={archive}", *JOIN, "skip_damaged=true")
+    assert [row["image_path"] for row in rows] == ["B#1.2", "B#1.3", "xray.dcm"]
+    assert "2 damaged files or series left out:" in printed
+    assert "A/ct/001.dcm: has 39 of 40 bytes of its pixels" in printed
+    assert "series 1.1 (A/ct), which such a file belongs to" in printed
+    garbled.write_bytes(b"x" * 500)  # it could be of any series of its folder
+    (archive / "noise.dcm").write_bytes(b"x" * 500)  # beside a series of one file
+    again = (*JOIN, "skip_damaged=true", "overwrite=true")
+    rows, printed = made("source=dicom", f"root={archive}", *again)
+    assert [row["image_path"] for row in rows] == ["xray.dcm"]
+    assert "B/01.dcm: has no DICOM mark" in printed
+    (archive / "xray.dcm").write_bytes(b"x" * 500)
+    message = refused("source=dicom", f"root={archive}", *JOIN, "skip_damaged=true")
+    assert "every series is damaged" in message
+
+
+def test_a_pipe_a_socket_and_a_link_that_leads_back_stop_nothing(archive):
+    os.mkfifo(archive / "pipe.dcm")
+    os.mkfifo(archive / "pipe")
+    (archive / "A" / "up").symlink_to("..")
+    (archive / "A" / "aside").symlink_to("../B")
+    (archive / "B" / "aside").symlink_to("../A")
+    (archive / "loop.dcm").symlink_to("loop.dcm")
     message = refused("source=dicom", f"root={archive}", *JOIN)
-    assert r"IM0001: has no DICOM mark (DICM at byte 128); it begins with b'\x02\x00" in message
+    assert "\n  pipe.dcm: is a pipe, not a file" in message
+    assert "\n  pipe: is a pipe, not a file" in message
+    assert "\n  loop.dcm: cannot be read: Too many levels of symbolic links" in message
+    assert "3 damaged files" in message
+    paths = paths_below(archive)
+    assert len(paths) == len(set(paths)) < 50
+    assert "A/ct/000.dcm" in paths
 
 
 def test_blank_patients_are_listed(archive):
@@ -542,6 +653,43 @@ def test_dicom_without_labels_says_how_to_give_them(archive):
     assert "labels_key: say what a row of labels belongs to" in refused(
         "source=dicom", f"root={archive}", "labels=labels.csv"
     )
+
+
+def test_a_clinical_table_is_used_as_it_is(archive, monkeypatch):
+    """It lies beside the images, and its columns are called as some of ours."""
+    tmp_path = archive.parent
+    monkeypatch.chdir(tmp_path)
+    header = ("PatientID", "group", "line", "site", "study", "fold", "part", "image_path", "dx")
+    rows = [(p, f"g{p}", 1, "here", "ADNI", 0, "test", "x.png", f"dx{p}") for p in "ABC"]
+    write_table(tmp_path / "clinical.csv", header, *rows)
+    labels = ("labels=clinical.csv", "labels_key={PatientID}", "label.column=dx")
+    made_rows, printed = made("source=dicom", "root=dicom", *labels)
+    assert [row["label"] for row in made_rows] == ["dxA", "dxB", "dxB", "dxC"]
+    assert [row["group"] for row in made_rows] == ["gA", "gB", "gB", "gC"]
+    assert made_rows[0]["image_path"] == "A/ct"
+    check, _ = commands_of(printed)
+    assert "manifest.columns.study=StudyInstanceUID" in check
+    manifest = read_manifest(load_config(check).manifest)
+    assert manifest.patients == ("A", "B", "C")
+    assert manifest.grouping.num_groups == 2  # A and C have one StudyInstanceUID
+    assert "study: 'ADNI' is in 3 patients, so it is no id of a study" in printed
+
+
+def test_a_series_is_chosen_by_its_description(archive):
+    rows, _ = made("source=dicom", f"root={archive}", *JOIN)
+    assert {row["SeriesDescription"] for row in rows} == {""}
+    shutil.rmtree(archive / "A")
+    write_series(
+        archive / "A" / "t1",
+        ramp((3, 4, 5)),
+        PatientID="A",
+        SeriesInstanceUID="1.8",
+        SeriesDescription="T1 MPRAGE",
+    )
+    where = "where.SeriesDescription=T1.*"
+    (row,), printed = made("source=dicom", f"root={archive}", *JOIN, where, "overwrite=true")
+    assert "manifest.columns.date=StudyDate" in commands_of(printed)[0]
+    assert (row["image_path"], row["SeriesDescription"]) == ("A/t1", "T1 MPRAGE")
 
 
 def test_labels_by_series(archive):
@@ -622,6 +770,18 @@ def test_values_rename_and_leave_out(table):
 def test_missing_and_contradicting_images_are_an_error(table):
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (9, "A", 1))
     assert "images/9.png: no such image below" in refused(*of_table(table))
+    rows = [(i, "A", 1) for i in range(10)]
+    write_table(table / "t.csv", ("file", "who", "label"), *rows)
+    assert refused(*of_table(table)).splitlines() == [
+        "6 problems with 10 rows:",
+        f"  6 alike: no such image below {table}; skip_absent=true leaves such rows out",
+        *(f"    images/{i}.png" for i in (4, 5, 6)),
+        "    and 3 more",
+    ]
+    found, printed = made(*of_table(table, "skip_absent=true"))
+    assert [row["image_path"] for row in found] == [f"images/{i}.png" for i in range(4)]
+    assert "  6 rows left out: no such image: 'images/4.png', 'images/5.png', 'im" in printed
+    (table / "manifest.csv").unlink()
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (0, "A", 0))
     assert "two rows that differ in label: '1' and '0'" in refused(*of_table(table))
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (0, "A", 1))
@@ -636,6 +796,31 @@ def test_an_image_is_looked_up_in_all_folders_unless_two_have_it(table):
     write_image(table / "more" / "1.png")
     message = refused(*of_table(table, "image=**/{file}.png"))
     assert "'1.png' lies in several folders: 'images/1.png', 'more/1.png'" in message
+
+
+def test_an_image_named_without_its_suffix_is_the_one_file_that_has_it(table):
+    write_image(table / "images" / "4.tif")
+    (table / "images" / "4.txt").write_text("a note")
+    write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1), (4, "B", 0))
+    for image in ("images/{file}", "**/{file}"):
+        found, _ = made(*of_table(table, f"image={image}", "overwrite=true"))
+        assert [row["image_path"] for row in found] == ["images/0.png", "images/4.tif"]
+    write_image(table / "images" / "4.png")
+    message = refused(*of_table(table, "image=images/{file}"))
+    assert "image: 'images/4' is the name of several files: 'images/4.png', 'images/4" in message
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-8-sig"])
+def test_a_table_in_another_encoding_is_read_when_it_is_named(table, encoding):
+    text = "file;who;label\n0;M\u00fcller;ja\n1;Ma\u00df;nein\n"
+    (table / "t.csv").write_bytes(text.encode(encoding))
+    semicolon = "separator=semicolon"
+    if encoding != "utf-8-sig":
+        message = refused(*of_table(table, semicolon))
+        assert re.search(r"table: \S+: line \d: is not UTF-8.* set encoding", message), message
+    found, _ = made(*of_table(table, semicolon, f"encoding={encoding}"))
+    assert [row["patient_id"] for row in found] == ["Ma\u00df", "M\u00fcller"]
+    assert "encoding=klingon is not known" in refused(*of_table(table, "encoding=klingon"))
 
 
 @pytest.mark.parametrize(

@@ -122,3 +122,21 @@ def test_the_file_that_makes_a_giant_is_named(make_cohort: Cohort) -> None:
         ManifestError, match=r"12 rows show the same file, e\.g\. 'images/P00_00.png'"
     ):
         read_manifest(config)
+
+
+def test_without_some_rows_the_groups_of_the_others_stay_and_are_counted_anew(
+    make_cohort: Cohort,
+) -> None:
+    config = with_studies(make_cohort(PATIENTS), {"P1": "s", "P2": "s", "P4": "s"})
+    manifest = read_manifest(replace(config, largest_group=1.0))
+    rows = {int(row) for row in manifest.of(["P1", "P5"])}
+    left = manifest.without(rows)
+    assert left.patients == ("P0", "P2", "P3", "P4")
+    assert list(left.table.index) == list(range(len(left)))
+    assert len(left.twin_digests) == len(left)
+    assert set(left.table["group"][left.table["patient_id"].isin(["P2", "P4"])]) == {"P1"}
+    assert left.grouping.describe() == [
+        "3 leakage groups of 4 patients (joined by study 2)",
+        "the largest group 'P1' holds 2 patients: P2 = P4",
+    ]
+    assert manifest.without(set()).grouping == manifest.grouping

@@ -124,7 +124,7 @@ FAULTS: dict[str, tuple[Edit, str, str, int, str]] = {
         5,
         "patient 'P1' is at 2 sites: 'site 0' (line 4), 'site 1' (line 5)",
     ),
-    "slices": (slices, "slice_ids", "error", 2, "'P0_slice_000' seems to be patient 'P0'"),
+    "slices": (slices, "slice_ids", "error", 2, "'P0_slice_002' and 1 more of patient 'P0'"),
     "column": (
         set_column("grade", lambda t: t["label"].map({"well": "G0", "ill": "G2"})),
         "label_columns",
@@ -336,7 +336,7 @@ def test_a_column_of_coarser_ids_is_reported(tmp_path: Path) -> None:
 def test_classes_that_differ_by_case_or_space_are_one_class(tmp_path: Path) -> None:
     found = findings_of(config_of(tmp_path, set_cell(0, "label", "Well "), task="multiclass"))
     (one,) = [f for f in found if f.severity == "error"]
-    assert one.message.startswith("classes 'Well ', 'well' differ by case or space only")
+    assert one.message.startswith("classes 'Well ', 'well' differ by case, space or .0 only")
 
 
 def test_a_path_that_goes_up_and_down_again_is_the_same_image(tmp_path: Path) -> None:

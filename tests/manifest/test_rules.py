@@ -27,7 +27,7 @@ def test_slices_named_so_are_refused_with_a_proposal() -> None:
         table([f"P{p}_slice_{s:03d}" for p in range(4) for s in range(5)])
     )
     assert (found.rule, found.severity, found.line) == ("slice_ids", "error", 2)
-    assert "'P0_slice_000' seems to be patient 'P0' (20 of 20 ids share 4" in found.message
+    assert "'P0_slice_002' and 2 more of patient 'P0'; 20 ids would be 4 patients" in found.message
 
 
 def test_bare_counters_need_labels_that_agree() -> None:

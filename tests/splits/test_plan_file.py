@@ -137,6 +137,7 @@ def test_a_patient_doubled_under_a_recomputed_hash_is_refused(path: Path, plan: 
     [
         ("num_folds", 4, "fold 3: the val part has no patient"),
         ("num_folds", 2, "fold 2 is outside 0 to 1"),
+        ("num_folds", 10**8, "100,000,000 folds, but its patients are tested 10 times in all"),
         ("repeats", 3, "a plan needs at least 3 folds per repeat"),
         ("plan_hash", "0" * 64, EDITED),
         ("num_folds", "3", "is damaged"),
@@ -258,7 +259,7 @@ def test_a_damaged_table_is_refused(path: Path, content: bytes, why: str) -> Non
 
 
 def test_a_damaged_table_under_a_recomputed_hash_is_refused(path: Path) -> None:
-    for rows, why in (("P1,P1,one,\n", "is damaged"), ("", "has no patient")):
+    for rows, why in (("P1,P1,one two x,\n", "is damaged"), ("", "are tested 0 times in all")):
         path.write_text(f"patient_id,group,fold,val_fold\n{rows}")
         seal(path)
         assert why in refused(path)

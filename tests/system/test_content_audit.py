@@ -19,13 +19,13 @@ from pipeline.audit.content import AuditError, known_copies, look_at_images
 from pipeline.audit.copies import Copy
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
-from pipeline.commands.check import UnfitError, examine
+from pipeline.commands.check import examine
 from pipeline.commands.check import main as check
 from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
-from pipeline.manifest import Finding, Manifest, read_manifest
+from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
 from pipeline.splits import LeakageError, load_plan, plan_folds, save_plan
 from pipeline.splits.frozen import check_fits
 from pipeline.training.planning import Planned, make_plan, rehearse
@@ -111,8 +111,8 @@ def decoded(config: Config, manifest: Manifest) -> PackedImages:
 
 
 def test_strangers_have_no_findings(folder: Path) -> None:
-    report, stopped = examine(config_of(folder), quiet())
-    assert stopped is None
+    report = examine(config_of(folder), quiet())
+    assert not report.has_error("stopped")
     assert found(report) == {}
     assert report.copies is not None
     assert report.copies.pairs == ()
@@ -122,8 +122,8 @@ def test_strangers_have_no_findings(folder: Path) -> None:
 
 def test_a_lossless_copy_in_another_format_joins_two_patients(folder: Path) -> None:
     plant(folder, "P00_0.png", "P04_9.tif", "exact")
-    report, stopped = examine(config_of(folder), quiet())
-    assert stopped is None
+    report = examine(config_of(folder), quiet())
+    assert not report.has_error("stopped")
     assert report.manifest is not None
     groups = report.manifest.table.groupby("patient_id")["group"].first()
     assert groups["P00"] == groups["P04"] == "P00"
@@ -157,7 +157,7 @@ def test_near_copies_follow_the_policy(
 ) -> None:
     plant(folder, "P00_0.png", "P04_9.png", "turned by 90 degrees")
     config = config_of(folder, overrides=[f"audit.near={near}"])
-    report, _ = examine(config, quiet())
+    report = examine(config, quiet())
     finding = found(report)["near_copies"]
     assert finding.severity == severity
     assert "correlation 1.00, turned by 90 degrees" in finding.message
@@ -172,7 +172,7 @@ def test_near_copies_follow_the_policy(
 
 def test_a_near_copy_with_another_label_says_so(folder: Path) -> None:
     plant(folder, "P00_0.png", "P01_9.png", "flipped top to bottom")
-    report, _ = examine(config_of(folder), quiet())
+    report = examine(config_of(folder), quiet())
     message = found(report)["near_copies"].message
     assert "flipped top to bottom, labelled " in message
     assert sorted(message.split("labelled ")[1].split(" and ")) == ["'ill'", "'well'"]
@@ -180,21 +180,21 @@ def test_a_near_copy_with_another_label_says_so(folder: Path) -> None:
 
 def test_a_copy_with_another_label_is_an_error_unless_accepted(folder: Path) -> None:
     plant(folder, "P00_0.png", "P01_9.tif", "exact")
-    report, _ = examine(config_of(folder), quiet())
+    report = examine(config_of(folder), quiet())
     finding = found(report)["copies_with_two_labels"]
     assert finding.severity == "error"
     assert "1 image with different labels: line 2 'well' = line 6 'ill'" in finding.message
     assert "manifest.accept=[copies_with_two_labels]" in finding.message
     accepted = ["manifest.accept=[copies_with_two_labels]"]
-    report, _ = examine(config_of(folder, overrides=accepted), quiet())
+    report = examine(config_of(folder, overrides=accepted), quiet())
     assert "copies_with_two_labels" not in found(report)
 
 
 def test_black_images_are_reported_and_join_nobody(folder: Path) -> None:
     for name, size in (("P00_9.png", 64), ("P01_9.tif", 64)):
         Image.fromarray(np.zeros((size, size), np.uint8)).save(folder / name)
-    report, stopped = examine(config_of(folder), quiet())
-    assert stopped is None
+    report = examine(config_of(folder), quiet())
+    assert not report.has_error("stopped")
     message = found(report)["flat_images"].message
     assert message == "2 images without any contrast: not compared"  # they link nobody
     assert "copies_with_two_labels" not in found(report)  # one is well, the other ill
@@ -214,7 +214,7 @@ def test_near_copies_across_a_given_split_follow_the_policy(
     assert parts["P00"] != parts["P04"]
     lines = [f"{patient},{part}" for patient, part in parts.items()]
     (folder / "parts.csv").write_text("\n".join(["patient_id,part", *lines]))
-    report, _ = examine(
+    report = examine(
         config_of(folder, overrides=[f"audit.part_file={folder}/parts.csv", f"audit.near={near}"]),
         quiet(),
     )
@@ -230,7 +230,7 @@ def test_sizes_that_are_all_different_are_just_mixed(folder: Path) -> None:
             folder / f"{patient}_9.png"
         )
     resize = "images.transforms=[{_target_: monai.transforms.Resize, spatial_size: [64, 64]}]"
-    report, _ = examine(config_of(folder, overrides=[resize]), quiet())
+    report = examine(config_of(folder, overrides=[resize]), quiet())
     (told,) = [f for f in report.findings if f.rule == "mixed_shapes"]
     assert (told.severity, told.line) == ("note", 0)
     assert told.message == "images of 3 shapes: 64x64 (24), 70x70 (6), 71x71 (6)"
@@ -241,7 +241,7 @@ def test_mixed_shapes_and_bit_depths_are_told(folder: Path) -> None:
     Image.fromarray(odd).save(folder / "P03_9.png")
     Image.fromarray(odd[:64, :64].astype(np.uint16)).save(folder / "P05_9.tif")
     resize = "images.transforms=[{_target_: monai.transforms.Resize, spatial_size: [64, 64]}]"
-    report, _ = examine(config_of(folder, overrides=[resize]), quiet())
+    report = examine(config_of(folder, overrides=[resize]), quiet())
     rules = found(report)
     assert rules["mixed_shapes"].message == "25 images have shape 64x64, 1 not: line 10: 70x70"
     assert rules["mixed_bit_depths"].message == "25 images have bit depth 8, 1 not: line 15: 16"
@@ -252,7 +252,7 @@ def test_a_group_that_became_too_large_stops_with_an_explanation(folder: Path) -
         plant(folder, "P00_0.png", f"{patient}_9.png", "exact")
     accepted = ["manifest.accept=[copies_with_two_labels]", "manifest.largest_group=0.5"]
     config = config_of(folder, overrides=accepted)
-    report, _ = examine(config, quiet())
+    report = examine(config, quiet())
     assert found(report)["largest_group"].severity == "error"
     assert "12 of 12 patients" in found(report)["largest_group"].message
 
@@ -300,8 +300,8 @@ def test_a_frozen_plan_that_knows_of_copies_is_used_again(folder: Path) -> None:
     again = planned(frozen)
     assert again.plan == plan
     assert again.manifest.hash == manifest.hash
-    report, stopped = examine(frozen, quiet())
-    assert stopped is None
+    report = examine(frozen, quiet())
+    assert not report.has_error("stopped")
     assert report.split is not None
     assert report.split.source == f"plan {plan.hash[:12]}"
 
@@ -357,14 +357,37 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
     first, *rows = path.read_text().splitlines()
     parts = [row + (",train" if row < "P04" else ",test") for row in rows]
     path.write_text("\n".join([f"{first},where", *parts]) + "\n")
-    report, stopped = examine(config, quiet())
-    assert stopped is None
+    report = examine(config, quiet())
+    assert not report.has_error("stopped")
     assert "'P00_0.png' (line 2 in train) = 'P04_9.png' (line 12 in test)" in (
         found(report)["shared_images"].message
     )
     assert {f.rule for f in report.findings if f.severity == "error"} == {"shared_images"}
     assert report.split is not None
     assert report.split.source == "column 'where'"
+
+
+@pytest.mark.parametrize("content", ["true", "false"])
+def test_a_split_is_audited_though_files_are_missing(folder: Path, content: str) -> None:
+    """P01's other image, which is lost, is in the other part; so is a copy of one of P00's."""
+    plant(folder, "P00_0.png", "P04_9.png", "exact")
+    overrides = ["audit.part_column=where", f"audit.content={content}"]
+    config = config_of(folder, overrides=overrides)
+    path = folder / "manifest.csv"
+    first, *rows = path.read_text().splitlines()
+    parts = [row + (",train" if row < "P01,P01_1" else ",test") for row in rows]
+    path.write_text("\n".join([f"{first},where", *parts]) + "\n")
+    (folder / "P01_1.png").unlink()
+    (folder / "P03_0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    report = examine(config, quiet())
+    errors = {f.rule for f in report.findings if f.severity == "error"}
+    pixels = {"unusable_image", "shared_images"} if content == "true" else set()
+    assert errors == {"image_file", "shared_patients"} | pixels
+    assert "'P01'" in found(report)["shared_patients"].message
+    if pixels:
+        assert "P00_0.png" in found(report)["shared_images"].message
+    assert report.split is not None
+    assert sum(part.num_images for part in report.split.parts) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -374,13 +397,15 @@ def test_a_copy_across_somebodys_split_is_found(folder: Path) -> None:
         ("audit.part_column=wehre", "audit.part_column=wehre: "),
     ],
 )
-def test_a_slip_is_told_before_an_image_is_decoded(
+def test_a_plan_or_split_that_cannot_be_keeps_nobody_from_looking_at_the_images(
     folder: Path, override: str, message: str
 ) -> None:
-    report, stopped = examine(config_of(folder, overrides=[override]), quiet())
-    assert message in str(stopped)
-    assert report.copies is None
-    assert not (folder / "cache").exists()
+    plant(folder, "P00_0.png", "P04_9.tif", "exact")
+    report = examine(config_of(folder, overrides=[override]), quiet())
+    assert message in found(report)["stopped"].message
+    assert "exact_copies" in found(report)
+    assert report.shortcuts
+    assert report.split is None
 
 
 # --- the report
@@ -393,7 +418,7 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     plant(folder, "P02_0.png", "P06_9.png", "flipped left to right")
     config = config_of(folder, overrides=["audit.near=error"])
     monkeypatch.setattr("pipeline.commands.check.to_config", lambda _: config)
-    with pytest.raises(UnfitError, match="1 error\n  1 pair of images of two patients"):
+    with pytest.raises(ManifestError, match="1 problem\n  1 pair of images of two patients"):
         check(OmegaConf.create())
     page = (folder / "out" / "check.html").read_text()
     told = json.loads((folder / "out" / "check.json").read_text())
@@ -405,6 +430,8 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert {shortcut["name"] for shortcut in told["shortcuts"]} == {"file metadata", "image count"}
     for words in ("Not fit: 1 error, ", "P02_0.png", "data:image/png;base64", "near_copies"):
         assert words in page
+    for name in ("patients", "images", "well", "ill"):  # on a phone, cells say what they are
+        assert page.count(f'data-name="{name}"') >= len(told["split"]["parts"])
     with Image.open(folder / "out" / "copies.png") as sheet:
         assert sheet.size[0] > 800
     printed = capsys.readouterr().out
@@ -451,7 +478,7 @@ def test_the_sheet_shows_two_labels_first_and_then_the_most_doubtful(folder: Pat
 def test_a_black_image_that_links_patients_is_told(folder: Path) -> None:
     for patient in PATIENTS[:4]:
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / f"{patient}_9.png")
-    report, _ = examine(config_of(folder), quiet())
+    report = examine(config_of(folder), quiet())
     assert "such files are in group 'P00', of 4 of its patients: where they link them, leave" in (
         found(report)["flat_images"].message
     )
@@ -465,7 +492,7 @@ def test_copies_with_two_labels_come_first(folder: Path) -> None:
         target = "P01" if i == 11 else "P02"
         plant(folder, f"P00_a{i:02d}.png", f"{target}_a{i:02d}.png", "flipped top to bottom")
     config = config_of(folder)
-    report, _ = examine(config, quiet())
+    report = examine(config, quiet())
     message = found(report)["near_copies"].message
     assert "1 with two labels, first 'P00' (line 15, P00_a11.png) = 'P01'" in message
     pair = report.as_dict()["copies"]["pairs"][11]
@@ -478,7 +505,7 @@ def test_byte_identical_files_are_compared_without_decoding(folder: Path) -> Non
     (folder / "P04_9.png").write_bytes((folder / "P00_0.png").read_bytes())
     (folder / "P05_9.png").write_bytes((folder / "P02_0.png").read_bytes())  # well and ill
     off = ["audit.content=false"]
-    report, _ = examine(config_of(folder, overrides=off), quiet())
+    report = examine(config_of(folder, overrides=off), quiet())
     assert found(report)["exact_copies"].severity == "warning"
     assert "'P00' (line 2, P00_0.png) = 'P04' (line 12, P04_9.png)" in (
         found(report)["exact_copies"].message

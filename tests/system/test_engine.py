@@ -1,6 +1,7 @@
 """Folds side by side or one after the other, sweeps, and what a second command may not do."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def test_folds_side_by_side_and_in_turn_predict_the_same(
         config = load_config(
             [*cohort.overrides, *overrides, f"engine.folds_at_once={folds_at_once}"]
         )
-        value = cross_validate(config)
+        value = cross_validate(config).mean
         predictions.append((run_dir / "predictions.csv").read_bytes())
         results = [json.loads(p.read_text()) for p in sorted(run_dir.glob("*/result.json"))]
         assert len(results) == NUM_FOLDS
@@ -64,6 +65,18 @@ def test_a_sweep_makes_one_parent_a_job_under_one_tag(tmp_path: Path) -> None:
     jobs = {(r.data.params["model._target_"], r.data.params["optimizer.lr"]) for r in parents}
     assert len(jobs) == 4
     assert len({run.data.tags["patientfold.key"] for run in parents}) == 4
+    names = {f"{model} lr={lr}" for model in ("lenet5", "resnet10") for lr in ("0.001", "0.0001")}
+    assert {run.info.run_name for run in parents} == names
+    assert {run.info.run_name for run in children} == {f"fold-00 of {name}" for name in names}
+    lines = swept.stdout.splitlines()
+    assert sum(line.startswith("manifest ") for line in lines) == 1  # one header for all
+    assert [line.split(":")[0] for line in lines if line.startswith("job ")] == [
+        f"job {i}" for i in range(4)
+    ]
+    assert not list((tmp_path / "runs").glob("sweeps/*/*/"))
+    means = [float(m) for m in re.findall(r"│ ([01]\.\d{3}) +│ [01]", swept.stdout)]
+    assert len(means) == 4
+    assert means == sorted(means, reverse=True)
 
 
 def test_a_run_folder_takes_one_cross_validation_and_one_process(

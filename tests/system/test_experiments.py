@@ -43,10 +43,10 @@ def test_an_experiment_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     config = load_config(overrides)
     few = _few_patients(config, tmp_path / "few.csv")
     root = config.manifest.image_root or str(Path(config.manifest.path).parent)
-    value = cross_validate(
+    outcome = cross_validate(
         load_config([*overrides, f"manifest.path={few}", f"manifest.image_root={root}"])
     )
-    assert 0 <= value <= 1
+    assert 0 <= outcome.mean <= 1
     assert (tmp_path / "run" / "fold_00" / "result.json").exists()
 
 

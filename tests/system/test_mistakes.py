@@ -90,6 +90,15 @@ def test_a_network_that_cannot_take_the_images(mistake: Mistake) -> None:
     assert "pipeline.models.LeNet5 fails on images (1, 24, 24)" in message
 
 
+def test_volumes_under_the_default_network_are_told_before_decoding(
+    mistake: Mistake, tmp_path: Path
+) -> None:
+    message = mistake("images=mri48")
+    assert "model: pipeline.models.LeNet5 takes pictures, not volumes; " in message
+    assert "model=resnet10 augment=volume" in message
+    assert not (tmp_path / ".cache").exists()
+
+
 def test_a_tracking_address_that_cannot_work(mistake: Mistake) -> None:
     assert "sqlite:///PATH.db" in mistake("tracking.uri=./mlruns")
 

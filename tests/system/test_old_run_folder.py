@@ -32,7 +32,7 @@ OVERRIDES = [
     "manifest.columns.site=null",
     "manifest.classes=[healthy,lesion]",
     "images.transforms=[]",
-    "images.dtype=uint8",
+    "images.dtype=auto",  # the folder says uint8: what grey64 said then
     "augment=none",
     "~model",
     f"+model={NETWORK}",

@@ -238,7 +238,8 @@ def test_a_manifest_that_is_odd_is_warned_of(
     assert "warning: " not in capsys.readouterr().out
     (folder / "plan.csv").unlink()
     run(folder, 12, "audit.content=false", "manifest.columns.site=day")
-    assert "warning: line 3: patient 'P00' is at 2 sites" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "warning: 12 alike; is it one person?\n  line 3: patient 'P00' is at 2" in printed
 
 
 def test_who_is_linked_to_a_fold_is_locked_no_more(

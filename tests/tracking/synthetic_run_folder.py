@@ -68,9 +68,11 @@ def write_result(run_dir: Path, fold: int) -> None:
         "fold": fold,
         "best_epoch": 2,
         "num_epochs": 3,
+        "select_by": "val/image/auroc",
+        "select_value": 0.7 + fold / 10,
         "thresholds": {"image": 0.41, "patient": None},
         "test": {"patient": None, "image": {"auroc": 0.9, "balanced_accuracy": None}},
-        "val": {"patient": {"auroc": 0.8}, "image": {"auroc": 0.7}},
+        "val": {"patient": {"auroc": 0.8}, "image": {"auroc": 0.7 + fold / 10}},
         "device": "cpu",
         "seconds": 30.5,
         "time": STARTED + 100 * fold + 50,
@@ -93,7 +95,7 @@ def _migrated_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mlflow.db"
         with reaching(f"sqlite:///{path}"):
-            connect(f"sqlite:///{path}", "other")
+            connect(f"sqlite:///{path}", "other", "val/image/auroc")
         return path.read_bytes()
 
 

@@ -1,10 +1,12 @@
 import json
 import os
+import posixpath
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from mlflow import MlflowClient
 from synthetic_run_folder import (
     STARTED,
     artifacts,
@@ -24,6 +26,7 @@ from synthetic_run_folder import (
 from pipeline.tracking.journal import EpochEnded, Event, Journal, JournalTail
 from pipeline.tracking.mirror import Mirror, sync
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.run import metric
 
 
 @pytest.fixture
@@ -72,6 +75,10 @@ def test_a_metric_that_is_missing_is_not_logged(run_dir: Path, uri: str) -> None
         "seconds",
     }
     assert runs["demo-abc123"].data.metrics == {
+        **dict.fromkeys(("val/image/auroc", "val/image/auroc_min", "val/image/auroc_max"), 0.7),
+        **dict.fromkeys(
+            ("val/patient/auroc", "val/patient/auroc_min", "val/patient/auroc_max"), 0.8
+        ),
         "test/patient/auroc": 0.88,
         "test/patient/auroc_ci_low": 0.8,
         "test/patient/auroc_ci_high": 0.95,
@@ -97,6 +104,38 @@ def test_parent_and_folds_carry_the_settings_and_the_manifest(run_dir: Path, uri
         (used,) = run.inputs.dataset_inputs
         assert (used.dataset.name, used.dataset.digest) == ("demo", "d" * 36)
         assert json.loads(used.dataset.source)["uri"].endswith("demo.csv")
+
+
+def test_the_parent_shows_the_validation_of_all_folds_and_is_compared_by_it(
+    run_dir: Path, uri: str
+) -> None:
+    client = MlflowClient(uri)
+    former = client.create_experiment(
+        "demo", tags={"mlflow.experiment.primaryMetric.name": "test/patient/auroc"}
+    )
+    for fold in range(3):
+        train(run_dir, fold, range(1))
+        write_result(run_dir, fold)
+    write_summary(run_dir)
+    sync(run_dir)
+    metrics = runs_at(uri)["demo-abc123"].data.metrics
+    assert [metrics[f"val/image/auroc{end}"] for end in ("_min", "", "_max")] == [
+        pytest.approx(value) for value in (0.7, 0.8, 0.9)
+    ]
+    tags = client.get_experiment(former).tags
+    assert tags["mlflow.experiment.primaryMetric.name"] == "val/image/auroc"
+
+
+def test_names_that_differ_in_a_sign_stay_distinct_and_readable() -> None:
+    names = [
+        *("<2cm", ">2cm", "≤2cm", "2cm", "_2cm", ":lt:2cm", "+", "-"),
+        *("a/b", "a//b", "a/./b", "a/../b"),
+        *("é", "[a]", "(a)", "a b", "x" * 300, "x" * 299 + "y"),
+    ]
+    keys = [metric(f"test/image/sensitivity/{name}", 1.0, 0.0, 0).key for name in names]
+    assert len(set(keys)) == len(names)
+    assert keys[0] == "test/image/sensitivity/:lt:2cm"
+    assert all(len(key) <= 250 and posixpath.normpath(key) == key for key in keys)
 
 
 def test_a_fold_that_has_not_begun_has_no_run(run_dir: Path, uri: str) -> None:
@@ -265,9 +304,9 @@ def test_names_that_mlflow_refuses_are_made_acceptable(run_dir: Path, uri: str) 
     replace(record, params={"images.augment[0]": "flip"}).save(run_dir)
     catch_up(run_dir)
     fold = runs_at(uri)["fold-00"]
-    assert fold.data.metrics["val/f1_grade _ 2_"] == 0.5
-    assert fold.data.metrics["val/b_0_"] == 0.25
-    assert fold.data.params["images.augment_0_"] == "flip"
+    assert fold.data.metrics["val/f1:28:grade :ge: 2:29:"] == 0.5
+    assert fold.data.metrics["val/:empty:/b:5b:0:5d:"] == 0.25
+    assert fold.data.params["images.augment:5b:0:5d:"] == "flip"
 
 
 def test_a_setting_that_changed_on_the_way_keeps_its_first_value(run_dir: Path, uri: str) -> None:

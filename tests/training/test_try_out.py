@@ -58,6 +58,22 @@ def test_what_fits_passes(tmp_path: Path, num_classes: int) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "overrides", [["model=lenet5"], ["model=resnet10", "model.spatial_dims=2"]]
+)
+def test_a_network_of_pictures_that_is_given_volumes_is_told_what_to_set(
+    tmp_path: Path, overrides: list[str]
+) -> None:
+    job = job_of(tmp_path, 2, "images=mri48", *overrides)
+    np.save(tmp_path / "images.npy", np.zeros((4, 1, 20, 20, 20), np.float16))
+    with pytest.raises(ConfigError, match=r"fails on images \(1, 20, 20, 20\): ") as caught:
+        try_out(job)
+    assert str(caught.value).endswith(
+        "; images.spatial_dims=3: set a network and an augmentation for volumes, e.g. "
+        "model=resnet10 augment=volume"
+    )
+
+
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
 @pytest.mark.parametrize("extra", [[], ["+loss.function.to_onehot_y=true"]])
 def test_a_loss_of_segmentations_is_named(

@@ -58,6 +58,8 @@ def match_names(manifest: Manifest, names: Sequence[str], of_images: bool = Fals
     said = manifest.table[["patient_id", "image_path"]]
     if manifest.num_left_out:
         said = pd.concat([said, manifest.left_out[list(said)]], ignore_index=True)
+    if not manifest.true_names.keys() & set(names):  # else the file has our pseudonyms
+        said = said.map(lambda name: manifest.true_names.get(name, name))
     cells = {column: pd.factorize(said[column].to_numpy(object)) for column in said}
     patient = cells["patient_id"][0]
     most = -1

@@ -1,0 +1,190 @@
+"""Where a study folder names a patient, and what is deleted when that patient is forgotten."""
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.engine.run_folder import IN_USE, VOID
+from pipeline.errors import UserError
+from pipeline.files import lock, read_json, write_whole
+from pipeline.manifest import Pseudonyms
+from pipeline.splits import load_plan
+from pipeline.splits.folds import PARTS
+
+READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
+"""Files that are looked into; others are images, models and archives."""
+SKIPPED = {".git", ".venv", "__pycache__"}
+NAMING = ("plan.csv", "plan.json", "predictions.csv", "report.html", "fold_*/predictions_*.csv")
+"""What of a run folder names its patients."""
+KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
+"""Of a run folder, what holds settings and numbers."""
+PAGE = ("check.json", "check.html", "copies.png")
+REASON = """\
+This run folder is void: {date}, a patient was forgotten, and the files that named patients (plan,
+predictions) were deleted. It cannot be continued. Metrics and models are kept; of these models
+{models}
+"""
+
+
+@dataclass(frozen=True)
+class RunTraces:
+    """A run folder that names the patient."""
+
+    dir: Path
+    files: tuple[Path, ...]
+    """To delete."""
+    models: tuple[str, ...]
+    """Each fold's models, and in which part the patient was."""
+    server: str
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Everything that was found."""
+
+    runs: tuple[RunTraces, ...]
+    pages: tuple[Path, ...]
+    """Of checks, with their pictures; to delete."""
+    caches: tuple[Path, ...]
+    """Decoded images do not say whose they are: all are deleted, and built again when needed."""
+    mlflow: tuple[Path, ...]
+    others: tuple[Path, ...]
+    """The user's own files."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a file names the patient."""
+        return bool(self.runs or self.pages or self.mlflow or self.others)
+
+
+def names_of(patient: str, key_file: Path) -> tuple[str, ...]:
+    """The patient as files may name it: the id, and its pseudonym where there is a key."""
+    if not key_file.exists():
+        return (patient,)
+    return patient, Pseudonyms.open(key_file).of("patient_id", patient)
+
+
+def find_traces(folder: Path, names: Sequence[str], cache_dir: Path) -> Traces:
+    """Look into every file of text below `folder`, and for caches of images in `cache_dir`."""
+    named = [path for path in _files(folder, cache_dir) if _names(path, names)]
+    runs: dict[Path, list[Path]] = {}
+    pages: list[Path] = []
+    mlflow: list[Path] = []
+    others: list[Path] = []
+    for path in named:
+        if run_dir := _run_dir(path, folder):
+            if path.name not in KEPT:
+                runs.setdefault(run_dir, []).append(path)
+        elif (path.parent / PAGE[0]).exists() and path.name in PAGE:
+            pages += [p for name in PAGE if (p := path.parent / name).exists() and p not in pages]
+        elif path.suffix == ".db" or "mlartifacts" in path.parts:
+            mlflow.append(path)
+        else:
+            others.append(path)
+    return Traces(
+        tuple(_run_traces(run_dir, paths, names) for run_dir, paths in runs.items()),
+        tuple(pages),
+        tuple(_caches(cache_dir)),
+        tuple(mlflow),
+        tuple(others),
+    )
+
+
+def forget(traces: Traces) -> None:
+    """Delete what is to be deleted; the run folders are marked as void first.
+
+    Raises:
+        UserError: a run folder is in use; what came before it is done, the same command goes on.
+    """
+    for run in traces.runs:
+        with lock(run.dir / ".lock", IN_USE.format(run.dir)):
+            before = (run.dir / VOID).read_text() if (run.dir / VOID).exists() else ""
+            models = "\n".join(f"  {line}" for line in run.models or ("none saw the patient",))
+            date = datetime.now(UTC).date().isoformat()
+            write_whole(run.dir / VOID, before + REASON.format(date=date, models=models))
+            for path in run.files:
+                path.unlink(missing_ok=True)
+    for path in traces.pages:
+        path.unlink(missing_ok=True)
+    for path in traces.caches:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _files(folder: Path, cache_dir: Path) -> Iterator[Path]:
+    """The files of text below a folder, sorted; links are not followed."""
+    caches = cache_dir.resolve()
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or path.name in SKIPPED or path.resolve() == caches:
+            continue
+        if path.is_dir():
+            yield from _files(path, cache_dir)
+        elif path.is_file() and path.suffix.lower() in READ:
+            yield path
+
+
+def _names(path: Path, names: Sequence[str]) -> bool:
+    """Whether a file names the patient: in a cell of a table, or as a word of any other text."""
+    content = path.read_bytes()
+    if not any(name.encode() in content for name in names):
+        return False
+    if path.suffix in (".csv", ".tsv"):
+        text = content.decode("utf-8-sig", errors="replace")
+        cells = re.split(r'[,;\t|"\r\n]', text)
+        return not set(names).isdisjoint(cell.strip() for cell in cells)
+    return any(re.search(_pattern(name).encode(), content) for name in names)
+
+
+def _pattern(name: str) -> str:
+    """A name as a word; one that may be a number, or a common word, counts in quotes only."""
+    quote = r"(?:['\"]|&#3[49];)"
+    if len(name) < 4 or name.isdigit():
+        return f"{quote}{re.escape(name)}{quote}"
+    return rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+
+
+def _run_dir(path: Path, folder: Path) -> Path | None:
+    """The run folder that a file lies in."""
+    within = [parent for parent in path.parents if parent.is_relative_to(folder)]
+    return next((p for p in within if (p / "environment.json").exists()), None)
+
+
+def _run_traces(run_dir: Path, named: Sequence[Path], names: Sequence[str]) -> RunTraces:
+    files = {path for pattern in NAMING for path in run_dir.glob(pattern)} | {*named}
+    server = ""
+    with suppress(UserError):
+        server = str(read_json(run_dir / "tracking.json").get("uri", ""))
+    return RunTraces(run_dir, tuple(sorted(files)), tuple(_models(run_dir, names)), server)
+
+
+def _models(run_dir: Path, names: Sequence[str]) -> Iterator[str]:
+    """The models of each fold, and in which part the patient was."""
+    try:
+        folds = load_plan(run_dir / "plan.csv").folds
+    except UserError as error:
+        yield f"fold_*: any model may have seen the patient: {error}"
+        return
+    for fold in folds:
+        parts = [part for part in PARTS if any(_is(id_, names) for id_ in fold.of(part))]
+        kept = sorted((run_dir / f"fold_{fold.index:02d}").glob("*.pt"))
+        if parts and kept:
+            files = ", ".join(path.name for path in kept)
+            yield f"{kept[0].parent.name}: {files}: the patient was in {' and '.join(parts)}"
+
+
+def _is(patient_id: str, names: Sequence[str]) -> bool:
+    """Whether a plan's id is the patient's; a plan by image has UNSAFE|<patient>|<image>."""
+    return not {patient_id, *patient_id.split("|")[1:2]}.isdisjoint(names)
+
+
+def _caches(cache_dir: Path) -> Iterator[Path]:
+    """Packed caches, those half built, and the memory of digests, which holds paths."""
+    yield from sorted(path.parent for path in cache_dir.glob("*/cache.json"))
+    yield from sorted(cache_dir.glob("*.partial"))
+    yield from cache_dir.glob("digests.json")
