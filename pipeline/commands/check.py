@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.audit.content import Content, look_at_images
+from pipeline.audit.copies import SAME_PICTURE
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
@@ -102,7 +103,8 @@ def _divide(config: Config, content: Content) -> tuple[Manifest, Split, Sequence
     """Our plan; or, where there is one to audit, the split that was made elsewhere."""
     if config.audit.part_column or config.audit.part_file:
         pairs = content.copies.pairs if content.images is not None else ()
-        sure = [(p.one, p.other) for p in pairs if p.exact or config.audit.near != "report"]
+        least = SAME_PICTURE if config.audit.near == "report" else 0
+        sure = [(p.one, p.other) for p in pairs if p.exact or p.correlation >= least]
         near = sorted({(p.one, p.other) for p in pairs} - set(sure))
         findings, split = audit_parts(content.manifest, config.audit, sure, near)
         return content.manifest, split, findings
