@@ -16,7 +16,8 @@ from planted import CHANGES, texture
 from rich.console import Console
 
 from pipeline.audit.content import AuditError, known_copies, look_at_images
-from pipeline.audit.copies import Copy
+from pipeline.audit.copies import Copies, Copy
+from pipeline.audit.image_findings import copy_findings
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.commands.check import UnfitError, examine
@@ -431,6 +432,20 @@ def test_a_name_in_the_data_cannot_write_html(tmp_path: Path) -> None:
     page = write_report(Report("m.csv", (evil,)), tmp_path)
     assert "<script>" not in page.read_text()
     assert "&lt;script&gt;" in page.read_text()
+
+
+def test_pairs_of_two_patients_are_told_once_by_the_strongest(folder: Path) -> None:
+    manifest = read_manifest(config_of(folder).manifest)
+    weak, strong, others = (  # two images each of P00, P01, P02, ...
+        Copy(0, 8, exact=False, correlation=0.93),
+        Copy(1, 9, exact=False, correlation=0.97),
+        Copy(4, 12, exact=False, correlation=0.95),
+    )
+    (told,) = copy_findings(manifest, Copies((weak, strong, others)), "report")
+    assert told.message.startswith("3 pairs of images of two patients that are nearly the same")
+    assert "P00_1.png) = 'P04'" in told.message
+    assert "correlation 0.97, and 1 more pair of these two patients; 'P02'" in told.message
+    assert "0.93" not in told.message
 
 
 def test_the_sheet_shows_both_images_and_cuts_long_names(folder: Path) -> None:
