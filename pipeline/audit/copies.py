@@ -24,6 +24,8 @@ SEARCH_VERSION = 1
 LEAST_CORRELATION = 0.92
 """Two pictures are near copies from here on: planted crops by 2 % have 0.93 or more, the nearest
 radiographs of two ids besides them 0.91; see `benchmarks/duplicates.py`."""
+SAME_PICTURE = 0.99
+"""From here on a near copy is so sure that no split may have it on two sides."""
 
 _NUM_NEIGHBOURS = (8, 64)  # first for all, then for images that only have their own patient's
 _RADIUS = 0.2  # of descriptors; of 1,500 crops by 2 % 99 in 100 lie within 0.14

@@ -56,7 +56,9 @@ def audit_parts(
     rules = (shared, lost, unknown, empty_parts, gaps, missing_classes, val_is_test, tested_often)
     findings = [finding for rule in rules for finding in rule(case)]
     errors = sum(finding.severity == "error" for finding in findings)
-    verdict = counted(errors, "error") if errors else "nobody is in two parts, and nobody is lost"
+    doubts = [finding.message for finding in findings if finding.rule == "near_images"]
+    verdict = "; ".join(doubts) or "nobody is in two parts, and nobody is lost"
+    verdict = counted(errors, "error") if errors else verdict
     return findings, Split(split.source, (f"split of {split.source}: {verdict}",), parts)
 
 

@@ -79,12 +79,19 @@ def _has_two_labels(manifest: Manifest, pair: Copy) -> bool:
 def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
     num = sum(_has_two_labels(manifest, pair) for pair in pairs)
     first = f"{num} with two labels, first " if num and len(pairs) > COPIES_SHOWN else ""
-    shown = [_in_words(manifest, p) for p in two_labels_first(manifest, pairs)[:COPIES_SHOWN]]
-    return first + and_more(shown, len(pairs), "; ")
+    patients = manifest.table["patient_id"].to_numpy(object)
+    theirs: dict[frozenset[str], list[Copy]] = {}  # by pair of patients, the strongest first
+    for pair in two_labels_first(manifest, sorted(pairs, key=lambda p: -p.correlation)):
+        theirs.setdefault(frozenset((patients[pair.one], patients[pair.other])), []).append(pair)
+    shown = [_in_words(manifest, *same) for same in list(theirs.values())[:COPIES_SHOWN]]
+    return first + and_more(shown, len(theirs), "; ")
 
 
-def _in_words(manifest: Manifest, pair: Copy) -> str:
-    """Both patients, lines and image paths, how alike the images are, and two labels."""
+def _in_words(manifest: Manifest, pair: Copy, *more: Copy) -> str:
+    """Both patients, lines and image paths, how alike the images are, and two labels.
+
+    `more` are further pairs of these patients, which are only counted.
+    """
     one, other = (manifest.table.iloc[row] for row in (pair.one, pair.other))
     words = " = ".join(
         f"{row['patient_id']!r} (line {row['line']}, {row['image_path']})" for row in (one, other)
@@ -95,6 +102,8 @@ def _in_words(manifest: Manifest, pair: Copy) -> str:
         words += f", {pair.orientation}"
     if _has_two_labels(manifest, pair):
         words += f", labelled {one['label']!r} and {other['label']!r}"
+    if more:
+        words += f", and {counted(len(more), 'more pair')} of these two patients"
     return words
 
 

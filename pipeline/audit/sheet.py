@@ -24,7 +24,7 @@ NUM_COLUMNS = 3
 def copy_sheet(
     manifest: Manifest, pairs: Sequence[Copy], spatial_dims: int, num_channels: int
 ) -> Image.Image:
-    """The first pairs, both images at the same size, with patients, lines and how alike they are.
+    """The first pairs, both images at the same size, with patients, lines, files and likeness.
 
     Near copies come first, the doubtful ones before the others: the exact ones need no eye.
     """
@@ -32,7 +32,7 @@ def copy_sheet(
     shown = two_labels_first(manifest, ranked)[:MOST_PAIRS]
     columns = min(NUM_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
-    width, height = 2 * SIDE + 2 + GAP, SIDE + 3 * LINE + GAP
+    width, height = 2 * SIDE + 2 + GAP, SIDE + 4 * LINE + GAP
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), "white")
     draw, font = ImageDraw.Draw(sheet), _font()
     for number, pair in enumerate(shown):
@@ -43,11 +43,12 @@ def copy_sheet(
         for side, row in enumerate((pair.one, pair.other)):
             left = x + side * (SIDE + 2)
             sample = manifest.table.iloc[row]
-            words = f"{sample['patient_id']}, line {sample['line']}", str(sample["label"])
+            who = f"{sample['patient_id']}, line {sample['line']}"
+            words = who, str(sample["label"]), str(sample["image_path"])
             for i, text in enumerate(words, 1):
                 draw.text((left, y + i * LINE), _fitting(text, font), fill="black", font=font)
             picture = _picture(manifest.image_files[row], spatial_dims, num_channels)
-            sheet.paste(picture, (left, y + 3 * LINE))
+            sheet.paste(picture, (left, y + 4 * LINE))
     return sheet
 
 

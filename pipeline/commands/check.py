@@ -16,6 +16,7 @@ from rich.table import Table
 
 from pipeline.audit.burned_in import burned_in_findings
 from pipeline.audit.content import Content, look_at_images
+from pipeline.audit.copies import SAME_PICTURE
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
@@ -94,9 +95,10 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
         pairs = content.copies.pairs if content.images is not None else ()
         lines, compared = (m.table["line"] for m in (manifest, content.manifest))
         rows: list[int] = pd.Index(lines).get_indexer(pd.Index(compared)).tolist()
-        exact = {(rows[p.one], rows[p.other]): p.exact for p in pairs}
-        sure = [pair for pair in exact if exact[pair] or config.audit.near != "report"]
-        near = sorted(set(exact) - set(sure))
+        least = SAME_PICTURE if config.audit.near == "report" else 0
+        surely = {(rows[p.one], rows[p.other]): p.exact or p.correlation >= least for p in pairs}
+        sure = [pair for pair in surely if surely[pair]]
+        near = sorted(set(surely) - set(sure))
         found, split = audit_parts(manifest, config.audit, sure, near)
         private = config.privacy.pseudonyms  # the file of the split has the names of the CSV
         findings = [replace(finding, private=private) for finding in found]

@@ -172,7 +172,8 @@ class AuditConfig:
     content: bool = True
     """Compare decoded pixels, so that copies of an image under two patients are found."""
     near: Literal["report", "merge", "error"] = "report"
-    """Near copies of two patients: report them | keep the patients together | stop."""
+    """Near copies of two patients: report them | keep the patients together | stop. In an audited
+    split those of correlation 0.99 or more are an error on two sides, whatever this says."""
     part_column: str | None = None
     """Audit a split made elsewhere: a column that names each row's fold or part."""
     part_file: str | None = None

@@ -425,7 +425,9 @@ def test_near_copies_on_two_sides_are_reported_but_no_error() -> None:
     row = manifest.table.reset_index().groupby("patient_id")["index"].first()
     apart, together = (row["P0"], row["P5"]), (row["P0"], row["P1"])
     assert (CLEAN["P0"], CLEAN["P5"], CLEAN["P1"]) == ("train", "test", "train")
-    (finding,), _ = audit_parts(manifest, COLUMN, near=[apart, together])
+    (finding,), split = audit_parts(manifest, COLUMN, near=[apart, together])
+    assert finding.message in split.lines[0]
+    assert "nobody is in two parts" not in split.lines[0]
     assert (finding.rule, finding.severity) == ("near_images", "warning")
     assert finding.message.startswith(
         "nearly the same: 1 picture of several patients in both train and test: "

@@ -40,6 +40,7 @@ def runs(tmp_path: Path) -> tuple[Run, Run]:
     """Both runs of a canary, not trained."""
     make_canary(tmp_path, seed=0)
     config = canary_config(tmp_path, seed=0)
+    np.save(tmp_path / "images.npy", np.zeros((1, 1, 2, 2), np.uint8))
     return both_runs(config, read_manifest(config.manifest), PackedImages(tmp_path, "pixels"))
 
 

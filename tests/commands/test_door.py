@@ -14,7 +14,7 @@ from pipeline.commands.door import composed, load_config
 from pipeline.config import UserError
 
 ROOMS = Path(pipeline.__file__).parent / "commands"
-NO_COMMANDS = {"__init__", "arguments", "door", "settings", "shipped"}
+NO_COMMANDS = {"__init__", "arguments", "door", "settings", "shipped", "sweep"}
 
 
 def said(

@@ -16,7 +16,8 @@ from planted import CHANGES, texture
 from rich.console import Console
 
 from pipeline.audit.content import AuditError, known_copies, look_at_images
-from pipeline.audit.copies import Copy
+from pipeline.audit.copies import Copies, Copy
+from pipeline.audit.image_findings import copy_findings
 from pipeline.audit.report import Report, write_report
 from pipeline.audit.sheet import copy_sheet
 from pipeline.commands.check import examine
@@ -203,13 +204,18 @@ def test_black_images_are_reported_and_join_nobody(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("near", "rule"),
-    [("report", "near_images"), ("merge", "shared_images"), ("error", "shared_images")],
+    ("near", "change", "rule"),
+    [
+        ("report", "cropped by 2 %", "near_images"),
+        ("report", "10 % brighter", "shared_images"),  # correlation 0.99 and more
+        ("merge", "cropped by 2 %", "shared_images"),
+        ("error", "cropped by 2 %", "shared_images"),
+    ],
 )
-def test_near_copies_across_a_given_split_follow_the_policy(
-    folder: Path, near: str, rule: str
+def test_near_copies_across_a_given_split_follow_the_policy_unless_they_are_sure(
+    folder: Path, near: str, change: str, rule: str
 ) -> None:
-    plant(folder, "P00_0.png", "P04_9.png", "10 % brighter")
+    plant(folder, "P00_0.png", "P04_9.png", change)
     parts = {p: ("train", "val", "test")[i // 2 % 3] for i, p in enumerate(PATIENTS)}
     assert parts["P00"] != parts["P04"]
     lines = [f"{patient},{part}" for patient, part in parts.items()]
@@ -219,7 +225,12 @@ def test_near_copies_across_a_given_split_follow_the_policy(
         quiet(),
     )
     told = {f.rule: f.severity for f in report.findings if f.rule.endswith("_images")}
-    assert told == {rule: "warning" if near == "report" else "error"}
+    assert told == {rule: "warning" if rule == "near_images" else "error"}
+    assert report.split is not None
+    assert "nobody is in two parts" not in report.split.lines[0]
+    page = write_report(report, folder / "page").read_text()
+    assert "Fit for a cross-validation" not in page
+    assert ("the split may share pictures between its parts" in page) == (rule == "near_images")
 
 
 def test_sizes_that_are_all_different_are_just_mixed(folder: Path) -> None:
@@ -450,14 +461,28 @@ def test_a_name_in_the_data_cannot_write_html(tmp_path: Path) -> None:
     assert "&lt;script&gt;" in page.read_text()
 
 
+def test_pairs_of_two_patients_are_told_once_by_the_strongest(folder: Path) -> None:
+    manifest = read_manifest(config_of(folder).manifest)
+    weak, strong, others = (  # two images each of P00, P01, P02, ...
+        Copy(0, 8, exact=False, correlation=0.93),
+        Copy(1, 9, exact=False, correlation=0.97),
+        Copy(4, 12, exact=False, correlation=0.95),
+    )
+    (told,) = copy_findings(manifest, Copies((weak, strong, others)), "report")
+    assert told.message.startswith("3 pairs of images of two patients that are nearly the same")
+    assert "P00_1.png) = 'P04'" in told.message
+    assert "correlation 0.97, and 1 more pair of these two patients; 'P02'" in told.message
+    assert "0.93" not in told.message
+
+
 def test_the_sheet_shows_both_images_and_cuts_long_names(folder: Path) -> None:
     plant(folder, "P00_0.png", "P04_9.png", "exact")
     config = config_of(folder)
     manifest = read_manifest(config.manifest)
     pairs = [Copy(0, 10, exact=True), Copy(1, 3, exact=False, correlation=0.95)]
     sheet = np.asarray(copy_sheet(manifest, pairs, 2, 1))
-    assert sheet.shape == (12 + 257, 2 * 414 + 12, 3)
-    left, right = (sheet[57:257, x : x + 200] for x in (426, 628))  # the exact pair comes last
+    assert sheet.shape == (12 + 272, 2 * 414 + 12, 3)
+    left, right = (sheet[72:272, x : x + 200] for x in (426, 628))  # the exact pair comes last
     np.testing.assert_array_equal(left, right)
     assert left.std() > 20
 
