@@ -50,6 +50,8 @@ def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], N
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+            if bar.tasks[0].total is None:  # nothing was to do
+                bar.update(task, visible=False)
         return
     tenths = 0
 

@@ -1,9 +1,12 @@
-"""Files that are whole at every moment, JSON among them; locks; digests."""
+"""Files that are whole at every moment, JSON among them; locks; digests; nothing through links."""
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,17 +15,34 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import UserError
 
+FULL = {
+    errno.ENOSPC: "the disk has no room left",
+    errno.EDQUOT: "your quota is used up",
+    errno.EFBIG: "a file would be larger than is allowed here (`ulimit -f`)",
+}
+NOT_FOLLOWED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""For opening a file that others may have put there: no link is followed, no pipe waited for."""
+
+
+class DiskFullError(UserError):
+    """No room for a file; what was there before is unharmed."""
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, size: int | None = None) -> Iterator[BinaryIO]:
     """A file to write that takes `path`'s place when the block ends well; makes missing folders.
 
-    Whatever happens, `path` is either the old file or the whole new one.
+    Whatever happens, `path` is either the old file or the whole new one. A link is replaced, not
+    followed. `size` is the number of bytes that it takes, where that is known.
+
+    Raises:
+        DiskFullError: when there is no room for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with told_when_full(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with told_when_full(path, size), temporary.open("xb") as file:  # "x": a new file
             yield file
             file.flush()
             os.fsync(file.fileno())  # else a power cut can leave the new name with no content
@@ -32,10 +52,35 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def told_when_full(path: Path, size: int | None = None) -> Iterator[None]:
+    """Turn the system's error of a full disk into a DiskFullError that names the folder.
+
+    `size` is the number of bytes that `path` takes, where it is known.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        needed = "" if size is None else f" ({size / 1e6:.1f} MB are needed)"
+        raise DiskFullError(
+            f"folder {path.parent}: {FULL[error.errno]}, {path.name} cannot be written{needed}. "
+            "What is there is whole: make room, and the same command continues."
+        ) from None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of `replacing`; nobody else may write there meanwhile."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink()
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Replace `path` by a file with this content (text as UTF-8) in one step."""
-    with replacing(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+    data = content.encode() if isinstance(content, str) else content
+    with replacing(path, len(data)) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -44,21 +89,62 @@ def write_json(path: Path, value: object) -> None:
     write_whole(path, f"{text}\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read one JSON object.
+def read_json(path: Path, advice: str = "") -> dict[str, Any]:
+    """Read one JSON object from a file that others may have put there.
 
     Raises:
-        UserError: the file is missing or is not a JSON object.
+        UserError: the file is missing or is not a JSON object; it ends with the `advice`.
     """
+    advice = advice and f" {advice}"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open_plain(path) as file:
+            value = json.loads(file.read().decode())
     except FileNotFoundError:
-        raise UserError(f"{path} is missing.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from error
+        raise UserError(f"{path} is missing.{advice}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.{advice}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}.{advice}") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}.")
+        found = type(value).__name__
+        raise UserError(f"{path}: expected a JSON object, got {found}.{advice}")
     return value
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a regular file for reading; OSError for a link, a folder, a pipe or a device."""
+    file = os.open(path, os.O_RDONLY | NOT_FOLLOWED)
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        return os.fdopen(file, "rb")
+    os.close(file)
+    raise OSError(errno.EINVAL, "it is not a file", str(path))
+
+
+def refuse_foreign_files(run_dir: Path) -> None:
+    """Refuse a run folder that reaches out of itself: whoever sent it may have put that there.
+
+    Links would make us read, overwrite or upload files that lie elsewhere; so would a second name
+    of a file (a hard link); a pipe or device would make us wait for ever.
+
+    Raises:
+        UserError: names all such entries.
+    """
+    inner = [*run_dir.glob("fold_*"), run_dir / "plots"]
+    found = []
+    for folder in [run_dir, *(path for path in inner if path.is_dir() and not path.is_symlink())]:
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            status = entry.stat(follow_symlinks=False)
+            if entry.is_symlink():
+                found.append(f"  {entry.path} is a link to {Path(entry).readlink()}")
+            elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                found.append(f"  {entry.path} is also known under another name (a hard link)")
+            elif not stat.S_ISREG(status.st_mode) and not entry.is_dir():
+                found.append(f"  {entry.path} is neither a file nor a folder")
+    if found:
+        raise UserError(
+            "\n".join([f"run folder {run_dir} is not used, for it reaches out of itself:", *found])
+            + "\nIf you made it, put copies in their place; if you received it, do not trust it."
+        )
 
 
 @contextmanager
@@ -69,7 +155,8 @@ def lock(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
         UserError: `refusal`, when another process still holds it after `patience_s` seconds.
     """
     deadline = time.monotonic() + patience_s
-    with path.open("a") as file:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | NOT_FOLLOWED, 0o666)
+    try:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,6 +166,8 @@ def lock(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
                     raise UserError(refusal) from None
                 time.sleep(0.1)
         yield
+    finally:
+        os.close(file)
 
 
 def make_private(folder: Path) -> None:

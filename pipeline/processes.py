@@ -24,7 +24,7 @@ PRELOAD = [
     "sklearn.metrics",
     "matplotlib.figure",
 ]
-ORPHAN_EXIT = 3
+FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -149,10 +149,9 @@ def one_message(schema: type) -> Iterator[None]:
             stream.reconfigure(errors="backslashreplace")
     try:
         yield
-    except Interrupted:
-        sys.exit(143)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print("stopped; what is written is whole, the same command continues", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, Interrupted) else 130)
     except UserError as error:
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:

@@ -16,7 +16,7 @@ class OtherServer:
     upload: Upload | None = None
     """all, no_patients or metrics; default: what the run was made with."""
     uri: str | None = None
-    """Another tracking server than the one that the run folder names."""
+    """The tracking server; needed when the run folder names another than the settings here do."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -2,11 +2,13 @@
 
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 
-from pipeline.processes import start_forkserver
+from pipeline.files import DiskFullError
+from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, start_forkserver
 from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 
@@ -59,12 +61,17 @@ def _reason(job: FoldJob, code: int) -> str:
     """Why a worker that ended with this exit code did not finish its fold."""
     path = job.fold_dir / "journal.jsonl"
     last = read_journal(path)[-1:]
-    if code == 1 and last and isinstance(last[0], Failed):
+    if code == FAILED_EXIT and last and isinstance(last[0], Failed):
         return last[0].error
     reason = f"the worker ended with exit code {code}; see {job.fold_dir / 'output.log'}"
+    if code == DISK_FULL_EXIT:
+        reason = (
+            f"folder {job.fold_dir}: the disk has no room left, not even for the journal. What is "
+            "there is whole: make room, and the same command continues."
+        )
     if code < 0:
         hint = ": often too little memory" if -code == signal.SIGKILL else ""
         reason = f"the worker was killed by {signal.Signals(-code).name}{hint}"
-    with Journal(path) as journal:  # the worker could not say so itself
+    with suppress(DiskFullError), Journal(path) as journal:  # the worker could not say so itself
         journal.append(Failed(error=reason))
     return reason

@@ -15,6 +15,7 @@ from pipeline.evaluation.predictions import (
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, read_journal
+from pipeline.tracking.result import check_files
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
@@ -69,6 +70,8 @@ def write_results(run: Run) -> Summary:
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:
+    """Never what was changed after the fold was done."""
+    check_files(run.result(fold), run.fold_dir(fold))
     return read_predictions(run.fold_dir(fold) / "predictions_test.csv", run.manifest.classes)
 
 

@@ -1,5 +1,6 @@
 """The run folder: the directory of one cross-validation, and the source of truth about it."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -26,10 +27,19 @@ from pipeline.config import (
     plugin_facts,
     written,
 )
-from pipeline.files import lock, make_private, read_json, write_json
+from pipeline.engine.soundness import check_before_going_on, read_environment
+from pipeline.files import (
+    lock,
+    make_private,
+    refuse_foreign_files,
+    remove_leftovers,
+    write_json,
+    write_whole,
+)
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
+from pipeline.tracking.journal import TRAIN_AGAIN
 from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
 
@@ -135,7 +145,13 @@ class Run:
 
     def result(self, fold: int) -> dict[str, Any]:
         """The content of a done fold's result.json; epochs count from 1."""
-        return read_result(self.fold_dir(fold) / "result.json")
+        result = read_result(self.fold_dir(fold) / "result.json")
+        if result.get("key") != self.key:
+            raise UserError(
+                f"{self.fold_dir(fold) / 'result.json'} belongs to run {result.get('key')!s:.12}, "
+                f"not to run {self.key[:12]}. {TRAIN_AGAIN}"
+            )
+        return result
 
     def job(self, fold: int) -> FoldJob:
         planned, folder = self.plan.folds[fold], self.fold_dir(fold)
@@ -146,15 +162,19 @@ class Run:
 def open_run(run: Run) -> Iterator[None]:
     """Make or continue the run folder, and keep every other process out of it meanwhile.
 
-    UserError when it cannot be written, is in use, is void, or holds another run that was trained.
+    UserError when it cannot be written, is in use, is void, reaches out of itself, or holds another
+    run that was trained.
     """
     refuse_void(run.dir)
     with ExitStack() as held:
         try:
             for fold in run.folds:
                 make_private(run.fold_dir(fold))
+            refuse_foreign_files(run.dir)
             held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
+            remove_leftovers(run.dir)
             _take_over(run)
+            check_before_going_on(run.dir)
             _describe(run)
         except OSError as error:
             raise UserError(
@@ -167,14 +187,7 @@ def open_run(run: Run) -> Iterator[None]:
 def _recorded(run_dir: Path) -> dict[str, Any] | None:
     """What a run folder says of itself, None where there is none; UserError if it is damaged."""
     path = run_dir / "environment.json"
-    if not path.exists():
-        return None
-    before = read_json(path)
-    key, known = before.get("key"), before.get("identity")
-    are_settings = isinstance(known, dict) and all(type(value) is str for value in known.values())
-    if not isinstance(key, str) or not are_settings:
-        raise UserError(f"{path}: expected the key and identity of a run, got {key!r}, {known!r}.")
-    return before
+    return read_environment(run_dir) if path.exists() or path.is_symlink() else None
 
 
 def refuse_void(run_dir: Path) -> None:
@@ -211,11 +224,13 @@ def _take_over(run: Run) -> None:
 
 def _describe(run: Run) -> None:
     """Write config, plan and environment; what is there already is the same."""
-    if not (run.dir / "plan.csv").exists():
+    if not any((run.dir / name).exists() for name in ("plan.csv", "plan.json")):
         save_plan(run.plan, run.dir / "plan.csv")
-    OmegaConf.save(OmegaConf.create(written(run.config)), run.dir / "config.yaml")
+    config = OmegaConf.to_yaml(OmegaConf.create(written(run.config)))
+    write_whole(run.dir / "config.yaml", config)
     environment = {
         "key": run.key,
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
         "identity": run.identity,
         "unsafe": run.plan.unsafe,
         "git_commit": git_commit(),

@@ -3,12 +3,13 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import torch
 
 from pipeline.config import UserError
-from pipeline.files import lock
-from pipeline.processes import follow_parent
+from pipeline.files import NOT_FOLLOWED, DiskFullError, lock, remove_leftovers
+from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, follow_parent
 from pipeline.tracking.journal import Failed, Journal
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
@@ -17,7 +18,10 @@ LOCK_PATIENCE_S = 30.0
 
 
 def run_worker(job: FoldJob, num_threads: int) -> None:
-    """Train `job`; exit code 0 when done, 1 when it failed (the journal says why)."""
+    """Train `job`; exit code 0 when done, FAILED_EXIT when it failed (the journal says why).
+
+    Where not even the journal has room, the exit code is DISK_FULL_EXIT.
+    """
     follow_parent()
     _redirect_output(job)
     torch.set_num_threads(num_threads)
@@ -28,12 +32,18 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
         # An orphan of a killed run may need a moment to end; two must never write one folder.
         refusal = f"fold folder {job.fold_dir} is in use by another process; wait until it ends."
         with lock(job.fold_dir / ".lock", refusal, LOCK_PATIENCE_S):
+            remove_leftovers(job.fold_dir)
             train_fold(job)
     except Exception as error:  # noqa: BLE001  (whatever ends a fold is written down)
-        traceback.print_exc()
-        with Journal(job.fold_dir / "journal.jsonl") as journal:
-            journal.append(Failed(error=_reason(error), traceback=traceback.format_exc()))
-        sys.exit(1)
+        with suppress(OSError):  # output.log may be on a full disk
+            traceback.print_exc()
+        failed = Failed(error=_reason(error), traceback=traceback.format_exc())
+        try:
+            with Journal(job.fold_dir / "journal.jsonl") as journal:
+                journal.append(failed)
+        except DiskFullError:
+            sys.exit(DISK_FULL_EXIT)
+        sys.exit(FAILED_EXIT)
 
 
 def _reason(error: Exception) -> str:
@@ -43,7 +53,8 @@ def _reason(error: Exception) -> str:
 
 def _redirect_output(job: FoldJob) -> None:
     """Keep warnings of libraries out of the parent's progress table."""
-    log = os.open(job.fold_dir / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NOT_FOLLOWED
+    log = os.open(job.fold_dir / "output.log", flags, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

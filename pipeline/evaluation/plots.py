@@ -41,7 +41,9 @@ def plot_learning_curves(
     """Draw losses (train solid, val dashed) and the selecting metric, one colour per fold.
 
     `histories` and `best_epochs` are keyed by fold. Where a loss selects, the second panel shows
-    val/image/auroc if there is any. `warning` is written across the plot in red.
+    val/image/auroc if there is any. Losses far above all others are cut off and marked by a
+    triangle at the upper edge, so that one spike flattens nothing. `warning` is written across the
+    plot in red.
     """
     from matplotlib.figure import Figure
 
@@ -57,6 +59,10 @@ def plot_learning_curves(
         _curve(selection, history, metric, {"color": color, **_VAL, "linestyle": "-"}, best)
     _label_axes(losses, "loss")
     _label_axes(selection, metric)
+    _cut_spikes(losses)
+    losses.set_title("training and validation loss")
+    selection.set_title("validation" + ", chooses the epoch" * (metric == select_by))
+    figure.suptitle("Learning curves")
     _fold_legend(figure, sorted(histories), colors)
     _save(figure, path, warning)
 
@@ -119,6 +125,25 @@ def _label_axes(axes: Axes, metric: str) -> None:
     if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "cannot be computed", transform=axes.transAxes, ha="center")
+
+
+def _cut_spikes(axes: Axes) -> None:
+    """End the axis a little above what most epochs have; a triangle stands for what is higher."""
+    lines = list(axes.lines)
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in lines])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+    top = high + max(3 * (high - low), abs(middle) / 2)
+    if values.max() <= top:
+        return
+    for line in lines:
+        epochs, losses = (np.asarray(data, float) for data in line.get_data())
+        above = epochs[losses > top]
+        axes.plot(above, np.full(len(above), top), "^", color=line.get_color(), clip_on=False)
+    axes.set_xlabel("epoch (triangles: far above)")
+    axes.set_ylim(values.min() - 0.05 * (top - values.min()), top)
 
 
 def _fold_colors(num_folds: int) -> list[Any]:

@@ -1,12 +1,15 @@
 """The mirror in one thread beside the training, which never waits for it and never fails by it."""
 
+import shlex
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
+from pipeline.config import UserError
 from pipeline.tracking.mirror import Mirror, Status
+from pipeline.tracking.record import RunRecord
 
 
 class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
@@ -51,11 +54,19 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
         self._closing.set()
         self._thread.join(self._timeout_s)
         if not self._is_complete:
+            command = ["patientfold", "sync", f"run_dir={self._run_dir}", *self._server()]
             late = f"MLflow did not take everything within {self._timeout_s:g} s."
             self._warn(
                 f"MLflow is behind the run folder, nothing is lost. {self._error or late} "
-                f"To complete it later: patientfold sync run_dir={self._run_dir}"
+                f"To complete it later: {shlex.join(command)}"
             )
+
+    def _server(self) -> list[str]:
+        """The setting that names it: `sync` trusts no run folder with that alone."""
+        with suppress(UserError):
+            uri = RunRecord.load(self._run_dir).uri  # never one that came from the environment
+            return [f"tracking.uri={uri}"] if "${" not in uri else []
+        return []
 
     def _run(self) -> None:
         mirror: Mirror | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter
 
 from pipeline.config import FORMER_METRICS, UserError
+from pipeline.files import NOT_FOLLOWED, open_plain, told_when_full
 
 VERSION: Final = 2
 """Written into journal lines, checkpoints and result.json, whose epochs count from 1.
@@ -20,6 +21,8 @@ VERSION: Final = 2
 Files without a version are of the first, which counted from 0 and left `image` out of the names
 of metrics. Each journal line has its own version: a journal may have been begun by the first.
 """
+
+TRAIN_AGAIN: Final = "Restore it, or delete the fold's folder to train that fold again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +82,15 @@ class JournalError(UserError):
 
 
 class Journal(AbstractContextManager["Journal"]):
-    """The writing end. Opening it cuts off a last line that a kill left without its newline."""
+    """The writing end. Opening it cuts off a last line that a kill left without its newline.
+
+    DiskFullError when there is no room for a line: the journal then ends with the line before.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        with told_when_full(path):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NOT_FOLLOWED, 0o644)
         complete = path.read_bytes().rfind(b"\n") + 1
         if complete < os.fstat(self._fd).st_size:
             os.ftruncate(self._fd, complete)
@@ -98,9 +105,10 @@ class Journal(AbstractContextManager["Journal"]):
                 f" (None for a metric that cannot be computed), got {event}."
             ) from error
         size = os.fstat(self._fd).st_size
-        if os.write(self._fd, line) < len(line):
-            os.ftruncate(self._fd, size)  # half a line would spoil the next one
-            raise OSError(errno.ENOSPC, "could not write a whole line", str(self.path))
+        with told_when_full(self.path):
+            if os.write(self._fd, line) < len(line):
+                os.ftruncate(self._fd, size)  # half a line would spoil the next one
+                raise OSError(errno.ENOSPC, "could not write a whole line", str(self.path))
 
     def __exit__(self, *error: object) -> None:
         os.close(self._fd)
@@ -119,11 +127,14 @@ class JournalTail:
         JournalError when a complete line is not an event; it names the file and the line.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_plain(self.path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            reason = f"{self.path} cannot be read: {error.strerror}."
+            raise JournalError(f"{reason} {TRAIN_AGAIN}") from None
         complete = data[: data.rfind(b"\n") + 1]
         events = []
         for line in complete.splitlines(keepends=True):
@@ -134,7 +145,7 @@ class JournalTail:
     def _parse(self, line: bytes) -> Event:
         try:
             return to_event(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             number = self.path.read_bytes()[: self._offset].count(b"\n") + 1
             raise JournalError(
                 f"{self.path}, line {number}: expected an event (start, progress, epoch or failed) "

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import Upload, UserError
-from pipeline.files import lock, read_json
+from pipeline.files import lock, read_json, refuse_foreign_files
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
-from pipeline.tracking.record import RunRecord
+from pipeline.tracking.record import RunRecord, former_uid
 from pipeline.tracking.result import (
     numbers,
     read_result,
@@ -107,6 +107,7 @@ class Mirror(AbstractContextManager["Mirror"]):
     """
 
     def __init__(self, run_dir: Path, uri: str | None = None, upload: Upload | None = None) -> None:
+        refuse_foreign_files(run_dir)
         self._run_dir = run_dir
         self._record = RunRecord.load(run_dir)
         if uri is None and "${" in self._record.uri:
@@ -183,9 +184,8 @@ class Mirror(AbstractContextManager["Mirror"]):
     @property
     def _uid(self) -> str:
         """Of the parent run."""
-        former = self._run_dir / "mlflow.json"  # the first version drew uids, and kept them there
-        if former.exists() and (uid := read_json(former)["uids"].get("parent")):
-            return str(uid)
+        if former := former_uid(self._run_dir):
+            return former
         record = self._record  # of it, what stays when the run folder is continued
         return _digest(json.dumps([record.experiment, record.run_name, record.started]))
 

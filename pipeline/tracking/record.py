@@ -1,5 +1,6 @@
 """tracking.json: what the MLflow runs of a run folder are called and described by."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from pipeline.files import read_json, write_json
 from pipeline.tracking.server import absolute_tracking_uri
 
 FILE_NAME = "tracking.json"
+ADVICE = "Restore it, or delete it: the same cv command writes it again, for new MLflow runs."
+FORMER_ADVICE = "Restore it, or delete it to get new MLflow runs."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,22 @@ class RunRecord:
                 "started with tracking on."
             )
         try:
-            return TypeAdapter(cls).validate_python(read_json(path))
+            return TypeAdapter(cls).validate_python(read_json(path, ADVICE))
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise UserError(f"{path}: {'; '.join(problems)}.") from error
+            raise UserError(f"{path}: {'; '.join(problems)}. {ADVICE}") from error
+
+
+def former_uid(run_dir: Path) -> str | None:
+    """Of the parent's MLflow run, as the first version drew it; None where a later one began.
+
+    UserError when mlflow.json, in which it is kept, is damaged.
+    """
+    path = run_dir / "mlflow.json"
+    if not path.exists():
+        return None
+    uids = read_json(path, FORMER_ADVICE).get("uids")
+    uid = uids.get("parent") if isinstance(uids, dict) else ""
+    if uid is None or (isinstance(uid, str) and re.fullmatch(r"[0-9a-f-]+", uid)):
+        return uid
+    raise UserError(f"{path}: expected the uid of an MLflow run, got {uids!r}. {FORMER_ADVICE}")

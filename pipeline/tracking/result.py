@@ -6,22 +6,71 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pipeline.config import FORMER_METRICS
-from pipeline.files import read_json
-from pipeline.tracking.journal import VERSION
+from pipeline.config import FORMER_METRICS, UserError, fingerprint
+from pipeline.files import read_json, sha256
+from pipeline.tracking.journal import TRAIN_AGAIN, VERSION
 
 SINGLE = ("best_epoch", "num_epochs", "seconds", "num_parameters")
+NEEDED: Mapping[str, type | tuple[type, ...]] = {
+    "fold": int,
+    "best_epoch": int,
+    "num_epochs": int,
+    "select_by": str,
+    "select_value": float,
+    "thresholds": dict,
+    "time": (int, float),
+}
+HASHED = {
+    "predictions_val.csv": "predictions_val_sha256",
+    "predictions_test.csv": "predictions_test_sha256",
+    "best.pt": "best_sha256",
+}
+SEAL = "seal"
 ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 
+def seal(result: dict[str, Any], fold_dir: Path) -> dict[str, Any]:
+    """A result with the hashes of the files that it stands for, and one of itself."""
+    sealed = result | {key: sha256(fold_dir / name) for name, key in HASHED.items()}
+    return sealed | {SEAL: fingerprint(sealed)}
+
+
 def read_result(path: Path) -> dict[str, Any]:
-    """The content of a done fold's result.json, whatever version wrote it: epochs count from 1."""
-    result = read_json(path)
+    """The content of a done fold's result.json, whatever version wrote it: epochs count from 1.
+
+    Raises:
+        UserError: it is missing, damaged or was changed by hand.
+    """
+    result = read_json(path, TRAIN_AGAIN)
+    if wrong := [name for name, kind in NEEDED.items() if not isinstance(result.get(name), kind)]:
+        raise UserError(f"{path}: {', '.join(wrong)}: missing or of a wrong type. {TRAIN_AGAIN}")
+    rest = {name: value for name, value in result.items() if name != SEAL}
+    if SEAL in result and result[SEAL] != fingerprint(rest):
+        raise UserError(f"{path} was changed after it was written. {TRAIN_AGAIN}")
     if "version" not in result:  # written when epochs counted from 0
         name = result["select_by"]
         result["version"], result["best_epoch"] = VERSION, result["best_epoch"] + 1
         result["select_by"] = FORMER_METRICS.get(name, name)
     return result
+
+
+def check_files(result: Mapping[str, Any], fold_dir: Path) -> None:
+    """Are the predictions and the checkpoint those that the result stands for?
+
+    A result that an earlier version wrote has no hashes of the predictions. The checkpoint may have
+    been deleted to save room: no number is computed from it.
+
+    Raises:
+        UserError: one is missing, or was changed after the fold was done.
+    """
+    for name, key in HASHED.items():
+        path = fold_dir / name
+        if not path.is_file():
+            if path.suffix == ".pt":
+                continue
+            raise UserError(f"{path} is missing, though the fold is done. {TRAIN_AGAIN}")
+        if key in result and sha256(path) != result[key]:
+            raise UserError(f"{path} was changed after the fold was done. {TRAIN_AGAIN}")
 
 
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """A fold's state on disk: `last.pt` to go on from, `best.pt` to test, and the journal's line."""
 
+import io
 import math
 import os
 import pickle
@@ -175,5 +176,7 @@ def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
 
 def _save(state: dict[str, Any], job: FoldJob, name: str) -> None:
     """A checkpoint is whole or not there, and knows its version, run and fold."""
-    with replacing(job.fold_dir / name) as file:
-        torch.save({"version": VERSION, "key": job.key, "fold": job.fold.index, **state}, file)
+    data = io.BytesIO()  # torch tells a full disk as a mistake of its own
+    torch.save({"version": VERSION, "key": job.key, "fold": job.fold.index, **state}, data)
+    with replacing(job.fold_dir / name, data.tell()) as file:
+        file.write(data.getbuffer())

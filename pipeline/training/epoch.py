@@ -21,6 +21,8 @@ REPORT_EVERY_S = 10.0
 EVAL_BATCH = {"cpu": 64, "cuda": 256}
 """Images a forward pass takes at once: what fits a CPU's cache, what fills a GPU."""
 
+DIVERGED = "try a smaller optimizer.lr, or training.precision=float32."
+
 Report = Callable[[int, int, float], None]  # images done, of so many, images per second
 
 
@@ -82,22 +84,27 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
             last_report = now
     mean = float(total) / done
     if not np.isfinite(mean):
-        raise UserError(
-            f"the training loss is {mean} in epoch {epoch}: try a smaller optimizer.lr, or "
-            "training.precision=float32."
-        )
+        raise UserError(f"the training loss is {mean} in epoch {epoch}: {DIVERGED}")
     return mean
 
 
 @torch.inference_mode()
 def predict(learner: Learner, source: BatchSource, rows: Ints) -> tuple[Floats32, Tensor]:
-    """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order."""
+    """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order.
+
+    UserError when the network gives something that is not finite: its last step has diverged.
+    """
     learner.network.eval()
     logits = []
     for batch in _split(rows, EVAL_BATCH[source.device.type]):
         with learner.autocast():
             logits.append(learner.network(source.gather(batch)).float())
     everything = torch.cat(logits)
+    if num_bad := int((~everything.isfinite().all(dim=1)).sum()):
+        raise UserError(
+            f"the network's output is nan or infinite for {num_bad} of {len(rows)} images, though "
+            f"the training loss was finite: the training has diverged in its last steps; {DIVERGED}"
+        )
     return everything.softmax(dim=1).cpu().numpy(), everything
 
 

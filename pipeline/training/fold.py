@@ -5,10 +5,11 @@ from dataclasses import replace
 
 from pipeline.config import TrainingConfig, UserError
 from pipeline.evaluation.predictions import write_predictions
-from pipeline.files import sha256, write_json
+from pipeline.files import write_json
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
 from pipeline.tracking.journal import VERSION, EpochEnded, Journal, Progressed
+from pipeline.tracking.result import seal
 from pipeline.training.checkpoint import Progress, load_best, reopen, save_epoch
 from pipeline.training.epoch import TrainPart, train_epoch
 from pipeline.training.job import FoldJob
@@ -55,11 +56,10 @@ def _judge(judge: Judge, progress: Progress, normalisation: Normalisation, start
         "test": judge.metrics(test, thresholds),
         "num_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "device": job.device,
-        "best_sha256": sha256(job.fold_dir / "best.pt"),
         "seconds": time.monotonic() - started,
         "time": time.time(),
     }
-    write_json(job.fold_dir / "result.json", result)
+    write_json(job.fold_dir / "result.json", seal(result, job.fold_dir))
 
 
 def _train_epoch(

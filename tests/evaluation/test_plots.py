@@ -48,6 +48,20 @@ def test_curves_are_drawn_for_any_number_of_folds_and_epochs(
         assert len({line.get_color() for line in losses.lines}) == num_folds
 
 
+def test_one_spike_flattens_nothing_and_is_marked(tmp_path, figures):
+    folds = {0: history(20), 1: history(20)}
+    folds[1][7]["val/loss"] = 40.0
+    plot_learning_curves(folds, {0: 5, 1: 5}, "val/image/auroc", tmp_path / "curves.png")
+    losses, selection = figures[0].axes
+    assert losses.get_ylim()[1] < 2
+    (mark,) = [line for line in losses.lines if line.get_marker() == "^" and len(line.get_xdata())]
+    assert mark.get_xdata().tolist() == [7]
+    assert "far above" in losses.get_xlabel()
+    assert figures[0].get_suptitle() == "Learning curves"
+    assert losses.get_title() == "training and validation loss"
+    assert selection.get_title() == "validation, chooses the epoch"
+
+
 def test_the_ring_is_at_the_chosen_epoch_and_an_unfinished_fold_has_none(tmp_path, figures):
     folds = {0: history(5), 2: history(4)}
     plot_learning_curves(folds, {2: 4}, "val/image/auroc", tmp_path / "curves.png")

@@ -1,11 +1,11 @@
 """Synthetic run folders, as the parent and the workers write them."""
 
 import functools
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, Failed, Journal, Started
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import connect, reaching
@@ -77,7 +77,7 @@ def write_result(run_dir: Path, fold: int) -> None:
         "seconds": 30.5,
         "time": STARTED + 100 * fold + 50,
     }
-    (folder / "result.json").write_text(json.dumps(result))
+    write_json(folder / "result.json", result)  # whole, as the mirror may read it at any moment
 
 
 def write_summary(run_dir: Path, auroc: float = 0.88) -> None:
@@ -86,7 +86,7 @@ def write_summary(run_dir: Path, auroc: float = 0.88) -> None:
     (run_dir / "predictions.csv").write_text("fold,patient_id\n")
     entry = {"value": auroc, "ci_low": 0.8, "ci_high": 0.95, "per_fold": [0.9, 0.86]}
     metrics = {"patient": {"auroc": entry, "f1": {"value": None}}, "image": {}}
-    (run_dir / "metrics.json").write_text(json.dumps(metrics))
+    write_json(run_dir / "metrics.json", metrics)
 
 
 @functools.cache

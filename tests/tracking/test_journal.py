@@ -8,6 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from pipeline.files import DiskFullError
 from pipeline.tracking.journal import (
     EpochEnded,
     Event,
@@ -90,7 +91,7 @@ def test_a_full_disk_leaves_only_whole_lines(
     with Journal(tmp_path / "j") as journal:
         journal.append(FIRST)
         monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
-        with pytest.raises(OSError, match="could not write a whole line"):
+        with pytest.raises(DiskFullError, match="no room left"):
             journal.append(SECOND)
         monkeypatch.undo()
         journal.append(SECOND)

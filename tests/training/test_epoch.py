@@ -235,6 +235,16 @@ def test_a_loss_that_is_not_finite_stops_the_training(job, value, epoch):
         train_epoch(learner, part_of(job), epoch, silent)
 
 
+def test_a_last_step_that_diverges_gets_the_same_advice(job):
+    """The loss of an epoch is that before its last step, which only validation sees."""
+    job = with_config(job, training=TrainingConfig(batch_size=24))
+    learner, part = build_learner(job), part_of(job)
+    learner.optimizer.param_groups[0]["lr"] = 1e38
+    assert np.isfinite(train_epoch(learner, part, 1, silent))
+    with pytest.raises(UserError, match=r"has diverged in its last steps; try a smaller optimizer"):
+        predict(learner, part.source, job.rows("val"))
+
+
 def trained(job):
     learner, part = build_learner(job), part_of(job)
     for epoch in (1, 2):
