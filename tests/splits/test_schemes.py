@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import SplitConfig, UserError
@@ -71,6 +71,7 @@ def plan_or_reason(manifest, split):
         return str(error)
 
 
+@settings(max_examples=settings().max_examples // 2)  # each is two plans
 @given(cohorts(), st.sampled_from(SPLITS), st.randoms(use_true_random=False))
 def test_every_scheme_keeps_its_promises(rows, split, shuffle):
     manifest = manifest_of(rows)
