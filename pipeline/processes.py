@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.context import ForkServerContext
+from tempfile import gettempdir
 from typing import ParamSpec, TypeVar
 
 from pipeline.errors import UserError
@@ -34,12 +35,21 @@ def start_forkserver() -> ForkServerContext:
     """Start it, if it does not run yet; its imports go on beside whatever the caller does next.
 
     It must never touch CUDA: a forked process cannot use a CUDA context of its parent.
+
+    Raises:
+        UserError: when its socket cannot be made in the folder of temporary files.
     """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    try:
+        forkserver.ensure_running()
+    except OSError as error:  # a socket's name may have 107 bytes, and Python adds some 31
+        raise UserError(
+            f"no socket can be made in the folder of temporary files, {gettempdir()} ({error}). "
+            "Set TMPDIR to one with a short name that can be written, e.g. TMPDIR=/tmp"
+        ) from None
     return context
 
 

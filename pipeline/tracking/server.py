@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +59,15 @@ def absolute_tracking_uri(uri: str) -> str:
     check_tracking_uri(uri)
     if not uri.startswith(SQLITE):
         return uri.rstrip("/")
-    path, mark, query = uri.removeprefix(SQLITE).partition("?")
-    return f"{SQLITE}{Path(path).expanduser().absolute()}{mark}{query}"
+    name, mark, query = uri.removeprefix(SQLITE).partition("?")
+    path = Path(name).expanduser().absolute()
+    if unfit := re.search(r"[?]|%[0-9a-fA-F]{2}", str(path)):
+        raise UserError(
+            f"tracking.uri {uri}: the database would be {path}, but {unfit[0]!r} means something "
+            "else in an SQLite address; rename that folder, or name another: "
+            "tracking.uri=sqlite:////FOLDER/mlflow.db"
+        )
+    return f"{SQLITE}{path}{mark}{query}"
 
 
 @contextmanager

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.config import UserError
-from pipeline.tracking.server import absolute_tracking_uri, check_tracking_uri
+from pipeline.tracking.server import absolute_tracking_uri, check_tracking_uri, connect, reaching
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,31 @@ def test_a_server_is_the_same_with_and_without_a_final_slash() -> None:
 def test_an_absolute_address_is_checked_too() -> None:
     with pytest.raises(UserError, match="plain folder"):
         absolute_tracking_uri("mlruns")
+
+
+@pytest.mark.parametrize("name", ["which scan?", "scans%20new"])
+def test_a_folder_that_an_address_cannot_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A `?` begins options, and `%20` is read as a blank: the database would lie elsewhere."""
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(UserError, match=f"{re.escape(name)}/mlflow.db.* rename that folder"):
+        absolute_tracking_uri("sqlite:///mlflow.db")
+
+
+def test_other_odd_names_of_folders_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "100 % #1 scans"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    uri = absolute_tracking_uri("sqlite:///mlflow.db")
+    (folder / "x.txt").write_text("content")
+    with reaching(uri):
+        client, experiment = connect(uri, "demo", "val/image/auroc")
+        run = client.create_run(experiment).info.run_id
+        client.log_artifact(run, str(folder / "x.txt"))
+        assert [file.path for file in client.list_artifacts(run)] == ["x.txt"]
+    assert (folder / "mlflow.db").is_file()
+    assert [path.read_text() for path in (folder / "mlartifacts").rglob("x.txt")] == ["content"]
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name}
