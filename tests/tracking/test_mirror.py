@@ -107,12 +107,11 @@ def test_parent_and_folds_carry_the_settings_and_the_manifest(run_dir: Path, uri
 
 
 def test_the_parent_shows_the_validation_of_all_folds_and_is_compared_by_it(
-    run_dir: Path, uri: str
+    run_dir: Path, uri: str, tmp_path: Path
 ) -> None:
     client = MlflowClient(uri)
-    former = client.create_experiment(
-        "demo", tags={"mlflow.experiment.primaryMetric.name": "test/patient/auroc"}
-    )
+    tags = {"mlflow.experiment.primaryMetric.name": "test/patient/auroc"}
+    former = client.create_experiment("demo", (tmp_path / "artifacts").as_uri(), tags)
     for fold in range(3):
         train(run_dir, fold, range(1))
         write_result(run_dir, fold)
@@ -122,8 +121,8 @@ def test_the_parent_shows_the_validation_of_all_folds_and_is_compared_by_it(
     assert [metrics[f"val/image/auroc{end}"] for end in ("_min", "", "_max")] == [
         pytest.approx(value) for value in (0.7, 0.8, 0.9)
     ]
-    tags = client.get_experiment(former).tags
-    assert tags["mlflow.experiment.primaryMetric.name"] == "val/image/auroc"
+    mended = client.get_experiment(former).tags
+    assert mended["mlflow.experiment.primaryMetric.name"] == "val/image/auroc"
 
 
 def test_names_that_differ_in_a_sign_stay_distinct_and_readable() -> None:
