@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import link_copies
-from pipeline.commands.sweep import end_of_sweep, in_short, look_at, sweep_job, typed
+from pipeline.commands.sweep import end_of_sweep, given, in_short, look_at, sweep_job, typed
 from pipeline.config import Config, to_config
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> float:
             job.outcome = outcome
         return outcome.mean
     outcome = cross_validate(config, called)
-    tell(next_steps(config, hydra.overrides.task))
+    tell(next_steps(config, given(hydra)))
     return outcome.mean
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -44,7 +45,7 @@ JOBS: list[Job] = []
 @contextmanager
 def sweep_job(hydra: Any, uri: str) -> Iterator[Job]:
     """Says which settings are tried, and keeps what came of them for the table."""
-    JOBS.append(job := Job(tuple(hydra.overrides.task), Path(hydra.sweep.dir), uri))
+    JOBS.append(job := Job(given(hydra), Path(hydra.sweep.dir), uri))
     say([f"\njob {hydra.job.num}: {shlex.join(job.overrides)}"], Console(), style="bold")
     try:
         yield job
@@ -92,15 +93,22 @@ def _of(job: Job, same: set[str]) -> str:
     return " ".join(override for override in job.overrides if override not in same)
 
 
+def given(hydra: Any) -> list[str]:
+    """The overrides of a command or a job; what `${oc.env:...}` stands for is not filled in."""
+    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
+
+
 def in_short(hydra: Any) -> str:
     """A run is called by its network and the settings that were given: `resnet10 lr=1e-3`.
 
     Of a sweep only those that it varies, which are not in the command as they are in the job.
     """
-    given = [o for o in hydra.overrides.task if not o.startswith(NO_SETTING)]
+    named = [o for o in given(hydra) if not o.startswith(NO_SETTING)]
     if hydra.mode == RunMode.MULTIRUN:
-        given = [o for o in given if o not in sys.argv]
-    settings = [o for o in given if not o.startswith("model=")]
+        named = [o for o in named if o not in sys.argv]
+    settings = [o for o in named if not o.startswith("model=")]
     choices: Mapping[str, str] = hydra.runtime.choices
     last = [o.partition("=")[0].rpartition(".")[2] for o in settings]
     words = [
