@@ -135,8 +135,11 @@ def test_with_pseudonyms_no_file_names_a_patient(study: Path) -> None:
 def test_no_file_holds_what_came_from_the_environment(study: Path) -> None:
     for secret in ("61.2575", ENVIRONMENT["STUDY_DECAY"]):
         assert naming(study, secret) == []
-    for name in ("STUDY_DB", "STUDY_DECAY"):
-        assert {"config.yaml", "mlflow.db"} <= {Path(path).name for path in naming(study, name)}
+    for name, places in (
+        ("STUDY_DB", {"config.yaml"}),
+        ("STUDY_DECAY", {"config.yaml", "mlflow.db"}),
+    ):
+        assert places <= {Path(path).name for path in naming(study, name)}
     (run_dir,) = (study / "runs" / "mine").iterdir()
     unknown = command(study, "sync", f"run_dir={run_dir}")
     assert "came from the environment (${oc.env:STUDY_DB})" in unknown.stderr
