@@ -4,6 +4,7 @@ The command's own process imports neither: it starts fast, stays small and never
 """
 
 import os
+import pwd
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ def start_forkserver() -> ForkServerContext:
     Raises:
         UserError: when its socket cannot be made in the folder of temporary files.
     """
+    name_the_user()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     context = get_context("forkserver")
@@ -51,6 +53,18 @@ def start_forkserver() -> ForkServerContext:
             "Set TMPDIR to one with a short name that can be written, e.g. TMPDIR=/tmp"
         ) from None
     return context
+
+
+def name_the_user() -> None:
+    """Give a user whom the machine does not know, as in containers, a name and a home.
+
+    monai, torch and mlflow ask for them when they are imported or used, and fail without.
+    """
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("USER", f"user-{os.getuid()}")
+        os.environ.setdefault("HOME", gettempdir())
 
 
 @contextmanager

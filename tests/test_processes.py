@@ -1,9 +1,12 @@
 """Processes for heavy work, on machines that are not as usual."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 
 def test_a_long_name_of_the_temporary_folder_is_told(tmp_path: Path) -> None:
@@ -27,3 +30,25 @@ except UserError as error:
     assert f"in the folder of temporary files, {folder} (AF_UNIX path too long)" in done.stdout
     assert "Set TMPDIR to one with a short name" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs another user")
+def test_a_user_whom_the_machine_does_not_know_can_import_and_expand_home() -> None:
+    """As in a container that is started with a number for a user: no passwd entry, no HOME."""
+    nobody = [
+        *("setpriv", "--reuid", "45678", "--regid", "45678", "--clear-groups"),
+        *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),  # to read Python
+    ]
+    code = "from pipeline.processes import call_in_child; import getpass, pathlib\n"
+    code += "print(call_in_child(getpass.getuser), call_in_child(pathlib.Path.home))"
+    environment = {k: v for k, v in os.environ.items() if k not in ("USER", "LOGNAME", "HOME")}
+    done = subprocess.run(
+        [*nobody, sys.executable, "-B", "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=environment | {"TMPDIR": "/tmp"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["user-45678", "/tmp"]

@@ -36,6 +36,7 @@ from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.console import tell
+from pipeline.processes import name_the_user
 
 CONF_DIR = shipped("conf")
 NO_MANIFEST = (
@@ -144,6 +145,7 @@ def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
 def one_message(schema: type) -> Iterator[None]:
     """Every error that a user can mend ends the process with one message."""
     signal.signal(signal.SIGTERM, _interrupt)
+    name_the_user()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows ids all the same
             stream.reconfigure(errors="backslashreplace")
