@@ -152,7 +152,7 @@ def one_message(schema: type) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        print("stopped; what is written is whole, the same command continues", file=sys.stderr)
+        tell("stopped; what is written is whole, the same command continues", sys.stderr)
         sys.exit(143 if isinstance(stop, Interrupted) else 130)
     except UserError as error:
         _fail(str(error))

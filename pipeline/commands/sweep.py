@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from hydra.types import RunMode
@@ -18,6 +19,7 @@ from rich.table import Table
 from pipeline.config import UserError
 from pipeline.console import say
 from pipeline.engine.session import Outcome
+from pipeline.tracking.server import SQLITE, absolute_tracking_uri
 
 NO_SETTING = (
     *("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine.", "privacy."),
@@ -50,7 +52,7 @@ def sweep_job(hydra: Any, uri: str) -> Iterator[Job]:
     try:
         yield job
     except UserError as error:
-        job.error = str(error).splitlines()[0]
+        job.error = shorten(str(error), 200, placeholder="…")
         raise
 
 
@@ -108,20 +110,34 @@ def in_short(hydra: Any) -> str:
     named = [o for o in given(hydra) if not o.startswith(NO_SETTING)]
     if hydra.mode == RunMode.MULTIRUN:
         named = [o for o in named if o not in sys.argv]
-    settings = [o for o in named if not o.startswith("model=")]
+    settings = [o.lstrip("+") for o in named if "=" in o and not o.startswith("model=")]
     choices: Mapping[str, str] = hydra.runtime.choices
     last = [o.partition("=")[0].rpartition(".")[2] for o in settings]
     words = [
-        f"{name}={o.partition('=')[2]}" if last.count(name) == 1 else o
+        f"{name}={short(o.partition('=')[2])}" if last.count(name) == 1 else o
         for name, o in zip(last, settings, strict=True)
     ]
     return " ".join([str(choices["model"]), *words])
+
+
+def short(value: str) -> str:
+    """A small number as one writes it by hand, 0.0003 as 3e-4; anything else as it is."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if not 0 < abs(number) < 0.01:
+        return value
+    digits, exponent = f"{number:.6e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
 
 
 def look_at(uri: str) -> str:
     """How to see the runs in MLflow."""
     if uri.startswith("http"):
         return uri
+    if uri.startswith(f"{SQLITE}~"):
+        uri = absolute_tracking_uri(uri)
     ui = shlex.join([typed("mlflow"), "ui", "--backend-store-uri", uri])
     return f"MLFLOW_DISABLE_TELEMETRY=true {ui}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from pipeline.config import UserError, compared
+from pipeline.config import UserError, compared, flat
 from pipeline.console import say, warn
 from pipeline.engine.pool import run_folds
 from pipeline.engine.progress import FoldProgress
@@ -169,6 +169,7 @@ def _record(run: Run, called: Called) -> RunRecord:
         ),
         select_by=run.config.training.select_by,
         note=_note(run),
+        settings="\n".join(f"{name}={text}" for name, text in flat(run.config).items()),
     )
 
 
@@ -182,7 +183,7 @@ def _note(run: Run) -> str:
         f"Choose settings by {chosen_by}: the mean over folds of the chosen epochs' validation "
         "metric; _min and _max are the smallest and the largest fold.",
         "test/... is for the report, once the settings are chosen.",
-        f"Every setting: artifact config.yaml. Run folder: {run.dir.absolute()}",
+        f"Every setting: tag patientfold.settings. Run folder: {run.dir.absolute()}",
         f"Plan {run.plan.hash[:12]}, manifest {manifest.hash[:12]}, key {run.key[:12]}.",
     ]
     return "\n\n".join(lines)

@@ -151,6 +151,7 @@ class Mirror(AbstractContextManager["Mirror"]):
             for fold in server.folds.values():
                 if fold.run.status not in ("FINISHED", "FAILED"):
                     fold.run.set_status("KILLED", fold.last.time)
+            self._log_validation(server.parent)
             folds = Counter(fold.run.status for fold in server.folds.values())
             if status is None:
                 is_done = set(folds) == {"FINISHED"} and (self._run_dir / SUMMARY).exists()
@@ -176,8 +177,9 @@ class Mirror(AbstractContextManager["Mirror"]):
         record = self._record
         client, experiment_id = connect(self.uri, record.experiment, record.select_by)
         parent = MirroredRun(client, experiment_id, self._uid, record.run_name, record.started)
-        note = {"mlflow.note.content": record.note} if record.note else {}
-        tags = {**record.tags, **note, "patientfold.role": "cv"}
+        own = {"mlflow.note.content": record.note, "patientfold.settings": record.settings}
+        own = {name: text for name, text in own.items() if text}
+        tags = {**record.tags, **own, "patientfold.role": "cv"}
         parent.describe(tags, record.params, record.dataset)
         return _Server(client, experiment_id, parent)
 
@@ -217,10 +219,16 @@ class Mirror(AbstractContextManager["Mirror"]):
         for name in allowed([SUMMARY], self._upload):
             parent.upload(self._run_dir / name)
         if summary.exists():
-            paths = sorted(self._run_dir.glob(f"fold_*/{RESULT}"))
-            chosen = validation_metrics([read_result(path) for path in paths])
-            final = chosen | summary_metrics(read_json(summary))
-            parent.log_final(final, summary.stat().st_mtime)
+            parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
+
+    def _log_validation(self, parent: MirroredRun) -> None:
+        """What settings are chosen by: over the folds that are done, which may not be all."""
+        num_folds = len(self._record.fold_params)
+        paths = [self._run_dir / f"fold_{fold:02d}" / RESULT for fold in range(num_folds)]
+        if results := [read_result(path) for path in paths if path.exists()]:
+            parent.set_tags({"patientfold.folds_done": f"{len(results)} of {num_folds}"})
+            ended = max(float(result["time"]) for result in results)
+            parent.log_final(validation_metrics(results), ended)
 
 
 def sync(run_dir: Path, uri: str | None = None, upload: Upload | None = None) -> str:

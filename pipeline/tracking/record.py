@@ -44,8 +44,7 @@ class RunRecord:
     tags: Mapping[str, str]
     """Set on the parent run and on every fold's run."""
     params: Mapping[str, str]
-    """What people compare; logged to the parent run and to every fold's run. The artifact
-    config.yaml has every setting."""
+    """What people compare; logged to the parent run and to every fold's run."""
     fold_params: Sequence[Mapping[str, str]]
     """What only fold i has (patients and images per part), one mapping per fold of the plan."""
     dataset: DatasetRecord
@@ -53,6 +52,8 @@ class RunRecord:
     """training.select_by: the validation metric that chose the epochs."""
     note: str = ""
     """What the parent run is, in Markdown."""
+    settings: str = ""
+    """Every setting, a line each; a tag of the parent run, whatever may be uploaded."""
     upload: Upload = "all"
     """What may be uploaded."""
 

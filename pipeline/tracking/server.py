@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.config import UserError
 from pipeline.files import lock, make_private, make_private_file
+from pipeline.tracking.views import experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +29,8 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}  # else the UI asks, or guesses
+PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"
+GREATER_IS_BETTER = "mlflow.experiment.primaryMetric.greaterIsBetter"
 SQLITE = "sqlite:///"
 ALLOWED = "sqlite:///PATH.db, http://HOST:PORT or https://HOST"
 
@@ -95,18 +98,15 @@ def reaching(uri: str) -> Iterator[None]:
 def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClient, str]:
     """A client and the experiment's id; the experiment and an SQLite database are made if missing.
 
-    The UI sorts and compares by the primary metric: one of validation, never of test.
+    The UI compares by the primary metric: one of validation, never of test. An experiment keeps
+    the one of validation that it has, and is described with links to views by it.
     TrackingError when the experiment was deleted.
     """
-    tags = KIND_TAG | {
-        "mlflow.experiment.primaryMetric.name": primary_metric,
-        "mlflow.experiment.primaryMetric.greaterIsBetter": str(primary_metric != "val/loss"),
-    }
     from mlflow import MlflowClient
 
     if not uri.startswith(SQLITE):
         client = MlflowClient(tracking_uri=uri)
-        return client, _experiment_id(client, experiment, None, tags)
+        return client, _experiment_id(client, experiment, None, primary_metric)
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
@@ -115,28 +115,32 @@ def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClien
         make_private(path.parent / "mlartifacts")
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
-        return client, _experiment_id(client, experiment, artifacts, tags)
+        return client, _experiment_id(client, experiment, artifacts, primary_metric)
 
 
 def _experiment_id(
-    client: MlflowClient, name: str, artifacts: str | None, tags: dict[str, str]
+    client: MlflowClient, name: str, artifacts: str | None, primary_metric: str
 ) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifacts, tags))
+            client.create_experiment(name, artifacts, KIND_TAG)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
                 raise
-            found = client.get_experiment_by_name(name)  # another process was faster
+        found = client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"MLflow experiment {name!r} was deleted: restore it (mlflow experiments restore "
             f"--experiment-id {found.experiment_id}) or choose another name."
         )
+    there = found.tags.get(PRIMARY_METRIC, "test/")
+    chosen = primary_metric if there.startswith("test/") else there  # nobody may choose on test
+    tags = KIND_TAG | {PRIMARY_METRIC: chosen, GREATER_IS_BETTER: str(chosen != "val/loss")}
+    tags |= experiment_tags(found.experiment_id, chosen, found.tags)
     for tag, value in tags.items():
-        if found.tags.get(tag) != value:  # older versions named a metric of the test part
+        if found.tags.get(tag) != value:
             client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)

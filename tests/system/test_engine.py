@@ -65,9 +65,12 @@ def test_a_sweep_makes_one_parent_a_job_under_one_tag(tmp_path: Path) -> None:
     jobs = {(r.data.params["model._target_"], r.data.params["optimizer.lr"]) for r in parents}
     assert len(jobs) == 4
     assert len({run.data.tags["patientfold.key"] for run in parents}) == 4
-    names = {f"{model} lr={lr}" for model in ("lenet5", "resnet10") for lr in ("0.001", "0.0001")}
+    names = {f"{model} lr={lr}" for model in ("lenet5", "resnet10") for lr in ("1e-3", "1e-4")}
     assert {run.info.run_name for run in parents} == names
     assert {run.info.run_name for run in children} == {f"fold-00 of {name}" for name in names}
+    for parent in parents:  # of a fold that is not all of them
+        assert "val/image/auroc" in parent.data.metrics
+        assert parent.data.tags["patientfold.folds_done"] == f"1 of {NUM_FOLDS}"
     lines = swept.stdout.splitlines()
     assert sum(line.startswith("manifest ") for line in lines) == 1  # one header for all
     assert [line.split(":")[0] for line in lines if line.startswith("job ")] == [

@@ -61,7 +61,7 @@ def steps(client: MlflowClient, metric: str) -> dict[str | None, list[int]]:
     """Fold -> the steps of its points, doubles included."""
     _, folds = mlflow_runs(client, "old")
     return {
-        run.info.run_name: sorted(
+        str(run.info.run_name).removesuffix(" of old-d839e2f1"): sorted(
             point.step for point in client.get_metric_history(run.info.run_id, metric)
         )
         for run in folds

@@ -112,17 +112,43 @@ def test_the_parent_shows_the_validation_of_all_folds_and_is_compared_by_it(
     client = MlflowClient(uri)
     tags = {"mlflow.experiment.primaryMetric.name": "test/patient/auroc"}
     former = client.create_experiment("demo", (tmp_path / "artifacts").as_uri(), tags)
-    for fold in range(3):
+    for fold in range(2):
         train(run_dir, fold, range(1))
         write_result(run_dir, fold)
     write_summary(run_dir)
     sync(run_dir)
     metrics = runs_at(uri)["demo-abc123"].data.metrics
     assert [metrics[f"val/image/auroc{end}"] for end in ("_min", "", "_max")] == [
-        pytest.approx(value) for value in (0.7, 0.8, 0.9)
+        pytest.approx(value) for value in (0.7, 0.75, 0.8)
     ]
     mended = client.get_experiment(former).tags
     assert mended["mlflow.experiment.primaryMetric.name"] == "val/image/auroc"
+
+
+@pytest.mark.parametrize("num_done", [1, 2])
+def test_folds_can_be_compared_before_all_are_done(run_dir: Path, uri: str, num_done: int) -> None:
+    """As of folds=[0], which has no metrics.json."""
+    for fold in range(num_done):
+        train(run_dir, fold, range(1))
+        write_result(run_dir, fold)
+    sync(run_dir)
+    sync(run_dir)
+    parent = runs_at(uri)["demo-abc123"]
+    assert parent.data.tags["patientfold.folds_done"] == f"{num_done} of 2"
+    ((_, value),) = history(uri, parent, "val/image/auroc_max")
+    assert value == pytest.approx((0.7, 0.8)[num_done - 1])
+
+
+def test_only_the_parent_has_the_note_and_every_setting(run_dir: Path, uri: str) -> None:
+    replace(RunRecord.load(run_dir), note="what it is", settings="folds=all").save(run_dir)
+    train(run_dir, 0, range(1))
+    catch_up(run_dir)
+    own = {"mlflow.note.content": "what it is", "patientfold.settings": "folds=all"}
+    runs = runs_at(uri)
+    assert own.items() <= runs["demo-abc123"].data.tags.items()
+    assert not own.keys() & next(
+        run.data.tags.keys() for name, run in runs.items() if name.startswith("fold-00")
+    )
 
 
 def test_names_that_differ_in_a_sign_stay_distinct_and_readable() -> None:
