@@ -24,10 +24,10 @@ def read_rows(path: Path, setting: str, encoding: str = "utf-8", separator: str 
     Columns without a name are left out; a row may lack the ones that end the header.
     """
     try:
-        text = _text_of(path, encoding)
         if path.suffix.lower() == ".json":
-            return [{str(k): _text(v) for k, v in record.items()} for record in json.loads(text)]
-        table = io.StringIO(text, newline="")
+            listed = json.loads(path.read_text(encoding="utf-8-sig"))
+            return [{str(k): _text(v) for k, v in record.items()} for record in listed]
+        table = io.StringIO(_text_of(path, encoding), newline="")
         lines = list(csv.reader(table, delimiter=separator, strict=True))
     except (OSError, ValueError, AttributeError, TypeError, csv.Error) as error:
         why = f"no such file (searched from {Path.cwd()})"
