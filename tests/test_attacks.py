@@ -268,6 +268,9 @@ def test_a_linked_or_hidden_folder_is_looked_at_too(tmp_path: Path) -> None:
 def test_our_own_files_and_those_that_only_speak_of_hydra_pass(tmp_path: Path) -> None:
     folder = conf(tmp_path, "manifest/x.yaml", "# no hydra here\nname: hydra\nhint: like hydra\n")
     refuse_hydra_keys([CONF_DIR, folder, tmp_path / "missing"])
+    conf(tmp_path, "manifest/y.yaml", "hydra: {job_logging: {}}\n")
+    with pytest.raises(ConfigError, match=r"y\.yaml: hydra\.job_logging"):  # it was looked into
+        refuse_hydra_keys([CONF_DIR, folder, tmp_path / "missing"])
 
 
 @pytest.mark.parametrize(
@@ -291,17 +294,18 @@ def test_an_override_of_hydra_that_could_run_code_is_refused(argument: str) -> N
 
 
 def test_where_a_sweep_goes_and_how_it_runs_can_be_set() -> None:
-    refuse_hydra_overrides(
-        [
-            "-m",
-            "hydra.sweep.dir=x",
-            "hydra.sweep.subdir=y",
-            "hydra.run.dir=z",
-            "hydra/launcher=joblib",
-            "hydra/sweeper=optuna",
-            "hydra.sweeper.n_trials=3",
-            "+hydra.launcher.n_jobs=2",
-            "name=hydra",
-            "manifest.hint='a@hydra'",
-        ]
-    )
+    allowed = [
+        "-m",
+        "hydra.sweep.dir=x",
+        "hydra.sweep.subdir=y",
+        "hydra.run.dir=z",
+        "hydra/launcher=joblib",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=3",
+        "+hydra.launcher.n_jobs=2",
+        "name=hydra",
+        "manifest.hint='a@hydra'",
+    ]
+    refuse_hydra_overrides(allowed)
+    with pytest.raises(ConfigError, match=r"hydra\.job\.name=x"):  # they were looked at
+        refuse_hydra_overrides([*allowed, "hydra.job.name=x"])

@@ -9,9 +9,9 @@ from pathlib import Path
 from platform import node
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from image_manifest import manifest_of_files
 from monai.transforms import Compose, Resize
 from PIL import Image
 
@@ -23,7 +23,7 @@ from pipeline.images import packing
 from pipeline.images.decoders import CHUNK
 from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packing import pack_images
-from pipeline.manifest import Manifest, ManifestError, read_manifest
+from pipeline.manifest import ManifestError, read_manifest
 from pipeline.processes import start_forkserver
 
 RESIZE = {"_target_": "monai.transforms.Resize", "spatial_size": [12, 10]}
@@ -37,19 +37,10 @@ def quick_workers():
 
 
 def manifest_of(folder, pictures):
-    """One patient an image; lines count from 2, as in a CSV with a header."""
+    """One patient an image."""
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(folder / name)
-    names = sorted(pictures)
-    table = pd.DataFrame(
-        {
-            "patient_id": [f"p{i}" for i in range(len(names))],
-            "image_path": names,
-            "label": [("neg", "pos")[i % 2] for i in range(len(names))],
-            "line": np.arange(2, 2 + len(names)),
-        }
-    )
-    return Manifest(folder / "manifest.csv", folder, ("neg", "pos"), table)
+    return manifest_of_files(folder, sorted(pictures))
 
 
 def random_pictures(num_images, shape=(15, 11), seed=0):

@@ -7,9 +7,9 @@ from typing import Any
 
 import nibabel
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from image_manifest import manifest_of_files
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -56,18 +56,6 @@ def manifest_of(folder: Path, arrays: Sequence[Array]) -> Manifest:
             np.save(folder / f"{i:03}.npy", array)
             names.append(f"{i:03}.npy")
     return manifest_of_files(folder, names)
-
-
-def manifest_of_files(folder: Path, names: Sequence[str]) -> Manifest:
-    table = pd.DataFrame(
-        {
-            "patient_id": [f"p{i}" for i in range(len(names))],
-            "image_path": names,
-            "label": [("neg", "pos")[i % 2] for i in range(len(names))],
-            "line": np.arange(2, 2 + len(names)),
-        }
-    )
-    return Manifest(folder / "manifest.csv", folder, ("neg", "pos"), table)
 
 
 def config_of(folder: Path, **settings: Any) -> ImagesConfig:

@@ -102,9 +102,18 @@ def test_a_damaged_file_is_named_with_what_to_do(
     assert contents(run_dir) == damaged, "nothing is touched meanwhile"
 
 
-def test_a_whole_folder_passes(finished: Finished, run_dir: Path) -> None:
+def test_a_whole_folder_passes(
+    finished: Finished, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(run_dir)
     finished.sync(run_dir)
     finished.cv(run_dir)
+    printed = capsys.readouterr().out
+    assert "FINISHED; folds: 3 FINISHED" in printed
+    assert "all folds are done already" in printed
+    after = contents(run_dir)
+    changed = {name for name in FILES if before[Path(name)] != after[Path(name)]}
+    assert changed <= {"config.yaml", "environment.json", "tracking.json"}, "they hold run_dir"
 
 
 def test_predictions_edited_by_hand_are_not_summarised(finished: Finished, run_dir: Path) -> None:
@@ -216,5 +225,8 @@ def test_a_server_that_only_the_folder_names_gets_nothing(
         finished.sync(run_dir, "http://127.0.0.1:9")
 
 
-def test_the_configured_server_needs_no_word(finished: Finished, run_dir: Path) -> None:
+def test_the_configured_server_needs_no_word(
+    finished: Finished, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     finished.sync(run_dir, None)
+    assert "mlflow.db: FINISHED; folds: 3 FINISHED" in capsys.readouterr().out

@@ -56,6 +56,7 @@ def test_what_fits_passes(tmp_path: Path, num_classes: int) -> None:
             "~loss.function.label_smoothing",
         )
     )
+    assert {path.name for path in tmp_path.iterdir()} == {"images.npy"}, "a trial leaves nothing"
 
 
 @pytest.mark.parametrize(
