@@ -79,12 +79,13 @@ def pack_usable(
     manifest: Manifest, config: ImagesConfig, progress: Progress
 ) -> tuple[Manifest, PackedImages | None, tuple[Finding, ...]]:
     """The rows whose images can be used, these images, and an error for each of the others."""
-    try:
-        return manifest, pack_images(manifest, config, progress), ()
-    except UnusableImagesError as error:
-        rest = manifest.without(error.rows)
-        images = pack_images(rest, config, progress) if len(rest) else None
-        return rest, images, error.findings
+    findings: tuple[Finding, ...] = ()
+    while len(manifest):  # what is wrong with the rest shows once the others are set aside
+        try:
+            return manifest, pack_images(manifest, config, progress), findings
+        except UnusableImagesError as error:
+            manifest, findings = manifest.without(error.rows), (*findings, *error.findings)
+    return manifest, None, findings
 
 
 def link_copies(

@@ -51,10 +51,7 @@ def checked_format(path: Path) -> Format:
     Raises:
         ImageError: see `format_of`; or when such a file is missing.
     """
-    try:
-        files = series_files(path)
-    except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
-        raise ImageError(f"cannot be read as a DICOM series: {error}") from None
+    files = series_files(path)
     if files == []:
         _, uid = series_parts(path) or (path, None)
         raise ImageError("holds no DICOM file" + (f" of series {uid}" if uid else ""))
@@ -92,17 +89,27 @@ def series_parts(path: Path) -> tuple[Path, str | None] | None:
 
 
 def series_files(path: Path) -> list[Path] | None:
-    """The DICOM files of a series, sorted by name; None for a path that is no series."""
+    """The DICOM files of a series, sorted by name; None for a path that is no series.
+
+    Raises:
+        ImageError: when a file in the folder cannot be read.
+    """
     if (parts := series_parts(path)) is None:
         return None
     folder, uid = parts
-    files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
-    if uid is None:
-        return files
+    try:
+        files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
+        return files if uid is None else [file for file in files if _series_of(file) == uid]
+    except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
+        raise ImageError(f"cannot be read as a DICOM series: {error}") from None
+
+
+def _series_of(path: Path) -> str | None:
     from pydicom import dcmread
 
-    tag = ["SeriesInstanceUID"]
-    return [f for f in files if dcmread(f, specific_tags=tag).get("SeriesInstanceUID") == uid]
+    tag = "SeriesInstanceUID"
+    found: str | None = dcmread(path, specific_tags=[tag]).get(tag)
+    return found
 
 
 def _is_dicom(path: Path) -> bool:
@@ -124,8 +131,13 @@ def file_digest(path: Path) -> str:
 
 
 def file_size(path: Path) -> int:
-    """Bytes of a file, or of all files of an image."""
+    """Bytes of a file, or of all files of an image.
+
+    Raises:
+        ImageError: when it is no file, or its other files cannot be found.
+    """
     if (files := series_files(path)) is None:
+        check_kind(path)
         files = [path, *raw_files(path)]
     return sum(file.stat().st_size for file in files)
 

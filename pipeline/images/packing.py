@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 from pipeline.files import make_private, write_whole
 from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.formats.revised import is_revised
+from pipeline.formats.table import ImageError
 from pipeline.images.decoders import Progress, decode_all, first_usable_shape
 from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
 from pipeline.images.faults import UnusableImagesError
@@ -120,7 +121,10 @@ def _check_eight_bits(facts: Sequence[Facts]) -> None:
 def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
     """What is wrong with a file that cannot be an image: hashing 1 TB takes an hour."""
     most = MOST_BYTES_PER_VOXEL * max(config.most_voxels, 2**20)
-    size = file_size(path)
+    try:
+        size = file_size(path)
+    except ImageError as error:  # since the manifest was read
+        return str(error)
     if size <= most:
         return {}
     allowed = f"images.most_voxels={config.most_voxels:,} allows {most:,}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.config.making import LabelRule
 from pipeline.errors import UserError
+from pipeline.formats.limits import check_kind
 from pipeline.making.patterns import fill
 from pipeline.manifest.csv_file import other_encoding
 from pipeline.words import counted, listed
@@ -24,9 +25,11 @@ def read_rows(path: Path, setting: str, encoding: str = "utf-8", separator: str 
     Columns without a name are left out; a row may lack the ones that end the header.
     """
     try:
+        if path.exists():
+            check_kind(path)
         if path.suffix.lower() == ".json":
-            listed = json.loads(path.read_text(encoding="utf-8-sig"))
-            return [{str(k): _text(v) for k, v in record.items()} for record in listed]
+            entries = json.loads(path.read_text(encoding="utf-8-sig"))
+            return [{str(k): _text(v) for k, v in entry.items()} for entry in entries]
         table = io.StringIO(_text_of(path, encoding), newline="")
         lines = list(csv.reader(table, delimiter=separator, strict=True))
     except (OSError, ValueError, AttributeError, TypeError, csv.Error) as error:

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.arrays import Ints
 from pipeline.formats.files import file_digest, file_size
+from pipeline.formats.table import ImageError
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.manifest import Grouping, Manifest
 
@@ -93,13 +94,14 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
     by_size: dict[int, list[tuple[int, Path]]] = defaultdict(list)
     for row, path in enumerate(paths):
         if path is not None:
-            with suppress(OSError):
+            with suppress(OSError, ImageError):
                 by_size[file_size(path)].append((row, path))
     digests = np.full(len(paths), None, dtype=object)
     for size, twins in by_size.items():
         if size and len(twins) > 1:
             for row, path in twins:
-                digests[row] = file_digest(path)
+                with suppress(OSError, ImageError):
+                    digests[row] = file_digest(path)
     return digests
 
 

@@ -264,6 +264,18 @@ def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
     assert (len(nothing), images, len(faults)) == (0, None, 6)
 
 
+def test_images_that_are_refused_at_different_steps_are_all_named(tmp_path):
+    manifest = manifest_of(tmp_path, random_pictures(6))
+    manifest.image_files[1].write_bytes(manifest.image_files[1].read_bytes()[:50])
+    os.truncate(manifest.image_files[4], 10**12)  # refused before any image is decoded
+    rest, images, faults = pack_usable(manifest, config_of(tmp_path), lambda *_: None)
+    assert images is not None
+    assert len(rest) == len(images.array) == 4
+    assert sorted(fault.line for fault in faults) == [
+        int(manifest.table["line"][row]) for row in (1, 4)
+    ]
+
+
 @pytest.mark.parametrize(
     ("dtype", "values", "message"),
     [

@@ -897,3 +897,17 @@ def test_the_command_tells_all_that_is_missing_at_once(tree):
     assert "source: say what" in done.stderr
     assert "root: say which folder" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_pipe_as_a_table_is_refused_and_not_waited_for(tmp_path):
+    write_image(tmp_path / "p1.png")
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(UserError, match=r"labels: .*labels\.csv: is a pipe, not a file"):
+        made(
+            "source=tree",
+            f"root={tmp_path}",
+            "pattern={patient}.png",
+            "labels=labels.csv",
+            "labels_key='{patient}'",
+            "label.column=dx",
+        )

@@ -1,5 +1,6 @@
 """Leakage groups: patients that share an image or a study stay together."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,6 +49,17 @@ def test_byte_identical_images_join_their_patients(make_cohort: Cohort) -> None:
     groups = groups_of(config)
     assert groups["P1"] == groups["P3"] == "P1"
     assert len(set(groups.values())) == 5
+
+
+def test_an_unlabelled_image_that_nobody_can_read_joins_nobody(make_cohort: Cohort) -> None:
+    config = make_cohort(PATIENTS)
+    path = Path(config.path)
+    (path.parent / "half.mhd").write_text("ObjectType = Image\nNDims = 3\n")  # no end
+    (path.parent / "series").mkdir()
+    (path.parent / "series" / "x.dcm").write_bytes(bytes(128) + b"DICM" + b"\x02\x00\x10")
+    os.mkfifo(path.parent / "pipe")
+    path.write_text(path.read_text() + "P7,pipe,\nP8,half.mhd,\nP9,series#1.2.3,\n")
+    assert groups_of(replace(config, blank_label="leave_out")) == {p: p for p in PATIENTS}
 
 
 def test_images_of_equal_size_that_differ_join_nobody(make_cohort: Cohort) -> None:
