@@ -94,10 +94,10 @@ def series_files(path: Path) -> list[Path] | None:
     Raises:
         ImageError: when a file in the folder cannot be read.
     """
-    if (parts := series_parts(path)) is None:
-        return None
-    folder, uid = parts
     try:
+        if (parts := series_parts(path)) is None:
+            return None
+        folder, uid = parts
         files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
         return files if uid is None else [file for file in files if _series_of(file) == uid]
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
