@@ -3,6 +3,7 @@
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import nibabel
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from dicom_files import ramp, write_dicom, write_series
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import ImplicitVRLittleEndian, JPEGExtended12Bit
@@ -19,7 +21,7 @@ from pipeline.formats import ImageError, read_image
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 6\nendian: little\nencoding: raw\n"
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue()
