@@ -26,6 +26,7 @@ from pipeline.config import (
     written,
 )
 from pipeline.config.door import description, suggestion
+from pipeline.config.environment import environment_texts
 from pipeline.config.making import MakeManifestConfig
 
 OPTIONS = [
@@ -548,6 +549,29 @@ def test_what_the_environment_gave_is_written_by_its_name(monkeypatch: pytest.Mo
     assert identity(config_of(*overrides)) != first  # another value may be another result
     monkeypatch.setenv("TOKEN", "hunter2")
     assert identity(config_of(*overrides)) == first
+
+
+def test_what_depends_on_the_environment_is_found_through_other_settings() -> None:
+    settings = {
+        "a": {
+            "token": "${oc.env:T}",
+            "beside": "x ${.token}",
+            "listed": ["${a.beside}", "plain"],
+            "below": {"from_above": "${..token}"},
+            "unknown": "${a.nothing} ${oc.env:U}",
+        },
+        "other": "${number}",
+        "number": 5,
+        "loop": "${back}",
+        "back": "${loop}",
+    }
+    assert environment_texts(settings) == {
+        ("a", "token"): "${oc.env:T}",
+        ("a", "beside"): "x ${oc.env:T}",
+        ("a", "listed", 0): "x ${oc.env:T}",
+        ("a", "below", "from_above"): "${oc.env:T}",
+        ("a", "unknown"): "${a.nothing} ${oc.env:U}",
+    }
 
 
 def test_nobody_sets_what_the_environment_gave() -> None:

@@ -30,6 +30,7 @@ from pipeline.processes import call_in_child
 from pipeline.splits.quality import Split
 from pipeline.targets import check_leaves
 from pipeline.training.planning import deal, judge
+from pipeline.words import one_line
 
 MOST_CLASSES = 5
 """Columns of the printed table; a terminal has about 80 characters."""
@@ -45,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     print_report(report, console)
     out_dir = Path(config.audit.out_dir or Path("runs") / "check" / config.manifest.name)
     page = write_report(report, out_dir, _sheet(report, config))
-    say([f"report: {page}"], console)
+    say([f"report: {one_line(str(page))}"], console)
     errors = [finding for finding in report.findings if finding.severity == "error"]
     if len(errors) == 1 and errors[0].rule == "stopped":
         raise UserError(errors[0].message)  # it says where by itself

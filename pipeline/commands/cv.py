@@ -34,6 +34,7 @@ from pipeline.targets import check_leaves
 from pipeline.tracking.server import check_tracking_uri
 from pipeline.training.planning import make_plan, rehearse
 from pipeline.training.volumes import check_dimensions
+from pipeline.words import one_line
 
 
 def main(cfg: DictConfig) -> float:
@@ -101,4 +102,5 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
     """The two commands to look further."""
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
     sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
-    return f"\ncompare the folds: {look_at(config.tracking.uri)}\nsweep settings: {sweep}"
+    lines = f"compare the folds: {look_at(config.tracking.uri)}", f"sweep settings: {sweep}"
+    return "\n".join(["", *map(one_line, lines)])

@@ -17,6 +17,7 @@ from pipeline.commands.settings import ForgetSettings
 from pipeline.config import UserError
 from pipeline.console import say
 from pipeline.engine.traces import Traces, find_traces, forget, names_of
+from pipeline.words import one_line
 
 
 def main(settings: ForgetSettings) -> None:
@@ -68,7 +69,7 @@ def describe(traces: Traces, done: bool) -> Iterator[str]:
 def _block(heading: str, lines: Sequence[object]) -> Iterator[str]:
     if lines:
         yield f"{heading} ({len(lines)})"
-        yield from (f"  {line}" for line in lines)
+        yield from (f"  {one_line(str(line))}" for line in lines)
 
 
 def _unnamed(traces: Traces, cache_dir: Path) -> str:

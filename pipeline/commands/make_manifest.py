@@ -38,6 +38,7 @@ from pipeline.making.writing import (
     write_texts,
     written,
 )
+from pipeline.words import one_line
 
 OPEN = ("columns.", "parts.", "where.", "label.values.")
 """Settings whose names the user chooses."""
@@ -104,10 +105,10 @@ def summary(made: MadeManifest, config: MakeManifestConfig) -> str:
         lines.append("note: " + " ".join(config.note.split()))
     if config.name:
         lines.append(f"settings: {settings_path(config.name)}")
-    return "\n".join([*lines, next_steps(made, config)])
+    return "\n".join(map(one_line, [*lines, *next_steps(made, config)]))
 
 
-def next_steps(made: MadeManifest, config: MakeManifestConfig) -> str:
+def next_steps(made: MadeManifest, config: MakeManifestConfig) -> tuple[str, str]:
     """The command lines that check the new manifest and train on it."""
     settings = manifest_settings(made, config)
     overrides = [f"manifest.{key}={_hydra_value(value)}" for key, value in settings.items()]
@@ -116,7 +117,7 @@ def next_steps(made: MadeManifest, config: MakeManifestConfig) -> str:
     images, network = image_settings(made, config)
     check = ["patientfold", "check", *overrides, *images]
     train = ["patientfold", "cv", *overrides, *images, *network]
-    return f"next: {shlex.join(check)}\nthen: {shlex.join(train)}"
+    return f"next: {shlex.join(check)}", f"then: {shlex.join(train)}"
 
 
 def _hydra_value(value: str | list[str]) -> str:

@@ -14,7 +14,7 @@ from pipeline.splits import Plan, load_plan, plan_folds, save_plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.growth import grow_plan, predefined_split, repair_plan
 from pipeline.training.planning import trainable, with_links_of
-from pipeline.words import counted
+from pipeline.words import counted, one_line
 
 TEST_FOLD = b"image_path,test_fold"
 
@@ -41,9 +41,9 @@ def main(cfg: DictConfig) -> None:
     if before is not None:
         say(_changes(before, after, moved), console)
     if config.plan.test_fold:
-        say([_export(after, manifest, Path(config.plan.test_fold), path)], console)
+        say([one_line(_export(after, manifest, Path(config.plan.test_fold), path))], console)
     save_plan(after, path)
-    say([f"written: {path} and {path.with_suffix('.json').name}"], console)
+    say([one_line(f"written: {path} and {path.with_suffix('.json').name}")], console)
 
 
 def _changes(before: Plan, after: Plan, moved: list[str]) -> list[str]:

@@ -13,13 +13,13 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.config import UserError
-from pipeline.console import say
+from pipeline.console import cell, say
 from pipeline.engine.session import Outcome
 from pipeline.tracking.server import SQLITE, absolute_tracking_uri
+from pipeline.words import one_line
 
 NO_SETTING = (
     *("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine.", "privacy."),
@@ -48,7 +48,8 @@ JOBS: list[Job] = []
 def sweep_job(hydra: Any, uri: str) -> Iterator[Job]:
     """Says which settings are tried, and keeps what came of them for the table."""
     JOBS.append(job := Job(given(hydra), Path(hydra.sweep.dir), uri))
-    say([f"\njob {hydra.job.num}: {shlex.join(job.overrides)}"], Console(), style="bold")
+    line = one_line(f"job {hydra.job.num}: {shlex.join(job.overrides)}")
+    say(["", line], Console(), style="bold")
     try:
         yield job
     except UserError as error:
@@ -68,7 +69,7 @@ def end_of_sweep() -> None:
             folder.rmdir()
     console = Console()
     console.print(_table(JOBS))
-    say([f"compare the runs: {look_at(JOBS[0].uri)}"], console)
+    say([one_line(f"compare the runs: {look_at(JOBS[0].uri)}")], console)
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -84,10 +85,10 @@ def _table(jobs: Sequence[Job]) -> Table:
     for job, outcome in done:
         spread = f"{min(outcome.values):.3f} to {max(outcome.values):.3f}"
         cells = (_of(job, same), f"{outcome.mean:.3f}", spread, str(outcome.run_dir))
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(cell, cells))
     for job in jobs:
         if job.outcome is None:
-            table.add_row(escape(_of(job, same)), "failed", "", escape(job.error))
+            table.add_row(cell(_of(job, same)), "failed", "", cell(job.error))
     return table
 
 

@@ -13,6 +13,7 @@ from pipeline.files import lock, refuse_foreign_files
 from pipeline.tracking.mirror import sync
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
+from pipeline.words import one_line
 
 
 def main(settings: SyncSettings) -> None:
@@ -25,7 +26,7 @@ def main(settings: SyncSettings) -> None:
     with lock(run_dir / ".lock", IN_USE.format(run_dir)):
         check_run_folder(run_dir)
         uri = settings.tracking.uri or _trusted(run_dir)
-        tell(sync(run_dir, uri, settings.tracking.upload))
+        tell(one_line(sync(run_dir, uri, settings.tracking.upload)))
 
 
 def _trusted(run_dir: Path) -> str | None:

@@ -23,7 +23,7 @@ from pipeline.tracking.destination import destination, is_here, plain_http_warni
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.job import FoldJob
-from pipeline.words import counted
+from pipeline.words import counted, one_line
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
     UserError when a fold did not get done; the others were trained all the same.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
-    say([f"run folder {run.dir}"], console)
+    say([one_line(f"run folder {run.dir}")], console)
     _warn_if_unsafe(run, console)
     if not todo:
         say(["all folds are done already"], console)

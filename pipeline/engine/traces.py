@@ -134,7 +134,7 @@ def _names(path: Path, names: Sequence[str]) -> bool:
     content = path.read_bytes()
     if not any(name.encode() in content for name in names):
         return False
-    if path.suffix in (".csv", ".tsv"):
+    if path.suffix.lower() in (".csv", ".tsv"):
         text = content.decode("utf-8-sig", errors="replace")
         cells = re.split(r'[,;\t|"\r\n]', text)
         return not set(names).isdisjoint(cell.strip() for cell in cells)

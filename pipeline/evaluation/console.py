@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
 from pipeline.evaluation.summary import MetricEntry, Summary
-from pipeline.words import visible
+from pipeline.words import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     for columns in _tables(counts, scores):
         console.print(_table(columns))
     for line in _notes(summary, level, shown, gap):
-        console.print(Text(visible(line)))
+        console.print(Text(one_line(line)))
 
 
 def _tables(counts: Columns, scores: Columns) -> list[Columns]:

@@ -17,8 +17,6 @@ def read_npy(path: Path, spatial_dims: int) -> StoredImage:
     channels are no colour here: nothing in the file says so.
     """
     stored = np.load(path, allow_pickle=False)
-    if not isinstance(stored, np.ndarray):
-        raise ValueError("holds no array")
     if 0 in stored.shape:
         raise ValueError(f"holds an empty array of shape {stored.shape}")
     array = to_float32(stored)

@@ -193,7 +193,7 @@ class Manifest:
             for name, (images, patients) in zip(self.classes, numbers, strict=True)
         )
         total = f"{counted(len(rows), 'image')} of {counted(len(self.patients), 'patient')}"
-        lines = [f"manifest {self.path}: {total}", f"  {per_class}"]
+        lines = [f"manifest {one_line(str(self.path))}: {total}", f"  {per_class}"]
         if len(self.classes) == 2:
             lines.append(f"  positive class: {self.classes[1]!r} (manifest.classes)")
         if self.purged:

@@ -11,14 +11,25 @@ import numpy as np
 import pytest
 
 from pipeline.commands.door import load_config
-from pipeline.config import DEFAULTS_VERSION, UserError, defaults, distinctive, identity
+from pipeline.config import (
+    DEFAULTS_VERSION,
+    EngineConfig,
+    UserError,
+    defaults,
+    distinctive,
+    identity,
+)
 from pipeline.config.identity import SECTIONS
 from pipeline.config.plain import flatten
+from pipeline.engine.devices import device_slots
+from pipeline.engine.pool import _reason
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import UNNAMED, _record
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import read_manifest
+from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT
 from pipeline.splits import load_plan, plan_folds
+from pipeline.tracking.journal import Failed, read_journal
 
 RunOf = Callable[..., Run]
 IDENTITY = sys.modules["pipeline.config.identity"]
@@ -318,3 +329,39 @@ def test_a_plugin_that_no_leaf_names_changes_nothing(run_of: RunOf) -> None:
     Path("my_lab.py").write_text("version = 1")
     assert run_of("plugins=[my_lab]").key == run_of().key
     assert run_of("plugins=[my_lab]").plugins == {}
+
+
+@pytest.mark.parametrize("folds", ["[5]", "[0,9]", "[]"])
+def test_folds_that_the_plan_does_not_have_are_refused(run_of: RunOf, folds: str) -> None:
+    with pytest.raises(UserError, match=r"folds: the plan has folds 0 to 4, got \["):
+        _ = run_of(f"folds={folds}").folds
+    assert run_of("folds=[4,0,4]").folds == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (7, "the worker ended with exit code 7; see "),
+        (DISK_FULL_EXIT, "the disk has no room left, not even for the journal"),
+        (-9, "killed by SIGKILL: often too little memory"),
+        (-15, "killed by SIGTERM"),
+    ],
+)
+def test_a_worker_that_could_not_say_why_it_ended_is_spoken_for(
+    run_of: RunOf, code: int, words: str
+) -> None:
+    job = opened(run_of()).job(0)
+    reason = _reason(job, code)
+    assert words in reason
+    assert ("too little memory" in reason) is (code == -9)
+    (event,) = read_journal(job.fold_dir / "journal.jsonl")
+    assert isinstance(event, Failed)
+    assert event.error == reason
+    assert _reason(job, FAILED_EXIT) == reason, "what the journal says last"
+
+
+def test_a_precision_that_needs_a_gpu_is_refused_without_one() -> None:
+    config = EngineConfig(device="cpu", folds_at_once=2)
+    assert device_slots(config, "auto") == ["cpu", "cpu"]
+    with pytest.raises(UserError, match=r"training\.precision=float16 needs a GPU"):
+        device_slots(config, "float16")

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.traces import find_traces
+from pipeline.engine.traces import Traces, find_traces, forget
+from pipeline.errors import UserError
+from pipeline.files import lock
 
 
 @pytest.fixture
@@ -16,6 +18,7 @@ def cache_dir(tmp_path: Path) -> Path:
     ("patient", "name", "text", "found"),
     [
         ("12", "mine.csv", "patient_id;label\n12;a\n", True),
+        ("12", "MINE.CSV", "patient_id;label\n12;a\n", True),
         ("12", "mine.csv", "patient_id,label\n112,a\n13,12 a\n", False),
         ("12", "cost.csv", "patient_id\nUNSAFE|12|a.png\n", True),
         ("12", "notes.json", '{"lines": 12, "patients": ["12"]}', True),
@@ -47,3 +50,54 @@ def test_numbers_in_settings_and_results_make_no_run_folder_void(
     (run,) = find_traces(tmp_path, ["7"], cache_dir).runs
     assert run.files == (run_dir / "predictions.csv",)
     assert "any model may have seen the patient" in run.models[0]
+
+
+def test_what_links_lead_to_and_what_others_keep_is_not_looked_into(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    study, elsewhere = tmp_path / "study", tmp_path / "elsewhere"
+    for folder in (elsewhere, study / ".git", study / ".venv", study / "notes", cache_dir):
+        folder.mkdir(parents=True)
+        (folder / "notes.txt").write_text("Anna-1")
+    (study / "link").symlink_to(elsewhere)
+    (study / "loop").symlink_to(study)
+    (study / "link.txt").symlink_to(elsewhere / "notes.txt")
+    found = find_traces(study, ["Anna-1"], cache_dir)
+    assert found.others == (study / "notes" / "notes.txt",)
+    inside = find_traces(tmp_path, ["Anna-1"], cache_dir)
+    assert cache_dir / "notes.txt" not in inside.others
+
+
+def run_and_cache(folder: Path, cache_dir: Path) -> Traces:
+    run_dir = folder / "runs" / "a"
+    run_dir.mkdir(parents=True)
+    (run_dir / "environment.json").write_text("{}")
+    (run_dir / "predictions.csv").write_text("fold,patient_id\n0,7\n")
+    for name in ("abc", "def.partial"):
+        (cache_dir / name).mkdir(parents=True)
+    for name in ("abc/cache.json", "digests.json", "mine.txt"):
+        (cache_dir / name).write_text("{}")
+    return find_traces(folder, ["7"], cache_dir)
+
+
+def test_caches_go_and_a_run_folder_remembers_each_time(tmp_path: Path, cache_dir: Path) -> None:
+    traces = run_and_cache(tmp_path, cache_dir)
+    forget(traces)
+    assert [path.name for path in cache_dir.iterdir()] == ["mine.txt"]
+    run_dir = tmp_path / "runs" / "a"
+    assert {path.name for path in run_dir.iterdir()} == {"VOID.txt", "environment.json", ".lock"}
+    (run_dir / "predictions.csv").write_text("fold,patient_id\n0,8\n")
+    forget(find_traces(tmp_path, ["8"], cache_dir))
+    assert (run_dir / "VOID.txt").read_text().count("This run folder is void") == 2
+
+
+def test_a_run_folder_in_use_loses_nothing(tmp_path: Path, cache_dir: Path) -> None:
+    traces = run_and_cache(tmp_path, cache_dir)
+    run_dir = tmp_path / "runs" / "a"
+    with (
+        lock(run_dir / ".lock", "not free"),
+        pytest.raises(UserError, match="is in use by another process"),
+    ):
+        forget(traces)
+    assert (run_dir / "predictions.csv").exists()
+    assert (cache_dir / "abc").exists()

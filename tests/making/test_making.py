@@ -765,6 +765,8 @@ def test_values_rename_and_leave_out(table):
     found, printed = made(*of_table(table, values))
     assert [row["label"] for row in found] == ["yes", "no"]
     assert "1 row left out: label.values says null" in printed
+    nobody = "label.values={1:null,0:null,-1.0:null}"
+    assert "no row is left; see `where`" in refused(*of_table(table, nobody, "overwrite=true"))
 
 
 def test_missing_and_contradicting_images_are_an_error(table):

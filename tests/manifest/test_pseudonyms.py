@@ -104,3 +104,13 @@ def test_a_split_made_elsewhere_may_use_either_names(
     owner = manifest.table["patient_id"].map(manifest.true_names if of == "true" else str)
     for number, row in matched.rows.itertuples(index=False):
         assert names[number] == owner[row]
+
+
+def test_two_patients_never_share_a_pseudonym(config: ManifestConfig) -> None:
+    class Careless(Pseudonyms):
+        def of(self, column: str, value: str) -> str:
+            return super().of(column, value)[:3]
+
+    manifest = read_manifest(config)
+    with pytest.raises(AssertionError, match="two names have one pseudonym"):
+        Careless(bytes(32)).applied(manifest, [])

@@ -495,3 +495,11 @@ def test_the_hash_changes_with_patients_images_and_labels(write: Write, old: str
 def test_the_hash_changes_with_the_order_of_the_classes(write: Write) -> None:
     swapped = read_manifest(write(*GOOD, classes=("yes", "no")))
     assert swapped.hash != read_manifest(write(*GOOD)).hash
+
+
+def test_a_file_too_large_for_a_manifest_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    with path.open("wb") as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(ManifestError, match=r"has 1,073,741,825 bytes; a manifest may have"):
+        read_manifest(ManifestConfig(name="m", path=str(path)))

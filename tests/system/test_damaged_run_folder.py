@@ -15,6 +15,8 @@ from pipeline.commands.door import load_config
 from pipeline.commands.settings import OtherServer, SyncSettings
 from pipeline.commands.sync import main as sync
 from pipeline.config import UserError, fingerprint
+from pipeline.engine.soundness import check_run_folder
+from pipeline.files import lock
 from pipeline.tracking.server import TrackingError
 
 FILES = (
@@ -141,10 +143,63 @@ def test_a_result_edited_by_hand_is_refused(finished: Finished, run_dir: Path) -
             command(run_dir)
 
 
+def drop_last_line(path: Path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+
+
+def drop_last_epoch(path: Path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    events = [json.loads(line) for line in lines]
+    kept = [line for line, e in zip(lines, events, strict=True) if e.get("epoch") != 2]
+    assert len(kept) == len(lines) - 1
+    path.write_text("".join(kept))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("fold_00/predictions_test.csv", Path.unlink, "is missing, though the fold is done"),
+        ("fold_00/journal.jsonl", drop_last_epoch, "epoch 2 of 2 is missing, though the fold"),
+        ("predictions.csv", Path.unlink, "predictions.csv is missing"),
+        ("predictions.csv", drop_last_line, "differs from the predictions of the folds"),
+        ("config.yaml", drop_last_line, "config.yaml was changed after it was written"),
+        ("config.yaml", lambda path: path.write_text("- 1\n"), "config.yaml holds no settings"),
+    ],
+)
+def test_what_is_missing_or_was_edited_is_named_with_all_else(
+    run_dir: Path, name: str, change: Callable[[Path], object], message: str
+) -> None:
+    check_run_folder(run_dir)
+    change(run_dir / name)
+    (run_dir / "fold_02" / "result.json").write_text("{")
+    with pytest.raises(UserError) as caught:
+        check_run_folder(run_dir)
+    assert message in str(caught.value)
+    assert "fold_02/result.json" in str(caught.value)
+
+
+def test_a_run_folder_that_is_being_mirrored_is_left_alone(
+    finished: Finished, run_dir: Path
+) -> None:
+    with (
+        lock(run_dir / "mlflow.lock", "not free"),
+        pytest.raises(UserError, match="is being mirrored to MLflow by another process"),
+    ):
+        finished.sync(run_dir)
+
+
 def test_the_result_of_another_run_or_fold_is_refused(finished: Finished, run_dir: Path) -> None:
     shutil.rmtree(run_dir / "fold_00")
     shutil.copytree(run_dir / "fold_01", run_dir / "fold_00")
     with pytest.raises(UserError, match="is that of fold 1"):
+        finished.cv(run_dir)
+    shutil.rmtree(run_dir / "fold_00")
+    shutil.copytree(finished.dir / "fold_00", run_dir / "fold_00")
+    path = run_dir / "fold_00" / "result.json"
+    result = json.loads(path.read_text()) | {"key": "another"}
+    del result["seal"]
+    path.write_text(json.dumps(result | {"seal": fingerprint(result)}))
+    with pytest.raises(UserError, match="belongs to run another, not to run"):
         finished.cv(run_dir)
 
 

@@ -1,5 +1,6 @@
 """`tracking.upload`: which files and texts reach the tracking server."""
 
+import socket
 from pathlib import Path
 from typing import get_args
 
@@ -96,7 +97,13 @@ def test_every_policy_says_what_goes() -> None:
     [
         ("sqlite:///mlflow.db", True),
         ("http://localhost:5000", True),
+        ("http://LocalHost:5000", True),
         ("http://127.0.0.2:5000", True),
+        ("http://[::1]:5000", True),
+        ("http://mlflow.localhost", True),
+        (f"http://{socket.gethostname()}:5000", True),
+        ("http://localhost.example", False),
+        ("http://notlocalhost", False),
         ("https://mlflow.clinic.example", False),
         ("http://10.0.0.7:5000", False),
     ],

@@ -1,0 +1,106 @@
+"""Files that are what their first bytes say, and yet no image: each refusal says why."""
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+from dicom_files import ramp, write_dicom, write_series
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import ImplicitVRLittleEndian, JPEGExtended12Bit
+
+from pipeline.formats import ImageError, read_image
+
+NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 6\nendian: little\nencoding: raw\n"
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tif", b"II*\0\0\0\0\0", "has no pages"),
+        ("a.tif", b"II*\0\x08\0\0\0", "the list of its pages is cut short"),
+        ("a.tif", b"II*\0\x08\0\0\0\0\0\x08\0\0\0", "its pages run in a circle"),
+        ("a.npy", npy(np.zeros((0, 4))), r"holds an empty array of shape \(0, 4\)"),
+        ("a.npy", npy(np.zeros((3, 4), "S3")), r"holds \|S3, not numbers"),
+        ("a.npy", npy(np.zeros((3, 4), "M8[D]")), r"holds datetime64\[D\], not numbers"),
+        ("a.npy", npy(np.array([[1e300, 1.0]])), "too large for 32-bit floats"),
+        ("a.nrrd", NRRD.replace(b"n: 3", b"n: 9") + b"\n", "dimension must be 2 to 5, got 9"),
+        ("a.nrrd", NRRD.replace(b"n: 3", b"n: x") + b"\n", r"must be 1 whole number\(s\), got 'x'"),
+        ("a.nrrd", NRRD + b"nonsense\n\n", "a line that says nothing: 'nonsense'"),
+        ("a.nrrd", NRRD + b"data file: LIST\n\n", "its pixels lie in several files"),
+        (
+            "a.nrrd",
+            NRRD.replace(b"raw", b"gzip") + b"byte skip: 3\n\n",
+            "skips bytes before compressed data",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_image_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content + bytes(240) * name.endswith(".nrrd"))
+    for spatial_dims in (2, 3):
+        with pytest.raises(ImageError, match=message):
+            read_image(tmp_path / name, spatial_dims, 1)
+
+
+def test_a_volume_of_several_colour_images_is_refused(tmp_path: Path) -> None:
+    colours = np.zeros((4, 5, 3, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ImageError, match=r"holds several colour images .*; store one per file"):
+        read_image(tmp_path / "a.nii", 3, 3)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_series_of_vectors_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Six channels would say nothing of which are times and which components."""
+    image = SimpleITK.GetImageFromArray(np.zeros((2, 4, 5, 6, 3), np.int16), isVector=True)
+    SimpleITK.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    with pytest.raises(ImageError, match="has four axes, and 3 components besides"):
+        read_image(tmp_path / f"a{suffix}", 3, 6)
+
+
+def test_a_series_in_which_a_file_has_several_frames_is_refused(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", ramp((3, 4, 5)))
+    data = dcmread(folder / "001.dcm")
+    data.NumberOfFrames, data.PixelData = 2, data.PixelData * 2
+    data.save_as(folder / "001.dcm")
+    with pytest.raises(ImageError, match="several files, of which some hold several frames"):
+        read_image(folder, 3, 1)
+
+
+def test_a_dicom_file_of_very_many_elements_is_refused(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", ramp((4, 5)), TransferSyntaxUID=ImplicitVRLittleEndian)
+    content = path.read_bytes()
+    place = content.index(struct.pack("<HH", 0x10, 0x20))
+    elements = b"".join(struct.pack("<HHI", 9, 0x1000 + number, 0) for number in range(21_000))
+    path.write_bytes(content[:place] + elements + content[place:])
+    with pytest.raises(ImageError, match="holds more than 20,000 elements"):
+        read_image(path, 2, 1)
+
+
+def test_a_jpeg_of_another_size_than_its_dicom_file_says_is_refused(tmp_path: Path) -> None:
+    frame = np.random.default_rng(0).integers(0, 4096, (16, 24), dtype=np.uint16)
+    coded = imagecodecs.jpeg_encode(frame, level=95, bitspersample=12)
+    bits = {"BitsStored": 12, "HighBit": 11, "TransferSyntaxUID": JPEGExtended12Bit}
+    path = tmp_path / "a.dcm"
+    for rows in (16, 8):
+        pixels = {"PixelData": encapsulate([coded]), "Rows": rows, **bits}
+        write_dicom(path, frame, **pixels)
+        if rows == 16:
+            assert read_image(path, 2, 1).pixels.shape == (1, 16, 24)
+    with pytest.raises(ImageError, match="its header says 8 x"):
+        read_image(path, 2, 1)
