@@ -66,11 +66,12 @@ def _read(manifest: Manifest, config: AuditConfig) -> GivenSplit:
     if config.part_column and config.part_file:
         raise UserError("audit.part_column and audit.part_file: give one of them, not both.")
     if config.part_file:
-        return read_file(manifest, Path(config.part_file), f"audit.part_file {config.part_file}")
+        where = f"audit.part_file {config.part_file}"
+        return read_file(manifest, Path(config.part_file), where, config.words or {})
     asked = config.part_column
     assert asked is not None, "called only when there is a split to audit"
     column = manifest.column(asked) or asked
-    return read_column(manifest, column, f"audit.part_column={asked}", asked)
+    return read_column(manifest, column, f"audit.part_column={asked}", asked, config.words or {})
 
 
 def _count(split: GivenSplit, manifest: Manifest) -> Iterator[PartCounts]:

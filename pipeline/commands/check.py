@@ -106,7 +106,7 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
     is_temporal = config.split.scheme == "temporal"
     if report.has_error("largest_group") or (is_temporal and report.has_error("date")):
         return report  # the plan's error would be the same once more
-    plan = deal(config.split, content.manifest)
+    plan = deal(config, content.manifest)
     planned, problems = judge(config, content.manifest, plan)
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
     split = split_of(plan, planned.manifest, config.split)

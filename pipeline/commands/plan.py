@@ -71,7 +71,7 @@ def _export(plan: Plan, manifest: Manifest, path: Path, plan_path: Path) -> str:
 def _planned(config: Config, manifest: Manifest) -> tuple[Plan | None, Plan, list[str]]:
     """The plan before (None: there was none), the plan now, and who moved."""
     if config.plan.action == "make":
-        return None, plan_folds(manifest, config.split), []
+        return None, plan_folds(manifest, config.split, config.audit.words or {}), []
     if config.split.file is None:
         raise UserError(f"plan.action={config.plan.action} needs split.file, the plan to work on.")
     before = load_plan(Path(config.split.file))

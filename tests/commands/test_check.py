@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,6 +214,33 @@ def test_all_problems_of_a_manifest_are_told(tmp_path: Path, make_cohort: Cohort
     assert "P1_77.png: no such file" in message
     assert "'P3' is also written 'p3'" in message
     assert message.endswith("\n  hint: look in the cupboard")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["audit.part_column=part"], "split of column 'part': nobody is in two parts"),
+        (
+            ["split=predefined", "manifest.columns.part=part", "training.select_by=val/loss"],
+            "plan: predefined, 1 fold",
+        ),
+    ],
+)
+def test_words_for_parts_are_mapped_on_the_command_line(
+    tmp_path: Path, make_cohort: Cohort, overrides: list[str], line: str
+) -> None:
+    """In an audit, and where such a split is to be trained on."""
+    config = make_cohort(PATIENTS)
+    header, *rows = Path(config.path).read_text().splitlines()
+    rows = [f"{row},{'Discovery' if row[1] < '6' else 'Validation'}" for row in rows]
+    Path(config.path).write_text("\n".join([f"{header},part", *rows]) + "\n")
+    words = "audit.words={Discovery: train, Validation: test}"
+    done = check(tmp_path, *of(config, "audit.content=false", *overrides, words))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert line in done.stdout
+    assert re.search(r"test +│ +2 / 3", done.stdout)
+    wrong = told(tmp_path, *of(config, *overrides, words.replace("train", "trian")))
+    assert "audit.words.Discovery: input should be 'train', 'val' or 'test', got 'trian'" in wrong
 
 
 def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> None:
