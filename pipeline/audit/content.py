@@ -62,7 +62,7 @@ def look_at_images(config: Config, manifest: Manifest, console: Console) -> Cont
 
     Images that cannot be used are errors among the findings; the others are compared.
     """
-    usable, images = with_readable_images(manifest), None
+    usable, images = with_readable_images(manifest) if config.audit.content else manifest, None
     faults: tuple[Finding, ...] = ()
     if config.audit.content and len(usable):
         start_forkserver()

@@ -18,6 +18,7 @@ from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
 from pipeline.config import SplitConfig, UserError
 from pipeline.files import make_private, write_whole
 from pipeline.manifest import Finding, Manifest, ManifestError, by_cause
+from pipeline.manifest.reading import UNREADABLE
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
 from pipeline.splits.quality import Split, count_parts
@@ -42,6 +43,16 @@ class Report:
     def read(self, manifest: Manifest) -> Self:
         """The report once the manifest was read."""
         return replace(self, manifest=manifest, findings=manifest.findings)
+
+    def of_names(self) -> Self:
+        """The report of who is in which part: for that, images need not be there."""
+        findings = [
+            replace(finding, severity="warning")
+            if finding.rule in UNREADABLE and finding.severity == "error"
+            else finding
+            for finding in self.findings
+        ]
+        return replace(self, findings=tuple(findings))
 
     def noticed(self, findings: Iterable[Finding]) -> Self:
         """The report with what else was seen."""
@@ -121,6 +132,9 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
         counts={
             s: sum(f["count"] * (f["severity"] == s) for f in found["findings"]) for s in SEVERITIES
         },
+        unreadable=any(
+            f["rule"] in UNREADABLE for f in found["findings"] if f["severity"] != "note"
+        ),
         sheet=base64.b64encode(picture.getvalue()).decode(),
     )
     write_whole(out_dir / "check.html", visible(page))

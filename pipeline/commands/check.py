@@ -61,6 +61,8 @@ def examine(config: Config, console: Console) -> Report:
     try:
         manifest = read_usable(config.manifest, config.privacy)
         report = report.read(manifest).noticed(burned_in_findings(manifest))
+        if _audits(config) and not config.audit.content:
+            report = report.of_names()
         if config.audit.content:  # a class that does not fit is found before decoding
             call_in_child(check_leaves, config)
         content = look_at_images(config, manifest, console)
@@ -69,6 +71,11 @@ def examine(config: Config, console: Console) -> Report:
         return _divided(report, config, manifest, content)
     except UserError as error:
         return report.stopped(error, config.privacy.pseudonyms)
+
+
+def _audits(config: Config) -> bool:
+    """Is there a split to audit that was made elsewhere?"""
+    return bool(config.audit.part_column or config.audit.part_file)
 
 
 def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
@@ -91,7 +98,7 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
 
     That is one of all rows, though the images of some could not be compared.
     """
-    if config.audit.part_column or config.audit.part_file:
+    if _audits(config):
         pairs = content.copies.pairs if content.images is not None else ()
         lines, compared = (m.table["line"] for m in (manifest, content.manifest))
         rows: list[int] = pd.Index(lines).get_indexer(pd.Index(compared)).tolist()
