@@ -100,10 +100,13 @@ class Report:
         }
 
 
-def split_of(plan: Plan, manifest: Manifest, split: SplitConfig) -> Split:
-    """A proved plan, for the report."""
+def split_of(
+    plan: Plan, manifest: Manifest, split: SplitConfig, doubts: Sequence[str] = ()
+) -> Split:
+    """A proved plan, for the report; `doubts` are what no proof covers."""
     lines = [line.strip() for line in describe_plan(plan, manifest, split)]
     lines.append(f"no patient is in two parts; {promise(plan)}")
+    lines += [f"but: {doubt}" for doubt in doubts]
     return Split(f"plan {plan.hash[:12]}", tuple(lines), tuple(count_parts(plan, manifest)))
 
 

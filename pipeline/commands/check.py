@@ -17,6 +17,7 @@ from rich.table import Table
 from pipeline.audit.burned_in import burned_in_findings
 from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.copies import SAME_PICTURE
+from pipeline.audit.crossing import crossing_findings
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
@@ -116,8 +117,10 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
     plan = deal(config, content.manifest)
     planned, problems = judge(config, content.manifest, plan)
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
-    split = split_of(plan, planned.manifest, config.split)
-    report = report.divided(planned.manifest, split, warnings)
+    crossing = list(crossing_findings(plan, content))
+    doubts = [finding.message for finding in crossing]
+    split = split_of(plan, planned.manifest, config.split, doubts)
+    report = report.divided(planned.manifest, split, [*warnings, *crossing])
     for problem in problems:
         report = report.stopped(problem, config.privacy.pseudonyms)
     return report
