@@ -171,4 +171,5 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
     if report.manifest is None or report.copies is None or not report.copies.pairs:
         return None
     images, pairs = config.images, report.copies.pairs
-    return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
+    places = {} if report.split is None else report.split.places
+    return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels, places)
