@@ -82,7 +82,7 @@ def pack_usable(
     findings: tuple[Finding, ...] = ()
     while len(manifest):  # what is wrong with the rest shows once the others are set aside
         try:
-            return manifest, pack_images(manifest, config, progress), findings
+            return manifest, pack_images(manifest, config, progress, keep_rest=True), findings
         except UnusableImagesError as error:
             manifest, findings = manifest.without(error.rows), (*findings, *error.findings)
     return manifest, None, findings

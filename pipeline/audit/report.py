@@ -209,7 +209,7 @@ def _copies(
                 "patient_ids": sorted(both("patient_id", same[0])),
                 "num_pairs": len(same),
                 "pairs": [
-                    asdict(pair) | {f"{name}s": both(name, pair) for name in columns}
+                    asdict(pair) | {f"{name}s": both(str(name), pair) for name in columns}
                     for pair in same[:MOST_PAIRS]
                 ],
             }
