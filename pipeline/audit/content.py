@@ -62,7 +62,7 @@ def look_at_images(config: Config, manifest: Manifest, console: Console) -> Cont
 
     Images that cannot be used are errors among the findings; the others are compared.
     """
-    usable, images = with_readable_images(manifest), None
+    usable, images = with_readable_images(manifest) if config.audit.content else manifest, None
     faults: tuple[Finding, ...] = ()
     if config.audit.content and len(usable):
         start_forkserver()
@@ -82,7 +82,7 @@ def pack_usable(
     findings: tuple[Finding, ...] = ()
     while len(manifest):  # what is wrong with the rest shows once the others are set aside
         try:
-            return manifest, pack_images(manifest, config, progress), findings
+            return manifest, pack_images(manifest, config, progress, keep_rest=True), findings
         except UnusableImagesError as error:
             manifest, findings = manifest.without(error.rows), (*findings, *error.findings)
     return manifest, None, findings

@@ -59,18 +59,35 @@ def audit_parts(
     doubts = [finding.message for finding in findings if finding.rule == "near_images"]
     verdict = "; ".join(doubts) or "nobody is in two parts, and nobody is lost"
     verdict = counted(errors, "error") if errors else verdict
-    return findings, Split(split.source, (f"split of {split.source}: {verdict}",), parts)
+    lines = (f"split of {split.source}: {verdict}",)
+    return findings, Split(split.source, lines, parts, _places(case))
+
+
+def _places(case: Case) -> dict[int, str]:
+    """`Split.places`: of several folds the one that tests the row."""
+    lines, places = case.rows["line"].to_numpy(), dict[int, str]()
+    several = len(case.split.folds) > 1 and case.split.form != "kfold"
+    for fold, placed in case.split.complete():
+        rows, where = placed["row"].to_numpy(np.int64), placed["place"].astype(object).to_numpy()
+        if not places or not several:
+            places = dict(zip(lines[rows].tolist(), where.tolist(), strict=True)) | places
+        if several:
+            part = _tested_part(case.split.folds[fold])
+            tested = lines[rows[where == part]].tolist()
+            places |= dict.fromkeys(tested, f"{part} of fold {fold}")
+    return places
 
 
 def _read(manifest: Manifest, config: AuditConfig) -> GivenSplit:
     if config.part_column and config.part_file:
         raise UserError("audit.part_column and audit.part_file: give one of them, not both.")
     if config.part_file:
-        return read_file(manifest, Path(config.part_file), f"audit.part_file {config.part_file}")
+        where = f"audit.part_file {config.part_file}"
+        return read_file(manifest, Path(config.part_file), where, config.words or {})
     asked = config.part_column
     assert asked is not None, "called only when there is a split to audit"
     column = manifest.column(asked) or asked
-    return read_column(manifest, column, f"audit.part_column={asked}", asked)
+    return read_column(manifest, column, f"audit.part_column={asked}", asked, config.words or {})
 
 
 def _count(split: GivenSplit, manifest: Manifest) -> Iterator[PartCounts]:

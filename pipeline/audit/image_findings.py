@@ -79,22 +79,33 @@ def _has_two_labels(manifest: Manifest, pair: Copy) -> bool:
 def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:
     num = sum(_has_two_labels(manifest, pair) for pair in pairs)
     first = f"{num} with two labels, first " if num and len(pairs) > COPIES_SHOWN else ""
-    patients = manifest.table["patient_id"].to_numpy(object)
-    theirs: dict[frozenset[str], list[Copy]] = {}  # by pair of patients, the strongest first
-    for pair in two_labels_first(manifest, sorted(pairs, key=lambda p: -p.correlation)):
-        theirs.setdefault(frozenset((patients[pair.one], patients[pair.other])), []).append(pair)
-    shown = [_in_words(manifest, *same) for same in list(theirs.values())[:COPIES_SHOWN]]
+    theirs = by_patients(manifest, pairs)
+    shown = [pair_in_words(manifest, same) for same in theirs[:COPIES_SHOWN]]
     return first + and_more(shown, len(theirs), "; ")
 
 
-def _in_words(manifest: Manifest, pair: Copy, *more: Copy) -> str:
+def by_patients(manifest: Manifest, pairs: Sequence[Copy]) -> list[list[Copy]]:
+    """The pairs by pair of patients: those of two labels first, then the strongest."""
+    patients = manifest.table["patient_id"].to_numpy(object)
+    theirs: dict[frozenset[str], list[Copy]] = {}
+    for pair in two_labels_first(manifest, sorted(pairs, key=lambda p: -p.correlation)):
+        theirs.setdefault(frozenset((patients[pair.one], patients[pair.other])), []).append(pair)
+    return list(theirs.values())
+
+
+def pair_in_words(
+    manifest: Manifest, same: Sequence[Copy], parts: tuple[str, str] = ("", "")
+) -> str:
     """Both patients, lines and image paths, how alike the images are, and two labels.
 
-    `more` are further pairs of these patients, which are only counted.
+    Of the pairs of `same` two patients the first is told, and the parts that they are in, if any;
+    the others are counted.
     """
+    pair, *more = same
     one, other = (manifest.table.iloc[row] for row in (pair.one, pair.other))
     words = " = ".join(
-        f"{row['patient_id']!r} (line {row['line']}, {row['image_path']})" for row in (one, other)
+        f"{row['patient_id']!r} (line {row['line']}, {row['image_path']}{part and f', in {part}'})"
+        for row, part in zip((one, other), parts, strict=True)
     )
     if not pair.exact:
         words += f", correlation {pair.correlation:.2f}"

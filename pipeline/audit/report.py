@@ -13,17 +13,22 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from pipeline.audit.content import Content
-from pipeline.audit.copies import Copies
+from pipeline.audit.copies import Copies, Copy
+from pipeline.audit.image_findings import by_patients
 from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
 from pipeline.config import SplitConfig, UserError
 from pipeline.files import make_private, write_whole
 from pipeline.manifest import Finding, Manifest, ManifestError, by_cause
+from pipeline.manifest.reading import UNREADABLE
 from pipeline.splits import Plan
 from pipeline.splits.describe import describe_plan, promise
+from pipeline.splits.folds import PARTS
 from pipeline.splits.quality import Split, count_parts
 from pipeline.words import counted, visible
 
-SCHEMA = 1
+SCHEMA = 2
+MOST_PATIENT_PAIRS, MOST_PAIRS = 1000, 20
+"""Pairs of patients that check.json lists, and pairs of images of each."""
 SEVERITIES = ("error", "warning", "note")
 
 
@@ -42,6 +47,16 @@ class Report:
     def read(self, manifest: Manifest) -> Self:
         """The report once the manifest was read."""
         return replace(self, manifest=manifest, findings=manifest.findings)
+
+    def of_names(self) -> Self:
+        """The report of who is in which part: for that, images need not be there."""
+        findings = [
+            replace(finding, severity="warning")
+            if finding.rule in UNREADABLE and finding.severity == "error"
+            else finding
+            for finding in self.findings
+        ]
+        return replace(self, findings=tuple(findings))
 
     def noticed(self, findings: Iterable[Finding]) -> Self:
         """The report with what else was seen."""
@@ -83,17 +98,33 @@ class Report:
             "path": self.path,
             "findings": [finding.for_files() for finding in sorted_findings(self.findings)],
             "manifest": None if self.manifest is None else _manifest(self.manifest),
-            "copies": _copies(self.copies, self.manifest),
+            "copies": _copies(self.copies, self.manifest, self.split),
             "shortcuts": [asdict(s) | {"flagged": s.flagged} for s in self.shortcuts],
-            "split": None if self.split is None else asdict(self.split),
+            "split": None if self.split is None else _split(self.split),
         }
 
 
-def split_of(plan: Plan, manifest: Manifest, split: SplitConfig) -> Split:
-    """A proved plan, for the report."""
+def split_of(
+    plan: Plan, manifest: Manifest, split: SplitConfig, doubts: Sequence[str] = ()
+) -> Split:
+    """A proved plan, for the report; `doubts` are what no proof covers."""
     lines = [line.strip() for line in describe_plan(plan, manifest, split)]
     lines.append(f"no patient is in two parts; {promise(plan)}")
-    return Split(f"plan {plan.hash[:12]}", tuple(lines), tuple(count_parts(plan, manifest)))
+    lines += [f"but: {doubt}" for doubt in doubts]
+    counts = tuple(count_parts(plan, manifest))
+    return Split(f"plan {plan.hash[:12]}", tuple(lines), counts, _places(plan, manifest))
+
+
+def _places(plan: Plan, manifest: Manifest) -> dict[int, str]:
+    """`Split.places`: of several folds the one that tests the patient."""
+    of = dict.fromkeys(plan.locked, "locked")
+    for fold in plan.folds:
+        suffix = f" of fold {fold.index}" if plan.num_folds > 1 else ""
+        for part in PARTS if plan.num_folds == 1 else ("test",):
+            of |= dict.fromkeys(fold.of(part), part + suffix)
+    table = manifest.table.drop(index=list(manifest.purged))
+    rows = zip(table["line"].tolist(), table["patient_id"], strict=True)
+    return {line: of.get(patient, "train") for line, patient in rows}
 
 
 def sorted_findings(findings: Sequence[Finding]) -> list[Finding]:
@@ -121,6 +152,9 @@ def write_report(report: Report, out_dir: Path, sheet: Image.Image | None = None
         counts={
             s: sum(f["count"] * (f["severity"] == s) for f in found["findings"]) for s in SEVERITIES
         },
+        unreadable=any(
+            f["rule"] in UNREADABLE for f in found["findings"] if f["severity"] != "note"
+        ),
         sheet=base64.b64encode(picture.getvalue()).decode(),
     )
     write_whole(out_dir / "check.html", visible(page))
@@ -145,17 +179,40 @@ def _manifest(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _copies(copies: Copies | None, manifest: Manifest | None) -> dict[str, Any] | None:
+def _split(split: Split) -> dict[str, Any]:
+    """Without the place of every row, which the copies name of theirs."""
+    return {name: value for name, value in asdict(split).items() if name != "places"}
+
+
+def _copies(
+    copies: Copies | None, manifest: Manifest | None, split: Split | None
+) -> dict[str, Any] | None:
+    """By pair of patients, as the findings list them; all are counted, the first are listed."""
     if copies is None or manifest is None:
         return None
+    places = {} if split is None else split.places
     columns = manifest.table[["line", "patient_id", "image_path", "label"]].to_dict("list")
+    columns["part"] = [places.get(line) for line in columns["line"]]
     num_exact = sum(pair.exact for pair in copies.pairs)
+    theirs = by_patients(manifest, copies.pairs)
+
+    def both(name: str, pair: Copy) -> list[Any]:
+        return [columns[name][row] for row in (pair.one, pair.other)]
+
     return {
         "num_exact": num_exact,
         "num_near": len(copies.pairs) - num_exact,
         "num_flat": len(copies.flat),
-        "pairs": [
-            asdict(p) | {f"{name}s": [of[p.one], of[p.other]] for name, of in columns.items()}
-            for p in copies.pairs
+        "num_patient_pairs": len(theirs),
+        "patient_pairs": [
+            {
+                "patient_ids": sorted(both("patient_id", same[0])),
+                "num_pairs": len(same),
+                "pairs": [
+                    asdict(pair) | {f"{name}s": both(str(name), pair) for name in columns}
+                    for pair in same[:MOST_PAIRS]
+                ],
+            }
+            for same in theirs[:MOST_PATIENT_PAIRS]
         ],
     }

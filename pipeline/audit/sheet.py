@@ -1,7 +1,7 @@
 """A picture of copies, side by side, for the eye to judge."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -22,14 +22,22 @@ NUM_COLUMNS = 3
 
 
 def copy_sheet(
-    manifest: Manifest, pairs: Sequence[Copy], spatial_dims: int, num_channels: int
+    manifest: Manifest,
+    pairs: Sequence[Copy],
+    spatial_dims: int,
+    num_channels: int,
+    places: Mapping[int, str] | None = None,
 ) -> Image.Image:
     """The first pairs, both images at the same size, with patients, lines, files and likeness.
 
-    Near copies come first, the doubtful ones before the others: the exact ones need no eye.
+    Near copies come first, the doubtful ones before the others: the exact ones need no eye. With
+    the `places` of lines, as a `Split` has them, each image tells its own, and pairs of two places
+    come before all others.
     """
+    place = [(places or {}).get(line, "") for line in manifest.table["line"].tolist()]
     ranked = sorted(pairs, key=lambda pair: (pair.exact, pair.correlation))
-    shown = two_labels_first(manifest, ranked)[:MOST_PAIRS]
+    ranked = two_labels_first(manifest, ranked)
+    shown = sorted(ranked, key=lambda p: place[p.one] == place[p.other])[:MOST_PAIRS]
     columns = min(NUM_COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     width, height = 2 * SIDE + 2 + GAP, SIDE + 4 * LINE + GAP
@@ -38,15 +46,21 @@ def copy_sheet(
     for number, pair in enumerate(shown):
         x, y = GAP + number % columns * width, GAP + number // columns * height
         how = "same pixels" if pair.exact else f"near copy, correlation {pair.correlation:.2f}"
-        how += f", right one {pair.orientation}" if pair.orientation else ""
-        draw.text((x, y), how, fill="#a40000" if pair.exact else "#8a5a00", font=font)
+        how += f", right {pair.orientation}" if pair.orientation else ""
+        draw.text(
+            (x, y),
+            _fitting(how, font, 2 * SIDE),
+            fill="#a40000" if pair.exact else "#8a5a00",
+            font=font,
+        )
         for side, row in enumerate((pair.one, pair.other)):
             left = x + side * (SIDE + 2)
             sample = manifest.table.iloc[row]
             who = f"{sample['patient_id']}, line {sample['line']}"
-            words = who, str(sample["label"]), str(sample["image_path"])
-            for i, text in enumerate(words, 1):
-                draw.text((left, y + i * LINE), _fitting(text, font), fill="black", font=font)
+            what = f"{sample['label']}, in {place[row]}" if place[row] else str(sample["label"])
+            for i, text in enumerate((who, what, str(sample["image_path"])), 1):
+                words = _fitting(text, font, SIDE - 6)
+                draw.text((left, y + i * LINE), words, fill="black", font=font)
             picture = _picture(manifest.image_files[row], spatial_dims, num_channels)
             sheet.paste(picture, (left, y + 4 * LINE))
     return sheet
@@ -77,10 +91,13 @@ def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:
     return eight
 
 
-def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The text on one line, its beginning cut off where it is wider than a picture."""
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text on one line, its beginning cut off where it is wider: a path ends with the name."""
     shown = text = one_line(text)
-    while font.getlength(shown) > SIDE:
+    if len(text) > width:  # a letter is wider than a pixel
+        text = text[-width:]
+        shown = f"...{text}"
+    while font.getlength(shown) > width:
         text = text[1:]
         shown = f"...{text}"
     return shown

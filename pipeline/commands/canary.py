@@ -77,8 +77,8 @@ def canary_config(folder: Path, seed: int) -> Config:
 
 def run_canary(config: Config, console: Console) -> LeakageCost:
     """Read, pack, plan and train both ways, as `patientfold cv` does, without MLflow."""
-    slots, images, manifest = decoded(config, console)
-    runs = both_runs(config, manifest, images)
+    slots, images, content = decoded(config, console)
+    runs = both_runs(config, content.manifest, images)
     for run in runs:
         try_out(run)
         with open_run(run):

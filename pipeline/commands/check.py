@@ -17,6 +17,7 @@ from rich.table import Table
 from pipeline.audit.burned_in import burned_in_findings
 from pipeline.audit.content import Content, look_at_images
 from pipeline.audit.copies import SAME_PICTURE
+from pipeline.audit.crossing import crossing_findings
 from pipeline.audit.foreign import audit_parts
 from pipeline.audit.report import Report, sorted_findings, split_of, write_report
 from pipeline.audit.sheet import copy_sheet
@@ -62,6 +63,8 @@ def examine(config: Config, console: Console) -> Report:
     try:
         manifest = read_usable(config.manifest, config.privacy)
         report = report.read(manifest).noticed(burned_in_findings(manifest))
+        if _audits(config) and not config.audit.content:
+            report = report.of_names()
         if config.audit.content:  # a class that does not fit is found before decoding
             call_in_child(check_leaves, config)
         content = look_at_images(config, manifest, console)
@@ -70,6 +73,11 @@ def examine(config: Config, console: Console) -> Report:
         return _divided(report, config, manifest, content)
     except UserError as error:
         return report.stopped(error, config.privacy.pseudonyms)
+
+
+def _audits(config: Config) -> bool:
+    """Is there a split to audit that was made elsewhere?"""
+    return bool(config.audit.part_column or config.audit.part_file)
 
 
 def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
@@ -92,7 +100,7 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
 
     That is one of all rows, though the images of some could not be compared.
     """
-    if config.audit.part_column or config.audit.part_file:
+    if _audits(config):
         pairs = content.copies.pairs if content.images is not None else ()
         lines, compared = (m.table["line"] for m in (manifest, content.manifest))
         rows: list[int] = pd.Index(lines).get_indexer(pd.Index(compared)).tolist()
@@ -107,11 +115,13 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
     is_temporal = config.split.scheme == "temporal"
     if report.has_error("largest_group") or (is_temporal and report.has_error("date")):
         return report  # the plan's error would be the same once more
-    plan = deal(config.split, content.manifest)
+    plan = deal(config, content.manifest)
     planned, problems = judge(config, content.manifest, plan)
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
-    split = split_of(plan, planned.manifest, config.split)
-    report = report.divided(planned.manifest, split, warnings)
+    crossing = list(crossing_findings(plan, content))
+    doubts = [finding.message for finding in crossing]
+    split = split_of(plan, planned.manifest, config.split, doubts)
+    report = report.divided(planned.manifest, split, [*warnings, *crossing])
     for problem in problems:
         report = report.stopped(problem, config.privacy.pseudonyms)
     return report
@@ -162,4 +172,5 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
     if report.manifest is None or report.copies is None or not report.copies.pairs:
         return None
     images, pairs = config.images, report.copies.pairs
-    return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels)
+    places = {} if report.split is None else report.split.places
+    return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels, places)

@@ -10,7 +10,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from pipeline.audit.content import link_copies
+from pipeline.audit.content import Content, link_copies
+from pipeline.audit.crossing import crossing_warnings
 from pipeline.commands.sweep import end_of_sweep, given, in_short, look_at, sweep_job, typed
 from pipeline.config import Config, to_config
 from pipeline.console import progress_bar, say, say_once, tell, warn
@@ -27,7 +28,7 @@ from pipeline.engine.session import (
 )
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
-from pipeline.manifest import Manifest, read_manifest
+from pipeline.manifest import read_manifest
 from pipeline.processes import call_in_child
 from pipeline.splits.describe import describe_plan
 from pipeline.targets import check_leaves
@@ -61,15 +62,15 @@ def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
         UserError: for what a user can mend, and when a fold did not get done.
     """
     console = Console()
-    slots, images, manifest = decoded(config, console)
-    planned = make_plan(config, manifest)
+    slots, images, content = decoded(config, console)
+    planned = make_plan(config, content.manifest)
     say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
-    warn(planned.warnings, console)
+    warn([*planned.warnings, *crossing_warnings(planned.plan, content)], console)
     return train(Run(config, planned.manifest, planned.plan, images), slots, called, console)
 
 
-def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Manifest]:
-    """The device slots, the images, and the manifest in which copies of an image are linked.
+def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Content]:
+    """The device slots, the images, and the sound manifest in which copies of them are linked.
 
     What can be found wrong without an image comes first: decoding may take long.
     """
@@ -87,7 +88,8 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     warn(content.warnings, console)
     if content.manifest.grouping != manifest.grouping:
         say(["copied images join patients:", *content.manifest.grouping.describe()], console)
-    return slots, images, content.sound_manifest()
+    content.sound_manifest()
+    return slots, images, content
 
 
 def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> Outcome:

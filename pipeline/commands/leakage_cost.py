@@ -22,8 +22,8 @@ def main(cfg: DictConfig) -> None:
     if config.folds != "all":
         raise UserError(f"folds={list(config.folds)}: leakage-cost compares all folds; use all.")
     config = replace(config, name=f"{config.name}-leakage-cost")
-    slots, images, manifest = decoded(config, console)
-    runs = both_runs(config, manifest, images)
+    slots, images, content = decoded(config, console)
+    runs = both_runs(config, content.manifest, images)
     for run in runs:
         train(run, slots, UNNAMED, console)
     print_leakage_cost(leakage_cost(runs), console)

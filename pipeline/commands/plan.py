@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from pipeline.audit.content import look_at_images
+from pipeline.audit.crossing import crossing_warnings
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import say, warn
 from pipeline.files import write_whole
@@ -35,7 +36,7 @@ def main(cfg: DictConfig) -> None:
             f"(split.file={path} plan.action=grow), or write elsewhere with plan.out=."
         )
     planned = trainable(config, manifest, after)
-    warn(planned.warnings, console)
+    warn([*planned.warnings, *crossing_warnings(after, content)], console)
     say(describe_plan(after, planned.manifest, config.split), console)
     say([f"no patient is in two parts; {promise(after)}"], console)
     if before is not None:
@@ -71,7 +72,7 @@ def _export(plan: Plan, manifest: Manifest, path: Path, plan_path: Path) -> str:
 def _planned(config: Config, manifest: Manifest) -> tuple[Plan | None, Plan, list[str]]:
     """The plan before (None: there was none), the plan now, and who moved."""
     if config.plan.action == "make":
-        return None, plan_folds(manifest, config.split), []
+        return None, plan_folds(manifest, config.split, config.audit.words or {}), []
     if config.split.file is None:
         raise UserError(f"plan.action={config.plan.action} needs split.file, the plan to work on.")
     before = load_plan(Path(config.split.file))

@@ -44,6 +44,8 @@ Aggregate = Literal["mean", "max"]
 PatientLabel = Literal["same", "worst", "majority", "none"]
 ThresholdRule = Literal["youden", "fixed"]
 Upload = Literal["all", "no_patients", "metrics"]
+PartWord = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""Also a number, which somebody may write for a part."""
 
 
 FORMER_METRICS = {
@@ -178,6 +180,10 @@ class AuditConfig:
     """Audit a split made elsewhere: a column that names each row's fold or part."""
     part_file: str | None = None
     """The same from a file: what split.assignments reads, or a plan.csv."""
+    words: dict[PartWord, Literal["train", "val", "test"]] | None = None
+    """What others call their parts, in any split made elsewhere (also split.scheme=predefined):
+    'audit.words={Discovery: train, Validation: test}'. Case, blanks and punctuation do not count.
+    """
     shortcuts: bool = True
     """Measure how well site, file metadata and image counts alone predict the label."""
     out_dir: str | None = None

@@ -3,14 +3,15 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import node
 
+import numpy as np
 import pandas as pd
 
 from pipeline.config import ImagesConfig, fingerprint
@@ -38,12 +39,15 @@ DESTROYED = (
 MOST_BYTES_PER_VOXEL = 16
 
 
-def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) -> PackedImages:
+def pack_images(
+    manifest: Manifest, config: ImagesConfig, progress: Progress, keep_rest: bool = False
+) -> PackedImages:
     """Open the packed cache of the manifest's images; build it when there is none.
 
     `progress(done, total)` is called while images are decoded. The cache's key is made of the
     files' contents, the transforms, the code of plugins among them, and the versions that
-    decode: a changed file or transform never meets a stale cache.
+    decode: a changed file or transform never meets a stale cache. When some images cannot be used,
+    `keep_rest` leaves a cache of the others, which a manifest without these rows opens.
 
     Raises:
         UnusableImagesError: with every image that cannot be used.
@@ -60,28 +64,42 @@ def pack_images(manifest: Manifest, config: ImagesConfig, progress: Progress) ->
         *narrower, widest = types_to_try(config.dtype)
         for dtype in narrower:
             with suppress(TooNarrowError):
-                return _packed(manifest, replace(config, dtype=dtype), digests, progress, True)
-        return _packed(manifest, replace(config, dtype=widest), digests, progress, False)
+                narrow = replace(config, dtype=dtype)
+                return _packed(manifest, narrow, digests, progress, keep_rest, True)
+        wide = replace(config, dtype=widest)
+        return _packed(manifest, wide, digests, progress, keep_rest, False)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
 
 
 def _packed(
-    manifest: Manifest, config: ImagesConfig, digests: list[str], progress: Progress, is_try: bool
+    manifest: Manifest,
+    config: ImagesConfig,
+    digests: list[str],
+    progress: Progress,
+    keep_rest: bool,
+    is_try: bool,
 ) -> PackedImages:
     """Open or build the cache of one type; TooNarrowError when that `is_try` and does not fit.
 
     That it did not is remembered: the next command begins with the type that does.
     """
-    key = _key(config, digests, manifest.image_files)
-    packed = PackedImages(Path(config.cache_dir) / key[:32], key)
+    files, cache_dir = manifest.image_files, Path(config.cache_dir)
+
+    def place_of(rows: Sequence[int]) -> Path:
+        key = _key(config, [digests[row] for row in rows], [files[row] for row in rows])
+        return cache_dir / key[:32]
+
+    key = _key(config, digests, files)
+    packed = PackedImages(cache_dir / key[:32], key)
     too_narrow = packed.path.with_suffix(".too_narrow")
     if is_try and too_narrow.exists():
         raise TooNarrowError
     try:
         check_packed(packed.path)
         if not is_sealed(packed.path):
-            _build(manifest, config, packed.path, progress, is_try)
+            rest = place_of if keep_rest else None
+            _build(manifest, config, packed.path, progress, is_try, rest)
         elif is_try:
             _check_eight_bits(packed.facts)
     except TooNarrowError:
@@ -154,14 +172,16 @@ def file_digests(
 
 
 def _build(
-    manifest: Manifest, config: ImagesConfig, packed_dir: Path, progress: Progress, is_try: bool
+    manifest: Manifest,
+    config: ImagesConfig,
+    packed_dir: Path,
+    progress: Progress,
+    is_try: bool,
+    place_of_rest: Callable[[Sequence[int]], Path] | None,
 ) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
-    partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
-    shutil.rmtree(partial_dir, ignore_errors=True)
-    make_private(partial_dir)
-    try:
+    with _renamed(packed_dir) as partial_dir:
         files = manifest.image_files
         shape = first_usable_shape(files, config)
         if isinstance(shape, list):
@@ -175,21 +195,68 @@ def _build(
         }
         reserve(partial_dir, arrays)
         rows = decode_all(files, partial_dir, config, progress, _check_depth if is_try else None)
-        _raise_problems(manifest, rows)
         facts = [row for row in rows if not isinstance(row, str)]
+        if place_of_rest is not None and 0 < len(facts) < len(rows):
+            with suppress(UserError, TooNarrowError):  # no room, or not to be used either
+                _keep_rest(partial_dir, rows, config.dtype, is_try, place_of_rest)
+        _raise_problems(manifest, rows)
         if is_try:
             _check_eight_bits(facts)
         for row in destroyed(facts):
             rows[row] = DESTROYED.format(config.dtype)
         _raise_problems(manifest, rows)
-        pd.DataFrame(rows, columns=TABLE_COLUMNS).to_csv(partial_dir / "table.csv", index=False)
-        seal(partial_dir, {"shape": [len(files), *shape], "dtype": config.dtype})
+        _finish(partial_dir, facts, [len(files), *shape], config.dtype)
+
+
+@contextmanager
+def _renamed(packed_dir: Path) -> Iterator[Path]:
+    """A folder to build in, which gets the cache's name in the end."""
+    partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
+    shutil.rmtree(partial_dir, ignore_errors=True)
+    make_private(partial_dir)
+    try:
+        yield partial_dir
         partial_dir.rename(packed_dir)
     except OSError:
         if not (packed_dir / "cache.json").exists():  # no other process was faster
             raise
     finally:
         shutil.rmtree(partial_dir, ignore_errors=True)
+
+
+def _finish(folder: Path, facts: Sequence[Facts], shape: Sequence[int], dtype: str) -> None:
+    pd.DataFrame(facts, columns=TABLE_COLUMNS).to_csv(folder / "table.csv", index=False)
+    seal(folder, {"shape": list(shape), "dtype": dtype})
+
+
+def _keep_rest(
+    decoded_dir: Path,
+    rows: Sequence[Facts | str],
+    dtype: str,
+    is_try: bool,
+    place_of: Callable[[Sequence[int]], Path],
+) -> None:
+    """A cache of the images without a fault, so that they are not decoded once more."""
+    facts = {row: fact for row, fact in enumerate(rows) if not isinstance(fact, str)}
+    if is_try:
+        _check_eight_bits(list(facts.values()))
+    kept = list(facts)
+    place = place_of(kept)
+    if destroyed(list(facts.values())) or place.exists():
+        return
+    arrays = {
+        name: np.lib.format.open_memmap(decoded_dir / name, mode="r")
+        for name in ("images.npy", "thumbnails.npy")
+    }
+    with _renamed(place) as folder:
+        reserve(folder, {n: (str(a.dtype), (len(kept), *a.shape[1:])) for n, a in arrays.items()})
+        for name, array in arrays.items():
+            target = np.lib.format.open_memmap(folder / name, mode="r+")
+            for i, row in enumerate(kept):
+                target[i] = array[row]
+            target.flush()
+        shape = [len(kept), *arrays["images.npy"].shape[1:]]
+        _finish(folder, list(facts.values()), shape, dtype)
 
 
 def _remove_leftovers(cache_dir: Path) -> None:

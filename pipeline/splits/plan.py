@@ -14,6 +14,7 @@ from pipeline.splits.dealing.balance import Quantities
 from pipeline.splits.dealing.counts import count_groups, group_names, groups_of
 from pipeline.splits.dealing.deal import deal
 from pipeline.splits.folds import PARTS, Fold, LeakageError, folds_of
+from pipeline.splits.given import NO_WORDS, Words
 from pipeline.splits.schemes import Groups, Scheme, scheme_named
 from pipeline.words import counted
 
@@ -146,10 +147,11 @@ class Plan:
         return fingerprint([self.num_folds, self.unsafe, who, sorted(self.purged_images)])
 
 
-def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
+def plan_folds(manifest: Manifest, split: SplitConfig, words: Words = NO_WORDS) -> Plan:
     """Deal the manifest's leakage groups to the parts of every fold, as `split` says.
 
     The same samples give the same plan, in whatever order the rows came and on any machine.
+    `words` are audit.words, which a predefined split may need.
 
     Raises UserError when there are too few groups, or the manifest lacks a column or value that
     the scheme needs; LeakageError when a predefined split cuts a group.
@@ -167,7 +169,7 @@ def plan_folds(manifest: Manifest, split: SplitConfig) -> Plan:
     def patients(positions: Ints) -> frozenset[str]:
         return frozenset(patient for i in positions.tolist() for patient in members[names[i]])
 
-    rounds = scheme.rounds(Groups(in_use, names, quantities, free), split)
+    rounds = scheme.rounds(Groups(in_use, names, quantities, free, words), split)
     return Plan(
         scheme=scheme.name,
         seed=split.seed,

@@ -1,7 +1,7 @@
 """What the parts of a split hold, and which class is missing where."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,8 @@ class Split:
     lines: tuple[str, ...]
     """What is to be said of it."""
     parts: tuple[PartCounts, ...]
+    places: Mapping[int, str] = field(default_factory=dict)
+    """Line of the manifest -> where its image is: "train", "fold 2", "test of fold 1"."""
 
 
 def count_parts(plan: Plan, manifest: Manifest) -> Iterator[PartCounts]:

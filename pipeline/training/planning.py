@@ -31,13 +31,15 @@ def rehearse(config: Config, manifest: Manifest) -> None:
 
 def make_plan(config: Config, manifest: Manifest) -> Planned:
     """Deal the patients anew, or load the frozen plan in `split.file`, if that is trainable."""
-    return trainable(config, manifest, deal(config.split, manifest))
+    return trainable(config, manifest, deal(config, manifest))
 
 
-def deal(split: SplitConfig, manifest: Manifest) -> Plan:
+def deal(config: Config, manifest: Manifest) -> Plan:
     """A proved plan of these patients; nothing is said yet of what can be trained on it."""
     manifest = replace(manifest, purged=frozenset())
-    return load_plan(Path(split.file), manifest) if split.file else plan_folds(manifest, split)
+    if config.split.file:
+        return load_plan(Path(config.split.file), manifest)
+    return plan_folds(manifest, config.split, config.audit.words or {})
 
 
 def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:

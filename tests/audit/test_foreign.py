@@ -365,6 +365,27 @@ def test_minus_one_is_trained_on_and_never_tested() -> None:
 # --- the table
 
 
+def test_each_line_has_its_place(tmp_path: Path) -> None:
+    """For the pictures of copies: a part, a block, or the fold that tests it."""
+    lines = {f"P{i}": 2 + 2 * i for i in range(6)}
+    manifest = manifest_of(CLEAN)
+    places = audit_parts(manifest, COLUMN)[1].places
+    assert {p: places[line] for p, line in lines.items()} == CLEAN
+    blocks = audit_parts(manifest_of(BLOCKS), COLUMN)[1].places
+    assert {p: blocks[line] for p, line in lines.items()} == {
+        p: f"fold {number}" for p, number in BLOCKS.items()
+    }
+    path = tmp_path / "folds.json"
+    folds = [{"train": SIX[2:], "val": SIX[:2]}, {"train": [*SIX[:2], *SIX[4:]], "val": SIX[2:4]}]
+    path.write_text(json.dumps(folds))
+    listed = audit_parts(manifest, AuditConfig(part_file=str(path)))[1].places
+    assert [listed[line] for line in lines.values()] == [
+        *["val of fold 0"] * 2,
+        *["val of fold 1"] * 2,
+        *["train"] * 2,
+    ]
+
+
 def test_the_parts_are_counted() -> None:
     _, split = audit_parts(manifest_of({**CLEAN, "P1": "train test"}), COLUMN)
     assert split.parts == (

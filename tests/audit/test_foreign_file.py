@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from pipeline.splits import load_plan, plan_folds, save_plan
 from pipeline.splits.quality import Split
 
 SIX = [f"P{i}" for i in range(6)]
+PartName = Literal["train", "val", "test"]
 CLEAN = {"P0": "train", "P1": "train", "P2": "train", "P3": "train", "P4": "test", "P5": "test"}
 
 
@@ -72,6 +74,83 @@ def test_synonyms_are_one_part(tmp_path: Path, values: Sequence[str], parts: lis
     _, split = audited(tmp_path / "a.csv", csv_of(dict(zip(SIX, values, strict=True))))
     assert [part.part for part in split.parts] == parts
     assert sum(part.num_patients for part in split.parts if part.part != "train" or len(parts) < 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["Discovery", "Validation"], {"Discovery": "train", "Validation": "test"}),
+        ([" set-A ", "SET_B cohort"], {"Set A": "train", "set b": "test"}),
+        (["1", "2.0"], {"1": "train", "2": "test"}),
+        (["-", "+"], {"-": "train", "+": "test"}),
+        (["Ableitung", "Prüfung"], {"ableitung": "train", "PRÜFUNG": "test"}),
+        (["none", "excluded"], {"none": "train", "Excluded": "test"}),
+        (["training", "Replication"], {"Replication": "test"}),
+    ],
+)
+@pytest.mark.parametrize("source", ["column", "csv", "csv of folds"])
+def test_words_of_others_can_be_mapped(
+    tmp_path: Path, source: str, values: list[str], words: dict[str, PartName]
+) -> None:
+    """Without the mapping they are unknown, or mean something else."""
+    parts = {patient: values[i > 3] for i, patient in enumerate(SIX)}
+    manifest, path = manifest_of(), tmp_path / "split.csv"
+    manifest = replace(
+        manifest,
+        table=manifest.table.assign(where=manifest.table["patient_id"].map(parts).to_numpy()),
+    )
+    path.write_text(csv_of(parts), encoding="utf-8")
+    if source == "csv of folds":
+        lines = [f"{fold},{p},{parts[p]}" for fold in (0, 1) for p in SIX]
+        path.write_text("\n".join(["fold,patient_id,part", *lines]), encoding="utf-8")
+    config = AuditConfig(part_file=str(path), words=words)
+    if source == "column":
+        config = AuditConfig(part_column="where", words=words)
+    _, split = audit_parts(manifest, config)
+    folds = ["0", "1"] if source == "csv of folds" else [""]
+    assert sizes(split) == [
+        of_part for fold in folds for of_part in ((fold, "train", 4, 8), (fold, "test", 2, 4))
+    ]
+    try:
+        assert sizes(audit_parts(manifest, replace(config, words=None))[1]) != sizes(split)
+    except UserError as error:
+        assert "unknown part" in str(error) or "blank" in str(error)  # noqa: PT017
+
+
+ALLOWED = "; allowed are words for train, val and test (also training, validation, dev, holdout, "
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"Validation": "test"}, "split.csv: unknown part 'Discovery'" + ALLOWED),
+        ({"Validation": "test"}, "; other words can be mapped: 'audit.words={Discovery: train, "),
+        (
+            {"Discvery": "train", "Validation": "test"},
+            "split.csv, which has 'Discovery', 'Validation'; unknown there: 'Discovery'" + ALLOWED,
+        ),
+        ({"Discvery": "train", "Validation": "test"}, "audit.words: 'Discvery' is not in audit."),
+        (
+            {"Discovery": "train", "discovery_": "val", "Validation": "test"},
+            "audit.words: 'Discovery' is mapped to train and 'discovery_' to val, but they are one",
+        ),
+    ],
+)
+def test_a_word_that_does_not_fit_is_told_with_what_is_there(
+    tmp_path: Path, words: dict[str, PartName], message: str
+) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text(csv_of({p: "Validation" if p > "P3" else "Discovery" for p in SIX}))
+    with pytest.raises(UserError) as caught:
+        audit_parts(manifest_of(), AuditConfig(part_file=str(path), words=words))
+    assert message in str(caught.value)
+
+
+def test_a_file_without_words_takes_no_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    path.write_text(json.dumps([{"train": SIX[:4], "val": SIX[4:]}]))
+    with pytest.raises(UserError, match=r"audit.words: splits_final.json has no column of words"):
+        audit_parts(manifest_of(), AuditConfig(part_file=str(path), words={"a": "train"}))
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -215,6 +217,33 @@ def test_all_problems_of_a_manifest_are_told(tmp_path: Path, make_cohort: Cohort
     assert message.endswith("\n  hint: look in the cupboard")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["audit.part_column=part"], "split of column 'part': nobody is in two parts"),
+        (
+            ["split=predefined", "manifest.columns.part=part", "training.select_by=val/loss"],
+            "plan: predefined, 1 fold",
+        ),
+    ],
+)
+def test_words_for_parts_are_mapped_on_the_command_line(
+    tmp_path: Path, make_cohort: Cohort, overrides: list[str], line: str
+) -> None:
+    """In an audit, and where such a split is to be trained on."""
+    config = make_cohort(PATIENTS)
+    header, *rows = Path(config.path).read_text().splitlines()
+    rows = [f"{row},{'Discovery' if row[1] < '6' else 'Validation'}" for row in rows]
+    Path(config.path).write_text("\n".join([f"{header},part", *rows]) + "\n")
+    words = "audit.words={Discovery: train, Validation: test}"
+    done = check(tmp_path, *of(config, "audit.content=false", *overrides, words))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert line in done.stdout
+    assert re.search(r"test +│ +2 / 3", done.stdout)
+    wrong = told(tmp_path, *of(config, *overrides, words.replace("train", "trian")))
+    assert "audit.words.Discovery: input should be 'train', 'val' or 'test', got 'trian'" in wrong
+
+
 def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     done = check(tmp_path, *of(config, "split.num_folds=4", "sampler=none", "audit.content=false"))
@@ -353,3 +382,61 @@ def test_a_leaf_that_does_not_fit_is_refused_before_an_image_is_decoded(
     message = "model._target_: must be a subclass of torch.nn.Module, got torch.optim.SGD, a class"
     assert message in capsys.readouterr().err
     assert not (tmp_path / ".cache").exists()
+
+
+# --- a split that needs no pixels
+
+
+@pytest.mark.parametrize("lost", ["some", "all"])
+@pytest.mark.parametrize("source", ["part_column", "part_file"])
+def test_a_split_audit_needs_no_image(
+    tmp_path: Path, make_cohort: Cohort, source: str, lost: str
+) -> None:
+    """Missing, misnamed and wrong files are warnings; patients on two sides are errors."""
+    config = make_cohort(PATIENTS)
+    path, images = Path(config.path), Path(config.path).parent / "images"
+    _spoil(images, all_of_them=lost == "all")
+    header, *rows = path.read_text().splitlines()
+    clean = [f"{row},{'train' if row[1] < '6' else 'test'}" for row in rows]
+    path.write_text("\n".join([f"{header},part", *clean]) + "\n")
+    (tmp_path / "split.csv").write_text(path.read_text())
+    asked = f"audit.{source}={'part' if source == 'part_column' else 'split.csv'}"
+    done = check(tmp_path, *of(config, "audit.content=false", asked))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nobody is in two parts, and nobody is lost" in done.stdout
+    assert "manifest.csv: 12 images of 8 patients" in done.stdout
+    assert "warning: line 2: patient 'P0': image" in done.stdout or lost == "all"
+    assert "no such file" in done.stdout
+    page = (tmp_path / "runs" / "check" / "manifest" / "check.html").read_text()
+    assert "Fit for a cross-validation" not in page
+    assert "No errors in the split. Of its images some cannot be read" in page
+    leaking = [row.replace(",test", ",train") if row.startswith("P7") else row for row in clean]
+    path.write_text("\n".join([f"{header},part", *clean[:-1], leaking[-1]]) + "\n")
+    (tmp_path / "split.csv").write_text(path.read_text())
+    done = check(tmp_path, *of(config, "audit.content=false", asked))
+    assert done.returncode == 1
+    assert "1 problem\n  1 of 8 patients in both train and test: 'P7' (line " in done.stderr
+
+
+def test_a_plan_without_pixels_is_of_all_rows_and_lost_images_are_errors(
+    tmp_path: Path, make_cohort: Cohort
+) -> None:
+    config = make_cohort(PATIENTS)
+    _spoil(Path(config.path).parent / "images", all_of_them=False)
+    done = check(tmp_path, *of(config, "audit.content=false", "split.num_folds=4"))
+    assert done.returncode == 1
+    assert "3 problems\n  line 2: patient 'P0': image" in done.stderr
+    assert "manifest.csv: 12 images of 8 patients" in done.stdout
+    assert "plan: kfold, 4 folds" in done.stdout
+
+
+def _spoil(images: Path, all_of_them: bool) -> None:
+    """One file is gone, one is called otherwise, one is text, one is of another format."""
+    files = sorted(images.iterdir())
+    files[0].unlink()
+    files[1].rename(files[1].with_suffix(".jpg"))
+    files[3].write_text("not an image")
+    with Image.open(files[4]) as image:
+        image.save(files[4], format="JPEG")
+    if all_of_them:
+        shutil.rmtree(images)

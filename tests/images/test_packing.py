@@ -243,6 +243,26 @@ def test_one_fault_of_many_images_is_one_message_in_the_order_of_lines(tmp_path)
     assert rest == "    and 51 more"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "auto"])
+def test_good_images_are_decoded_once_though_others_cannot_be_used(tmp_path, dtype):
+    """What is kept of them is what a manifest without the others would have made."""
+    manifest = manifest_of(tmp_path, random_pictures(40))
+    for row in (0, 7, 39):
+        manifest.image_files[row].write_bytes(manifest.image_files[row].read_bytes()[:60])
+    config = replace(config_of(tmp_path), dtype=dtype)
+    seen: list[tuple[int, int]] = []
+    rest, images, faults = pack_usable(manifest, config, lambda *done: seen.append(done))
+    assert (len(rest), len(faults)) == (37, 3)
+    assert [total for done, total in seen if done == total] == [40]
+    fresh, decoded = pack(rest, replace(config, cache_dir=str(tmp_path / "fresh")))
+    assert decoded == 37
+    assert images is not None
+    assert images.path.name == fresh.path.name
+    for name in ("images.npy", "thumbnails.npy", "table.csv"):
+        assert (images.path / name).read_bytes() == (fresh.path / name).read_bytes()
+    assert not list(tmp_path.glob("**/*.partial"))
+
+
 def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
     manifest = manifest_of(tmp_path, random_pictures(6))
     for row in (1, 4):
@@ -255,7 +275,8 @@ def test_what_can_be_used_is_packed_beside_what_cannot(tmp_path):
     assert list(rest.table.index) == [0, 1, 2, 3]
     assert [fault.line for fault in faults] == [int(manifest.table["line"][i]) for i in (1, 4)]
     assert {fault.severity for fault in faults} == {"error"}
-    again, _ = pack(rest, config)
+    again, decoded = pack(rest, config)
+    assert decoded == 0
     assert images is not None
     np.testing.assert_array_equal(images.array, again.array)
     for path in rest.image_files:

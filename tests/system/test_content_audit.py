@@ -500,6 +500,53 @@ def test_the_sheet_shows_two_labels_first_and_then_the_most_doubtful(folder: Pat
         np.testing.assert_array_equal(sheet[:, 12 + 414 * number :][:, :402], alone[:, 12:414])
 
 
+def test_the_sheet_tells_parts_and_shows_pairs_of_two_parts_first(folder: Path) -> None:
+    manifest = read_manifest(config_of(folder).manifest)
+    within, across = Copy(0, 4, False, 0.93), Copy(8, 12, False, 0.97)  # lines 2, 6, 10, 14
+    places = {2: "train", 6: "train", 10: "train", 14: "test"}
+    sheet = np.asarray(copy_sheet(manifest, [within, across], 2, 1, places))
+    bare = np.asarray(copy_sheet(manifest, [across, within], 2, 1))  # the doubtful one first
+    left, right = np.s_[:, 12:426], np.s_[:, 426:840]
+    pictures, words = np.s_[72:], np.s_[42:57]  # the line with label and part
+    np.testing.assert_array_equal(sheet[left][pictures], bare[right][pictures])
+    for pair, places_of in ((across, {14: "test"}), (across, {10: "train"}), (within, places)):
+        alone = np.asarray(copy_sheet(manifest, [pair], 2, 1, places_of))
+        assert (
+            alone[left][words] != np.asarray(copy_sheet(manifest, [pair], 2, 1))[left][words]
+        ).any()
+
+
+@pytest.mark.parametrize("length", [60, 3000])
+def test_the_sheet_shows_the_end_of_a_long_name(folder: Path, length: int) -> None:
+    """Two names that differ in the end are seen to; what differs before is cut off."""
+    manifest = read_manifest(config_of(folder).manifest)
+
+    def line_of_path(path: str) -> Any:
+        table = manifest.table.copy()
+        table.loc[0, "image_path"] = path
+        named = replace(manifest, table=table, true_names={path: "P00_0.png"})
+        return np.asarray(copy_sheet(named, [Copy(0, 8, exact=True)], 2, 1))[57:72, 12:212]
+
+    one = line_of_path("a/" * length + "IM-0001.png")
+    assert (one != line_of_path("a/" * length + "IM-0002.png")).any()
+    np.testing.assert_array_equal(one, line_of_path("b/" + "a/" * length + "IM-0001.png"))
+    assert (one[:, -6:] == 255).all()  # it does not run into the next picture's
+
+
+def test_pairs_in_the_report_are_bounded(folder: Path) -> None:
+    """All are counted; of a pair of patients the first twenty are listed."""
+    manifest = read_manifest(config_of(folder).manifest)
+    pairs = tuple(Copy(0, i, False, 0.93) for i in range(2, 24)) + tuple(
+        Copy(1, i, False, 0.95 + i / 1000) for i in (2, 3)
+    )
+    report = Report("m.csv", manifest=manifest, copies=Copies(pairs * 12))
+    copies = report.as_dict()["copies"]
+    assert (copies["num_near"], copies["num_patient_pairs"]) == (288, 11)
+    first = next(p for p in copies["patient_pairs"] if p["patient_ids"] == ["P00", "P01"])
+    assert (first["num_pairs"], len(first["pairs"])) == (48, 20)
+    assert [p["parts"] for p in first["pairs"][:1]] == [[None, None]]
+
+
 def test_a_black_image_that_links_patients_is_told(folder: Path) -> None:
     for patient in PATIENTS[:4]:
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / f"{patient}_9.png")
@@ -520,9 +567,16 @@ def test_copies_with_two_labels_come_first(folder: Path) -> None:
     report = examine(config, quiet())
     message = found(report)["near_copies"].message
     assert "1 with two labels, first 'P00' (line 15, P00_a11.png) = 'P01'" in message
-    pair = report.as_dict()["copies"]["pairs"][11]
-    assert pair["patient_ids"] == ["P00", "P01"]
+    copies = report.as_dict()["copies"]
+    assert [(p["patient_ids"], p["num_pairs"]) for p in copies["patient_pairs"]] == [
+        (["P00", "P01"], 1),
+        (["P00", "P02"], 11),
+    ]
+    assert (copies["num_patient_pairs"], copies["num_near"]) == (2, 12)
+    assert [len(p["pairs"]) for p in copies["patient_pairs"]] == [1, 11]
+    (pair,) = copies["patient_pairs"][0]["pairs"]
     assert pair["labels"] == ["well", "ill"]
+    assert {part.rsplit(" ", 1)[0] for part in pair["parts"]} == {"test of fold"}
     assert pair["image_paths"] == ["P00_a11.png", "P01_a11.png"]
 
 

@@ -2,6 +2,14 @@
 
 from pipeline.splits.given.given_split import GivenSplit
 from pipeline.splits.given.reading import read_column, read_file
-from pipeline.splits.given.words import NEVER_TESTED, fold_number
+from pipeline.splits.given.words import NEVER_TESTED, NO_WORDS, Words, fold_number
 
-__all__ = ["NEVER_TESTED", "GivenSplit", "fold_number", "read_column", "read_file"]
+__all__ = [
+    "NEVER_TESTED",
+    "NO_WORDS",
+    "GivenSplit",
+    "Words",
+    "fold_number",
+    "read_column",
+    "read_file",
+]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.arrays import Ints
 from pipeline.errors import UserError
-from pipeline.splits.given.words import NEVER_TESTED, PARTS, meanings
+from pipeline.splits.given.words import NEVER_TESTED, NO_WORDS, PARTS, Words, meanings
 from pipeline.words import counted, listed
 
 PLACES = pd.CategoricalDtype([*PARTS, "locked"])
@@ -73,31 +73,36 @@ def long_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_by_value(
-    source: str, where: str, rows: Ints, values: pd.Categorical, unknown: tuple[str, ...] = ()
+    source: str,
+    where: str,
+    rows: Ints,
+    values: pd.Categorical,
+    words: Words = NO_WORDS,
+    unknown: tuple[str, ...] = (),
 ) -> GivenSplit:
     """One split with parts, or a k-fold, as the `values` (M,) of the `rows` (M,) say.
 
     The rows may come in any order, and several times. `source` is what was read, `where` the
-    setting that named it. UserError: unknown values, numbers that cannot be folds, or words and
-    numbers in one column.
+    setting that named it, `words` are audit.words. UserError: unknown values, numbers that cannot
+    be folds, or words and numbers in one column.
     """
-    meaning = meanings(where, values.categories)
+    meaning = meanings(where, values.categories.tolist(), words)
     found = set(meaning.values())
     numbers = sorted(part for part in found if isinstance(part, int))
-    words = tuple(word for word in PARTS if word in found)
-    if numbers and words:
+    named = tuple(part for part in PARTS if part in found)
+    if numbers and named:
         raise UserError(
             f"{where}: holds both fold numbers ({listed(list(map(str, numbers)))}) and words "
-            f"({listed(words)}); use one kind."
+            f"({listed(named)}); use one kind."
         )
     names = list(map(str, numbers)) or [""]
-    fold_of = [None if p is None else "" if words else str(p) for p in meaning.values()]
-    part_of = [p if words or p is None else _KFOLD_PART.get(p, "test") for p in meaning.values()]
+    fold_of = [None if p is None else "" if named else str(p) for p in meaning.values()]
+    part_of = [p if named or p is None else _KFOLD_PART.get(p, "test") for p in meaning.values()]
     fold = pd.Categorical(fold_of, categories=names).take(values.codes)
     part = pd.Categorical(part_of, dtype=PLACES).take(values.codes)
     table = long_table(pd.DataFrame({"row": rows, "fold": fold, "part": part}))
-    if words:
-        return GivenSplit(source, table, {"": words}, unknown=unknown)
+    if named:
+        return GivenSplit(source, table, {"": named}, unknown=unknown)
     folds = {str(number): ("train", "test") for number in numbers if number != NEVER_TESTED}
     rest = np.unique(table["row"].to_numpy(np.int64))
     return GivenSplit(source, table, folds, "kfold", rest, unknown=unknown)

@@ -16,7 +16,7 @@ from pipeline.splits.given.given_split import PLACES, GivenSplit, long_table, sp
 from pipeline.splits.given.names import MatchedNames, match_names
 from pipeline.splits.given.nnunet import read_nnunet
 from pipeline.splits.given.our_plan import read_plan
-from pipeline.splits.given.words import ALLOWED, PARTS, meanings
+from pipeline.splits.given.words import ALLOWED, NO_WORDS, PARTS, Words, meanings
 from pipeline.words import counted, listed
 
 _COLUMNS = {
@@ -31,10 +31,13 @@ Cells = Mapping[str, "pd.Categorical[str]"]
 """The columns that we know, by our words for them; cells without the space around them."""
 
 
-def read_column(manifest: Manifest, column: str, where: str, known_as: str) -> GivenSplit:
+def read_column(
+    manifest: Manifest, column: str, where: str, known_as: str, words: Words = NO_WORDS
+) -> GivenSplit:
     """The split that `column` of the manifest's table names; the user knows it as `known_as`.
 
-    `where` is the setting that named it, for errors. UserError: unknown column or values.
+    `where` is the setting that named it, for errors; `words` are audit.words. UserError: unknown
+    column or values.
     """
     if column not in manifest.table or column in ("line", "group"):
         known = manifest.column_names
@@ -44,14 +47,14 @@ def read_column(manifest: Manifest, column: str, where: str, known_as: str) -> G
         )
     rows = manifest.samples.index.to_numpy(np.int64)
     values = pd.Categorical(manifest.samples[column])
-    return split_by_value(f"column {known_as!r}", where, rows, values)
+    return split_by_value(f"column {known_as!r}", where, rows, values, words)
 
 
-def read_file(manifest: Manifest, path: Path, where: str) -> GivenSplit:
+def read_file(manifest: Manifest, path: Path, where: str, words: Words = NO_WORDS) -> GivenSplit:
     """The split in a CSV of fold assignments, a plan.csv, or nnU-Net's splits_final.json.
 
-    `where` is the setting that named it, for errors. UserError: the file cannot be read, or none
-    of its names is in the manifest.
+    `where` is the setting that named it, for errors; `words` are audit.words, for a CSV of others.
+    UserError: the file cannot be read, or none of its names is in the manifest.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -60,11 +63,17 @@ def read_file(manifest: Manifest, path: Path, where: str) -> GivenSplit:
     except UnicodeDecodeError:
         raise UserError(f"{where}: is not UTF-8; save the file as UTF-8.") from None
     if path.suffix.lower() == ".json":
+        _check_no_words(path, words)
         return read_nnunet(manifest, path.name, where, text)
-    return _read_csv(manifest, path, where, text)
+    return _read_csv(manifest, path, where, text, words)
 
 
-def _read_csv(manifest: Manifest, path: Path, where: str, text: str) -> GivenSplit:
+def _check_no_words(path: Path, words: Words) -> None:
+    if words:
+        raise UserError(f"audit.words: {path.name} has no column of words for parts; leave it out.")
+
+
+def _read_csv(manifest: Manifest, path: Path, where: str, text: str, words: Words) -> GivenSplit:
     """The split in the text of a CSV: parts or folds of patients or images, or our plan.csv."""
     cells = _read_cells(where, text)
     ways = [
@@ -76,21 +85,22 @@ def _read_csv(manifest: Manifest, path: Path, where: str, text: str) -> GivenSpl
     names.check(where, manifest)
     records = pd.DataFrame({"name": cells[key].codes} | dict(cells))
     if "val_fold" in cells and "fold" in cells:
+        _check_no_words(path, words)
         return read_plan(manifest, path, where, names, records)
     source = f"{path.name} ({names.kind})"
     if "fold" in cells and "part" in cells:
-        return _read_listed_folds(source, where, names, records)
+        return _read_listed_folds(source, where, names, records, words)
     rows = names.with_rows(records)
     values = rows["part" if "part" in cells else "fold"].array
-    return split_by_value(source, where, rows["row"].to_numpy(), values, names.unknown)
+    return split_by_value(source, where, rows["row"].to_numpy(), values, words, names.unknown)
 
 
 def _read_listed_folds(
-    source: str, where: str, names: MatchedNames, records: pd.DataFrame
+    source: str, where: str, names: MatchedNames, records: pd.DataFrame, words: Words
 ) -> GivenSplit:
     """The split in a list of each fold's parts, with a line for each fold and name."""
     part, fold = records["part"].array, records["fold"].array
-    meaning = meanings(where, part.categories)
+    meaning = meanings(where, part.categories.tolist(), words)
     if unknown := sorted(value for value, part in meaning.items() if isinstance(part, int)):
         raise UserError(f"{where}: unknown part {listed(unknown)}; beside a fold column {ALLOWED}.")
     called = [re.sub(r"^fold[\s_-]*", "", v, flags=re.IGNORECASE) for v in fold.categories]

@@ -1,7 +1,7 @@
 """The words and numbers that others write for parts and folds, and those that cannot be any."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.errors import UserError
 from pipeline.words import counted, listed
@@ -13,6 +13,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 """Our names of the parts, and what others call them."""
 _PART_OF_WORD = {word: part for part, words in PARTS.items() for word in words}
+_ENDINGS = ("", "set", "split", "part", "data", "images", "cohort")
 _BLANK = ("", "none", "nan", "na", "null", "unused", "excluded")
 _NUMBER = re.compile(r"(?:(?:fold|block|split|cv|part|f)[\s_-]*)?(\d{1,9})(?:\.0+)?")
 _DECIMAL = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -30,18 +31,26 @@ ALLOWED = (
     "fold numbers (0, 1, ... or fold_1, ..., -1 for never tested), and blank for a row in no part"
 )
 
+Words = Mapping[str, str]
+NO_WORDS: Words = {}
+MAPPED = "other words can be mapped: 'audit.words={Discovery: train, Validation: test}'"
 
-def part_of(value: str) -> str | int | None:
-    """train, val or test, a fold number, or None for a blank; KeyError for anything else."""
-    text = value.strip().casefold()
+
+def part_of(value: str, words: Words = NO_WORDS) -> str | int | None:
+    """train, val or test, a fold number, or None for a blank; KeyError for anything else.
+
+    `words`, as `_own_words` gives them, come before ours.
+    """
+    word, text = _plain(value), value.strip().casefold()
+    for ending in _ENDINGS:
+        if part := words.get(word.removesuffix(ending)):
+            return part
     if re.fullmatch(r"-1(\.0+)?", text):
         return NEVER_TESTED
-    word = re.sub(r"[\W_]+", "", text)
-    if word in _BLANK:
+    if re.sub(r"[\W_]+", "", text) in _BLANK:
         return None
-    for ending in ("", "set", "split", "part", "data", "images", "cohort"):
-        part = _PART_OF_WORD.get(word.removesuffix(ending))
-        if part:
+    for ending in _ENDINGS:
+        if part := _PART_OF_WORD.get(word.removesuffix(ending)):
             return part
     number = _NUMBER.fullmatch(text)
     if number is None:
@@ -54,28 +63,62 @@ def fold_number(name: str) -> int | None:
     return int(name) if re.fullmatch(r"\d{1,9}", name) else None
 
 
-def meanings(where: str, values: Iterable[str]) -> dict[str, str | int | None]:
-    """What each value means.
+def meanings(
+    where: str, values: Sequence[str], words: Words = NO_WORDS
+) -> dict[str, str | int | None]:
+    """What each value means; `words` are those of audit.words.
 
     UserError: a value is neither a part, a number nor blank; a number cannot be a fold; all are
-    blank.
+    blank; a word of audit.words is not among them.
     """
     found: dict[str, str | int | None] = {}
-    unknown = []
+    unknown, own = [], _own_words(words)
     for value in values:
         try:
-            found[value] = part_of(value)
+            found[value] = part_of(value, own)
         except KeyError:
             unknown.append(value)
+    _check_own_words(where, words, values, unknown)
     if unknown and all(_DECIMAL.fullmatch(value.strip()) for value in unknown):
         named = listed(sorted(unknown))
         raise UserError(f"{where}: {named} cannot be a fold number; {_MEASUREMENT} {ALLOWED}.")
     if unknown:
-        raise UserError(f"{where}: unknown part {listed(sorted(unknown))}; {ALLOWED}.")
+        raise UserError(f"{where}: unknown part {listed(sorted(unknown))}; {ALLOWED}; {MAPPED}.")
     if all(part is None for part in found.values()):
         raise UserError(f"{where}: every row is blank; {ALLOWED}.")
     _check_numbers(where, found)
     return found
+
+
+def _plain(value: str) -> str:
+    """What counts of a word: no case, blanks or punctuation, unless it consists of them."""
+    text = re.sub(r"(?<=\d)\.0+$", "", value.strip().casefold())
+    return re.sub(r"[\W_]+", "", text) or text
+
+
+def _own_words(words: Words) -> Words:
+    """audit.words by what counts of each; UserError when two are one word and mean two parts."""
+    own: dict[str, tuple[str, str]] = {}
+    for word, part in words.items():
+        other, same = own.setdefault(_plain(word), (word, part))
+        if part != same:
+            raise UserError(
+                f"audit.words: {other!r} is mapped to {same} and {word!r} to {part}, but they are "
+                "one word: case, blanks and punctuation do not count."
+            )
+    return {word: part for word, (_, part) in own.items()}
+
+
+def _check_own_words(
+    where: str, words: Words, values: Sequence[str], unknown: Sequence[str]
+) -> None:
+    """Raise UserError, with what is there, for a word of audit.words that no value is."""
+    stems = {_plain(value).removesuffix(ending) for value in values for ending in _ENDINGS}
+    if strange := [word for word in words if _plain(word) not in stems]:
+        there = listed(sorted(value for value in values if value.strip()))
+        text = f"audit.words: {listed(strange)} is not in {where}, which has {there or 'blanks'}"
+        unmapped = f"; unknown there: {listed(sorted(unknown))}" if unknown else ""
+        raise UserError(f"{text}{unmapped}; {ALLOWED}.")
 
 
 def _check_numbers(where: str, meaning: Mapping[str, str | int | None]) -> None:

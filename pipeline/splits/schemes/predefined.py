@@ -10,7 +10,7 @@ from pipeline.config import SplitConfig, UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.dealing.deal import carved
 from pipeline.splits.folds import LeakageError
-from pipeline.splits.given import GivenSplit, fold_number, read_column, read_file
+from pipeline.splits.given import GivenSplit, Words, fold_number, read_column, read_file
 from pipeline.splits.schemes.scheme import Groups, Rounds, Scheme
 from pipeline.words import counted, listed
 
@@ -18,7 +18,7 @@ from pipeline.words import counted, listed
 def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
     """The given folds without the locked patients; val is carved from train where none is given."""
     free = groups.free
-    for given in _given_rounds(groups.manifest, groups.names, split):
+    for given in _given_rounds(groups, split):
         test, val = (np.intersect1d(part, free) for part in given)
         rest = np.setdiff1d(free, np.concatenate([test, val]))
         parts = zip(("test", "val"), given, (test, val), strict=True)
@@ -34,10 +34,8 @@ def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
         yield test, val
 
 
-def _given_rounds(
-    manifest: Manifest, names: list[str], split: SplitConfig
-) -> list[tuple[Ints, Ints]]:
-    """Each fold's (test, val): positions in the groups `names`; the others are trained on.
+def _given_rounds(groups: Groups, split: SplitConfig) -> list[tuple[Ints, Ints]]:
+    """Each fold's (test, val): positions in the groups' names; the others are trained on.
 
     Numbered blocks rotate as those of kfold do; -1 is trained on in every fold. Where parts are
     given, val may be empty; nnU-Net's "val" is the part that we call test.
@@ -46,8 +44,9 @@ def _given_rounds(
         UserError: for a split that cannot be read or trained on, or a patient in no part.
         LeakageError: when a group lies in two parts.
     """
+    manifest, names = groups.manifest, groups.names
     assert not manifest.purged, "only temporal plans purge"
-    where, audit, given = _read(manifest, split)
+    where, audit, given = _read(manifest, split, groups.words)
     if given.form == "plan":
         raise UserError(
             f"{where}: is a plan of ours, which proves itself: use split.file={split.assignments} "
@@ -79,15 +78,16 @@ def _given_rounds(
     return rounds
 
 
-def _read(manifest: Manifest, split: SplitConfig) -> tuple[str, str, GivenSplit]:
+def _read(manifest: Manifest, split: SplitConfig, words: Words) -> tuple[str, str, GivenSplit]:
     """The setting that names the split, the one that audits it, and the split."""
     if split.assignments is not None:
         where = f"split.assignments {split.assignments}"
-        given = read_file(manifest, Path(split.assignments), where)
+        given = read_file(manifest, Path(split.assignments), where, words)
         return where, f"audit.part_file={split.assignments}", given
     column = "fold" if "fold" in manifest.table else "part"
     where, theirs = f"manifest.columns.{column}", manifest.name_of(column)
-    return where, f"audit.part_column={theirs}", read_column(manifest, column, where, theirs)
+    given = read_column(manifest, column, where, theirs, words)
+    return where, f"audit.part_column={theirs}", given
 
 
 def _check_numbers(where: str, given: GivenSplit) -> None:

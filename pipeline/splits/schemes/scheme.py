@@ -1,13 +1,14 @@
 """What each way of splitting says of itself."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.arrays import Ints
 from pipeline.config import SplitConfig
 from pipeline.manifest import Manifest
 from pipeline.splits.dealing.balance import Quantities
 from pipeline.splits.folds import Fold
+from pipeline.splits.given import Words
 
 Rounds = Iterable[tuple[Ints, Ints]]
 """The (test, val) of each fold, as positions of groups; the other groups are trained on."""
@@ -24,6 +25,8 @@ class Groups:
     quantities: Quantities
     free: Ints
     """Positions in `names` of the groups that are not locked."""
+    words: Words = field(default_factory=dict)
+    """audit.words, for folds that somebody else made."""
 
 
 @dataclass(frozen=True)
