@@ -2,6 +2,7 @@
 
 import io
 import os
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from planted import CHANGES, VOLUME_CHANGES, texture
+from scipy.ndimage import gaussian_filter
 
 from pipeline.audit import copies as search
 from pipeline.audit.copies import Copies, find_copies
@@ -127,6 +129,30 @@ def test_a_copy_hidden_among_a_patients_own_images_is_found(
     assert copies_of(both, patients).pairs == ()
     monkeypatch.undo()
     assert len(copies_of(both, patients).pairs) > 0
+
+
+def test_every_pair_of_a_dense_set_is_found(strangers: list[NDArray[np.uint8]]) -> None:
+    """Forty patients have one picture: each has more copies than the first neighbours."""
+    generator = np.random.default_rng(5)
+    image = grey(Image.fromarray(strangers[0]))
+    dense = [image + generator.normal(size=image.shape).astype("f4") for _ in range(40)]
+    arrays = [*dense, *(grey(Image.fromarray(picture)) for picture in strangers[1:])]
+    pairs = copies_of(arrays).pairs
+    assert [(pair.one, pair.other) for pair in pairs] == list(combinations(range(40), 2))
+
+
+def test_a_nearer_stranger_does_not_hide_a_copy(strangers: list[NDArray[np.uint8]]) -> None:
+    """Two films of one scene, each with a stranger before it that only looks alike from afar."""
+    generator = np.random.default_rng(6)
+    image = np.array(strangers[0], "f4")
+    arrays = []
+    for scene, other in ((image, strangers[1]), (image[3:, 3:], strangers[2])):
+        arrays += [scene[None] + generator.normal(size=scene.shape).astype("f4") for _ in range(8)]
+        fine = other[: len(scene), : len(scene)].astype("f4")
+        arrays.append((gaussian_filter(scene, 2) + fine - gaussian_filter(fine, 2))[None])
+    patients = ["film"] * 8 + ["stranger"] + ["other"] * 8 + ["another"]
+    found = {(patients[p.one], patients[p.other]) for p in copies_of(arrays, patients).pairs}
+    assert found == {("film", "other")}
 
 
 def volume(seed: int) -> NDArray[np.float32]:
