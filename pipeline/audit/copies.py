@@ -18,8 +18,9 @@ from pipeline.audit.likeness import (
     descriptors,
     oriented,
 )
+from pipeline.audit.partial import partial_copies
 
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 """Changes whenever the same images may give other copies."""
 LEAST_CORRELATION = 0.92
 """Two pictures are near copies from here on: planted crops by 2 % have 0.93 or more, the nearest
@@ -27,7 +28,7 @@ radiographs of two ids besides them 0.91; see `benchmarks/duplicates.py`."""
 SAME_PICTURE = 0.99
 """From here on a near copy is so sure that no split may have it on two sides."""
 
-_NUM_NEIGHBOURS = (8, 64)  # first for all, then for images that only have their own patient's
+_NUM_NEIGHBOURS = (8, 64, 512)  # first for all, then for those that may have more
 _RADIUS = 0.2  # of descriptors; of 1,500 crops by 2 % 99 in 100 lie within 0.14
 _BLOCK = 4096  # images or pairs at once
 
@@ -43,6 +44,7 @@ class Copy:
     exact: bool
     """Every decoded pixel is equal; else it is a near copy."""
     correlation: float = 1.0
+    """Of the fine structure; where a part is covered or cut off, of the median block."""
     orientation: str = ""
     """How `other` lies, e.g. "flipped left to right"; empty when both are the same way round."""
 
@@ -62,13 +64,20 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
 
     `digests` (N,) of the decoded pixels, `pictures` (N, P, S, S), `patients` (N,) ids. Near copies
     are looked for among the nearest neighbours of each image in a search tree, never among all
-    pairs: time grows a little faster than N.
+    pairs: time grows a little faster than N. Single pictures get a second look, the same way
+    round only, for copies that were cropped by up to 10 % or drawn into.
     """
     flat = _in_blocks(pictures, lambda block: block.max(axis=(1, 2, 3)) == 0)
     rows = pd.DataFrame({"pixels": digests, "owner": patients})[~flat]
     # An image with equal ones is looked for once: whoever is near it is near them all.
     first = rows.drop_duplicates("pixels").index.to_numpy(np.int64)
-    found = [*_equal(rows), *_near(first, pictures, pd.factorize(np.array(patients, object))[0])]
+    owner = pd.factorize(np.array(patients, object))[0]
+    found = [*_equal(rows), *_near(first, pictures, owner)]
+    if pictures.shape[1] == 1:  # a volume has three pictures, and nobody draws into volumes
+        known = {(pair.one, pair.other) for pair in found}
+        for one, other, likeness in partial_copies(pictures[:, 0], first, owner):
+            if (one, other) not in known:
+                found.append(Copy(one, other, False, round(likeness, 4)))
     return Copies(_sorted(found), tuple(np.flatnonzero(flat).tolist()))
 
 
@@ -90,12 +99,43 @@ def _equal(rows: pd.DataFrame) -> list[Copy]:
 
 
 def _near(rows: Ints, pictures: Pictures, owner: Ints) -> list[Copy]:
-    """Near copies among `rows`, confirmed by correlation."""
+    """Near copies among `rows`, confirmed by correlation.
+
+    Every image is compared with the nearest strangers. It is asked for more while some of them
+    were copies, or while its own patient's images stood before them.
+    """
     if len(rows) < 2:
         return []
     coefs = _in_blocks(pictures, coefficients)
-    points = _in_blocks(coefs[rows], descriptors)
-    pairs = rows[_neighbours(points, owner[rows])]
+    points, owner = _in_blocks(coefs[rows], descriptors), owner[rows]
+    tree, asked, found = KDTree(points), np.arange(len(rows)), []
+    compared = np.empty(0, np.int64)
+    wanted = np.full(len(rows), _NUM_NEIGHBOURS[0])  # strangers of each image that is asked for
+    for number in _NUM_NEIGHBOURS:
+        number = min(number + 1, len(points))  # the nearest is the point itself
+        _, near = tree.query(points[asked], number, distance_upper_bound=_RADIUS, workers=-1)
+        near = near.reshape(len(asked), number)
+        there = near < len(points)
+        foreign = there & (owner[np.where(there, near, 0)] != owner[asked][:, None])
+        foreign &= foreign.cumsum(axis=1) <= wanted[asked][:, None]
+        pairs = np.stack([np.repeat(asked, number), near.ravel()], 1)[foreign.ravel()]
+        keys = np.unique(pairs.min(axis=1) * len(points) + pairs.max(axis=1))
+        keys = np.setdiff1d(keys, compared, assume_unique=True)
+        compared = np.union1d(compared, keys)
+        copies = _compared(rows[np.stack(np.divmod(keys, len(points)), 1)], coefs, pictures)
+        found += copies
+        twins = np.searchsorted(rows, [row for pair in copies for row in (pair.one, pair.other)])
+        wanted[:] = _NUM_NEIGHBOURS[0]
+        wanted[twins] = _NUM_NEIGHBOURS[-1]
+        more = there.all(axis=1) & (foreign.sum(axis=1) < wanted[asked])
+        asked = asked[more]
+        if not len(asked):
+            break
+    return found
+
+
+def _compared(pairs: Ints, coefs: Floats32, pictures: Pictures) -> list[Copy]:
+    """The near copies among (n, 2) rows, the smaller first."""
     found = []
     for start in range(0, len(pairs), _BLOCK):
         one, other = pairs[start : start + _BLOCK].T
@@ -103,25 +143,6 @@ def _near(rows: Ints, pictures: Pictures, owner: Ints) -> list[Copy]:
         close = np.flatnonzero(distance <= _RADIUS * 1.1)  # the order of P may differ a little
         found += _confirmed(one[close], other[close], order[close], way[close], pictures)
     return found
-
-
-def _neighbours(points: Floats32, owner: Ints) -> Ints:
-    """(n, 2) positions of near points of different owners, each pair once, the smaller first."""
-    tree = KDTree(points)
-    asked = np.arange(len(points))
-    pairs = [np.empty((0, 2), dtype=np.int64)]
-    for number in _NUM_NEIGHBOURS:
-        number = min(number + 1, len(points))  # the nearest is the point itself
-        _, near = tree.query(points[asked], number, distance_upper_bound=_RADIUS, workers=-1)
-        near = near.reshape(len(asked), number)
-        there = near < len(points)
-        foreign = there & (owner[np.where(there, near, 0)] != owner[asked][:, None])
-        pairs.append(np.stack([np.repeat(asked, number), near.ravel()], 1)[foreign.ravel()])
-        # All neighbours are the patient's own: a stranger may be the next.
-        asked = asked[there.all(axis=1) & ~foreign.any(axis=1)]
-        if not len(asked):
-            break
-    return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0).astype(np.int64)
 
 
 def _confirmed(one: Ints, other: Ints, order: Ints, way: Ints, pictures: Pictures) -> list[Copy]:

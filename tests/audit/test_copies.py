@@ -2,14 +2,16 @@
 
 import io
 import os
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from planted import CHANGES, VOLUME_CHANGES, texture
+from scipy.ndimage import gaussian_filter
 
 from pipeline.audit import copies as search
 from pipeline.audit.copies import Copies, find_copies
@@ -21,6 +23,7 @@ from pipeline.audit.likeness import (
     descriptors,
     oriented,
 )
+from pipeline.audit.partial import partial_copies
 from pipeline.commands import demo
 from pipeline.images.decoding import pixel_digest, thumbnails
 
@@ -127,6 +130,53 @@ def test_a_copy_hidden_among_a_patients_own_images_is_found(
     assert copies_of(both, patients).pairs == ()
     monkeypatch.undo()
     assert len(copies_of(both, patients).pairs) > 0
+
+
+def test_every_pair_of_a_dense_set_is_found(strangers: list[NDArray[np.uint8]]) -> None:
+    """Forty patients have one picture: each has more copies than the first neighbours."""
+    generator = np.random.default_rng(5)
+    image = grey(Image.fromarray(strangers[0]))
+    dense = [image + generator.normal(size=image.shape).astype("f4") for _ in range(40)]
+    arrays = [*dense, *(grey(Image.fromarray(picture)) for picture in strangers[1:])]
+    pairs = copies_of(arrays).pairs
+    assert [(pair.one, pair.other) for pair in pairs] == list(combinations(range(40), 2))
+
+
+def test_a_nearer_stranger_does_not_hide_a_copy(strangers: list[NDArray[np.uint8]]) -> None:
+    """Two films of one scene, each with a stranger before it that only looks alike from afar."""
+    generator = np.random.default_rng(6)
+    image = np.array(strangers[0], "f4")
+    arrays = []
+    for scene, other in ((image, strangers[1]), (image[3:, 3:], strangers[2])):
+        arrays += [scene[None] + generator.normal(size=scene.shape).astype("f4") for _ in range(8)]
+        fine = other[: len(scene), : len(scene)].astype("f4")
+        arrays.append((gaussian_filter(scene, 2) + fine - gaussian_filter(fine, 2))[None])
+    patients = ["film"] * 8 + ["stranger"] + ["other"] * 8 + ["another"]
+    found = {(patients[p.one], patients[p.other]) for p in copies_of(arrays, patients).pairs}
+    assert found == {("film", "other")}
+
+
+def ultrasound(generator: np.random.Generator) -> NDArray[np.uint8]:
+    """A device's frame, the same in all: a scale, letters, a black ground; in it another fan."""
+    picture = Image.new("L", (192, 192))
+    draw = ImageDraw.Draw(picture)
+    for k in range(24):
+        draw.line([(4, 8 * k), (4 + 10 * (1 + (k % 4 == 0)), 8 * k)], fill=255, width=2)
+        draw.line([(170, 8 * k), (188, 8 * k + 5)], fill=200, width=3)
+    for line, words in enumerate(("GYN  12.4 cm  MI 0.9", "Gn 62  DR 70  FR 23")):
+        draw.text((26, 4 + 160 * line), words, fill=255, font=ImageFont.load_default(size=14))
+    pixels = np.array(picture)
+    y, x = np.mgrid[:192, :192]
+    fan = (np.hypot(y - 20, x - 96) < 135) & (np.abs(x - 96) < 0.7 * (y - 20)) & (y < 155)
+    pixels[fan] = texture(generator, 192)[fan] // 2
+    return pixels
+
+
+def test_what_every_picture_of_a_device_has_is_no_evidence_of_a_copy() -> None:
+    generator = np.random.default_rng(7)
+    images = [grey(Image.fromarray(ultrasound(generator))) for _ in range(80)]
+    pictures, everybody = np.stack([thumbnails(image)[0] for image in images]), np.arange(80)
+    assert partial_copies(pictures, everybody, everybody) == []
 
 
 def volume(seed: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 from scipy.ndimage import zoom
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -23,12 +23,47 @@ def _rescaled(image: Image.Image, _: np.random.Generator) -> Image.Image:
     return image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
 
 
-def _cropped(image: Image.Image, generator: np.random.Generator) -> Image.Image:
-    """Two percent less of each axis (a pixel at least), cut off anywhere."""
-    width, height = image.size
-    off = [max(1, round(side * 0.02)) for side in image.size]
-    left, top = (int(generator.integers(0, pixels + 1)) for pixels in off)
-    return image.crop((left, top, width - off[0] + left, height - off[1] + top))
+def _cropped(share: float) -> Change:
+    """So much less of each axis (a pixel at least), cut off anywhere."""
+
+    def crop(image: Image.Image, generator: np.random.Generator) -> Image.Image:
+        width, height = image.size
+        off = [max(1, round(side * share)) for side in image.size]
+        left, top = (int(generator.integers(0, pixels + 1)) for pixels in off)
+        return image.crop((left, top, width - off[0] + left, height - off[1] + top))
+
+    return crop
+
+
+def _white(image: Image.Image) -> int | tuple[int, int, int]:
+    return 255 if image.mode == "L" else (255, 255, 255)
+
+
+def _with_arrows(image: Image.Image, generator: np.random.Generator) -> Image.Image:
+    """Two white arrows, each as long as a quarter of the picture, anywhere."""
+    image = image.copy()
+    draw, size = ImageDraw.Draw(image), np.array(image.size)
+    for tip in generator.uniform(0.2, 0.8, (2, 2)) * size:
+        angle = generator.uniform(0, 2 * np.pi)
+        along = np.array([np.cos(angle), np.sin(angle)]) * size.min() / 4
+        across = np.array([-along[1], along[0]])
+        tail, neck = tip - along, tip - 0.35 * along
+        width = max(1, round(size.min() / 50))
+        draw.line([*tail, *neck], fill=_white(image), width=width)
+        corners = (tip, neck + 0.2 * across, neck - 0.2 * across)
+        draw.polygon([tuple(corner) for corner in corners], fill=_white(image))
+    return image
+
+
+def _with_text(image: Image.Image, generator: np.random.Generator) -> Image.Image:
+    """Two lines of white letters, each a twelfth as high as the picture, anywhere."""
+    image = image.copy()
+    draw, (width, height) = ImageDraw.Draw(image), image.size
+    font = ImageFont.load_default(size=max(6, min(image.size) / 12))
+    for words in ("R 12:47 kV", "Case 31-B"):
+        place = generator.uniform(0.0, 0.5) * width, generator.uniform(0.0, 0.9) * height
+        draw.text(place, words, fill=_white(image), font=font)
+    return image
 
 
 CHANGES: dict[str, Change] = {
@@ -41,7 +76,10 @@ CHANGES: dict[str, Change] = {
     "transposed": lambda image, _: image.transpose(Image.Transpose.TRANSPOSE),
     "JPEG quality 70": _jpeg,
     "rescaled by 0.9": _rescaled,
-    "cropped by 2 %": _cropped,
+    "cropped by 2 %": _cropped(0.02),
+    "cropped by 10 %": _cropped(0.1),
+    "arrows drawn in": _with_arrows,
+    "text drawn in": _with_text,
     "10 % brighter": lambda image, _: ImageEnhance.Brightness(image).enhance(1.1),
     "10 % darker": lambda image, _: ImageEnhance.Brightness(image).enhance(0.9),
 }
