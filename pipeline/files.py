@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +20,8 @@ FULL = {
     errno.EDQUOT: "your quota is used up",
     errno.EFBIG: "a file would be larger than is allowed here (`ulimit -f`)",
 }
+BLOCK = 2**20
+"""Bytes that are read and compared at once."""
 NOT_FOLLOWED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """For opening a file that others may have put there: no link is followed, no pipe waited for."""
 
@@ -68,6 +70,18 @@ def told_when_full(path: Path, size: int | None = None) -> Iterator[None]:
             f"folder {path.parent}: {FULL[error.errno]}, {path.name} cannot be written{needed}. "
             "What is there is whole: make room, and the same command continues."
         ) from None
+
+
+def full_folders(folders: Iterable[Path]) -> list[Path]:
+    """Those of the folders on whose disks hardly a file has room."""
+    full = []
+    for folder in folders:
+        with suppress(OSError):
+            disk = os.statvfs(folder)
+            has_files = disk.f_files == 0 or disk.f_favail > 0  # 0: it does not count them
+            if disk.f_bavail * disk.f_frsize < BLOCK or not has_files:
+                full.append(folder)
+    return full
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -191,3 +205,28 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """Equal for files of equal bytes, and only those; zeros that take no room are not read.
+
+    A sparse file of 1 TB is read as fast as what it takes on the disk. It is no file's SHA-256.
+    """
+    with path.open("rb") as file, path.open("rb") as holes:  # each has its own place
+        size = os.fstat(file.fileno()).st_size
+        digest, at = hashlib.sha256(str(size).encode()), 0
+        zeros = bytes(BLOCK)
+        while at < size:
+            try:
+                data = os.lseek(holes.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # only zeros follow
+                    break
+                raise
+            at = data // BLOCK * BLOCK  # the same blocks, wherever the holes are
+            file.seek(at)
+            block = file.read(BLOCK)
+            if block != zeros[: len(block)]:
+                digest.update(at.to_bytes(8, "little") + block)
+            at += BLOCK
+    return digest.hexdigest()

@@ -3,12 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.files import DiskFullError, lock, read_json, remove_leftovers, replacing, write_whole
+from pipeline.files import (
+    BLOCK,
+    DiskFullError,
+    content_digest,
+    lock,
+    read_json,
+    remove_leftovers,
+    replacing,
+    write_whole,
+)
 
 
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
@@ -79,3 +89,28 @@ except DiskFullError as error:
     assert (tmp_path / "x").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1, "no half file takes room"
     assert issubclass(DiskFullError, UserError)
+
+
+def test_equal_bytes_have_one_digest_wherever_the_holes_are(tmp_path: Path) -> None:
+    """And a byte, its place and the size count."""
+    size = 5 * BLOCK + 7
+    content = bytearray(size)
+    content[3 * BLOCK + 9] = 1
+    (tmp_path / "dense").write_bytes(content)
+    for name, length, at in [("sparse", size, 9), ("moved", size, 10), ("longer", size + 1, 9)]:
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(length)
+            file.seek(3 * BLOCK + at)
+            file.write(b"\1")
+    (tmp_path / "zeros").write_bytes(bytes(size))
+    found = {path.name: content_digest(path) for path in tmp_path.iterdir()}
+    assert found["sparse"] == found["dense"]
+    assert len(set(found.values())) == 4
+
+
+def test_a_terabyte_of_nothing_is_digested_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(10**12)
+    began = time.process_time()
+    assert content_digest(tmp_path / "a")
+    assert time.process_time() - began < 1

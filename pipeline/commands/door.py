@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
@@ -36,9 +38,11 @@ from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.console import tell
+from pipeline.files import FULL, full_folders
 from pipeline.processes import name_the_user
 
 CONF_DIR = shipped("conf")
+PACKAGE = Path(__file__).parents[1]
 NO_MANIFEST = (
     "no manifest is named: write manifest.path=my.csv for a CSV, manifest=mine for "
     "conf/manifest/mine.yaml (`patientfold init` makes one), or experiment=demo for the demo"
@@ -164,9 +168,7 @@ def one_message(schema: type) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
-            raise  # our own mistake
-        _fail(f"{error.filename}: {error.strerror}")
+        _fail(_system_message(error))
 
 
 def own_folders(flags: Sequence[str] = ()) -> list[Path]:
@@ -211,6 +213,23 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def _fail(message: str) -> None:
     tell(f"error: {message}", sys.stderr)
     sys.exit(1)
+
+
+def _system_message(error: OSError) -> str:
+    """What the operating system refused: of which file, else in which step of ours."""
+    reason = FULL.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
+    if error.filename is not None:
+        where = f"{error.filename}: {reason}"
+    else:
+        steps = [(Path(f.filename), f.name) for f in traceback.extract_tb(error.__traceback__)]
+        ours = [f"{p.parent.name}/{p.name}, {name}" for p, name in steps if PACKAGE in p.parents]
+        where = f"{reason} (in {ours[-1] if ours else 'a library'}; no file was named)"
+    if error.errno not in FULL:
+        return where
+    tried = [Path.cwd(), Path.cwd() / "runs", Path(tempfile.gettempdir()), Path("/dev/shm")]
+    full = ", ".join(map(str, full_folders(tried)))
+    looked = f" Full or nearly so: {full}." if full else ""
+    return f"{where}.{looked} What is written is whole: make room, and the same command continues."
 
 
 def _hydra_message(error: Exception, schema: type) -> str:

@@ -15,7 +15,7 @@ from pipeline.evaluation.predictions import (
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, read_journal
-from pipeline.tracking.result import check_files
+from pipeline.tracking.result import check_files, with_seal
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
@@ -65,7 +65,7 @@ def write_results(run: Run) -> Summary:
             title = f"Test part, all folds, {level} level"
             path = plots_dir / f"confusion_{level}.png"
             plot_confusion(np.array(matrix), classes, title, path, warning)
-    write_json(run.dir / "metrics.json", summary)  # last: everything before it is there
+    write_json(run.dir / "metrics.json", with_seal(summary))  # last: everything before it is there
     return summary
 
 

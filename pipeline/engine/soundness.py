@@ -16,7 +16,7 @@ from pipeline.files import read_json, sha256
 from pipeline.splits.plan_file import named, read_files
 from pipeline.tracking.journal import TRAIN_AGAIN, EpochEnded, read_journal
 from pipeline.tracking.record import FILE_NAME, RunRecord, former_uid
-from pipeline.tracking.result import check_files, read_result
+from pipeline.tracking.result import check_files, check_seal, read_result
 
 WRITE_AGAIN = "Restore it, or delete it: the same cv command writes it again."
 
@@ -131,7 +131,7 @@ def _check_summary(run_dir: Path) -> None:
     """UserError unless predictions.csv is made of the folds' predictions; none is right, too."""
     summary, gathered = run_dir / "metrics.json", run_dir / "predictions.csv"
     if summary.exists():
-        read_json(summary, WRITE_AGAIN)
+        check_seal(read_json(summary, WRITE_AGAIN), summary, WRITE_AGAIN)
     if not gathered.exists():
         if summary.exists():
             raise UserError(f"{gathered} is missing. {WRITE_AGAIN}")

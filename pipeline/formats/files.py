@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.files import sha256
@@ -118,16 +119,16 @@ def _is_dicom(path: Path) -> bool:
         return DICOM.knows(file.read(HEAD)) and path.name.upper() != "DICOMDIR"
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a series, or a header with a file of pixels: of its files'
-    digests, whatever their names.
+def file_digest(path: Path, digest: Callable[[Path], str] = sha256) -> str:
+    """SHA-256 of a file's bytes, or another `digest`; of a series, or a header with a file of
+    pixels: of its files' digests, whatever their names.
     """
     if (files := series_files(path)) is None:
         raw = raw_files(path)
         if not raw:
-            return sha256(path)
+            return digest(path)
         files = [path, *raw]
-    return hashlib.sha256("".join(sorted(map(sha256, files))).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(map(digest, files))).encode()).hexdigest()
 
 
 def file_size(path: Path) -> int:

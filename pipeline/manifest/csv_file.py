@@ -39,6 +39,7 @@ _OTHER_KINDS = {
     b"{\\rtf": "a text document (RTF): save the table in it as CSV",
 }
 """First bytes -> what a file is that is called a CSV, and what to do."""
+ZERO_BYTE = "has a zero byte (NUL), so the file is damaged or no text; save the table again"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
 _OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
@@ -134,16 +135,21 @@ def other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
             json.loads(raw)
             return "is no CSV but JSON: pandas.read_json(...).to_csv(..., index=False) makes one", 0
     name = codec.upper()
-    is_wide, has_zeros = codec.startswith(("utf-16", "utf-32")), b"\0" in raw[:200]
-    if is_wide and not has_zeros:
+    is_wide, zeros = codec.startswith(("utf-16", "utf-32")), raw[:200].count(0)
+    if is_wide and not zeros:
         return f"is not {name}, which has zero bytes; set manifest.encoding=utf-8", 1
-    if not is_wide and (has_zeros or raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))):
+    is_mostly_wide = zeros > len(raw[:200]) / 4
+    if not is_wide and (
+        is_mostly_wide or raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    ):
         return f"is not {name} but looks like UTF-16; set manifest.encoding=utf-16", 1
+    if not is_wide and (at := raw.find(0)) >= 0:
+        return ZERO_BYTE, line_of(raw, at)
     try:
         raw.decode(codec)
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        line = raw[:start].count(b"\n") + 1
+        line = line_of(raw, start)
         other = "save the file as UTF-8, or set manifest.encoding (latin-1 or cp1252 is likely)"
         if codec != "utf-8":
             other = "set manifest.encoding to what the file was saved in"
@@ -154,6 +160,11 @@ def other_encoding(raw: bytes, codec: str) -> tuple[str, int]:
             raw.decode("utf-8")
             return f"is UTF-8, not {codec}; set manifest.encoding=utf-8", 0
     return "", 0
+
+
+def line_of(raw: bytes, at: int) -> int:
+    """The line of a byte, however lines end."""
+    return raw[:at].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
 
 
 def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:

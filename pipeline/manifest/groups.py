@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.arrays import Ints
+from pipeline.files import content_digest
 from pipeline.formats.files import file_digest, file_size
 from pipeline.formats.table import ImageError
 from pipeline.manifest.findings import Finding, ManifestError
@@ -101,7 +102,7 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
         if size and len(twins) > 1:
             for row, path in twins:
                 with suppress(OSError, ImageError):
-                    digests[row] = file_digest(path)
+                    digests[row] = file_digest(path, content_digest)
     return digests
 
 

@@ -92,6 +92,8 @@ class Manifest:
     true_names: Mapping[str, str] = field(default_factory=dict)
     """Pseudonym -> the patient or image path in the CSV; empty without `privacy.pseudonyms`. Never
     written anywhere."""
+    ids_in_csv: Mapping[str, str] = field(default_factory=dict)
+    """The CSV's image path -> its patient id there; empty without `manifest.patient_pattern`."""
     purged: frozenset[int] = frozenset()
     """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
     in `table`, which is aligned with the packed images."""

@@ -85,14 +85,16 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     image_root = Path(config.image_root) if config.image_root else path.parent
     table, names, problems = read_table(config)
     notes: list[Finding] = []
+    ids_in_csv: dict[str, str] = {}
     if config.patient_pattern is not None:
+        ids_in_csv = dict(zip(table["image_path"], table["patient_id"], strict=True))
         table["patient_id"], notes = apply_pattern(config.patient_pattern, table["patient_id"])
     left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
-    manifest = Manifest(path, image_root, classes, table, left_out, names)
+    manifest = Manifest(path, image_root, classes, table, left_out, names, ids_in_csv=ids_in_csv)
     findings = [*notes, *_findings(manifest, config)]
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]

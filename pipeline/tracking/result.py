@@ -31,8 +31,19 @@ ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 def seal(result: dict[str, Any], fold_dir: Path) -> dict[str, Any]:
     """A result with the hashes of the files that it stands for, and one of itself."""
-    sealed = result | {key: sha256(fold_dir / name) for name, key in HASHED.items()}
-    return sealed | {SEAL: fingerprint(sealed)}
+    return with_seal(result | {key: sha256(fold_dir / name) for name, key in HASHED.items()})
+
+
+def with_seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with a hash of itself."""
+    return {**record, SEAL: fingerprint(record)}
+
+
+def check_seal(record: Mapping[str, Any], path: Path, advice: str) -> None:
+    """UserError if a record was changed after it was sealed; earlier versions did not seal all."""
+    rest = {name: value for name, value in record.items() if name != SEAL}
+    if SEAL in record and record[SEAL] != fingerprint(rest):
+        raise UserError(f"{path} was changed after it was written. {advice}")
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -44,9 +55,7 @@ def read_result(path: Path) -> dict[str, Any]:
     result = read_json(path, TRAIN_AGAIN)
     if wrong := [name for name, kind in NEEDED.items() if not isinstance(result.get(name), kind)]:
         raise UserError(f"{path}: {', '.join(wrong)}: missing or of a wrong type. {TRAIN_AGAIN}")
-    rest = {name: value for name, value in result.items() if name != SEAL}
-    if SEAL in result and result[SEAL] != fingerprint(rest):
-        raise UserError(f"{path} was changed after it was written. {TRAIN_AGAIN}")
+    check_seal(result, path, TRAIN_AGAIN)
     if "version" not in result:  # written when epochs counted from 0
         name = result["select_by"]
         result["version"], result["best_epoch"] = VERSION, result["best_epoch"] + 1

@@ -1,5 +1,7 @@
 """The one door: what it lists, what it refuses, and in which folders it looks."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,9 @@ import pipeline
 from pipeline.__main__ import main
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested
-from pipeline.commands.door import composed, load_config
-from pipeline.config import UserError
+from pipeline.commands.door import composed, load_config, one_message, own_folders
+from pipeline.config import Config, UserError
+from pipeline.files import FULL, full_folders
 
 ROOMS = Path(pipeline.__file__).parent / "commands"
 NO_COMMANDS = {"__init__", "arguments", "door", "settings", "shipped", "sweep"}
@@ -270,3 +273,41 @@ def test_the_demo_that_is_not_made_says_how(
     assert "manifest demo/manifest.csv: 1 problem" in error
     assert "hint: `patientfold demo` makes" in error
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what the operating system refuses
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "words"),
+    [
+        (errno.ENOSPC, None, ["the disk has no room left (in commands/door.py, ", "make room"]),
+        (errno.EDQUOT, None, ["your quota is used up (in ", "the same command continues"]),
+        (errno.ENOSPC, "/a/b", ["/a/b: the disk has no room left.", "make room"]),
+        (errno.EMFILE, None, ["Too many open files (in commands/door.py, own_folders; no file"]),
+        (errno.EACCES, "/a/b", ["/a/b: Permission denied"]),
+    ],
+)
+def test_an_error_of_the_system_is_one_message_with_or_without_a_file(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    file: str | None,
+    words: list[str],
+) -> None:
+    def refuses(*_: object) -> bool:
+        raise OSError(code, os.strerror(code), *([file] if file else []))
+
+    monkeypatch.setattr(Path, "is_dir", refuses)
+    with pytest.raises(SystemExit) as stopped, one_message(Config):
+        own_folders()
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert error.startswith("error: ")
+    for word in words:
+        assert word in error
+    assert ("make room" in error) == (code in FULL)
+
+
+def test_a_full_folder_is_named_where_the_system_names_none(tmp_path: Path) -> None:
+    assert full_folders([tmp_path / "none", Path("/proc")]) == [Path("/proc")]

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import ManifestError, read_manifest
+from pipeline.manifest.groups import identical_files
 
 Cohort = Callable[..., ManifestConfig]
 PATIENTS = {f"P{i}": ["no", "yes"] if i % 2 else ["no"] for i in range(6)}
@@ -152,3 +153,15 @@ def test_without_some_rows_the_groups_of_the_others_stay_and_are_counted_anew(
         "the largest group 'P1' holds 2 patients: P2 = P4",
     ]
     assert manifest.without(set()).grouping == manifest.grouping
+
+
+def test_sparse_twins_are_found_at_once(tmp_path: Path) -> None:
+    """Two files of a terabyte of zeros are one picture; a byte in a third makes it another."""
+    paths: list[Path | None] = []
+    for name in ("a", "b", "c"):
+        paths.append(tmp_path / name)
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(10**12)
+            file.write(b"1" if name == "c" else b"")
+    one, other, different = identical_files(paths)
+    assert one == other != different

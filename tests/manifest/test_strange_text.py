@@ -229,3 +229,33 @@ def test_a_name_with_a_line_feed_forges_no_line_of_the_page_or_the_picture(tmp_p
     pair = Copy(0, 1, exact=True)
     assert copy_sheet(manifest, [pair], 2, 1).width > 400
     assert not [line for line in manifest.describe() if "\n" in line]
+
+
+@pytest.mark.parametrize("row", ["P\0001,0.png,a", "P1,0\0.png,a", "P1,0.png,a\0", "\0\0"])
+def test_a_zero_byte_is_told_with_its_line_and_not_as_utf_16(tmp_path: Path, row: str) -> None:
+    (problem,) = refused(write(tmp_path, "P2,1.png,b", row, "P3,2.png,b"))
+    assert problem.startswith("line 3: has a zero byte (NUL), so the file is damaged")
+
+
+@pytest.mark.parametrize("raw", [b"P\xff1", b"P\xed\xa0\x801", b"P\xc3"])
+def test_bytes_that_are_not_utf_8_are_told_with_their_line(tmp_path: Path, raw: bytes) -> None:
+    """A byte, half of a surrogate pair, a character that is cut off."""
+    config = write(tmp_path, "P2,1.png,b", "P1,0.png,a")
+    path = Path(config.path)
+    path.write_bytes(path.read_bytes().replace(b"P1", raw).replace(b"label\n", b"label\r"))
+    (problem,) = refused(config)
+    assert problem.startswith("line 3: is not UTF-8; save the file as UTF-8")
+
+
+def test_line_ends_may_be_mixed(tmp_path: Path) -> None:
+    config = write(tmp_path)
+    Path(config.path).write_bytes(
+        b'patient_id,image_path,label\r\nP1,0.png,a\rP2,1.png,b\nP3,2.png,"a"\r\n\r\rP4,3.png,b'
+    )
+    table = read_manifest(config).table
+    assert table[["patient_id", "image_path", "label", "line"]].to_numpy().tolist() == [
+        ["P1", "0.png", "a", 2],
+        ["P2", "1.png", "b", 3],
+        ["P3", "2.png", "a", 4],
+        ["P4", "3.png", "b", 7],
+    ]

@@ -1,15 +1,18 @@
 """What others write for folds and parts is understood, and what cannot be meant so is refused."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import SplitConfig, UserError
-from pipeline.manifest import Manifest
+from pipeline.config import ManifestConfig, SplitConfig, UserError
+from pipeline.manifest import Manifest, read_manifest
 from pipeline.splits import plan_folds
+from pipeline.splits.folds import LeakageError
 from pipeline.splits.given import GivenSplit, fold_number, read_column, read_file
 from pipeline.splits.given.words import MOST_FOLDS, part_of
 
@@ -242,3 +245,90 @@ def test_a_plan_lists_only_who_is_not_trained_on(tmp_path: Path, num_folds: int)
     assert len(split.table) == 2 * 500
     for _, placed in split.complete():
         assert sorted(placed["row"]) == list(range(500))
+
+
+# --- a file's text
+
+
+def of_patients(*patients: str) -> Manifest:
+    rows = {"patient_id": patients, "image_path": [f"{p}.png" for p in patients], "label": "a"}
+    return Manifest(Path("m.csv"), Path(), ("a", "b"), pd.DataFrame(rows).assign(group=patients))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "patient_id,part\r\nP1,train\rP2,test\nP3,val\r\n",
+        "patient_id;part\rP1;train\rP2;test\rP3;val",
+        "\ufeffpatient_id,part\r\r\nP1,train\r\r\nP2,test\n\rP3,val",
+    ],
+)
+def test_line_ends_may_be_mixed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.csv").write_bytes(text.encode())
+    given = read_file(of_patients("P1", "P2", "P3"), tmp_path / "s.csv", "here")
+    assert dict(zip(given.table["row"], given.table["part"], strict=True)) == {
+        0: "train",
+        1: "test",
+        2: "val",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "reason"),
+    [
+        (
+            "s.csv",
+            b"patient_id,part\rP1,train\0\nP2,test\n",
+            r"here: line 2: has a zero byte \(NUL",
+        ),
+        ("s.csv", b"patient_id,part\r\nP\x001,train\n", r"here: line 2: has a zero byte \(NUL"),
+        ("s.csv", "patient_id,part\n".encode("utf-16"), r"line 1: has a zero byte .* as UTF-8"),
+        ("s.csv", b"patient_id,part\rP1,train\rP\xff,test", r"here: line 3: is not UTF-8"),
+        ("s.csv", b"patient_id,part\nP\xed\xa0\x80,test", r"here: line 2: is not UTF-8"),
+        ("s.json", b'[{"train": ["P1"], "val": ["P2"]}]\0', r"here: line 1: has a zero byte"),
+        (
+            "s.json",
+            b'[{"train": ["P1", "P\\ud800"], "val": ["P2"]}]',
+            r"'P\\ud800' is half of a ch",
+        ),
+    ],
+)
+def test_text_that_is_damaged_is_refused(
+    tmp_path: Path, name: str, raw: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(UserError, match=reason):
+        read_file(of_patients("P1", "P2", "P3"), tmp_path / name, "here")
+
+
+# --- ids that manifest.patient_pattern shortens
+
+CUT = ["P1,train", "P2,test", "P3,val", "P4,train"]
+AS_IN_CSV = [row.replace(",", f"_{side},") for row in CUT for side in ("left", "right")]
+
+
+def of_eyes(make_cohort: Callable[..., ManifestConfig]) -> Manifest:
+    eyes = {f"P{i}_{side}": ["ab"[i % 2]] for i in range(1, 5) for side in ("left", "right")}
+    pattern = r"(?P<patient>.+)_(left|right)"
+    return read_manifest(replace(make_cohort(eyes), patient_pattern=pattern))
+
+
+@pytest.mark.parametrize("rows", [CUT, AS_IN_CSV])
+def test_a_split_may_name_patients_before_or_after_the_pattern(
+    make_cohort: Callable[..., ManifestConfig], tmp_path: Path, rows: list[str]
+) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["patient_id,part", *rows]))
+    plan = plan_folds(of_eyes(make_cohort), SplitConfig(scheme="predefined", assignments=str(path)))
+    (fold,) = plan.folds
+    assert (fold.train, fold.val, fold.test) == ({"P1", "P4"}, {"P3"}, {"P2"})
+
+
+def test_two_eyes_of_one_patient_in_two_parts_are_a_leak(
+    make_cohort: Callable[..., ManifestConfig], tmp_path: Path
+) -> None:
+    path = tmp_path / "s.csv"
+    rows = [row.replace("P1_right,train", "P1_right,test") for row in AS_IN_CSV]
+    path.write_text("\n".join(["patient_id,part", *rows]))
+    with pytest.raises(LeakageError, match="patient 'P1' is in both train and test"):
+        plan_folds(of_eyes(make_cohort), SplitConfig(scheme="predefined", assignments=str(path)))

@@ -134,6 +134,22 @@ def test_predictions_edited_by_hand_are_not_summarised(finished: Finished, run_d
     assert (run_dir / "metrics.json").read_bytes() == before
 
 
+def test_metrics_edited_by_hand_are_not_mirrored(finished: Finished, run_dir: Path) -> None:
+    """`cv` computes them anew from the predictions."""
+    path = run_dir / "metrics.json"
+    before = path.read_bytes()
+    metrics = json.loads(before)
+    metrics["image"]["auroc"]["value"] = 1.0
+    path.write_text(json.dumps(metrics, indent=2))
+    with pytest.raises(
+        UserError, match=r"metrics\.json was changed after it was written\. Restore"
+    ):
+        finished.sync(run_dir)
+    finished.cv(run_dir)
+    assert path.read_bytes() == before
+    finished.sync(run_dir)
+
+
 def test_a_result_edited_by_hand_is_refused(finished: Finished, run_dir: Path) -> None:
     path = run_dir / "fold_00" / "result.json"
     result = json.loads(path.read_text()) | {"select_value": 0.99}

@@ -60,11 +60,15 @@ def match_names(manifest: Manifest, names: Sequence[str], of_images: bool = Fals
         said = pd.concat([said, manifest.left_out[list(said)]], ignore_index=True)
     if not manifest.true_names.keys() & set(names):  # else the file has our pseudonyms
         said = said.map(lambda name: manifest.true_names.get(name, name))
+        if manifest.ids_in_csv:
+            said = said.assign(id_in_csv=said["image_path"].map(manifest.ids_in_csv))
     cells = {column: pd.factorize(said[column].to_numpy(object)) for column in said}
     patient = cells["patient_id"][0]
     most = -1
-    for way in sorted(_WAYS, key=lambda way: of_images and way[1] == "patient_id"):
+    for way in sorted(_WAYS, key=lambda way: of_images and way[1] != "image_path"):
         way_kind, column, of_cell, of_name = way
+        if column not in cells:
+            continue
         codes, texts = cells[column]
         owner = _owners(patient, codes, list(map(of_cell, texts)), list(map(of_name, names)))
         num = len(np.unique(owner[owner >= 0]))
@@ -113,6 +117,7 @@ def _case(name: str) -> str:
 _Spelling = Callable[[str], str]
 _WAYS: tuple[tuple[str, str, _Spelling, _Spelling], ...] = (
     ("patient id", "patient_id", str, str),
+    ("patient id before manifest.patient_pattern", "id_in_csv", str.strip, str.strip),
     ("image path", "image_path", _path, _path),
     # A set that was moved, or paths from the root of somebody's disk.
     ("the last 3 parts of the path", "image_path", partial(_tail, 3), partial(_tail, 3)),

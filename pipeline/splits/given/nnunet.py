@@ -1,6 +1,7 @@
 """Read nnU-Net's splits_final.json, whose folds list the names of cases."""
 
 import json
+import re
 from array import array
 from typing import Any
 
@@ -38,6 +39,8 @@ def read_nnunet(manifest: Manifest, name: str, where: str, text: str) -> GivenSp
             f'{where}: needs nnU-Net\'s form, a list of {{"train": [...], "val": [...]}} with the '
             "names of cases."
         )
+    if broken := [case for case in number if re.search("[\ud800-\udfff]", case)]:
+        raise UserError(f"{where}: {broken[0]!a} is half of a character; write it whole.")
     names = match_names(manifest, list(number))
     names.check(where, manifest)
     folds = {str(i): tuple(p for p in PARTS if p in fold) for i, fold in enumerate(entries)}

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipeline.errors import UserError
 from pipeline.manifest import Manifest
+from pipeline.manifest.csv_file import ZERO_BYTE, line_of
 from pipeline.splits.given.given_split import PLACES, GivenSplit, long_table, split_by_value
 from pipeline.splits.given.names import MatchedNames, match_names
 from pipeline.splits.given.nnunet import read_nnunet
@@ -57,11 +58,17 @@ def read_file(manifest: Manifest, path: Path, where: str, words: Words = NO_WORD
     UserError: the file cannot be read, or none of its names is in the manifest.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        raw = path.read_bytes()
     except OSError as error:
         raise UserError(f"{where}: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{where}: is not UTF-8; save the file as UTF-8.") from None
+    try:
+        if (at := raw.find(0)) >= 0:
+            raise UserError(f"{where}: line {line_of(raw, at)}: {ZERO_BYTE} as UTF-8.")
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = line_of(raw, error.start)
+        raise UserError(f"{where}: line {line}: is not UTF-8; save the file as UTF-8.") from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if path.suffix.lower() == ".json":
         _check_no_words(path, words)
         return read_nnunet(manifest, path.name, where, text)
