@@ -13,6 +13,7 @@ COMMAND_PID = "PATIENTFOLD_COMMAND_PID"  # set by `processes`
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with the command
-if os.getppid() != int(os.environ.pop(COMMAND_PID)):  # it ended before that
+command = os.environ.pop(COMMAND_PID, "")  # not there when Python starts a server anew
+if command and os.getppid() != int(command):  # it ended before that
     os._exit(0)
 os.chdir("/")  # workers go to the command's folder themselves
