@@ -49,9 +49,11 @@ def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], N
         columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-            if bar.tasks[0].total is None:  # nothing was to do
-                bar.update(task, visible=False)
+            try:
+                yield lambda done, total: bar.update(task, completed=done, total=total)
+            finally:
+                if bar.tasks[0].total is None:  # nothing was to do
+                    bar.update(task, visible=False)
         return
     tenths = 0
 

@@ -3,21 +3,27 @@
 The command's own process imports neither: it starts fast, stays small and never touches CUDA.
 """
 
+import ast
+import inspect
 import os
 import pwd
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from tempfile import gettempdir
 from typing import ParamSpec, TypeVar
 
 from pipeline.errors import UserError
+from pipeline.words import visible
 
 PRELOAD = [
+    "pipeline.fork_server",
     "pandas",
     "pydantic",
     "monai.transforms",
@@ -39,12 +45,17 @@ def start_forkserver() -> ForkServerContext:
 
     Raises:
         UserError: when its socket cannot be made in the folder of temporary files.
+        SystemExit: with a message, when a script calls it that each worker would run again.
     """
+    _refuse_unguarded_script()
     name_the_user()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    os.environ["PATIENTFOLD_COMMAND_PID"] = str(os.getpid())
+    resource_tracker.ensure_running()  # which would end the block
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until it ignores Ctrl-C
     try:
         forkserver.ensure_running()
     except OSError as error:  # a socket's name may have 107 bytes, and Python adds some 31
@@ -52,7 +63,38 @@ def start_forkserver() -> ForkServerContext:
             f"no socket can be made in the folder of temporary files, {gettempdir()} ({error}). "
             "Set TMPDIR to one with a short name that can be written, e.g. TMPDIR=/tmp"
         ) from None
+    finally:
+        del os.environ["PATIENTFOLD_COMMAND_PID"]
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
+
+
+def _refuse_unguarded_script() -> None:
+    """Every worker imports the script that called us: is this line run then, too?"""
+    main = sys.modules["__main__"]
+    file, frame = getattr(main, "__file__", None), inspect.currentframe()
+    if file is None or (main.__spec__ and main.__spec__.name.endswith("__main__")):
+        return  # a notebook or a package, which workers do not import
+    while frame and (frame.f_globals is not main.__dict__ or frame.f_code.co_name != "<module>"):
+        frame = frame.f_back
+    if frame is None:
+        return
+    script, line = Path(file), frame.f_lineno
+    if not script.is_file():
+        sys.exit(
+            f"error: {visible(file)}: this starts processes, which import the script, and it is "
+            "no file. Save it as one, and run that"
+        )
+    for statement in ast.parse(script.read_bytes()).body:
+        names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+        if statement.lineno <= line and isinstance(statement, ast.If) and "__name__" in names:
+            return
+    sys.exit(
+        visible(
+            f"error: {script}, line {line}: this starts processes, each of which imports "
+            f'{script.name} and would run the line again. Put it under `if __name__ == "__main__":`'
+        )
+    )
 
 
 def name_the_user() -> None:

@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
         (
-            ["errors", "arrays", "words"],
+            ["errors", "arrays", "words", "fork_server"],
             ["console", "files", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
@@ -33,7 +33,10 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
 Two modules at the top of the package are no commands but may be used by rooms above config:
 `targets` instantiates what a config names, `processes` starts the process that forks workers.
 """
-GROUND = ("errors", "arrays", "words", "console", "files", "processes", "regex", "targets")
+GROUND = (
+    *("errors", "arrays", "words", "fork_server"),
+    *("console", "files", "processes", "regex", "targets"),
+)
 """Modules at the top of the package that are no commands."""
 LIGHT = ("config", "formats", "manifest", "making", "splits", "evaluation", "tracking", "audit")
 HOMELESS = ("utils", "util", "helpers", "helper", "common", "misc")

@@ -12,7 +12,15 @@ from rich.console import Console
 
 from pipeline.audit.content import Content, link_copies
 from pipeline.audit.crossing import crossing_warnings
-from pipeline.commands.sweep import end_of_sweep, given, in_short, look_at, sweep_job, typed
+from pipeline.commands.sweep import (
+    current_job,
+    end_of_sweep,
+    given,
+    in_short,
+    look_at,
+    sweep_job,
+    typed,
+)
 from pipeline.config import Config, to_config
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
@@ -43,16 +51,16 @@ def main(cfg: DictConfig) -> float:
     hydra, config = HydraConfig.get(), to_config(cfg)
     called = Called(in_short(hydra))
     if hydra.mode == RunMode.MULTIRUN:
-        with sweep_job(hydra, config.tracking.uri) as job:
-            outcome = cross_validate(config, replace(called, sweep=Path(hydra.sweep.dir).name))
-            job.outcome = outcome
-        return outcome.mean
+        job = current_job()
+        job.uri = config.tracking.uri
+        job.outcome = cross_validate(config, replace(called, sweep=Path(hydra.sweep.dir).name))
+        return job.outcome.mean
     outcome = cross_validate(config, called)
     tell(next_steps(config, given(hydra)))
     return outcome.mean
 
 
-at_end = end_of_sweep
+one_of_many, at_end = sweep_job, end_of_sweep
 
 
 def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:

@@ -3,6 +3,7 @@
 import ast
 import difflib
 import io
+import math
 import os
 import re
 import signal
@@ -10,8 +11,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -94,7 +96,8 @@ def run(name: str) -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
         try:
-            main(_job(command.main, schema))()
+            one_of_many = getattr(command, "one_of_many", lambda _: nullcontext())
+            main(_job(command.main, schema, one_of_many))()
         finally:
             getattr(command, "at_end", lambda: None)()
 
@@ -158,17 +161,29 @@ def one_message(schema: type) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         tell("stopped; what is written is whole, the same command continues", sys.stderr)
         sys.exit(143 if isinstance(stop, Interrupted) else 130)
-    except UserError as error:
-        _fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        _fail(_hydra_message(error, schema))
-    except YAMLError as error:
-        _fail(f"the YAML of a config cannot be read: {' '.join(str(error).split())}")
     except BrokenPipeError:  # nobody reads on, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        _fail(_system_message(error))
+    except Exception as error:
+        message = in_words(error, schema)
+        if message is None:
+            raise
+        tell(f"error: {message}", sys.stderr)
+        sys.exit(1)
+
+
+def in_words(error: Exception, schema: type) -> str | None:
+    """What a user can mend, as one message; None for our own mistake."""
+    match error:
+        case UserError():
+            return str(error)
+        case HydraException() | OmegaConfBaseException():
+            return _hydra_message(error, schema)
+        case YAMLError():
+            return f"the YAML of a config cannot be read: {' '.join(str(error).split())}"
+        case OSError() if not isinstance(error, BrokenPipeError):
+            return _system_message(error)
+    return None
 
 
 def own_folders(flags: Sequence[str] = ()) -> list[Path]:
@@ -194,25 +209,29 @@ def _refuse_no_manifest(cfg: DictConfig) -> None:
         raise UserError(NO_MANIFEST)
 
 
-def _job(main: Callable[[DictConfig], Any], schema: type) -> Callable[[DictConfig], Any]:
-    """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on."""
+def _job(
+    main: Callable[[DictConfig], Any],
+    schema: type,
+    one_of_many: Callable[[Callable[[Exception], str | None]], AbstractContextManager[None]],
+) -> Callable[[DictConfig], Any]:
+    """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on.
+
+    There `one_of_many` decides what becomes of an error; a job that it ends is worth nan.
+    """
 
     def job(cfg: DictConfig) -> Any:
         is_single = HydraConfig.get().mode == RunMode.RUN
-        with one_message(schema) if is_single else nullcontext():
+        told = partial(in_words, schema=schema)
+        with one_message(schema) if is_single else one_of_many(told):
             _refuse_no_manifest(cfg)
             return main(cfg)
+        return math.nan
 
     return job
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise Interrupted
-
-
-def _fail(message: str) -> None:
-    tell(f"error: {message}", sys.stderr)
-    sys.exit(1)
 
 
 def _system_message(error: OSError) -> str:

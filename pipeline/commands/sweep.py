@@ -3,23 +3,27 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.commands.arguments import in_order
 from pipeline.config import UserError
-from pipeline.console import cell, say
+from pipeline.console import cell, say, tell
 from pipeline.engine.session import Outcome
 from pipeline.tracking.server import SQLITE, absolute_tracking_uri
-from pipeline.words import one_line
+from pipeline.words import counted, one_line
 
 NO_SETTING = (
     *("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine.", "privacy."),
@@ -28,16 +32,20 @@ NO_SETTING = (
 """Overrides that a run is not called by: what is learned from, where it runs and is kept."""
 
 
+NOT_BEGUN, STOPPED, LONGEST_REASON = "not begun", "stopped", 200
+
+
 @dataclass
 class Job:
     """One combination of a multirun's settings."""
 
     overrides: Sequence[str]
     sweep_dir: Path
-    uri: str
+    uri: str = ""
     """Of MLflow."""
     outcome: Outcome | None = None
-    error: str = ""
+    error: str = NOT_BEGUN
+    """Why there is no outcome."""
 
 
 JOBS: list[Job] = []
@@ -45,22 +53,54 @@ JOBS: list[Job] = []
 
 
 @contextmanager
-def sweep_job(hydra: Any, uri: str) -> Iterator[Job]:
-    """Says which settings are tried, and keeps what came of them for the table."""
-    JOBS.append(job := Job(given(hydra), Path(hydra.sweep.dir), uri))
-    line = one_line(f"job {hydra.job.num}: {shlex.join(job.overrides)}")
-    say(["", line], Console(), style="bold")
+def sweep_job(in_words: Callable[[Exception], str | None]) -> Iterator[None]:
+    """Say which settings are tried, and keep what comes of them for the table.
+
+    What a user can mend, as `in_words` says it, is told at once, and the other jobs go on.
+    """
+    hydra = HydraConfig.get()
+    if not JOBS:
+        JOBS.extend(Job(overrides, Path(hydra.sweep.dir)) for overrides in _planned(hydra))
+    number, is_planned = hydra.job.num, hydra.job.num < len(JOBS)
+    name = f"job {number + 1}" + f" of {len(JOBS)}" * is_planned
+    if not is_planned:
+        JOBS.append(Job((), Path(hydra.sweep.dir)))
+    job = JOBS[number] if is_planned else JOBS[-1]
+    job.overrides, job.error = given(hydra), STOPPED
+    say(["", one_line(f"{name}: {shlex.join(job.overrides)}")], Console(), style="bold")
     try:
-        yield job
-    except UserError as error:
-        job.error = shorten(str(error), 200, placeholder="…")
-        raise
+        yield
+    except Exception as error:
+        message = in_words(error)
+        told = message or f"{type(error).__name__}: {error}"
+        job.error = shorten(told, LONGEST_REASON, placeholder="…")
+        tell(f"error: {name}: {told}", sys.stderr)
+        if message is None or hydra.runtime.choices["hydra/launcher"] != "basic":
+            raise  # our own mistake; or the jobs run in processes that print no table
+
+
+def current_job() -> Job:
+    """The job of the sweep that this process is at."""
+    return next(job for job in JOBS if job.error == STOPPED and job.outcome is None)
+
+
+def _planned(hydra: Any) -> list[list[str]]:
+    """The settings of all jobs to come; none where a sweeper draws them as it learns."""
+    if hydra.runtime.choices["hydra/sweeper"] != "basic":
+        return []
+    _, settings = in_order(sys.argv[1:])
+    named = [text for text in settings if not text.lstrip("+").startswith("hydra")]
+    (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(named), None)
+    return [list(job) for job in jobs]
 
 
 def end_of_sweep() -> None:
-    """Print the jobs, the best first, by the mean of the validation metric over folds.
+    """Print all jobs, the best first, by the mean of the validation metric over folds.
 
     Folders that Hydra made for the jobs and nobody filled are removed. Nothing without a sweep.
+
+    Raises:
+        UserError: when a job failed, unless something else ends the command.
     """
     if not JOBS:
         return
@@ -69,7 +109,14 @@ def end_of_sweep() -> None:
             folder.rmdir()
     console = Console()
     console.print(_table(JOBS))
-    say([one_line(f"compare the runs: {look_at(JOBS[0].uri)}")], console)
+    if uri := next((job.uri for job in JOBS if job.uri), ""):
+        say([one_line(f"compare the runs: {look_at(uri)}")], console)
+    num_done = sum(job.outcome is not None for job in JOBS)
+    of_all = f"of {counted(len(JOBS), 'job')}"
+    if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in JOBS):
+        say([f"{num_done} {of_all} done; the same command trains only what is missing"], console)
+    elif num_done < len(JOBS) and sys.exception() is None:
+        raise UserError(f"{len(JOBS) - num_done} {of_all} failed; the same command tries again")
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -79,16 +126,18 @@ def _table(jobs: Sequence[Job]) -> Table:
     done.sort(key=lambda pair: pair[1].mean if lowest_first else -pair[1].mean)
     varied = [set(job.overrides) for job in jobs]
     same = set.intersection(*varied) if len(jobs) > 1 else set()
-    table = Table(title=f"{select_by}: mean over folds, smallest to largest, best first")
-    for name in ("settings", "mean", "folds", "run folder"):
+    order = f"{select_by}: mean over folds, smallest to largest, best first"
+    table = Table(title=order if done else "no job is done")
+    for name in ("job", "settings", "mean", "folds", "run folder, or why there is none"):
         table.add_column(name, overflow="fold")
+    number = {id(job): str(i) for i, job in enumerate(jobs, start=1)}
     for job, outcome in done:
         spread = f"{min(outcome.values):.3f} to {max(outcome.values):.3f}"
-        cells = (_of(job, same), f"{outcome.mean:.3f}", spread, str(outcome.run_dir))
-        table.add_row(*map(cell, cells))
+        mean, folder = f"{outcome.mean:.3f}", str(outcome.run_dir)
+        table.add_row(number[id(job)], cell(_of(job, same)), mean, spread, cell(folder))
     for job in jobs:
         if job.outcome is None:
-            table.add_row(cell(_of(job, same)), "failed", "", cell(job.error))
+            table.add_row(number[id(job)], cell(_of(job, same)), "-", "-", cell(job.error))
     return table
 
 

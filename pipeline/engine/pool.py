@@ -1,7 +1,7 @@
 """Run folds as processes, as many at once as there are device slots."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
@@ -13,12 +13,13 @@ from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 
 POLL_S = 0.3
+Poll = Callable[[Collection[int]], None]
 
 
 def run_folds(
-    jobs: Sequence[FoldJob], slots: Sequence[str], num_threads: int, poll: Callable[[], None]
+    jobs: Sequence[FoldJob], slots: Sequence[str], num_threads: int, poll: Poll
 ) -> dict[int, str]:
-    """Train all jobs; `poll` is called several times a second meanwhile.
+    """Train all jobs; `poll` is called several times a second with the folds that run.
 
     Returns why in one line for each fold that failed, which leaves the others alone. On any
     exception, Ctrl-C too, all workers are ended before it goes on: their files are whole at every
@@ -42,7 +43,7 @@ def run_folds(
                 free.append(job.device)
                 if process.exitcode:
                     failures[job.fold.index] = _reason(job, process.exitcode)
-            poll()
+            poll([job.fold.index for job in running.values()])
     finally:
         for process in running:
             process.terminate()

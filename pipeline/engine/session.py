@@ -81,10 +81,10 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
         say(["all folds are done already"], console)
         return
     jobs = [run.job(fold) for fold in todo]
-    progress = FoldProgress(run, run.folds, console)
+    progress = FoldProgress(run, run.folds, len(slots), console)
     with progress.showing():
         failures = run_folds(jobs, slots, run.config.engine.threads_per_fold, progress.poll)
-        progress.poll()
+        progress.poll(())
     if failures:
         done = sum(run.is_done(fold) for fold in run.folds)
         reasons = [f"  fold {fold}: {reason}\n" for fold, reason in failures.items()]

@@ -74,7 +74,7 @@ def test_a_sweep_makes_one_parent_a_job_under_one_tag(tmp_path: Path) -> None:
     lines = swept.stdout.splitlines()
     assert sum(line.startswith("manifest ") for line in lines) == 1  # one header for all
     assert [line.split(":")[0] for line in lines if line.startswith("job ")] == [
-        f"job {i}" for i in range(4)
+        f"job {i} of 4" for i in range(1, 5)
     ]
     assert not list((tmp_path / "runs").glob("sweeps/*/*/"))
     means = [float(m) for m in re.findall(r"│ ([01]\.\d{3}) +│ [01]", swept.stdout)]
