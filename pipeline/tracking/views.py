@@ -29,11 +29,10 @@ def experiment_tags(
         f"folds]({folds}&compareRunsMode=CHART). `test/...` is for the report, once the settings "
         "are chosen."
     )
-    chosen = "val/loss" if select_by == "val/loss" else f"best/{select_by}"
     of_runs = [f"metrics.`{select_by}{end}`" for end in ("", "_min", "_max")]
     of_runs += [f"params.`{name}`" for name in ("optimizer.lr", "training.epochs")]
     of_runs += ["tags.`patientfold.folds_done`"]
-    of_folds = [f"metrics.`{chosen}`", "metrics.`best_epoch`", "params.`fold`"]
+    of_folds = [f"metrics.`best/{select_by}`", "metrics.`best_epoch`", "params.`fold`"]
     tags = {
         f"{VIEW_TAG}.{RUNS}": _view("cv", select_by, of_runs),
         f"{VIEW_TAG}.{FOLDS}": _view("fold", select_by, of_folds),
