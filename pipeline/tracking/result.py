@@ -97,7 +97,7 @@ def validation_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]
     shared = [name for name in folds[0] if all(name in fold for fold in folds)] if folds else []
     values = {name: [fold[name] for fold in folds] for name in shared}
     means = {name: fmean(values[name]) for name in shared}
-    ways = (("", fmean), ("_min", min), ("_max", max))
+    ways = (("_min", min), ("_max", max), ("", fmean))  # a class may be called small_max: it wins
     return means | {
         name.removeprefix(BEST) + end: way(values[name]) for end, way in ways for name in shared
     }

@@ -27,6 +27,7 @@ from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, Event, Journal, JournalTail
 from pipeline.tracking.mirror import Mirror, sync
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.result import validation_metrics
 from pipeline.tracking.run import metric
 
 
@@ -167,6 +168,15 @@ def test_a_run_chosen_by_loss_has_it_under_the_name_that_its_folds_have(
     assert losses == [0.5, 0.6]
     assert runs["demo-abc123"].data.metrics["best/val/loss"] == 0.55
     assert next(iter(runs["demo-abc123"].data.metrics)) == "best/val/loss"
+
+
+def test_a_class_whose_name_ends_like_an_extreme_keeps_its_own_mean() -> None:
+    chosen = {"select_by": "val/loss", "select_value": 0.5}
+    classes = {"sensitivity_small": 0.9, "sensitivity_small_max": 0.2}
+    metrics = validation_metrics([{**chosen, "val": {"image": classes}}])
+    assert metrics["val/image/sensitivity_small_max"] == 0.2
+    assert metrics["val/image/sensitivity_small"] == 0.9
+    assert metrics["best/val/image/sensitivity_small_max"] == 0.2
 
 
 @pytest.mark.parametrize("num_done", [1, 2])
