@@ -180,8 +180,8 @@ def _note(run: Run) -> str:
     scheme = f"{run.config.split.scheme}, {counted(run.plan.num_folds, 'fold')}"
     lines = [
         f"Cross-validation of {run.config.manifest.name}: {size}; {scheme}; a child run per fold.",
-        f"Choose settings by {chosen_by}: the mean over folds of the chosen epochs' validation "
-        "metric; _min and _max are the smallest and the largest fold.",
+        f"Choose settings by {chosen_by}, or best/{chosen_by}, which is the same: the mean over "
+        "folds of the chosen epochs' metric; _min and _max are the smallest and the largest fold.",
         "test/... is for the report, once the settings are chosen.",
         f"Every setting: tag patientfold.settings. Run folder: {run.dir.absolute()}",
         f"Plan {run.plan.hash[:12]}, manifest {manifest.hash[:12]}, key {run.key[:12]}.",

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
 ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
+NAME_PARAM = "asked_for"
+"""The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
 RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
 FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
 SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
@@ -47,6 +49,7 @@ class _Fold:
     last: Event
     """The last event that was read."""
     upload: Upload
+    select_by: str
 
     def catch_up(self) -> None:
         """Log what is new in the folder."""
@@ -61,7 +64,7 @@ class _Fold:
                 metric(name, value, event.time, event.epoch)
                 for event in events
                 if isinstance(event, EpochEnded)
-                for name, value in numbers(event.metrics)
+                for name, value in sorted(numbers(event.metrics), key=self._is_not_chosen_by)
             ]
         )
         if is_done:
@@ -73,6 +76,10 @@ class _Fold:
             self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
         elif any(not isinstance(event, Progressed) for event in events):
             self._show_state()
+
+    def _is_not_chosen_by(self, named: tuple[str, float]) -> bool:
+        """Sorts what the epochs are chosen by first: MLflow compares runs by their first metric."""
+        return named[0] != self.select_by
 
     def _show_state(self) -> None:
         if isinstance(self.last, Failed):
@@ -177,10 +184,11 @@ class Mirror(AbstractContextManager["Mirror"]):
         record = self._record
         client, experiment_id = connect(self.uri, record.experiment, record.select_by)
         parent = MirroredRun(client, experiment_id, self._uid, record.run_name, record.started)
+        params = {NAME_PARAM: record.run_name, **record.params}
         own = {"mlflow.note.content": record.note, "patientfold.settings": record.settings}
         own = {name: text for name, text in own.items() if text}
         tags = {**record.tags, **own, "patientfold.role": "cv"}
-        parent.describe(tags, record.params, record.dataset)
+        parent.describe(tags, params, record.dataset)
         return _Server(client, experiment_id, parent)
 
     @property
@@ -205,9 +213,11 @@ class Mirror(AbstractContextManager["Mirror"]):
         replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{fold}'"
         run = MirroredRun(server.client, server.experiment_id, uid, name, events[0].time, replaces)
         tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
-        params = {"fold": str(fold), **record.fold_params[fold]}
-        run.describe({**record.tags, **tags}, {**record.params, **params}, record.dataset)
-        server.folds[fold] = _Fold(run, folder, JournalTail(path), events[0], self._upload)
+        params = {NAME_PARAM: record.run_name, **record.params, "fold": str(fold)}
+        params |= record.fold_params[fold]
+        run.describe({**record.tags, **tags}, params, record.dataset)
+        tail, select_by = JournalTail(path), record.select_by
+        server.folds[fold] = _Fold(run, folder, tail, events[0], self._upload, select_by)
 
     def _catch_up_parent(self, parent: MirroredRun) -> None:
         for name in allowed((*RUN_FILES, REPORT), self._upload):
@@ -219,6 +229,7 @@ class Mirror(AbstractContextManager["Mirror"]):
         for name in allowed([SUMMARY], self._upload):
             parent.upload(self._run_dir / name)
         if summary.exists():
+            self._log_validation(parent)  # first, as a fold's select_by is
             parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
 
     def _log_validation(self, parent: MirroredRun) -> None:

@@ -26,6 +26,7 @@ HASHED = {
     "best.pt": "best_sha256",
 }
 SEAL = "seal"
+BEST = "best/"
 ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 
@@ -83,10 +84,10 @@ def check_files(result: Mapping[str, Any], fold_dir: Path) -> None:
 
 
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """A fold's final metrics: test/<level>/..., best/val/<level>/..., threshold/<level>, ..."""
-    parts = {"test": result.get("test"), "best/val": result.get("val")}
+    """A fold's final metrics: best/val/<level>/..., test/<level>/..., threshold/<level>, ..."""
+    parts = {"test": result.get("test"), "threshold": result.get("thresholds")}
     single = {name: result.get(name) for name in SINGLE}
-    return dict(numbers({**parts, "threshold": result.get("thresholds"), **single}))
+    return _chosen(result) | dict(numbers({**parts, **single}))
 
 
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -97,16 +98,24 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 def validation_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """val/<level>/... of the chosen epochs: the mean over folds, and the extremes (_min, _max).
 
-    What one fold lacks is missing. The metric that chose the epochs is among them.
+    The mean is also there as best/val/<level>/..., as a fold calls its own: so that a table of runs
+    and folds has one column for both, and MLflow, which sorts by name, begins with validation. What
+    one fold lacks is missing. The metric that chose the epochs comes first.
     """
-    folds = [
-        dict(numbers({"val": result.get("val"), result["select_by"]: result["select_value"]}))
-        for result in results
-    ]
+    folds = [_chosen(result) for result in results]
     shared = [name for name in folds[0] if all(name in fold for fold in folds)] if folds else []
     values = {name: [fold[name] for fold in folds] for name in shared}
-    ways = (("", fmean), ("_min", min), ("_max", max))
-    return {name + end: way(values[name]) for end, way in ways for name in shared}
+    means = {name: fmean(values[name]) for name in shared}
+    ways = (("_min", min), ("_max", max), ("", fmean))  # a class may be called small_max: it wins
+    return means | {
+        name.removeprefix(BEST) + end: way(values[name]) for end, way in ways for name in shared
+    }
+
+
+def _chosen(result: Mapping[str, Any]) -> dict[str, float]:
+    """best/val/... of the epoch that was chosen, first what it was chosen by."""
+    chosen_by = {result["select_by"]: result["select_value"]}
+    return dict(numbers({**chosen_by, "val": result.get("val")}, BEST))
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

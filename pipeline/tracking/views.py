@@ -25,18 +25,19 @@ def experiment_tags(
     page = f"#/experiments/{experiment_id}/runs?viewStateShareKey="
     runs, folds = page + RUNS, page + FOLDS
     note = (
-        f"{OURS}{runs}) by `{select_by}` of validation, and see the [epochs of their "
-        f"folds]({folds}&compareRunsMode=CHART). `test/...` is for the report, once the settings "
-        "are chosen."
+        f"{OURS}{runs}) by `{select_by}` of validation (the columns: mean over folds, largest, "
+        f"smallest), and see the [epochs of their folds]({folds}&compareRunsMode=CHART). "
+        "`test/...` is for the report, once the settings are chosen."
     )
-    chosen = "val/loss" if select_by == "val/loss" else f"best/{select_by}"
     of_runs = [f"metrics.`{select_by}{end}`" for end in ("", "_min", "_max")]
     of_runs += [f"params.`{name}`" for name in ("optimizer.lr", "training.epochs")]
     of_runs += ["tags.`patientfold.folds_done`"]
-    of_folds = [f"metrics.`{chosen}`", "metrics.`best_epoch`", "params.`fold`"]
+    of_folds = [f"metrics.`best/{select_by}`", "metrics.`best_epoch`", "params.`fold`"]
+    lower_is_better = select_by == "val/loss"
+    first = select_by.rpartition("/")[0]
     tags = {
-        f"{VIEW_TAG}.{RUNS}": _view("cv", select_by, of_runs),
-        f"{VIEW_TAG}.{FOLDS}": _view("fold", select_by, of_folds),
+        f"{VIEW_TAG}.{RUNS}": _view("cv", of_runs, first, lower_is_better),
+        f"{VIEW_TAG}.{FOLDS}": _view("fold", of_folds, first, lower_is_better),
         NOTE_TAG: note,
     }
     if not existing.get(NOTE_TAG, OURS).startswith(OURS):
@@ -44,9 +45,8 @@ def experiment_tags(
     return {name: value for name, value in tags.items() if existing.get(name) != value}
 
 
-def _view(role: str, select_by: str, columns: list[str]) -> str:
-    """The runs of one role, the best first, with these columns; charts of validation first."""
-    first = select_by.rpartition("/")[0]
+def _view(role: str, columns: list[str], first: str, lower_is_better: bool) -> str:
+    """The runs of one role, the best of the first column on top; the charts begin with `first`."""
     names = dict.fromkeys((first, *CHARTS, *FOLDED))
     sections = [
         {
@@ -61,8 +61,8 @@ def _view(role: str, select_by: str, columns: list[str]) -> str:
     ]
     state = {
         "searchFilter": f"tags.`patientfold.role` = '{role}'",
-        "orderByKey": f"metrics.`{select_by}`",
-        "orderByAsc": select_by == "val/loss",
+        "orderByKey": columns[0],
+        "orderByAsc": lower_is_better,
         "selectedColumns": ["attributes.`Duration`", *columns],
         "compareRunCharts": [],  # the UI adds one for each metric to its section
         "compareRunSections": sections,

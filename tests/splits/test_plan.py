@@ -192,6 +192,17 @@ def test_more_folds_than_groups_is_an_error(num_folds: int) -> None:
     assert len(plan_folds(manifest, kfold(3, 0)).folds) == 3
 
 
+def test_every_class_with_too_few_patients_is_named() -> None:
+    labels = {"P0": ["a"], "P1": ["a"], "P2": ["b"], "P3": ["b"]}
+    with pytest.raises(UserError) as caught:
+        plan_folds(manifest_of(labels), kfold(5, 0))
+    assert str(caught.value) == (
+        "split.num_folds is 5, but x.csv has only 4 independent patients, and class 'a' only 2, "
+        "class 'b' only 2; 3 of each class are needed: leave their rows out, or merge them with "
+        "another."
+    )
+
+
 def test_fewer_than_three_groups_can_never_be_dealt() -> None:
     with pytest.raises(UserError, match="only 2 independent patients; at least 3 are needed"):
         plan_folds(manifest_of({"P1": ["a"], "P2": ["b"]}), kfold(3, 0))

@@ -23,9 +23,11 @@ from synthetic_run_folder import (
     write_summary,
 )
 
+from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, Event, Journal, JournalTail
 from pipeline.tracking.mirror import Mirror, sync
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.result import validation_metrics
 from pipeline.tracking.run import metric
 
 
@@ -79,6 +81,8 @@ def test_a_metric_that_is_missing_is_not_logged(run_dir: Path, uri: str) -> None
         **dict.fromkeys(
             ("val/patient/auroc", "val/patient/auroc_min", "val/patient/auroc_max"), 0.8
         ),
+        "best/val/image/auroc": 0.7,
+        "best/val/patient/auroc": 0.8,
         "test/patient/auroc": 0.88,
         "test/patient/auroc_ci_low": 0.8,
         "test/patient/auroc_ci_high": 0.95,
@@ -90,7 +94,7 @@ def test_parent_and_folds_carry_the_settings_and_the_manifest(run_dir: Path, uri
     catch_up(run_dir)
     runs = runs_at(uri)
     parent, fold = runs["demo-abc123"], runs["fold-01"]
-    settings = {"training.epochs": "3", "optimizer.lr": "0.001"}
+    settings = {"asked_for": "demo-abc123", "training.epochs": "3", "optimizer.lr": "0.001"}
     assert parent.data.params == settings
     assert fold.data.params == settings | {"fold": "1", "num_train_patients": "11"}
     assert fold.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -123,6 +127,56 @@ def test_the_parent_shows_the_validation_of_all_folds_and_is_compared_by_it(
     ]
     mended = client.get_experiment(former).tags
     assert mended["mlflow.experiment.primaryMetric.name"] == "val/image/auroc"
+
+
+def test_what_mlflow_opens_a_comparison_with_is_of_validation(run_dir: Path, uri: str) -> None:
+    """Parallel coordinates take what was logged first; tables and scatter plots sort by name."""
+    metrics = {"train/loss": 0.7, "val/loss": 0.6, "val/image/auroc": 0.5}
+    for fold in range(2):
+        with Journal(fold_dir(run_dir, fold) / "journal.jsonl") as journal:
+            journal.append(EpochEnded(time=STARTED + fold, epoch=1, metrics=metrics))
+        write_result(run_dir, fold)
+    with Mirror(run_dir) as mirror:
+        mirror.catch_up()  # before the test part's metrics are there, as in a training
+        write_summary(run_dir)
+        mirror.finish()
+    runs = runs_at(uri)
+    fold, parent = runs["fold-00"].data, runs["demo-abc123"].data
+    assert next(iter(fold.metrics)) == "val/image/auroc"
+    assert next(iter(parent.metrics)) == "best/val/image/auroc"
+    for run in (fold, parent):
+        assert min(run.metrics) == "best/val/image/auroc"
+        assert min(run.params) == "asked_for"
+        assert run.params["asked_for"] == "demo-abc123"
+    assert fold.metrics["best/val/image/auroc"] == 0.7
+    assert parent.metrics["best/val/image/auroc"] == parent.metrics["val/image/auroc"] == 0.75
+
+
+def test_a_run_chosen_by_loss_has_it_under_the_name_that_its_folds_have(
+    run_dir: Path, uri: str
+) -> None:
+    for fold in range(2):
+        write_result(run_dir, fold)
+        path = fold_dir(run_dir, fold) / "result.json"
+        by_loss = {"select_by": "val/loss", "select_value": 0.5 + fold / 10}
+        write_json(path, json.loads(path.read_text()) | by_loss)
+        train(run_dir, fold, range(1))
+    replace(RunRecord.load(run_dir), select_by="val/loss").save(run_dir)
+    sync(run_dir)
+    runs = runs_at(uri)
+    losses = [runs[name].data.metrics["best/val/loss"] for name in ("fold-00", "fold-01")]
+    assert losses == [0.5, 0.6]
+    assert runs["demo-abc123"].data.metrics["best/val/loss"] == 0.55
+    assert next(iter(runs["demo-abc123"].data.metrics)) == "best/val/loss"
+
+
+def test_a_class_whose_name_ends_like_an_extreme_keeps_its_own_mean() -> None:
+    chosen = {"select_by": "val/loss", "select_value": 0.5}
+    classes = {"sensitivity_small": 0.9, "sensitivity_small_max": 0.2}
+    metrics = validation_metrics([{**chosen, "val": {"image": classes}}])
+    assert metrics["val/image/sensitivity_small_max"] == 0.2
+    assert metrics["val/image/sensitivity_small"] == 0.9
+    assert metrics["best/val/image/sensitivity_small_max"] == 0.2
 
 
 @pytest.mark.parametrize("num_done", [1, 2])

@@ -26,8 +26,11 @@ def views(tags: dict[str, str]) -> dict[str, dict[str, object]]:
 def test_the_views_lead_to_validation_and_fold_away_the_test(select_by: str) -> None:
     tags = experiment_tags("7", select_by, {})
     assert max(map(len, tags.values())) < MOST_LETTERS
-    for state in views(tags).values():
-        assert state["orderByKey"] == f"metrics.`{select_by}`"
+    runs, folds = views(tags).values()
+    assert runs["orderByKey"] == f"metrics.`{select_by}`"
+    assert folds["orderByKey"] == f"metrics.`best/{select_by}`"  # not of the last epoch
+    for state in (runs, folds):
+        assert state["orderByKey"] in state["selectedColumns"]  # type: ignore[operator]
         assert state["orderByAsc"] is (select_by == "val/loss")
         assert not [column for column in state["selectedColumns"] if "test/" in column]  # type: ignore[attr-defined]
         sections = {s["name"]: s["display"] for s in state["compareRunSections"]}  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from pipeline.config import SplitConfig, UserError
 from pipeline.splits.dealing.deal import deal_some
 from pipeline.splits.schemes.scheme import Groups, Rounds, Scheme
-from pipeline.words import counted
+from pipeline.words import SHOWN, and_more, counted
 
 
 def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
@@ -17,7 +17,10 @@ def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
 
 
 def _too_few(groups: Groups, num_folds: int) -> str:
-    """How many folds there can be: no more than groups, and than groups of the rarest class."""
+    """How many folds there can be: no more than groups, and than groups of the rarest class.
+
+    Every class that has too few for any plan is named.
+    """
     num_free = len(groups.free)
     text = (
         f"split.num_folds is {num_folds}, but {groups.manifest.path} has only "
@@ -26,12 +29,17 @@ def _too_few(groups: Groups, num_folds: int) -> str:
     if num_free < 3:
         return f"{text}; at least 3 are needed."
     of_class = (groups.quantities.images[groups.free] > 0).sum(axis=0)
-    rarest = int(of_class.argmin())
-    most = int(of_class[rarest])
+    most, rarest = int(of_class.min()), int(of_class.argmin())
+    rare = [
+        f"class {name!r} only {number}"
+        for i, (name, number) in enumerate(zip(groups.manifest.classes, of_class, strict=True))
+        if i == rarest or number < 3
+    ]
     if most < num_free:
-        text += f", and class {groups.manifest.classes[rarest]!r} only {most}"
+        text += f", and {and_more(rare[:SHOWN], len(rare))}"
     if most < 3:
-        return f"{text}; 3 of each class are needed: leave its rows out, or merge it with another."
+        what = "its rows out, or merge it" if len(rare) == 1 else "their rows out, or merge them"
+        return f"{text}; 3 of each class are needed: leave {what} with another."
     return f"{text}; use {'3' if most == 3 else f'3 to {most}'} folds."
 
 
