@@ -69,6 +69,11 @@ def start_forkserver() -> ForkServerContext:
     return context
 
 
+def preload(*modules: str) -> None:
+    """Modules of ours that its processes use: imported once, in the server, if called before."""
+    PRELOAD.extend(module for module in modules if module not in PRELOAD)
+
+
 def _refuse_unguarded_script() -> None:
     """Every worker imports the script that called us: is this line run then, too?"""
     main = sys.modules["__main__"]
