@@ -37,7 +37,17 @@ AcceptedRule = Literal[
     "unknown_format",
     "misnamed",
 ]
-Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
+Scheme = Literal[
+    "default",
+    "zeros",
+    "normal",
+    "scaled_normal",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "orthogonal",
+]
 ClassWeights = Literal["none", "inverse", "effective_number"]
 Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Literal["mean", "max"]
@@ -53,6 +63,8 @@ FORMER_METRICS = {
     for name in ("auroc", "average_precision", "balanced_accuracy")
 }
 """What validation metrics of the image level were called before -> their names."""
+FORMER_SCHEMES = {"kaiming_normal": "he_normal", "xavier_uniform": "glorot_uniform"}
+"""What schemes of initialisation were called before -> their names."""
 
 
 def named(names: Mapping[str, str]) -> BeforeValidator:
@@ -251,8 +263,9 @@ class AugmentConfig:
 class InitConfig:
     """How a network's weights begin."""
 
-    scheme: Scheme = "default"
-    """default keeps what the network's own code draws; the others draw its layers anew."""
+    scheme: Annotated[Scheme, named(FORMER_SCHEMES)] = "default"
+    """default keeps what the network's own code draws; the others draw the weights of convolutions
+    and linear layers anew, with biases 0. normal has SD 0.01, scaled_normal 1/sqrt(inputs)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
