@@ -314,6 +314,9 @@ class TrainingConfig:
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better one; 0: never."""
+    freeze: tuple[str, ...] = ()
+    """Regular expressions; parameters whose names begin with a match of one are not trained, e.g.
+    [features]. Parts that are frozen as a whole run as in evaluation."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """auto: float16 with loss scaling on a GPU, float32 on the CPU."""
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pipeline.config import ConfigError
-from pipeline.models import initialise
+from pipeline.models import freeze, initialise
 from pipeline.models.size import smallest_side
 from pipeline.targets import build, check_leaves
 from pipeline.training.imbalance import class_weights
@@ -31,6 +31,15 @@ class Learner:
     scaler: torch.amp.GradScaler
     precision: torch.dtype
     device: torch.device
+    frozen: tuple[nn.Module, ...] = ()
+    """Parts of the network that training leaves as they are."""
+
+    def train(self) -> nn.Module:
+        """The network, set to train; what is frozen stays in evaluation mode."""
+        self.network.train()
+        for module in self.frozen:
+            module.eval()
+        return self.network
 
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32
@@ -49,6 +58,7 @@ def build_learner(job: FoldJob) -> Learner:
     seed_everything(seed_for(config.training.seed, job.fold.index, 0, purpose=1))
     network: nn.Module = build("model", config.model, facts_of(job))
     initialise(network, config.init.scheme)
+    frozen = freeze(network, config.training.freeze)
     network.to(device)
     if device.type == "cuda":  # tensor cores want channels last
         last = torch.channels_last if config.images.spatial_dims == 2 else torch.channels_last_3d
@@ -58,7 +68,8 @@ def build_learner(job: FoldJob) -> Learner:
     weights = class_weights(
         config.loss.class_weights, num_images, job.manifest.num_patients_per_class(rows)
     )
-    optimizer = build("optimizer", config.optimizer, params=list(network.parameters()))
+    trained = [p for p in network.parameters() if p.requires_grad or not config.training.freeze]
+    optimizer = build("optimizer", config.optimizer, params=trained)
     automatic = "float32" if device.type == "cpu" else "float16"
     asked = config.training.precision
     precision = getattr(torch, automatic if asked == "auto" else asked)
@@ -70,6 +81,7 @@ def build_learner(job: FoldJob) -> Learner:
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         precision=precision,
         device=device,
+        frozen=frozen,
     )
 
 
@@ -104,7 +116,7 @@ def try_out(job: FoldJob) -> None:
     with _size_explained(job):
         learner = build_learner(job)
         logits = _try_network(job, learner.network.eval(), num_images)
-        _try_network(job, learner.network.train(), min(num_images, job.config.training.batch_size))
+        _try_network(job, learner.train(), min(num_images, job.config.training.batch_size))
     labels = torch.arange(num_images, device=learner.device) % num_classes
     _try(
         f"loss.function: {job.config.loss.function['_target_']}",
