@@ -23,7 +23,7 @@ SECTIONS = [
     "scheduler",
     "training",
 ]
-WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes")
+WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes", "init.weights")
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
 SAME = {

@@ -266,6 +266,9 @@ class InitConfig:
     scheme: Annotated[Scheme, named(FORMER_SCHEMES)] = "default"
     """default keeps what the network's own code draws; the others draw the weights of convolutions
     and linear layers anew, with biases 0. normal has SD 0.01, scaled_normal 1/sqrt(inputs)."""
+    weights: str | None = None
+    """A local file of weights to begin with: best.pt of a run, or a state_dict. All but the head
+    must match. A run that has seen a patient of the test part is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -19,6 +19,7 @@ from pipeline.targets import build, check_leaves
 from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.start import begin
 from pipeline.training.volumes import ADVICE
 
 
@@ -33,6 +34,8 @@ class Learner:
     device: torch.device
     frozen: tuple[nn.Module, ...] = ()
     """Parts of the network that training leaves as they are."""
+    start: tuple[str, ...] = ()
+    """What was taken over from `init.weights`, in lines."""
 
     def train(self) -> nn.Module:
         """The network, set to train; what is frozen stays in evaluation mode."""
@@ -58,6 +61,7 @@ def build_learner(job: FoldJob) -> Learner:
     seed_everything(seed_for(config.training.seed, job.fold.index, 0, purpose=1))
     network: nn.Module = build("model", config.model, facts_of(job))
     initialise(network, config.init.scheme)
+    start = begin(network, job)
     frozen = freeze(network, config.training.freeze)
     network.to(device)
     if device.type == "cuda":  # tensor cores want channels last
@@ -82,6 +86,7 @@ def build_learner(job: FoldJob) -> Learner:
         precision=precision,
         device=device,
         frozen=frozen,
+        start=tuple(start),
     )
 
 
@@ -104,9 +109,10 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def try_out(job: FoldJob) -> None:
+def try_out(job: FoldJob) -> tuple[str, ...]:
     """Build everything once and send some images through, before any fold is started.
 
+    Returns what is to be said about the weights to begin with.
     ConfigError for a leaf that is not what its setting needs, arguments that it does not take, a
     network that cannot take the images, or a loss that cannot take its logits.
     """
@@ -125,6 +131,7 @@ def try_out(job: FoldJob) -> None:
         f"one value per image, shape {tuple(labels.shape)}",
         tuple(labels.shape),
     )
+    return learner.start
 
 
 def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
