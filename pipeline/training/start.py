@@ -88,7 +88,7 @@ def _seen(path: Path, state: Mapping[str, Any], job: FoldJob) -> frozenset[str]:
     ours = set(job.manifest.table["patient_id"])
     if (has_pseudonyms or job.config.privacy.pseudonyms) and not ours & plan.groups.keys():
         raise UserError(f"init.weights={path}: its patients have other pseudonyms, {UNKNOWN}")
-    seen = fold.train | fold.val
+    seen: frozenset[str] = fold.train | fold.val
     if began_with is None:
         return seen
     earlier = Path(began_with)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_try_out import job_of
+from test_try_out import job_of  # type: ignore[import-not-found]
 from torch import Tensor
 
 from pipeline.config import UserError
