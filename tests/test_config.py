@@ -290,6 +290,20 @@ def test_an_image_metric_may_be_named_as_before_and_is_the_same_run(name: str) -
     assert distinctive(was) == distinctive(identity(now))
 
 
+@pytest.mark.parametrize(
+    ("former", "name"), [("kaiming_normal", "he_normal"), ("xavier_uniform", "glorot_uniform")]
+)
+def test_an_initialisation_may_be_named_as_before_and_has_the_same_key(
+    former: str, name: str
+) -> None:
+    now = config_of(f"init={name}")
+    assert now.init.scheme == name
+    assert config_of(f"init={former}") == config_of(f"init.scheme={former}") == now
+    assert distinctive(identity(now))["init.scheme"] == former, "keys are made of this text"
+    was = identity(now) | {"init.scheme": former}  # as older run folders have it
+    assert distinctive(was) == distinctive(identity(now))
+
+
 # --- what is refused
 
 

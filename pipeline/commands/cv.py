@@ -102,7 +102,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
 
 def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> Outcome:
     """Train what is missing, mirror it, report."""
-    try_out(run)  # before there is a run folder, or a run in MLflow
+    say(try_out(run), console)  # before there is a run folder, or a run in MLflow
     with open_run(run), mirrored(run, called, console):
         train_missing_folds(run, slots, console)
         return report(run, console)

@@ -9,7 +9,7 @@ from pipeline.config.config import Config
 from pipeline.config.door import defaults
 from pipeline.config.environment import with_texts
 from pipeline.config.plain import flatten
-from pipeline.config.sections import FORMER_METRICS
+from pipeline.config.sections import FORMER_METRICS, FORMER_SCHEMES
 
 SECTIONS = [
     "augment",
@@ -23,11 +23,14 @@ SECTIONS = [
     "scheduler",
     "training",
 ]
-WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes")
+WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes", "init.weights")
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
-RENAMED = {("training.select_by", former): name for former, name in FORMER_METRICS.items()}
-"""(setting, value) that older runs have written -> what the value is called today."""
+SAME = {
+    **{("training.select_by", former): name for former, name in FORMER_METRICS.items()},
+    **{("init.scheme", name): former for former, name in FORMER_SCHEMES.items()},
+}
+"""(setting, value) -> the other name of the value, which stands for both in a key."""
 
 
 def written(config: Config) -> dict[str, Any]:
@@ -89,14 +92,14 @@ def distinctive(settings: Mapping[str, str]) -> dict[str, str]:
     A setting that the older run did not know has its default in this view: a new setting makes
     no other run of an old one. Leaves such as `model` have no default; all of them counts.
     """
-    usual = {_today(key, value) for key, value in flatten(defaults(), "") if _counts(key)}
-    today = [_today(key, value) for key, value in settings.items()]
-    return dict(pair for pair in today if pair not in usual)
+    usual = {_one_name(key, value) for key, value in flatten(defaults(), "") if _counts(key)}
+    pairs = [_one_name(key, value) for key, value in settings.items()]
+    return dict(pair for pair in pairs if pair not in usual)
 
 
 def _counts(key: str) -> bool:
     return key.split(".")[0] in SECTIONS and key not in WITHOUT
 
 
-def _today(key: str, value: str) -> tuple[str, str]:
-    return key, RENAMED.get((key, value), value)
+def _one_name(key: str, value: str) -> tuple[str, str]:
+    return key, SAME.get((key, value), value)

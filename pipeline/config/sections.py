@@ -37,7 +37,17 @@ AcceptedRule = Literal[
     "unknown_format",
     "misnamed",
 ]
-Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
+Scheme = Literal[
+    "default",
+    "zeros",
+    "normal",
+    "scaled_normal",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "orthogonal",
+]
 ClassWeights = Literal["none", "inverse", "effective_number"]
 Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Literal["mean", "max"]
@@ -53,6 +63,8 @@ FORMER_METRICS = {
     for name in ("auroc", "average_precision", "balanced_accuracy")
 }
 """What validation metrics of the image level were called before -> their names."""
+FORMER_SCHEMES = {"kaiming_normal": "he_normal", "xavier_uniform": "glorot_uniform"}
+"""What schemes of initialisation were called before -> their names."""
 
 
 def named(names: Mapping[str, str]) -> BeforeValidator:
@@ -251,8 +263,12 @@ class AugmentConfig:
 class InitConfig:
     """How a network's weights begin."""
 
-    scheme: Scheme = "default"
-    """default keeps what the network's own code draws; the others draw its layers anew."""
+    scheme: Annotated[Scheme, named(FORMER_SCHEMES)] = "default"
+    """default keeps what the network's own code draws; the others draw the weights of convolutions
+    and linear layers anew, with biases 0. normal has SD 0.01, scaled_normal 1/sqrt(inputs)."""
+    weights: str | None = None
+    """A local file of weights to begin with: best.pt of a run, or a state_dict. All but the head
+    must match. A run that has seen a patient of the test part is refused."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -301,6 +317,9 @@ class TrainingConfig:
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better one; 0: never."""
+    freeze: tuple[str, ...] = ()
+    """Regular expressions; parameters whose names begin with a match of one are not trained, e.g.
+    [features]. Parts that are frozen as a whole run as in evaluation."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """auto: float16 with loss scaling on a GPU, float32 on the CPU."""
 

@@ -33,6 +33,7 @@ from pipeline.files import (
     make_private,
     refuse_foreign_files,
     remove_leftovers,
+    sha256,
     write_json,
     write_whole,
 )
@@ -89,6 +90,8 @@ class Run:
             "pixels hash": self.images.key,
             **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
         }
+        if (start := self.config.init.weights) is not None:
+            hashes["weights hash"] = _hash_of(Path(start))
         settings = identity(self.config)
         if settings["images.dtype"] == "auto":
             settings["images.dtype"] = self.images.dtype  # as runs wrote it that named the type
@@ -241,6 +244,13 @@ def _describe(run: Run) -> None:
         "plugins": run.plugins,
     }
     write_json(run.dir / "environment.json", environment)
+
+
+def _hash_of(weights: Path) -> str:
+    try:
+        return sha256(weights)
+    except OSError as error:
+        raise UserError(f"init.weights: {weights} cannot be read: {error.strerror}") from None
 
 
 def git_commit() -> str:

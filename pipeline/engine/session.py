@@ -53,20 +53,24 @@ class Outcome:
         return float(np.mean(self.values))
 
 
-def try_out(run: Run) -> None:
+def try_out(run: Run) -> tuple[str, ...]:
     """Build the network once and send images through, unless every fold is done already.
 
-    ConfigError for what cannot be built or does not fit; no run folder exists by then.
+    Returns what is to be said about the weights to begin with. ConfigError for what cannot be
+    built or does not fit, UserError for weights that have seen a fold's test part; no run folder
+    exists by then.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
-    if todo:
-        call_in_child(_try_job, run.job(todo[0]))
+    return call_in_child(_try_jobs, [run.job(fold) for fold in todo]) if todo else ()
 
 
-def _try_job(job: FoldJob) -> None:
+def _try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
     from pipeline.training.learner import try_out  # with torch: only in the child
+    from pipeline.training.start import check_start
 
-    try_out(job)
+    for job in jobs:
+        check_start(job)
+    return try_out(jobs[0])
 
 
 def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> None:

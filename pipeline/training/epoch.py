@@ -65,7 +65,7 @@ class TrainPart:
 
 def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
     """One pass over the train part -> its mean loss; UserError when that is not finite."""
-    learner.network.train()
+    learner.train()
     seed_everything(part.seed(epoch, purpose=2))
     total = torch.zeros((), device=learner.device)
     done, started = 0, time.monotonic()

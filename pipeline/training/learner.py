@@ -1,7 +1,8 @@
 """Everything a fold trains with, built from the config, in one place."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,11 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from pipeline.config import ConfigError
-from pipeline.models import initialise
+from pipeline.models import freeze, initialise
+from pipeline.models.size import smallest_side
 from pipeline.targets import build, check_leaves
 from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.start import begin
 from pipeline.training.volumes import ADVICE
 
 
@@ -29,6 +32,17 @@ class Learner:
     scaler: torch.amp.GradScaler
     precision: torch.dtype
     device: torch.device
+    frozen: tuple[nn.Module, ...] = ()
+    """Parts of the network that training leaves as they are."""
+    start: tuple[str, ...] = ()
+    """What was taken over from `init.weights`, in lines."""
+
+    def train(self) -> nn.Module:
+        """The network, set to train; what is frozen stays in evaluation mode."""
+        self.network.train()
+        for module in self.frozen:
+            module.eval()
+        return self.network
 
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32
@@ -45,16 +59,10 @@ def build_learner(job: FoldJob) -> Learner:
     """What a fold begins with; ConfigError when a leaf of the config cannot be made."""
     config, device = job.config, torch.device(job.device)
     seed_everything(seed_for(config.training.seed, job.fold.index, 0, purpose=1))
-    facts: dict[str, object] = {  # what "@name" in a config stands for
-        "num_channels": job.images.num_channels,
-        "num_classes": len(job.manifest.classes),
-        "spatial_dims": config.images.spatial_dims,
-        "spatial_size": list(job.images.spatial_shape),
-        "num_epochs": config.training.epochs,
-        "select_mode": config.training.select_mode,
-    }
-    network: nn.Module = build("model", config.model, facts)
+    network: nn.Module = build("model", config.model, facts_of(job))
     initialise(network, config.init.scheme)
+    start = begin(network, job)
+    frozen = freeze(network, config.training.freeze)
     network.to(device)
     if device.type == "cuda":  # tensor cores want channels last
         last = torch.channels_last if config.images.spatial_dims == 2 else torch.channels_last_3d
@@ -64,7 +72,8 @@ def build_learner(job: FoldJob) -> Learner:
     weights = class_weights(
         config.loss.class_weights, num_images, job.manifest.num_patients_per_class(rows)
     )
-    optimizer = build("optimizer", config.optimizer, params=list(network.parameters()))
+    trained = [p for p in network.parameters() if p.requires_grad or not config.training.freeze]
+    optimizer = build("optimizer", config.optimizer, params=trained)
     automatic = "float32" if device.type == "cpu" else "float16"
     asked = config.training.precision
     precision = getattr(torch, automatic if asked == "auto" else asked)
@@ -72,11 +81,25 @@ def build_learner(job: FoldJob) -> Learner:
         network=network,
         loss=build_loss(config.loss, weights, num_images).to(device),
         optimizer=optimizer,
-        scheduler=build("scheduler", config.scheduler, facts, optimizer=optimizer),
+        scheduler=build("scheduler", config.scheduler, facts_of(job), optimizer=optimizer),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         precision=precision,
         device=device,
+        frozen=frozen,
+        start=tuple(start),
     )
+
+
+def facts_of(job: FoldJob) -> dict[str, object]:
+    """What "@name" in a config stands for."""
+    return {
+        "num_channels": job.images.num_channels,
+        "num_classes": len(job.manifest.classes),
+        "spatial_dims": job.config.images.spatial_dims,
+        "spatial_size": list(job.images.spatial_shape),
+        "num_epochs": job.config.training.epochs,
+        "select_mode": job.config.training.select_mode,
+    }
 
 
 def seed_everything(seed: int) -> None:
@@ -86,35 +109,45 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def try_out(job: FoldJob) -> None:
+def try_out(job: FoldJob) -> tuple[str, ...]:
     """Build everything once and send some images through, before any fold is started.
 
+    Returns what is to be said about the weights to begin with.
     ConfigError for a leaf that is not what its setting needs, arguments that it does not take, a
     network that cannot take the images, or a loss that cannot take its logits.
     """
     check_leaves(job.config)
-    config, learner, num_classes = job.config, build_learner(job), len(job.manifest.classes)
+    num_classes = len(job.manifest.classes)
     num_images = 4 if num_classes == 3 else 3  # or one axis could be taken for the other
-    shape = (num_images, job.images.num_channels, *job.images.spatial_shape)
-    images = torch.zeros(shape, device=learner.device)
+    with _size_explained(job):
+        learner = build_learner(job)
+        logits = _try_network(job, learner.network.eval(), num_images)
+        _try_network(job, learner.train(), min(num_images, job.config.training.batch_size))
     labels = torch.arange(num_images, device=learner.device) % num_classes
-    learner.network.eval()
-    advice = f"; {ADVICE}" if config.images.spatial_dims == 3 else ""
-    expected = (num_images, num_classes)
-    logits = _try(
-        f"model: {config.model['_target_']}",
-        partial(learner.network, images),
-        f"images {shape[1:]}",
+    _try(
+        f"loss.function: {job.config.loss.function['_target_']}",
+        partial(learner.loss.function, logits, labels),
+        f"logits {tuple(logits.shape)} and class indices {tuple(labels.shape)}",
+        f"one value per image, shape {tuple(labels.shape)}",
+        tuple(labels.shape),
+    )
+    return learner.start
+
+
+def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
+    """The logits of images that are all 0; training can fail where evaluation does not."""
+    shape = (num_images, job.images.num_channels, *job.images.spatial_shape)
+    expected = (num_images, len(job.manifest.classes))
+    advice = f"; {ADVICE}" if job.config.images.spatial_dims == 3 else ""
+    if network.training:
+        advice = "; set training.batch_size=2 or more" if num_images == 1 else ""
+    return _try(
+        f"model: {job.config.model['_target_']}",
+        partial(network, torch.zeros(shape, device=job.device)),
+        f"{f'a training batch of {num_images} ' if network.training else ''}images {shape[1:]}",
         f"logits of shape {expected}",
         expected,
         advice,
-    )
-    _try(
-        f"loss.function: {config.loss.function['_target_']}",
-        partial(learner.loss.function, logits, labels),
-        f"logits {expected} and class indices {tuple(labels.shape)}",
-        f"one value per image, shape {tuple(labels.shape)}",
-        tuple(labels.shape),
     )
 
 
@@ -136,6 +169,29 @@ def _try(
     if found != expected:
         raise ConfigError([f"{name} must give {promised} for {expected[0]} images, got {found}"])
     return made
+
+
+@contextmanager
+def _size_explained(job: FoldJob) -> Iterator[None]:
+    """Where the images are too small for the network, a ConfigError says so and nothing else."""
+    try:
+        yield
+    except ConfigError:
+        leaf, facts, found = job.config.model, facts_of(job), job.images.spatial_shape
+
+        def make(size: Sequence[int]) -> nn.Module:
+            network: nn.Module = build("model", leaf, {**facts, "spatial_size": list(size)})
+            return network
+
+        side = smallest_side(make, job.images.num_channels, len(found))
+        if side is None or side <= min(found):
+            raise
+        problem = (
+            f"model: {leaf['_target_']} takes images of {side} pixels along each side or more, "
+            f"got {' x '.join(map(str, found))}: resize them in images.transforms, or choose "
+            "another model"
+        )
+        raise ConfigError([problem]) from None
 
 
 def first_line(error: Exception) -> str:

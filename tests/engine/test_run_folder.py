@@ -168,7 +168,7 @@ def test_a_default_that_changes_makes_another_run(
 def test_whoever_changes_a_default_counts_the_version_up() -> None:
     """Keys are made of what differs from the defaults: an old key must not mean something new."""
     values = {name: defaults()[name] for name in SECTIONS if name in defaults()}
-    values["training"].pop("select_by")  # its names are in RENAMED
+    values["training"].pop("select_by")  # its names are in SAME
     known = {key: value for key, value in dict(flatten(values, "")).items() if key in DEFAULTS_THEN}
     assert (DEFAULTS_VERSION, known) == (1, DEFAULTS_THEN), (
         "a default changed: count DEFAULTS_VERSION up, and write the new values here"

@@ -289,3 +289,32 @@ def test_training_goes_back_to_training_after_a_prediction(job):
     train_epoch(learner, part, 1, silent)
     assert learner.network.training
     assert not torch.equal(learner.network.get_buffer("1.running_mean"), before)
+
+
+@pytest.mark.parametrize("freeze", [(), ("0", "1")])
+def test_a_frozen_part_is_after_training_what_it_was(job, freeze):
+    """Also the statistics of its batch norm, which follow the images without any gradient."""
+    layers = [
+        {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 2, "kernel_size": 3},
+        {"_target_": "torch.nn.BatchNorm2d", "num_features": 2},
+        {"_target_": "torch.nn.Flatten"},
+        {
+            "_target_": "torch.nn.Linear",
+            "in_features": 2 * (SIDE - 2) ** 2,
+            "out_features": 2,
+        },
+    ]
+    network = {"_target_": "torch.nn.Sequential", "_args_": layers}
+    training = replace(job.config.training, freeze=freeze)
+    job = with_config(job, model=network, training=training)
+    learner = build_learner(job)
+    before = {name: values.clone() for name, values in learner.network.state_dict().items()}
+    for epoch in (1, 2):
+        train_epoch(learner, part_of(job), epoch, silent)
+    after = learner.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    statistics = {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    trunk = {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert changed == {"3.weight", "3.bias"} | (set() if freeze else trunk | statistics)
+    learner.network.eval()
+    assert [module.training for module in learner.train().children()][:2] == [not freeze] * 2
