@@ -21,7 +21,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             ["console", "files", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
-            ["images", "making", "models", "splits", "evaluation", "tracking"],
+            ["images", "losses", "making", "models", "splits", "evaluation", "tracking"],
             ["training", "audit"],
             ["engine"],
             ["commands"],

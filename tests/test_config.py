@@ -228,6 +228,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "aggregate": "mean",
         "patient_label": "same",
         "threshold": "youden",
+        "prior": "train",
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {
@@ -457,7 +458,8 @@ def test_a_target_of_another_package_is_refused(override: str, key: str) -> None
     (problem,) = refused(override)
     target = override.split("=", 1)[1].removeprefix("[").strip("{}]").removeprefix("_target_:")
     assert problem == (
-        f"{key}: must begin with one of torch., monai., pipeline.models., got {target!r}"
+        f"{key}: must begin with one of torch., monai., pipeline.models., pipeline.losses., got "
+        f"{target!r}"
     )
 
 

@@ -63,6 +63,7 @@ def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
     slots, images, manifest = decoded(config, console)
     planned = make_plan(config, manifest)
     say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
+    say_once(planned.imbalance, console)
     warn(planned.warnings, console)
     return train(Run(config, planned.manifest, planned.plan, images), slots, called, console)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PACKAGES = ("torch", "monai", "pipeline.models")
+PACKAGES = ("torch", "monai", "pipeline.models", "pipeline.losses")
 OWN = re.compile(r"_\w+_")
 """Keys that mean something to Hydra: `_target_`, `_partial_`, ..."""
 

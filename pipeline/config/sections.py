@@ -25,6 +25,12 @@ SETTINGS = ConfigDict(
     extra="forbid", strict=False, validate_default=True, use_attribute_docstrings=True
 )
 
+
+def with_text_keys(value: object) -> object:
+    """Names of classes are text, also where YAML reads a number."""
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
 AcceptedRule = Literal[
     "slice_ids",
     "second_part",
@@ -39,6 +45,8 @@ AcceptedRule = Literal[
 ]
 Scheme = Literal["default", "kaiming_normal", "xavier_uniform"]
 ClassWeights = Literal["none", "inverse", "effective_number"]
+Shares = Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(with_text_keys)]
+"""A number for each class, by its name."""
 Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Literal["mean", "max"]
 PatientLabel = Literal["same", "worst", "majority", "none"]
@@ -76,6 +84,8 @@ class ColumnsConfig:
     """Day of the image, as YYYY-MM-DD (longer ISO times are cut); for split.scheme=temporal."""
     fold: str | None = None
     """Block 0 to k-1 of each patient (-1: only trained on), for split.scheme=predefined."""
+    weight: str | None = None
+    """What each image counts in the training loss, a number from 0; 2 counts twice as much as 1."""
     part: str | None = None
     """train, val or test of each patient, or what others call them, for split.scheme=predefined."""
 
@@ -254,10 +264,19 @@ class LossConfig:
     """What training makes small."""
 
     function: Target
-    """A loss of torch, MONAI or a plugin that gives one value per image with reduction=none."""
-    class_weights: ClassWeights = "none"
-    """Weight of each class: inverse of the train part's images per class; effective_number: of its
-    patients (Cui 2019)."""
+    """A loss of torch, MONAI, ours or a plugin that gives one value per image with
+    reduction=none."""
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    """How logits become probabilities: softmax over all classes; sigmoid of each class against the
+    rest, scaled to sum to 1."""
+    class_weights: ClassWeights | Shares = "none"
+    """Weight of each class: inverse of its number in the train part; effective_number (Cui 2019);
+    or your own, {benign: 1, malignant: 5}."""
+    counted_in: Literal["images", "patients"] | None = None
+    """What inverse and effective_number count; null: inverse images, effective_number patients."""
+    logit_adjustment: Annotated[float, Field(ge=0)] = 0.0
+    """So many times the logarithm of the drawn class shares is added to the logits in the loss
+    (Menon 2021); 1 makes the balanced error small."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -313,6 +332,10 @@ class EvaluationConfig:
     """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
     threshold: ThresholdRule = "youden"
     """Binary decisions: best balanced accuracy on the validation part, or 0.5."""
+    prior: Literal["none", "train"] | Shares = "none"
+    """Class shares that reported probabilities are corrected to, where sampler, weights or loss
+    trained under others: none: not corrected; train: of the train part's images; or those of where
+    the network will be used, {healthy: 0.98, sick: 0.02}."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -87,12 +87,19 @@ class Run:
             "manifest hash": self.manifest.hash,
             "plan hash": self.plan.hash,
             "pixels hash": self.images.key,
+            **self._weights_hash,
             **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
         }
         settings = identity(self.config)
         if settings["images.dtype"] == "auto":
             settings["images.dtype"] = self.images.dtype  # as runs wrote it that named the type
         return settings | {name: value[:12] for name, value in hashes.items()}
+
+    @property
+    def _weights_hash(self) -> dict[str, str]:
+        if "weight" not in self.manifest.table:
+            return {}
+        return {"weights hash": fingerprint(self.manifest.weights.tolist())}
 
     @cached_property
     def distinctive(self) -> dict[str, str]:

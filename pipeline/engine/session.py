@@ -22,6 +22,7 @@ from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
+from pipeline.training.imbalance import emphasis
 from pipeline.training.job import FoldJob
 from pipeline.words import counted
 
@@ -190,8 +191,15 @@ def _note(run: Run) -> str:
 
 
 def _fold_params(run: Run) -> list[dict[str, str]]:
+    classes = run.manifest.classes
     params: list[dict[str, str]] = [{} for _ in range(run.plan.num_folds)]
     for counts in count_parts(run.plan, run.manifest):
         params[int(counts.fold)][f"num_patients/{counts.part}"] = str(counts.num_patients)
         params[int(counts.fold)][f"num_images/{counts.part}"] = str(counts.num_images)
+    for fold, shown in zip(run.plan.folds, params, strict=True):
+        found = emphasis(run.config, run.manifest, run.manifest.of(fold.train))
+        prior = (f"{name} {share:.4f}" for name, share in zip(classes, found.prior, strict=True))
+        shown["train/effective_prior"] = ", ".join(prior)
+        shown["train/effective_patients"] = f"{found.num_effective:.1f}"
+        shown["train/repeats_of_the_rarest"] = f"{found.repeats[found.shares.argmin()]:.2f}"
     return params

@@ -41,7 +41,7 @@ _OTHER_KINDS = {
 """First bytes -> what a file is that is called a CSV, and what to do."""
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
-_OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
+_OURS |= {name: name for name in ("label", "site", "study", "date", "weight", "fold", "part")}
 """Setting in manifest.columns -> what we call the column."""
 
 

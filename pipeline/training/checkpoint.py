@@ -135,6 +135,8 @@ def save_best(
         "epoch": progress.best_epoch,
         "network": learner.network.state_dict(),
         "classes": list(job.manifest.classes),
+        "output": job.config.loss.output,
+        "logit_shift": job.logit_shift.tolist(),
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }

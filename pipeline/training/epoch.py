@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Floats32, Ints
+from pipeline.arrays import Ints
 from pipeline.config import UserError
 from pipeline.images.augment import augment_batch
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
-from pipeline.training.imbalance import drawing_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
 
@@ -34,8 +33,8 @@ class TrainPart:
         self.job = job
         self.source = source
         self.rows = job.rows("train")
-        self.weights = drawing_weights(job.manifest, self.rows, config.sampler.balance)
         self.labels = torch.from_numpy(job.manifest.labels).to(source.device)
+        self.weights = torch.from_numpy(job.emphasis.weights).to(source.device, torch.float32)
         self.transforms: RandomTransforms | None = None
         if config.augment.transforms:
             workers = config.engine.loader_workers
@@ -46,10 +45,12 @@ class TrainPart:
         job = self.job
         return seed_for(job.config.training.seed, job.fold.index, epoch - 1, purpose)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, C, ...) and labels (B,) of one epoch, on the device."""
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Augmented images (B, C, ...), labels (B,) and weights (B,) of an epoch, on the device."""
         config, seed = self.job.config, self.seed(epoch)
-        order = draw_epoch(self.weights, config.sampler.balance, np.random.default_rng(seed))
+        order = draw_epoch(
+            self.job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed)
+        )
         rows = _split(self.rows[order], config.training.batch_size)
         if self.transforms is not None:
             images = self.transforms.batches(rows, seed)
@@ -60,7 +61,8 @@ class TrainPart:
                 for batch in rows
             )
         for batch, picture in zip(rows, images, strict=True):
-            yield picture, self.labels[batch.to(self.labels.device)]
+            at = batch.to(self.labels.device)
+            yield picture, self.labels[at], self.weights[at]
 
 
 def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
@@ -70,9 +72,9 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     total = torch.zeros((), device=learner.device)
     done, started = 0, time.monotonic()
     last_report = started
-    for images, labels in part.batches(epoch):
+    for images, labels, weights in part.batches(epoch):
         with learner.autocast():
-            loss = learner.loss(learner.network(images), labels)
+            loss = learner.loss(learner.network(images), labels, weights)
         learner.optimizer.zero_grad(set_to_none=True)
         learner.scaler.scale(loss).backward()
         learner.scaler.step(learner.optimizer)
@@ -89,8 +91,8 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
 
 
 @torch.inference_mode()
-def predict(learner: Learner, source: BatchSource, rows: Ints) -> tuple[Floats32, Tensor]:
-    """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order.
+def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
+    """(N, C) logits of the samples at `rows`, in order, on the device.
 
     UserError when the network gives something that is not finite: its last step has diverged.
     """
@@ -105,7 +107,7 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> tuple[Floats32
             f"the network's output is nan or infinite for {num_bad} of {len(rows)} images, though "
             f"the training loss was finite: the training has diverged in its last steps; {DIVERGED}"
         )
-    return everything.softmax(dim=1).cpu().numpy(), everything
+    return everything
 
 
 def _split(rows: Ints, size: int) -> list[Tensor]:

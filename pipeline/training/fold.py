@@ -51,6 +51,8 @@ def _judge(judge: Judge, progress: Progress, normalisation: Normalisation, start
         "select_by": job.config.training.select_by,
         "select_value": progress.best_value,
         "thresholds": thresholds,
+        "trained_under": job.emphasis.prior.tolist(),
+        "logit_shift": job.logit_shift.tolist(),
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "val": judge.metrics(val, thresholds),
         "test": judge.metrics(test, thresholds),

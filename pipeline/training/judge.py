@@ -16,6 +16,7 @@ from pipeline.splits import Part
 from pipeline.training.epoch import predict
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner
+from pipeline.training.loss import probabilities
 
 Thresholds = Mapping[Level, float | None]
 Levels = dict[Level, dict[str, float | None] | None]
@@ -63,13 +64,15 @@ class Judge:
     def _predict(self, part: Part) -> tuple[DataFrame, float]:
         """The part's prediction table and its loss."""
         job, rows = self.job, self.job.rows(part)
-        probabilities, logits = predict(self.learner, self.source, rows)
-        labels = torch.from_numpy(job.manifest.labels[rows]).to(self.learner.device)
-        with torch.inference_mode():
-            loss = float(self.learner.loss(logits, labels))
-        samples = job.manifest.table.iloc[rows].reset_index(drop=True)
+        logits = predict(self.learner, self.source, rows)
+        labels = torch.from_numpy(job.manifest.labels[rows]).to(logits.device)
+        weights = torch.from_numpy(job.emphasis.weights[rows]).to(logits)
         order, classes = np.arange(len(rows)), job.manifest.classes
-        return prediction_table(samples, probabilities, order, classes, job.fold.index), loss
+        with torch.inference_mode():
+            loss = float(self.learner.loss(logits, labels, weights))
+            found = probabilities(logits, job.config.loss, job.logit_shift).cpu().numpy()
+        samples = job.manifest.table.iloc[rows].reset_index(drop=True)
+        return prediction_table(samples, found, order, classes, job.fold.index), loss
 
     def _levels(self, table: DataFrame) -> dict[Level, DataFrame | None]:
         evaluation, classes = self.job.config.evaluation, self.job.manifest.classes

@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from pipeline.config import ConfigError
 from pipeline.models import initialise
 from pipeline.targets import build, check_leaves
-from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
 from pipeline.training.volumes import ADVICE
@@ -59,18 +58,13 @@ def build_learner(job: FoldJob) -> Learner:
     if device.type == "cuda":  # tensor cores want channels last
         last = torch.channels_last if config.images.spatial_dims == 2 else torch.channels_last_3d
         network.to(memory_format=last)  # type: ignore[call-overload]
-    rows = job.rows("train")
-    num_images = job.manifest.num_per_class(rows)
-    weights = class_weights(
-        config.loss.class_weights, num_images, job.manifest.num_patients_per_class(rows)
-    )
     optimizer = build("optimizer", config.optimizer, params=list(network.parameters()))
     automatic = "float32" if device.type == "cpu" else "float16"
     asked = config.training.precision
     precision = getattr(torch, automatic if asked == "auto" else asked)
     return Learner(
         network=network,
-        loss=build_loss(config.loss, weights, num_images).to(device),
+        loss=build_loss(config.loss, job.emphasis.adjustment).to(device),
         optimizer=optimizer,
         scheduler=build("scheduler", config.scheduler, facts, optimizer=optimizer),
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
