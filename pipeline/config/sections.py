@@ -296,7 +296,18 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the train part, at most."""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images per optimizer step."""
+    """Images that pass through the network at once."""
+    accumulate: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    """Batches whose gradients make one optimizer step; all: the whole train part."""
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of the gradient of a step, longer ones are shortened; 0: any."""
+    decay: Literal["all", "weights"] = "all"
+    """What the optimizer's weight_decay acts on: all parameters, or none of biases and norms."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Judge and keep the exponential moving average of the weights, with this decay, e.g. 0.99; 0:
+    the weights themselves."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs, or a part of one, in which the learning rate rises from next to nothing."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of weights, order and augmentation; the split has a seed of its own."""
     select_by: Annotated[

@@ -26,9 +26,6 @@ from pipeline.tracking.journal import (
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner, first_line
 
-STATES = ("network", "optimizer", "scheduler", "scaler")
-"""Of a learner: all that is needed to go on. Random states are not, as each epoch is seeded."""
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -105,7 +102,7 @@ def save_last(learner: Learner, progress: Progress, job: FoldJob) -> None:
     """Write `last.pt`, to go on from."""
     assert progress.last is not None, "an epoch has a line in the journal"
     state = {
-        **{name: getattr(learner, name).state_dict() for name in STATES},
+        **{name: part.state_dict() for name, part in learner.states.items()},
         "num_epochs": progress.num_epochs,
         "best_epoch": progress.best_epoch,
         "best_value": progress.best_value,
@@ -120,8 +117,8 @@ def resume(learner: Learner, job: FoldJob) -> Progress:
     if not path.exists():
         return Progress()
     state = load_checkpoint(path, job)
-    for name in STATES:
-        getattr(learner, name).load_state_dict(state[name])
+    for name, part in learner.states.items():
+        part.load_state_dict(state[name])
     last = to_event(state["record"])
     assert isinstance(last, EpochEnded), "last.pt keeps the line of an epoch"
     return Progress(state["num_epochs"], state["best_epoch"], state["best_value"], last)
@@ -133,7 +130,7 @@ def save_best(
     """Write `best.pt`: the network as it stands, with what is needed to use it."""
     state = {
         "epoch": progress.best_epoch,
-        "network": learner.network.state_dict(),
+        "network": learner.judged.state_dict(),
         "classes": list(job.manifest.classes),
         "output": job.config.loss.output,
         "logit_shift": job.logit_shift.tolist(),
@@ -147,7 +144,7 @@ def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
     """Put the best epoch's weights into the network."""
     state = load_checkpoint(job.fold_dir / "best.pt", job)
     assert state["epoch"] == progress.best_epoch, "best.pt is of another epoch"
-    learner.network.load_state_dict(state["network"])
+    learner.judged.load_state_dict(state["network"])
 
 
 def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:

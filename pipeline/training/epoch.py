@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,21 @@ DIVERGED = "try a smaller optimizer.lr, or training.precision=float32."
 Report = Callable[[int, int, float], None]  # images done, of so many, images per second
 
 
+class Batch(NamedTuple):
+    """Images that pass through the network at once, and their place in an optimizer step."""
+
+    images: Tensor
+    """(B, C, ...), augmented and normalised."""
+    labels: Tensor
+    """(B,) class indices."""
+    weights: Tensor
+    """(B,) what each image counts in the loss."""
+    share: float
+    """Of the step's images."""
+    is_last: bool
+    """Of its step."""
+
+
 class TrainPart:
     """The train part of a fold, ready to be drawn from."""
 
@@ -45,8 +61,8 @@ class TrainPart:
         job = self.job
         return seed_for(job.config.training.seed, job.fold.index, epoch - 1, purpose)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Augmented images (B, C, ...), labels (B,) and weights (B,) of an epoch, on the device."""
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, on the device."""
         config, seed = self.job.config, self.seed(epoch)
         order = draw_epoch(
             self.job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed)
@@ -60,34 +76,51 @@ class TrainPart:
                 augment_batch(self.source.gather(batch), config.augment, generator)
                 for batch in rows
             )
-        for batch, picture in zip(rows, images, strict=True):
+        size = self.job.batches_per_step
+        for number, (batch, picture) in enumerate(zip(rows, images, strict=True), 1):
             at = batch.to(self.labels.device)
-            yield picture, self.labels[at], self.weights[at]
+            begin = (number - 1) // size * size
+            share = len(batch) / sum(map(len, rows[begin : begin + size]))
+            is_last = number % size == 0 or number == len(rows)
+            yield Batch(picture, self.labels[at], self.weights[at], share, is_last)
 
 
-def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
-    """One pass over the train part -> its mean loss; UserError when that is not finite."""
+def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> dict[str, float]:
+    """One pass over the train part -> mean loss, accuracy, and mean norm of the gradients.
+
+    All are of images as they were drawn and augmented, while the network was learning from them.
+
+    Raises:
+        UserError: when the loss is not finite.
+    """
     learner.network.train()
     seed_everything(part.seed(epoch, purpose=2))
-    total = torch.zeros((), device=learner.device)
-    done, started = 0, time.monotonic()
+    total, norms = (torch.zeros((), device=learner.device) for _ in range(2))
+    num_right = torch.zeros((), dtype=torch.int64, device=learner.device)
+    done, num_steps, started = 0, 0, time.monotonic()
     last_report = started
-    for images, labels, weights in part.batches(epoch):
+    for batch in part.batches(epoch):
         with learner.autocast():
-            loss = learner.loss(learner.network(images), labels, weights)
-        learner.optimizer.zero_grad(set_to_none=True)
-        learner.scaler.scale(loss).backward()
-        learner.scaler.step(learner.optimizer)
-        learner.scaler.update()
-        total += loss.detach() * len(labels)
-        done += len(labels)
+            logits = learner.network(batch.images)
+            loss = learner.loss(logits, batch.labels, batch.weights)
+        learner.scaler.scale(loss * batch.share).backward()
+        if batch.is_last:
+            norms += learner.step()
+            num_steps += 1
+        total += loss.detach() * len(batch.labels)
+        num_right += (logits.detach().argmax(dim=1) == batch.labels).sum()
+        done += len(batch.labels)
         if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
             report(done, len(part.rows), done / (now - started))
             last_report = now
     mean = float(total) / done
     if not np.isfinite(mean):
         raise UserError(f"the training loss is {mean} in epoch {epoch}: {DIVERGED}")
-    return mean
+    return {
+        "train/loss": mean,
+        "train/image/accuracy": int(num_right) / done,
+        "train/grad_norm": float(norms) / num_steps,
+    }
 
 
 @torch.inference_mode()
@@ -96,11 +129,11 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
 
     UserError when the network gives something that is not finite: its last step has diverged.
     """
-    learner.network.eval()
+    network = learner.judged.eval()
     logits = []
     for batch in _split(rows, EVAL_BATCH[source.device.type]):
         with learner.autocast():
-            logits.append(learner.network(source.gather(batch)).float())
+            logits.append(network(source.gather(batch)).float())
     everything = torch.cat(logits)
     if num_bad := int((~everything.isfinite().all(dim=1)).sum()):
         raise UserError(

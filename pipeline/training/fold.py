@@ -74,7 +74,7 @@ def _train_epoch(
         journal.append(Progressed(epoch=epoch, done=done, of=of, images_per_s=speed))
 
     lr = learner.optimizer.param_groups[0]["lr"]
-    loss = train_epoch(learner, train, epoch, report)
+    learnt = train_epoch(learner, train, epoch, report)
     speed = len(train.rows) / (time.monotonic() - started)
     values = Judge(learner, train.source, train.job).validate()
     select_value = values[config.select_by]
@@ -83,11 +83,11 @@ def _train_epoch(
             f"{config.select_by} cannot be computed: a class has no sample in the validation "
             "part. Use fewer folds, or training.select_by=val/loss."
         )
-    learner.step_scheduler(select_value)
+    learner.scheduler.after_epoch(select_value)
     progress = progress.after(select_value, config.select_mode)
     ended = EpochEnded(
         epoch=epoch,
-        metrics={"train/loss": loss, "train/lr": lr, "train/images_per_s": speed, **values},
+        metrics={**learnt, "train/lr": lr, "train/images_per_s": speed, **values},
         best=progress.is_best,
         left_s=(time.monotonic() - started) * (config.epochs - epoch),
     )

@@ -1,5 +1,6 @@
 """What a worker gets: one fold of one run, and the device to train it on."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,20 @@ class FoldJob:
     key: str
     """Of the run; a checkpoint or result of another key is refused."""
     device: str = "cpu"
+
+    @property
+    def batches_per_step(self) -> int:
+        """How many batches' gradients make one step of the optimizer."""
+        asked = self.config.training.accumulate
+        return self.batches_per_epoch if asked == "all" else min(asked, self.batches_per_epoch)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return math.ceil(len(self.rows("train")) / self.config.training.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.batches_per_epoch / self.batches_per_step)
 
     @cached_property
     def emphasis(self) -> Emphasis:

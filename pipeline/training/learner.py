@@ -4,18 +4,21 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.config import ConfigError
+from pipeline.config import ConfigError, TrainingConfig
 from pipeline.models import initialise
 from pipeline.targets import build, check_leaves
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.schedule import Schedule
 from pipeline.training.volumes import ADVICE
 
 
@@ -24,20 +27,48 @@ class Learner:
     network: nn.Module
     loss: WeightedLoss
     optimizer: Optimizer
-    scheduler: LRScheduler | ReduceLROnPlateau
+    scheduler: Schedule
     scaler: torch.amp.GradScaler
     precision: torch.dtype
     device: torch.device
+    clip_norm: float
+    averaged: AveragedModel | None = None
+    """The moving average of the weights, where that is what is judged and kept."""
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that predicts."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    @property
+    def states(self) -> dict[str, Any]:
+        """By name, all that has to be saved to go on. Random states have not: epochs are seeded."""
+        names = ["network", "optimizer", "scheduler", "scaler"]
+        if self.averaged is not None:
+            names.append("averaged")
+        return {name: getattr(self, name) for name in names}
+
+    def step(self) -> Tensor:
+        """One step along the gradients that were gathered; returns their norm before clipping.
+
+        0 where float16 has overflowed: the scaler leaves such a step out.
+        """
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip_norm:
+            clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        self.scheduler.after_step()
+        return norm.nan_to_num(0, 0, 0)
 
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32
         return torch.autocast(self.device.type, dtype=self.precision, enabled=mixed)
-
-    def step_scheduler(self, select_value: float) -> None:
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(select_value)
-        else:
-            self.scheduler.step()
 
 
 def build_learner(job: FoldJob) -> Learner:
@@ -51,6 +82,7 @@ def build_learner(job: FoldJob) -> Learner:
         "spatial_size": list(job.images.spatial_shape),
         "num_epochs": config.training.epochs,
         "select_mode": config.training.select_mode,
+        "num_steps": job.steps_per_epoch * config.training.epochs,
     }
     network: nn.Module = build("model", config.model, facts)
     initialise(network, config.init.scheme)
@@ -58,7 +90,14 @@ def build_learner(job: FoldJob) -> Learner:
     if device.type == "cuda":  # tensor cores want channels last
         last = torch.channels_last if config.images.spatial_dims == 2 else torch.channels_last_3d
         network.to(memory_format=last)  # type: ignore[call-overload]
-    optimizer = build("optimizer", config.optimizer, params=list(network.parameters()))
+    optimizer = build("optimizer", config.optimizer, params=_parameters(network, config.training))
+    schedule = Schedule(
+        build("scheduler", config.scheduler, facts, optimizer=optimizer),
+        optimizer,
+        round(config.training.warmup_epochs * job.steps_per_epoch),
+        is_stepwise="@num_steps" in config.scheduler.values(),
+    )
+    decay = config.training.average
     automatic = "float32" if device.type == "cpu" else "float16"
     asked = config.training.precision
     precision = getattr(torch, automatic if asked == "auto" else asked)
@@ -66,11 +105,28 @@ def build_learner(job: FoldJob) -> Learner:
         network=network,
         loss=build_loss(config.loss, job.emphasis.adjustment).to(device),
         optimizer=optimizer,
-        scheduler=build("scheduler", config.scheduler, facts, optimizer=optimizer),
+        scheduler=schedule,
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         precision=precision,
         device=device,
+        clip_norm=config.training.clip_norm,
+        averaged=_averaged(network, decay) if decay else None,
     )
+
+
+def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average)
+
+
+def _parameters(network: nn.Module, config: TrainingConfig) -> list[Any]:
+    """What the optimizer moves; biases and norms (of one axis) apart where they do not decay."""
+    parameters = list(network.parameters())
+    if config.decay == "all":
+        return parameters
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
 
 def seed_everything(seed: int) -> None:
