@@ -218,8 +218,13 @@ def test_the_mean_loss_counts_images_not_batches(job):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
-def gradients_of(job, batch_size, accumulate, **sections):
-    """Of each step of an epoch, without augmentation, and the learner."""
+def gradient(network):
+    """All of it, as one row."""
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def gradients_of(job, monkeypatch, batch_size, accumulate, **sections):
+    """Of each step of an epoch, without augmentation."""
     training = TrainingConfig(batch_size=batch_size, accumulate=accumulate, epochs=99)
     job = with_config(job, augment=AugmentConfig(), training=training, **sections)
     learner, part, found = build_learner(job), part_of(job), []
@@ -229,26 +234,26 @@ def gradients_of(job, batch_size, accumulate, **sections):
             values.copy_(torch.linspace(-0.1, 0.1, values.numel()).view(values.shape))
 
     def keep():
-        found.append(torch.cat([p.grad.flatten() for p in learner.network.parameters()]))
+        found.append(gradient(learner.network))
         learner.network.zero_grad()
         return torch.zeros(())
 
-    learner.step = keep
+    monkeypatch.setattr(learner, "step", keep)
     train_epoch(learner, part, 1, silent)
     return found
 
 
 @pytest.mark.parametrize("weights", ["none", "inverse"])
-def test_the_gradient_of_a_step_does_not_depend_on_the_batch_size(job, weights):
-    loss = replace(job.config.loss, class_weights=weights)
-    (whole,) = gradients_of(job, 64, 1, loss=loss, sampler=SamplerConfig())
+def test_the_gradient_of_a_step_does_not_depend_on_the_batch_size(job, monkeypatch, weights):
+    plain = {"loss": replace(job.config.loss, class_weights=weights), "sampler": SamplerConfig()}
+    (whole,) = gradients_of(job, monkeypatch, 64, 1, **plain)
     assert whole.abs().max() > 0.01
     for batch_size, accumulate in ((1, 24), (4, 6), (5, 5), (1, "all"), (7, "all"), (1, 99)):
-        (found,) = gradients_of(job, batch_size, accumulate, loss=loss, sampler=SamplerConfig())
+        (found,) = gradients_of(job, monkeypatch, batch_size, accumulate, **plain)
         torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-6)
-    halves = gradients_of(job, 4, 3, loss=loss, sampler=SamplerConfig())
+    halves = gradients_of(job, monkeypatch, 4, 3, **plain)
     torch.testing.assert_close((halves[0] + halves[1]) / 2, whole, rtol=1e-6, atol=1e-6)
-    uneven = gradients_of(job, 4, 4, loss=loss, sampler=SamplerConfig())  # of 16 images and of 8
+    uneven = gradients_of(job, monkeypatch, 4, 4, **plain)  # of 16 images and of 8
     mean = (16 * uneven[0] + 8 * uneven[1]) / 24
     torch.testing.assert_close(mean, whole, rtol=1e-6, atol=1e-6)
 
@@ -270,22 +275,21 @@ def test_long_gradients_are_shortened_and_others_are_not(job):
     assert moved(job, norm / 4) == (pytest.approx(norm / 4, rel=1e-4), norm)
 
 
-def test_the_average_of_the_weights_is_what_predicts(job):
+def test_the_average_of_the_weights_is_what_predicts(job, monkeypatch):
     job = with_config(job, training=TrainingConfig(average=0.9, batch_size=6))
     learner, part = build_learner(job), part_of(job)
-    expected, first = None, True
-    steps = learner.step
+    seen, steps = [], learner.step
 
     def step():
-        nonlocal expected, first
         norm = steps()
-        now = torch.nn.utils.parameters_to_vector(learner.network.parameters()).detach()
-        expected = now if first else 0.9 * expected + 0.1 * now
-        first = False
+        seen.append(torch.nn.utils.parameters_to_vector(learner.network.parameters()).detach())
         return norm
 
-    learner.step = step
+    monkeypatch.setattr(learner, "step", step)
     train_epoch(learner, part, 1, silent)
+    expected = seen[0]
+    for weights in seen[1:]:
+        expected = 0.9 * expected + 0.1 * weights
     found = torch.nn.utils.parameters_to_vector(learner.judged.parameters()).detach()
     torch.testing.assert_close(found, expected)
     logits = predict(learner, part.source, job.rows("val"))
@@ -296,8 +300,7 @@ def test_the_average_of_the_weights_is_what_predicts(job):
 
 def test_biases_and_norms_may_be_spared_the_decay(job):
     optimizer = {"_target_": "torch.optim.AdamW", "lr": 0.0, "weight_decay": 0.3}
-    for decay, spared in (("all", False), ("weights", True)):
-        training = TrainingConfig(decay=decay)
+    for training in (TrainingConfig(decay="all"), TrainingConfig(decay="weights")):
         learner = build_learner(with_config(job, training=training, optimizer=optimizer))
         decays = {
             id(p): group["weight_decay"]
@@ -306,8 +309,8 @@ def test_biases_and_norms_may_be_spared_the_decay(job):
         }
         assert len(decays) == len(list(learner.network.parameters()))
         for name, values in learner.network.named_parameters():
-            thin = values.ndim == 1
-            assert decays[id(values)] == (0.0 if thin and spared else 0.3), name
+            spared = values.ndim == 1 and training.decay == "weights"
+            assert decays[id(values)] == (0.0 if spared else 0.3), name
 
 
 def test_an_epoch_tells_accuracy_and_the_norm_of_its_gradients(job):
@@ -319,7 +322,7 @@ def test_an_epoch_tells_accuracy_and_the_norm_of_its_gradients(job):
     seed_everything(part.seed(1, purpose=2))  # of dropout
     logits = learner.network(batch.images)
     learner.loss(logits, batch.labels, batch.weights).backward()
-    norm = torch.cat([p.grad.flatten() for p in learner.network.parameters()]).norm()
+    norm = gradient(learner.network).norm()
     learner.network.zero_grad()
     learnt = train_epoch(learner, part, 1, silent)
     assert learnt["train/grad_norm"] == pytest.approx(float(norm), rel=1e-5)
