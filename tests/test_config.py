@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.commands import door
 from pipeline.commands.door import CONF_DIR, load_config
 from pipeline.config import (
+    PACKAGES,
     Config,
     ConfigError,
     SplitConfig,
@@ -76,6 +77,7 @@ def test_every_group_of_the_design_has_options() -> None:
         "images",
         "augment",
         "model",
+        "features",
         "init",
         "loss",
         "sampler",
@@ -457,10 +459,8 @@ def test_a_setting_without_a_value_is_missing() -> None:
 def test_a_target_of_another_package_is_refused(override: str, key: str) -> None:
     (problem,) = refused(override)
     target = override.split("=", 1)[1].removeprefix("[").strip("{}]").removeprefix("_target_:")
-    assert problem == (
-        f"{key}: must begin with one of torch., monai., pipeline.models., pipeline.losses., got "
-        f"{target!r}"
-    )
+    packages = ", ".join(f"{package}." for package in PACKAGES)
+    assert problem == f"{key}: must begin with one of {packages}, got {target!r}"
 
 
 def test_a_random_transform_of_another_package_is_refused() -> None:

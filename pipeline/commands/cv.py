@@ -13,6 +13,7 @@ from rich.console import Console
 from pipeline.audit.content import link_copies
 from pipeline.commands.sweep import end_of_sweep, given, in_short, look_at, sweep_job, typed
 from pipeline.config import Config, to_config
+from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
@@ -101,5 +102,9 @@ def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> O
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
     """The two commands to look further."""
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
-    sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    further = "optimizer.lr=1e-3,3e-4"
+    if is_baseline(config.model):
+        kept = [o for o in kept if not o.startswith("features=")]
+        further = "features=pixels,intensity,texture"
+    sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, further])
     return f"\ncompare the folds: {look_at(config.tracking.uri)}\nsweep settings: {sweep}"

@@ -37,7 +37,8 @@ class Config:
     images: sections.ImagesConfig
     augment: sections.AugmentConfig
     model: Target
-    """The network: a class of torch, MONAI or a plugin."""
+    """The network: a class of torch, MONAI or a plugin; or a baseline of scikit-learn."""
+    features: sections.FeaturesConfig = field(default_factory=sections.FeaturesConfig)
     init: sections.InitConfig
     loss: sections.LossConfig
     sampler: sections.SamplerConfig

@@ -252,6 +252,19 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class FeaturesConfig:
+    """What a baseline sees of an image; networks see its pixels."""
+
+    kind: Literal["pixels", "intensity", "texture"] = "pixels"
+    """Means of equal cells | histograms (of colour images jointly too) and moments | local binary
+    patterns and gradients."""
+    size: Annotated[int, Field(ge=1)] = 16
+    """pixels: cells along each axis."""
+    bins: Annotated[int, Field(ge=2)] = 32
+    """intensity: of each channel's histogram, over the range of the train part."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class InitConfig:
     """How a network's weights begin."""
 

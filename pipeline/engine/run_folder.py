@@ -44,7 +44,7 @@ from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
-TRAINED = ("last.pt", "best.pt", "result.json")
+TRAINED = ("last.pt", "best.pt", "best.json", "result.json")
 IN_USE = "run folder {} is in use by another process; wait until it ends."
 VOID = "VOID.txt"
 """Of a run folder that a patient was deleted from; it says when and what is left."""

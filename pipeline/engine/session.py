@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.config import UserError, compared, flat
+from pipeline.config.leaf import is_baseline
 from pipeline.console import say, warn
 from pipeline.engine.pool import run_folds
 from pipeline.engine.progress import FoldProgress
@@ -18,6 +19,7 @@ from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import Level
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
+from pipeline.targets import build, check_leaves
 from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.record import DatasetRecord, RunRecord
@@ -65,6 +67,10 @@ def try_out(run: Run) -> None:
 
 
 def _try_job(job: FoldJob) -> None:
+    if is_baseline(job.config.model):
+        check_leaves(job.config)
+        build("model", job.config.model)
+        return
     from pipeline.training.learner import try_out  # with torch: only in the child
 
     try_out(job)

@@ -16,6 +16,7 @@ from pipeline.files import lock, read_json, refuse_foreign_files
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord, former_uid
 from pipeline.tracking.result import (
+    BEST,
     numbers,
     read_result,
     result_metrics,
@@ -33,7 +34,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
 ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
 RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
-FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
+FOLD_FILES = (*BEST, "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
 SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
 
 

@@ -24,14 +24,18 @@ HASHED = {
     "predictions_val.csv": "predictions_val_sha256",
     "predictions_test.csv": "predictions_test_sha256",
     "best.pt": "best_sha256",
+    "best.json": "best_recipe_sha256",
 }
+BEST = ("best.pt", "best.json")
+"""Of a network, of a baseline."""
 SEAL = "seal"
 ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 
 def seal(result: dict[str, Any], fold_dir: Path) -> dict[str, Any]:
     """A result with the hashes of the files that it stands for, and one of itself."""
-    sealed = result | {key: sha256(fold_dir / name) for name, key in HASHED.items()}
+    there = [name for name in HASHED if name not in BEST or (fold_dir / name).exists()]
+    sealed = result | {HASHED[name]: sha256(fold_dir / name) for name in there}
     return sealed | {SEAL: fingerprint(sealed)}
 
 
@@ -66,7 +70,7 @@ def check_files(result: Mapping[str, Any], fold_dir: Path) -> None:
     for name, key in HASHED.items():
         path = fold_dir / name
         if not path.is_file():
-            if path.suffix == ".pt":
+            if name in BEST:
                 continue
             raise UserError(f"{path} is missing, though the fold is done. {TRAIN_AGAIN}")
         if key in result and sha256(path) != result[key]:

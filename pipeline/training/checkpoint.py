@@ -1,10 +1,8 @@
 """A fold's state on disk: `last.pt` to go on from, `best.pt` to test, and the journal's line."""
 
 import io
-import math
 import os
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -25,34 +23,7 @@ from pipeline.tracking.journal import (
 )
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner, first_line
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a fold has come. Epochs count from 1."""
-
-    num_epochs: int = 0
-    best_epoch: int = 0
-    best_value: float = math.nan
-    last: EpochEnded | None = None
-    """The journal's line of the last epoch."""
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the last epoch is the best one."""
-        return self.best_epoch == self.num_epochs
-
-    @property
-    def epochs_since_best(self) -> int:
-        return self.num_epochs - self.best_epoch
-
-    def after(self, value: float, mode: str) -> "Progress":
-        """With one more epoch, which reached `value`; the first of equal ones stays the best."""
-        epoch = self.num_epochs + 1
-        better = value < self.best_value if mode == "min" else value > self.best_value
-        if epoch == 1 or better:
-            return Progress(epoch, epoch, value)
-        return Progress(epoch, self.best_epoch, self.best_value)
+from pipeline.training.progress import Progress
 
 
 def save_epoch(

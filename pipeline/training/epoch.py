@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Ints
+from pipeline.arrays import Floats32, Ints
 from pipeline.config import UserError
 from pipeline.images.augment import augment_batch
 from pipeline.images.batches import BatchSource
@@ -16,6 +16,7 @@ from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
+from pipeline.training.loss import probabilities
 
 REPORT_EVERY_S = 10.0
 EVAL_BATCH = {"cpu": 64, "cuda": 256}
@@ -141,6 +142,19 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
             f"the training loss was finite: the training has diverged in its last steps; {DIVERGED}"
         )
     return everything
+
+
+def outputs(
+    learner: Learner, source: BatchSource, job: FoldJob, rows: Ints
+) -> tuple[Floats32, float]:
+    """(N, C) probabilities of the samples at `rows`, in order, and their loss."""
+    logits = predict(learner, source, rows)
+    labels = torch.from_numpy(job.manifest.labels[rows]).to(logits.device)
+    weights = torch.from_numpy(job.emphasis.weights[rows]).to(logits)
+    with torch.inference_mode():
+        loss = float(learner.loss(logits, labels, weights))
+        found = probabilities(logits, job.config.loss, job.logit_shift)
+    return found.cpu().numpy(), loss
 
 
 def _split(rows: Ints, size: int) -> list[Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.arrays import Floats, Ints
 from pipeline.config import Config, ConfigError, LossConfig
+from pipeline.config.leaf import is_baseline
 from pipeline.images.sampler import sampling_weights
 from pipeline.manifest import Manifest
 from pipeline.words import counted, one_line
@@ -90,16 +91,17 @@ def emphasis(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
     classes = manifest.classes
     labels, num_images = manifest.labels[rows], manifest.num_per_class(rows)
     patients = np.unique(manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)[1]
-    drawing = sampling_weights(labels, patients, config.sampler.balance)
+    weighs = config.model.get("weighs", True)
+    drawing = sampling_weights(labels, patients, config.sampler.balance if weighs else "none")
     drawn = np.bincount(labels, weights=drawing, minlength=len(classes)).astype(float)
     of_class = weights_of_classes(config.loss, manifest, rows)
-    weights = of_class[manifest.labels] * manifest.weights
+    weights = of_class[manifest.labels] * manifest.weights if weighs else np.ones(len(manifest))
     if not (mean := float(weights[rows].mean())):
         raise ConfigError(["manifest.columns.weight: every image of a train part has weight 0"])
     weights = weights / mean
     counts = np.bincount(labels, weights=drawing * weights[rows], minlength=len(classes))
     adjustment = config.loss.logit_adjustment * np.log(np.maximum(drawn, np.finfo(float).tiny))
-    if np.ptp(drawn) <= NEARLY:
+    if np.ptp(drawn) <= NEARLY or is_baseline(config.model):
         adjustment = np.zeros(len(classes))  # the same for every class: it changes nothing
     of_patient = np.bincount(patients, weights=drawing * weights[rows])
     return Emphasis(
@@ -126,7 +128,8 @@ def check_imbalance(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
         f"loss.logit_adjustment={loss.logit_adjustment:g}": bool(found.adjustment.any()),
     }
     corrections = [name for name, is_used in used.items() if is_used]
-    if len(corrections) > 1 and not config.sampler.allow_double_correction:
+    twice = len(corrections) > 1 and config.model.get("weighs", True)
+    if twice and not config.sampler.allow_double_correction:
         listed = ", ".join(
             f"{one_line(name)} {seen:.3f} (really {true:.3f})"
             for name, seen, true in zip(manifest.classes, found.prior, found.shares, strict=True)

@@ -19,7 +19,6 @@ from pipeline.splits import Fold
 from pipeline.tracking.journal import EpochEnded, Journal, Started, read_journal
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import (
-    Progress,
     load_best,
     load_checkpoint,
     reopen,
@@ -30,6 +29,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import build_learner
+from pipeline.training.progress import Progress
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
