@@ -13,9 +13,11 @@ from importlib import import_module
 from typing import Any
 
 from pipeline.config import PACKAGES, Config, ConfigError, Target, is_within, leaves, mappings
+from pipeline.config.leaf import is_baseline
 from pipeline.config.plugins import make_importable
 
 NETWORK, TRANSFORM = "torch.nn.Module", "monai.transforms.Transform"
+BASELINE, CLASSIFIER = "pipeline.baselines.Baseline", "sklearn.base.ClassifierMixin"
 BASES = {
     "model": NETWORK,
     "loss.function": NETWORK,
@@ -54,7 +56,7 @@ def build(key: str, leaf: Target, facts: Mapping[str, object] | None = None, **m
     if problems := list(_problems(key, leaf)):
         raise ConfigError(problems)
     made = _made(key, leaf, facts or {}, more)
-    base = _base(key)
+    base, _ = _bases(key, leaf)
     if callable(made) if base == TRANSFORM else isinstance(made, _found(base)):
         return made
     needed = "something to call" if base == TRANSFORM else f"a {base}"
@@ -62,8 +64,12 @@ def build(key: str, leaf: Target, facts: Mapping[str, object] | None = None, **m
     raise ConfigError([f"{key}: {leaf['_target_']} must give {needed}, got a {got}"])
 
 
-def _base(key: str) -> str:
-    return next(base for begin, base in BASES.items() if f"{key}.".startswith(f"{begin}."))
+def _bases(key: str, leaf: Target) -> tuple[str, list[str]]:
+    """What the leaf at a key must be, and what the leaves among its arguments."""
+    if key == "model" and is_baseline(leaf):
+        return BASELINE, [CLASSIFIER]
+    base = next(base for begin, base in BASES.items() if f"{key}.".startswith(f"{begin}."))
+    return base, [NETWORK, TRANSFORM]
 
 
 def _problems(key: str, leaf: Target) -> Iterator[str]:
@@ -71,7 +77,8 @@ def _problems(key: str, leaf: Target) -> Iterator[str]:
     for path, mapping in mappings(leaf, key):
         if "_target_" in mapping:
             name = mapping["_target_"]
-            bases = [_base(key)] if path == key else [NETWORK, TRANSFORM]
+            own, inner = _bases(key, leaf)
+            bases = [own] if path == key else inner
             try:
                 problem = _misfit(name, _found(name), bases)
             except Exception as error:  # noqa: BLE001  (a plugin's import may fail in any way)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.commands import door
 from pipeline.commands.door import CONF_DIR, load_config
 from pipeline.config import (
+    PACKAGES,
     Config,
     ConfigError,
     SplitConfig,
@@ -77,6 +78,7 @@ def test_every_group_of_the_design_has_options() -> None:
         "images",
         "augment",
         "model",
+        "features",
         "init",
         "loss",
         "sampler",
@@ -229,6 +231,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "aggregate": "mean",
         "patient_label": "same",
         "threshold": "youden",
+        "prior": "train",
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {
@@ -383,7 +386,7 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
         (
             "training.batch_size=0",
             "training.batch_size: input should be greater than or equal to 1, "
-            "got 0 (Images per optimizer step)",
+            "got 0 (Images that pass through the network at once)",
         ),
         (
             "tracking.timeout_s=0",
@@ -471,9 +474,8 @@ def test_a_setting_without_a_value_is_missing() -> None:
 def test_a_target_of_another_package_is_refused(override: str, key: str) -> None:
     (problem,) = refused(override)
     target = override.split("=", 1)[1].removeprefix("[").strip("{}]").removeprefix("_target_:")
-    assert problem == (
-        f"{key}: must begin with one of torch., monai., pipeline.models., got {target!r}"
-    )
+    packages = ", ".join(f"{package}." for package in PACKAGES)
+    assert problem == f"{key}: must begin with one of {packages}, got {target!r}"
 
 
 def test_a_random_transform_of_another_package_is_refused() -> None:

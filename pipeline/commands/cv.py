@@ -22,6 +22,7 @@ from pipeline.commands.sweep import (
     typed,
 )
 from pipeline.config import Config, to_config
+from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run, open_run
@@ -73,6 +74,7 @@ def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
     slots, images, content = decoded(config, console)
     planned = make_plan(config, content.manifest)
     say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
+    say_once(planned.imbalance, console)
     warn([*planned.warnings, *crossing_warnings(planned.plan, content)], console)
     return train(Run(config, planned.manifest, planned.plan, images), slots, called, console)
 
@@ -111,6 +113,10 @@ def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> O
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
     """The two commands to look further."""
     kept = [o for o in overrides if not o.startswith(("folds=", "run_dir=", "optimizer.lr="))]
-    sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, "optimizer.lr=1e-3,3e-4"])
+    further = "optimizer.lr=1e-3,3e-4"
+    if is_baseline(config.model):
+        kept = [o for o in kept if not o.startswith("features=")]
+        further = "features=pixels,intensity,texture"
+    sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, further])
     lines = f"compare the folds: {look_at(config.tracking.uri)}", f"sweep settings: {sweep}"
     return "\n".join(["", *map(one_line, lines)])

@@ -37,7 +37,8 @@ class Config:
     images: sections.ImagesConfig
     augment: sections.AugmentConfig
     model: Target
-    """The network: a class of torch, MONAI or a plugin."""
+    """The network: a class of torch, MONAI or a plugin; or a baseline of scikit-learn."""
+    features: sections.FeaturesConfig = field(default_factory=sections.FeaturesConfig)
     init: sections.InitConfig
     loss: sections.LossConfig
     sampler: sections.SamplerConfig
@@ -80,6 +81,7 @@ class Config:
                 "augment: use either augment.transforms (MONAI, per sample) or batched settings "
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
             )
+        problems += _schedule_problems(self)
         if problems:
             raise ConfigError(problems)
 
@@ -96,6 +98,24 @@ def leaves(config: Config) -> dict[str, dict[str, Any]]:
         **{f"images.transforms.{i}": leaf for i, leaf in enumerate(config.images.transforms)},
         **{f"augment.transforms.{i}": leaf for i, leaf in enumerate(config.augment.transforms)},
     }
+
+
+def _schedule_problems(config: Config) -> Iterator[str]:
+    """Schedules and warm-ups that the training ends before."""
+    epochs, scheduler = config.training.epochs, config.scheduler
+    for name in ("T_max", "total_iters", "step_size", "milestones"):
+        value = scheduler.get(name, 0)
+        ends = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(end, int | float) and end > epochs for end in ends):
+            yield (
+                f"scheduler.{name}={value} outlives training.epochs={epochs}: the schedule would "
+                f"not get there; set scheduler.{name} to {epochs} or less"
+            )
+    if config.training.warmup_epochs >= epochs:
+        yield (
+            f"training.warmup_epochs={config.training.warmup_epochs:g} must be less than "
+            f"training.epochs={epochs}"
+        )
 
 
 def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:

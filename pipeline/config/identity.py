@@ -14,6 +14,7 @@ from pipeline.config.sections import FORMER_METRICS, FORMER_SCHEMES
 SECTIONS = [
     "augment",
     "evaluation",
+    "features",
     "images",
     "init",
     "loss",

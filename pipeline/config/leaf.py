@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PACKAGES = ("torch", "monai", "pipeline.models")
+PACKAGES = ("torch", "monai", "sklearn", "pipeline.models", "pipeline.losses", "pipeline.baselines")
 OWN = re.compile(r"_\w+_")
 """Keys that mean something to Hydra: `_target_`, `_partial_`, ..."""
 
@@ -26,6 +26,11 @@ def mappings(value: object, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 def is_within(target: str, packages: Sequence[str]) -> bool:
     """Does a dotted name belong to one of the packages?"""
     return target.startswith(tuple(f"{package}." for package in packages))
+
+
+def is_baseline(leaf: Mapping[str, Any]) -> bool:
+    """Is the model a classifier of scikit-learn, which needs neither torch nor monai?"""
+    return is_within(str(leaf.get("_target_")), ["pipeline.baselines"])
 
 
 def leaf_problems(leaf: Mapping[str, Any], key: str, plugins: Sequence[str]) -> Iterator[str]:

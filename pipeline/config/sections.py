@@ -25,6 +25,12 @@ SETTINGS = ConfigDict(
     extra="forbid", strict=False, validate_default=True, use_attribute_docstrings=True
 )
 
+
+def with_text_keys(value: object) -> object:
+    """Names of classes are text, also where YAML reads a number."""
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
 AcceptedRule = Literal[
     "slice_ids",
     "second_part",
@@ -49,6 +55,8 @@ Scheme = Literal[
     "orthogonal",
 ]
 ClassWeights = Literal["none", "inverse", "effective_number"]
+Shares = Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(with_text_keys)]
+"""A number for each class, by its name."""
 Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Literal["mean", "max"]
 PatientLabel = Literal["same", "worst", "majority", "none"]
@@ -90,6 +98,8 @@ class ColumnsConfig:
     """Day of the image, as YYYY-MM-DD (longer ISO times are cut); for split.scheme=temporal."""
     fold: str | None = None
     """Block 0 to k-1 of each patient (-1: only trained on), for split.scheme=predefined."""
+    weight: str | None = None
+    """What each image counts in the training loss, a number from 0; 2 counts twice as much as 1."""
     part: str | None = None
     """train, val or test of each patient, or what others call them, for split.scheme=predefined."""
 
@@ -260,6 +270,19 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class FeaturesConfig:
+    """What a baseline sees of an image; networks see its pixels."""
+
+    kind: Literal["pixels", "intensity", "texture"] = "pixels"
+    """Means of equal cells | histograms (of colour images jointly too) and moments | local binary
+    patterns and gradients."""
+    size: Annotated[int, Field(ge=1)] = 16
+    """pixels: cells along each axis."""
+    bins: Annotated[int, Field(ge=2)] = 32
+    """intensity: of each channel's histogram, over the range of the train part."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class InitConfig:
     """How a network's weights begin."""
 
@@ -276,10 +299,19 @@ class LossConfig:
     """What training makes small."""
 
     function: Target
-    """A loss of torch, MONAI or a plugin that gives one value per image with reduction=none."""
-    class_weights: ClassWeights = "none"
-    """Weight of each class: inverse of the train part's images per class; effective_number: of its
-    patients (Cui 2019)."""
+    """A loss of torch, MONAI, ours or a plugin that gives one value per image with
+    reduction=none."""
+    output: Literal["softmax", "sigmoid"] = "softmax"
+    """How logits become probabilities: softmax over all classes; sigmoid of each class against the
+    rest, scaled to sum to 1."""
+    class_weights: ClassWeights | Shares = "none"
+    """Weight of each class: inverse of its number in the train part; effective_number (Cui 2019);
+    or your own, {benign: 1, malignant: 5}."""
+    counted_in: Literal["images", "patients"] | None = None
+    """What inverse and effective_number count; null: inverse images, effective_number patients."""
+    logit_adjustment: Annotated[float, Field(ge=0)] = 0.0
+    """So many times the logarithm of the drawn class shares is added to the logits in the loss
+    (Menon 2021); 1 makes the balanced error small."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -299,7 +331,18 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the train part, at most."""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images per optimizer step."""
+    """Images that pass through the network at once."""
+    accumulate: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    """Batches whose gradients make one optimizer step; all: the whole train part."""
+    clip_norm: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of the gradient of a step, longer ones are shortened; 0: any."""
+    decay: Literal["all", "weights"] = "all"
+    """What the optimizer's weight_decay acts on: all parameters, or none of biases and norms."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Judge and keep the exponential moving average of the weights, with this decay, e.g. 0.99; 0:
+    the weights themselves."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs, or a part of one, in which the learning rate rises from next to nothing."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of weights, order and augmentation; the split has a seed of its own."""
     select_by: Annotated[
@@ -338,6 +381,10 @@ class EvaluationConfig:
     """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
     threshold: ThresholdRule = "youden"
     """Binary decisions: best balanced accuracy on the validation part, or 0.5."""
+    prior: Literal["none", "train"] | Shares = "none"
+    """Class shares that reported probabilities are corrected to, where sampler, weights or loss
+    trained under others: none: not corrected; train: of the train part's images; or those of where
+    the network will be used, {healthy: 0.98, sick: 0.02}."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -14,7 +14,7 @@ from pipeline.training.job import FoldJob
 
 POLL_S = 0.3
 Poll = Callable[[Collection[int]], None]
-preload("pipeline.engine.worker", "pipeline.engine.results")
+preload("pipeline.engine.worker", "pipeline.training.fold", "pipeline.engine.results")
 
 
 def run_folds(

@@ -45,7 +45,7 @@ from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
-TRAINED = ("last.pt", "best.pt", "result.json")
+TRAINED = ("last.pt", "best.pt", "best.json", "result.json")
 IN_USE = "run folder {} is in use by another process; wait until it ends."
 VOID = "VOID.txt"
 """Of a run folder that a patient was deleted from; it says when and what is left."""
@@ -88,6 +88,7 @@ class Run:
             "manifest hash": self.manifest.hash,
             "plan hash": self.plan.hash,
             "pixels hash": self.images.key,
+            **self._image_weights_hash,
             **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
         }
         if (start := self.config.init.weights) is not None:
@@ -96,6 +97,12 @@ class Run:
         if settings["images.dtype"] == "auto":
             settings["images.dtype"] = self.images.dtype  # as runs wrote it that named the type
         return settings | {name: value[:12] for name, value in hashes.items()}
+
+    @property
+    def _image_weights_hash(self) -> dict[str, str]:
+        if "weight" not in self.manifest.table:
+            return {}
+        return {"image weights hash": fingerprint(self.manifest.weights.tolist())}
 
     @cached_property
     def distinctive(self) -> dict[str, str]:

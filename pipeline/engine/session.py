@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.config import UserError, compared, flat
+from pipeline.config.leaf import is_baseline
 from pipeline.console import say, warn
 from pipeline.engine.pool import run_folds
 from pipeline.engine.progress import FoldProgress
@@ -18,10 +19,12 @@ from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import Level
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
+from pipeline.targets import build, check_leaves
 from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
+from pipeline.training.imbalance import emphasis
 from pipeline.training.job import FoldJob
 from pipeline.words import counted, one_line
 
@@ -65,6 +68,10 @@ def try_out(run: Run) -> tuple[str, ...]:
 
 
 def _try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
+    if is_baseline(jobs[0].config.model):
+        check_leaves(jobs[0].config)
+        build("model", jobs[0].config.model)
+        return ()
     from pipeline.training.learner import try_out  # with torch: only in the child
     from pipeline.training.start import check_start
 
@@ -194,8 +201,15 @@ def _note(run: Run) -> str:
 
 
 def _fold_params(run: Run) -> list[dict[str, str]]:
+    classes = run.manifest.classes
     params: list[dict[str, str]] = [{} for _ in range(run.plan.num_folds)]
     for counts in count_parts(run.plan, run.manifest):
         params[int(counts.fold)][f"num_patients/{counts.part}"] = str(counts.num_patients)
         params[int(counts.fold)][f"num_images/{counts.part}"] = str(counts.num_images)
+    for fold, shown in zip(run.plan.folds, params, strict=True):
+        found = emphasis(run.config, run.manifest, run.manifest.of(fold.train))
+        prior = (f"{name} {share:.4f}" for name, share in zip(classes, found.prior, strict=True))
+        shown["train/effective_prior"] = ", ".join(prior)
+        shown["train/effective_patients"] = f"{found.num_effective:.1f}"
+        shown["train/repeats_of_the_rarest"] = f"{found.repeats[found.shares.argmin()]:.2f}"
     return params

@@ -5,13 +5,11 @@ import sys
 import traceback
 from contextlib import suppress
 
-import torch
-
 from pipeline.config import UserError
+from pipeline.config.leaf import is_baseline
 from pipeline.files import NOT_FOLLOWED, DiskFullError, lock, remove_leftovers
 from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, follow_parent
 from pipeline.tracking.journal import Failed, Journal
-from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 
 LOCK_PATIENCE_S = 30.0
@@ -24,16 +22,12 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
     """
     follow_parent()
     _redirect_output(job)
-    torch.set_num_threads(num_threads)
-    if job.device.startswith("cuda"):
-        torch.cuda.set_device(job.device)
-        torch.backends.cudnn.benchmark = True
     try:
         # An orphan of a killed run may need a moment to end; two must never write one folder.
         refusal = f"fold folder {job.fold_dir} is in use by another process; wait until it ends."
         with lock(job.fold_dir / ".lock", refusal, LOCK_PATIENCE_S):
             remove_leftovers(job.fold_dir)
-            train_fold(job)
+            _train(job, num_threads)
     except Exception as error:  # noqa: BLE001  (whatever ends a fold is written down)
         with suppress(OSError):  # output.log may be on a full disk
             traceback.print_exc()
@@ -44,6 +38,23 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
         except DiskFullError:
             sys.exit(DISK_FULL_EXIT)
         sys.exit(FAILED_EXIT)
+
+
+def _train(job: FoldJob, num_threads: int) -> None:
+    if is_baseline(job.config.model):
+        from pipeline.training.baseline import train_baseline
+
+        train_baseline(job)
+        return
+    import torch
+
+    from pipeline.training.fold import train_fold
+
+    torch.set_num_threads(num_threads)
+    if job.device.startswith("cuda"):
+        torch.cuda.set_device(job.device)
+        torch.backends.cudnn.benchmark = True
+    train_fold(job)
 
 
 def _reason(error: Exception) -> str:

@@ -42,7 +42,7 @@ _OTHER_KINDS = {
 ZERO_BYTE = "has a zero byte (NUL), so the file is damaged or no text; save the table again"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
-_OURS |= {name: name for name in ("label", "site", "study", "date", "fold", "part")}
+_OURS |= {name: name for name in ("label", "site", "study", "date", "weight", "fold", "part")}
 """Setting in manifest.columns -> what we call the column."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Ints
+from pipeline.arrays import Floats, Ints
 from pipeline.config import fingerprint
 from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted, one_line
@@ -138,6 +138,13 @@ class Manifest:
     def labels(self) -> Ints:
         """(N,) class index of each sample."""
         return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(N,) what each image counts in the training loss (`manifest.columns.weight`); else 1."""
+        if "weight" not in self.table:
+            return np.ones(len(self.table))
+        return self.table["weight"].to_numpy(dtype=np.float64)
 
     @cached_property
     def image_files(self) -> list[Path]:

@@ -17,7 +17,7 @@ from pipeline.manifest.pseudonyms import Pseudonyms, key_findings
 from pipeline.manifest.second_part import apply_pattern
 from pipeline.words import counted
 
-UNUSABLE = ("blank", "unknown_class", "duplicate_image", "control_characters")
+UNUSABLE = ("blank", "unknown_class", "duplicate_image", "control_characters", "weight")
 """Rules whose errors spoil the row in their line, and no other."""
 UNREADABLE = ("image_file", "unknown_format", "outside_image_root")
 """The same of the row's image: who and what it is of is known."""
@@ -133,6 +133,7 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
             name_of,
         ),
         *rules.date_findings(table, config),
+        *rules.weight_findings(table, name_of),
         *ids.spelling_findings(linking),
         *ids.placeholder_findings(linking),
         *ids.key_findings(linking, [key for key in keys if key != "patient_id"], name_of),

@@ -1,5 +1,6 @@
 """Rules for the rows of a manifest: cells, labels, sites, dates."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -20,7 +21,7 @@ MAX_VALUES = 20
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _MOVES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that change the direction of what follows."""
-_NO_METADATA = ["patient_id", "image_path", "label", "line", "group", "study", "date"]
+_NO_METADATA = ["patient_id", "image_path", "label", "line", "group", "study", "date", "weight"]
 
 
 def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterator[Finding]:
@@ -103,6 +104,26 @@ def date_findings(table: pd.DataFrame, config: ManifestConfig) -> Iterator[Findi
             what = f"date {cell!r} is not a day" if cell else "the date is blank"
             text = f"{what}; allowed is YYYY-MM-DD in column {config.columns.date!r}"
             yield Finding("date", "error", text, line)
+
+
+def weight_findings(table: pd.DataFrame, name_of: Callable[[str], str]) -> Iterator[Finding]:
+    """Every weight is a finite number, 0 or more."""
+    if "weight" not in table:
+        return
+    for line, cell in zip(table["line"], table["weight"], strict=True):
+        if weight_of(cell) is None:
+            what = f"weight {cell!r} is not one" if cell.strip() else "the weight is blank"
+            text = f"{what}; allowed in column {name_of('weight')!r} is a number from 0"
+            yield Finding("weight", "error", text, line)
+
+
+def weight_of(cell: str) -> float | None:
+    """What a cell says, None where that is no finite number from 0."""
+    try:
+        weight = float(cell)
+    except ValueError:
+        return None
+    return weight if math.isfinite(weight) and weight >= 0 else None
 
 
 def site_findings(table: pd.DataFrame) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlfl
 NAME_PARAM = "asked_for"
 """The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
 RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
-FOLD_FILES = ("best.pt", "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
+FOLD_FILES = (*KEPT, "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
 SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
 
 

@@ -24,7 +24,10 @@ HASHED = {
     "predictions_val.csv": "predictions_val_sha256",
     "predictions_test.csv": "predictions_test_sha256",
     "best.pt": "best_sha256",
+    "best.json": "best_recipe_sha256",
 }
+KEPT = ("best.pt", "best.json")
+"""Of a network, of a baseline."""
 SEAL = "seal"
 BEST = "best/"
 ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
@@ -32,7 +35,8 @@ ENDINGS = {"value": "", "ci_low": "_ci_low", "ci_high": "_ci_high"}
 
 def seal(result: dict[str, Any], fold_dir: Path) -> dict[str, Any]:
     """A result with the hashes of the files that it stands for, and one of itself."""
-    return with_seal(result | {key: sha256(fold_dir / name) for name, key in HASHED.items()})
+    there = [name for name in HASHED if name not in KEPT or (fold_dir / name).exists()]
+    return with_seal(result | {HASHED[name]: sha256(fold_dir / name) for name in there})
 
 
 def with_seal(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def check_files(result: Mapping[str, Any], fold_dir: Path) -> None:
     for name, key in HASHED.items():
         path = fold_dir / name
         if not path.is_file():
-            if path.suffix == ".pt":
+            if name in KEPT:
                 continue
             raise UserError(f"{path} is missing, though the fold is done. {TRAIN_AGAIN}")
         if key in result and sha256(path) != result[key]:

@@ -1,10 +1,8 @@
 """A fold's state on disk: `last.pt` to go on from, `best.pt` to test, and the journal's line."""
 
 import io
-import math
 import os
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -25,37 +23,7 @@ from pipeline.tracking.journal import (
 )
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner, first_line
-
-STATES = ("network", "optimizer", "scheduler", "scaler")
-"""Of a learner: all that is needed to go on. Random states are not, as each epoch is seeded."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a fold has come. Epochs count from 1."""
-
-    num_epochs: int = 0
-    best_epoch: int = 0
-    best_value: float = math.nan
-    last: EpochEnded | None = None
-    """The journal's line of the last epoch."""
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the last epoch is the best one."""
-        return self.best_epoch == self.num_epochs
-
-    @property
-    def epochs_since_best(self) -> int:
-        return self.num_epochs - self.best_epoch
-
-    def after(self, value: float, mode: str) -> "Progress":
-        """With one more epoch, which reached `value`; the first of equal ones stays the best."""
-        epoch = self.num_epochs + 1
-        better = value < self.best_value if mode == "min" else value > self.best_value
-        if epoch == 1 or better:
-            return Progress(epoch, epoch, value)
-        return Progress(epoch, self.best_epoch, self.best_value)
+from pipeline.training.progress import Progress
 
 
 def save_epoch(
@@ -105,7 +73,7 @@ def save_last(learner: Learner, progress: Progress, job: FoldJob) -> None:
     """Write `last.pt`, to go on from."""
     assert progress.last is not None, "an epoch has a line in the journal"
     state = {
-        **{name: getattr(learner, name).state_dict() for name in STATES},
+        **{name: part.state_dict() for name, part in learner.states.items()},
         "num_epochs": progress.num_epochs,
         "best_epoch": progress.best_epoch,
         "best_value": progress.best_value,
@@ -120,8 +88,8 @@ def resume(learner: Learner, job: FoldJob) -> Progress:
     if not path.exists():
         return Progress()
     state = load_checkpoint(path, job)
-    for name in STATES:
-        getattr(learner, name).load_state_dict(state[name])
+    for name, part in learner.states.items():
+        part.load_state_dict(state[name])
     last = to_event(state["record"])
     assert isinstance(last, EpochEnded), "last.pt keeps the line of an epoch"
     return Progress(state["num_epochs"], state["best_epoch"], state["best_value"], last)
@@ -133,8 +101,10 @@ def save_best(
     """Write `best.pt`: the network as it stands, with what is needed to use it."""
     state = {
         "epoch": progress.best_epoch,
-        "network": learner.network.state_dict(),
+        "network": learner.judged.state_dict(),
         "classes": list(job.manifest.classes),
+        "output": job.config.loss.output,
+        "logit_shift": job.logit_shift.tolist(),
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }
@@ -145,7 +115,7 @@ def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
     """Put the best epoch's weights into the network."""
     state = load_checkpoint(job.fold_dir / "best.pt", job)
     assert state["epoch"] == progress.best_epoch, "best.pt is of another epoch"
-    learner.network.load_state_dict(state["network"])
+    learner.judged.load_state_dict(state["network"])
 
 
 def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:

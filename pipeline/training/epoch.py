@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from pipeline.images.augment import augment_batch
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
-from pipeline.training.imbalance import drawing_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
+from pipeline.training.loss import probabilities
 
 REPORT_EVERY_S = 10.0
 EVAL_BATCH = {"cpu": 64, "cuda": 256}
@@ -26,6 +27,21 @@ DIVERGED = "try a smaller optimizer.lr, or training.precision=float32."
 Report = Callable[[int, int, float], None]  # images done, of so many, images per second
 
 
+class Batch(NamedTuple):
+    """Images that pass through the network at once, and their place in an optimizer step."""
+
+    images: Tensor
+    """(B, C, ...), augmented and normalised."""
+    labels: Tensor
+    """(B,) class indices."""
+    weights: Tensor
+    """(B,) what each image counts in the loss."""
+    share: float
+    """Of the step's images."""
+    is_last: bool
+    """Of its step."""
+
+
 class TrainPart:
     """The train part of a fold, ready to be drawn from."""
 
@@ -34,8 +50,8 @@ class TrainPart:
         self.job = job
         self.source = source
         self.rows = job.rows("train")
-        self.weights = drawing_weights(job.manifest, self.rows, config.sampler.balance)
         self.labels = torch.from_numpy(job.manifest.labels).to(source.device)
+        self.weights = torch.from_numpy(job.emphasis.weights).to(source.device, torch.float32)
         self.transforms: RandomTransforms | None = None
         if config.augment.transforms:
             workers = config.engine.loader_workers
@@ -46,10 +62,12 @@ class TrainPart:
         job = self.job
         return seed_for(job.config.training.seed, job.fold.index, epoch - 1, purpose)
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented images (B, C, ...) and labels (B,) of one epoch, on the device."""
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, on the device."""
         config, seed = self.job.config, self.seed(epoch)
-        order = draw_epoch(self.weights, config.sampler.balance, np.random.default_rng(seed))
+        order = draw_epoch(
+            self.job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed)
+        )
         rows = _split(self.rows[order], config.training.batch_size)
         if self.transforms is not None:
             images = self.transforms.batches(rows, seed)
@@ -59,53 +77,84 @@ class TrainPart:
                 augment_batch(self.source.gather(batch), config.augment, generator)
                 for batch in rows
             )
-        for batch, picture in zip(rows, images, strict=True):
-            yield picture, self.labels[batch.to(self.labels.device)]
+        size = self.job.batches_per_step
+        for number, (batch, picture) in enumerate(zip(rows, images, strict=True), 1):
+            at = batch.to(self.labels.device)
+            begin = (number - 1) // size * size
+            share = len(batch) / sum(map(len, rows[begin : begin + size]))
+            is_last = number % size == 0 or number == len(rows)
+            yield Batch(picture, self.labels[at], self.weights[at], share, is_last)
 
 
-def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> float:
-    """One pass over the train part -> its mean loss; UserError when that is not finite."""
+def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> dict[str, float]:
+    """One pass over the train part -> mean loss, accuracy, and mean norm of the gradients.
+
+    All are of images as they were drawn and augmented, while the network was learning from them.
+
+    Raises:
+        UserError: when the loss is not finite.
+    """
     learner.train()
     seed_everything(part.seed(epoch, purpose=2))
-    total = torch.zeros((), device=learner.device)
-    done, started = 0, time.monotonic()
+    total, norms = (torch.zeros((), device=learner.device) for _ in range(2))
+    num_right = torch.zeros((), dtype=torch.int64, device=learner.device)
+    done, num_steps, started = 0, 0, time.monotonic()
     last_report = started
-    for images, labels in part.batches(epoch):
+    for batch in part.batches(epoch):
         with learner.autocast():
-            loss = learner.loss(learner.network(images), labels)
-        learner.optimizer.zero_grad(set_to_none=True)
-        learner.scaler.scale(loss).backward()
-        learner.scaler.step(learner.optimizer)
-        learner.scaler.update()
-        total += loss.detach() * len(labels)
-        done += len(labels)
+            logits = learner.network(batch.images)
+            loss = learner.loss(logits, batch.labels, batch.weights)
+        learner.scaler.scale(loss * batch.share).backward()
+        if batch.is_last:
+            norms += learner.step()
+            num_steps += 1
+        total += loss.detach() * len(batch.labels)
+        num_right += (logits.detach().argmax(dim=1) == batch.labels).sum()
+        done += len(batch.labels)
         if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
             report(done, len(part.rows), done / (now - started))
             last_report = now
     mean = float(total) / done
     if not np.isfinite(mean):
         raise UserError(f"the training loss is {mean} in epoch {epoch}: {DIVERGED}")
-    return mean
+    return {
+        "train/loss": mean,
+        "train/image/accuracy": int(num_right) / done,
+        "train/grad_norm": float(norms) / num_steps,
+    }
 
 
 @torch.inference_mode()
-def predict(learner: Learner, source: BatchSource, rows: Ints) -> tuple[Floats32, Tensor]:
-    """(N, C) class probabilities and the (N, C) logits of the samples at `rows`, in order.
+def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
+    """(N, C) logits of the samples at `rows`, in order, on the device.
 
     UserError when the network gives something that is not finite: its last step has diverged.
     """
-    learner.network.eval()
+    network = learner.judged.eval()
     logits = []
     for batch in _split(rows, EVAL_BATCH[source.device.type]):
         with learner.autocast():
-            logits.append(learner.network(source.gather(batch)).float())
+            logits.append(network(source.gather(batch)).float())
     everything = torch.cat(logits)
     if num_bad := int((~everything.isfinite().all(dim=1)).sum()):
         raise UserError(
             f"the network's output is nan or infinite for {num_bad} of {len(rows)} images, though "
             f"the training loss was finite: the training has diverged in its last steps; {DIVERGED}"
         )
-    return everything.softmax(dim=1).cpu().numpy(), everything
+    return everything
+
+
+def outputs(
+    learner: Learner, source: BatchSource, job: FoldJob, rows: Ints
+) -> tuple[Floats32, float]:
+    """(N, C) probabilities of the samples at `rows`, in order, and their loss."""
+    logits = predict(learner, source, rows)
+    labels = torch.from_numpy(job.manifest.labels[rows]).to(logits.device)
+    weights = torch.from_numpy(job.emphasis.weights[rows]).to(logits)
+    with torch.inference_mode():
+        loss = float(learner.loss(logits, labels, weights))
+        found = probabilities(logits, job.config.loss, job.logit_shift)
+    return found.cpu().numpy(), loss
 
 
 def _split(rows: Ints, size: int) -> list[Tensor]:

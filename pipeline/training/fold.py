@@ -2,19 +2,18 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 
-from pipeline.config import TrainingConfig, UserError
-from pipeline.evaluation.predictions import write_predictions
-from pipeline.files import write_json
+from pipeline.config import TrainingConfig
 from pipeline.images.batches import BatchSource
-from pipeline.images.packed import Normalisation
-from pipeline.tracking.journal import VERSION, EpochEnded, Journal, Progressed
-from pipeline.tracking.result import seal
-from pipeline.training.checkpoint import Progress, load_best, reopen, save_epoch
-from pipeline.training.epoch import TrainPart, train_epoch
+from pipeline.tracking.journal import EpochEnded, Journal, Progressed
+from pipeline.training.checkpoint import load_best, reopen, save_epoch
+from pipeline.training.closing import close, selecting
+from pipeline.training.epoch import TrainPart, outputs, train_epoch
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
 from pipeline.training.learner import Learner, build_learner
+from pipeline.training.progress import Progress
 
 
 def train_fold(job: FoldJob) -> None:
@@ -30,36 +29,12 @@ def train_fold(job: FoldJob) -> None:
             progress = _train_epoch(learner, progress, train, journal)
             save_epoch(learner, progress, job, normalisation, journal)
     load_best(learner, progress, job)
-    _judge(Judge(learner, source, job), progress, normalisation, started)
-
-
-def _judge(judge: Judge, progress: Progress, normalisation: Normalisation, started: float) -> None:
-    """Fix everything that val decides, then open the test part; `result.json` comes last."""
-    job = judge.job
-    val = judge.predict("val")
-    thresholds = judge.thresholds(val)
-    write_predictions(judge.decided(val, thresholds), job.fold_dir / "predictions_val.csv")
-    test = judge.predict("test")
-    write_predictions(judge.decided(test, thresholds), job.fold_dir / "predictions_test.csv")
-    parameters = judge.learner.network.parameters()
-    result = {
-        "version": VERSION,
-        "fold": job.fold.index,
-        "key": job.key,
-        "best_epoch": progress.best_epoch,
-        "num_epochs": progress.num_epochs,
-        "select_by": job.config.training.select_by,
-        "select_value": progress.best_value,
-        "thresholds": thresholds,
+    facts = {
+        "num_parameters": sum(p.numel() for p in learner.network.parameters() if p.requires_grad),
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-        "val": judge.metrics(val, thresholds),
-        "test": judge.metrics(test, thresholds),
-        "num_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        "device": job.device,
         "seconds": time.monotonic() - started,
-        "time": time.time(),
     }
-    write_json(job.fold_dir / "result.json", seal(result, job.fold_dir))
+    close(Judge(job, partial(outputs, learner, source, job)), progress, facts)
 
 
 def _train_epoch(
@@ -72,20 +47,15 @@ def _train_epoch(
         journal.append(Progressed(epoch=epoch, done=done, of=of, images_per_s=speed))
 
     lr = learner.optimizer.param_groups[0]["lr"]
-    loss = train_epoch(learner, train, epoch, report)
+    learnt = train_epoch(learner, train, epoch, report)
     speed = len(train.rows) / (time.monotonic() - started)
-    values = Judge(learner, train.source, train.job).validate()
-    select_value = values[config.select_by]
-    if select_value is None:
-        raise UserError(
-            f"{config.select_by} cannot be computed: a class has no sample in the validation "
-            "part. Use fewer folds, or training.select_by=val/loss."
-        )
-    learner.step_scheduler(select_value)
+    values = Judge(train.job, partial(outputs, learner, train.source, train.job)).validate()
+    select_value = selecting(values, config.select_by)
+    learner.scheduler.after_epoch(select_value)
     progress = progress.after(select_value, config.select_mode)
     ended = EpochEnded(
         epoch=epoch,
-        metrics={"train/loss": loss, "train/lr": lr, "train/images_per_s": speed, **values},
+        metrics={**learnt, "train/lr": lr, "train/images_per_s": speed, **values},
         best=progress.is_best,
         left_s=(time.monotonic() - started) * (config.epochs - epoch),
     )

@@ -1,68 +1,198 @@
-"""Class weights, and the prior that a network is really trained under. Imports no torch."""
+"""How much each training image counts, and the class shares that a network is trained under.
+
+Imports no torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
-from pipeline.config import Balance, ClassWeights, Config, ConfigError
+from pipeline.config import Config, ConfigError, LossConfig
+from pipeline.config.leaf import is_baseline
 from pipeline.images.sampler import sampling_weights
 from pipeline.manifest import Manifest
-from pipeline.splits import Fold
+from pipeline.words import counted, one_line
+
+NEARLY = 1e-6
+"""Shares that differ by less are the same."""
 
 
-def class_weights(scheme: ClassWeights, num_images: Ints, num_patients: Ints) -> Floats:
-    """(C,) weight of each class in the loss, from the train part's counts per class.
+@dataclass(frozen=True)
+class Emphasis:
+    """What sampler, class weights, image weights and logit adjustment make of a fold's train part.
 
-    inverse: 1 / images. effective_number: (1 - b) / (1 - b^n) with n patients of the class and
-    b = 1 - 1 / (all patients) (Cui et al. 2019, Class-balanced loss based on effective number of
-    samples); patients, because a patient's images are not independent.
+    N images train, of M in the manifest, C classes.
+    """
+
+    drawing: Floats
+    """(N,) probability of each training image to be drawn; they sum to 1."""
+    weights: Floats
+    """(M,) what each image of the manifest counts in the loss; mean 1 over the train part."""
+    adjustment: Floats
+    """(C,) added to the logits in the loss."""
+    shares: Floats
+    """(C,) of the train part's images."""
+    prior: Floats
+    """(C,) class shares that the network is really trained under."""
+    repeats: Floats
+    """(C,) how often an image of each class is drawn in an epoch, on average."""
+    num_patients: int
+    num_effective: float
+    """Patients, counted by what each contributes to the loss (Kish 1965)."""
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether the classes are trained under other shares than they have."""
+        return bool(np.abs(self.prior - self.shares).max() > NEARLY)
+
+    def shift(self, config: Config, classes: Sequence[str]) -> Floats:
+        """(C,) to be added to logits for probabilities under `evaluation.prior`; 0: none."""
+        wanted = config.evaluation.prior
+        if wanted == "none":
+            return np.zeros(len(classes))
+        target = self.shares if wanted == "train" else shares_of(wanted, classes)
+        odds = config.loss.output == "sigmoid"
+        shift: Floats = _logs(target, odds) - _logs(self.prior, odds)
+        return np.where(np.abs(target - self.prior) > NEARLY, shift, 0.0)
+
+    def describe(self, config: Config, classes: Sequence[str]) -> list[str]:
+        """Lines for the console, none where every image counts alike."""
+        if self.num_effective > self.num_patients - 0.5 and not self.is_balanced:
+            return []
+        num_effective = f"{self.num_effective:.1f} of {counted(self.num_patients, 'patient')}"
+        lines = [f"fold 0: its train part counts as {num_effective} (Kish's effective number)"]
+        if self.is_balanced:
+            drawn = ", ".join(
+                f"{one_line(name)} {prior:.1%} (really {share:.1%})"
+                for name, prior, share in zip(classes, self.prior, self.shares, strict=True)
+            )
+            rarest = int(self.shares.argmin())
+            lines += [
+                f"  trained as if the classes were {drawn}",
+                f"  an image of {one_line(classes[rarest])} is drawn {self.repeats[rarest]:.1f} "
+                "times an epoch",
+            ]
+        if self.shift(config, classes).any():
+            to = config.evaluation.prior
+            name = "those of its images" if to == "train" else "evaluation.prior"
+            lines.append(f"  probabilities are corrected to {name}")
+        return lines
+
+
+def emphasis(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
+    """What the settings make of a train part, the samples at `rows`.
+
+    Raises:
+        ConfigError: when weights or shares do not name the classes, or every weight is 0.
+    """
+    classes = manifest.classes
+    labels, num_images = manifest.labels[rows], manifest.num_per_class(rows)
+    patients = np.unique(manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)[1]
+    weighs = config.model.get("weighs", True)
+    drawing = sampling_weights(labels, patients, config.sampler.balance if weighs else "none")
+    drawn = np.bincount(labels, weights=drawing, minlength=len(classes)).astype(float)
+    of_class = weights_of_classes(config.loss, manifest, rows)
+    weights = of_class[manifest.labels] * manifest.weights if weighs else np.ones(len(manifest))
+    if not (mean := float(weights[rows].mean())):
+        raise ConfigError(["manifest.columns.weight: every image of a train part has weight 0"])
+    weights = weights / mean
+    counts = np.bincount(labels, weights=drawing * weights[rows], minlength=len(classes))
+    adjustment = config.loss.logit_adjustment * np.log(np.maximum(drawn, np.finfo(float).tiny))
+    if np.ptp(drawn) <= NEARLY or is_baseline(config.model):
+        adjustment = np.zeros(len(classes))  # the same for every class: it changes nothing
+    of_patient = np.bincount(patients, weights=drawing * weights[rows])
+    return Emphasis(
+        drawing=drawing,
+        weights=weights,
+        adjustment=adjustment,
+        shares=num_images / num_images.sum(),
+        prior=_as_shares(counts * np.exp(-adjustment)),
+        repeats=drawn * len(rows) / np.maximum(num_images, 1),
+        num_patients=len(of_patient),
+        num_effective=float(of_patient.sum() ** 2 / (of_patient**2).sum()),
+    )
+
+
+def check_imbalance(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
+    """A train part's emphasis; ConfigError for classes balanced twice without being asked to."""
+    found, loss, balance = emphasis(config, manifest, rows), config.loss, config.sampler.balance
+    of_class = weights_of_classes(loss, manifest, rows)
+    found.shift(config, manifest.classes)  # is evaluation.prior one of these classes?
+    scheme = loss.class_weights if isinstance(loss.class_weights, str) else "{...}"
+    used = {
+        f"sampler.balance={balance}": balance in ("class", "class_patient"),
+        f"loss.class_weights={scheme}": bool(np.ptp(of_class) > 0),
+        f"loss.logit_adjustment={loss.logit_adjustment:g}": bool(found.adjustment.any()),
+    }
+    corrections = [name for name, is_used in used.items() if is_used]
+    twice = len(corrections) > 1 and config.model.get("weighs", True)
+    if twice and not config.sampler.allow_double_correction:
+        listed = ", ".join(
+            f"{one_line(name)} {seen:.3f} (really {true:.3f})"
+            for name, seen, true in zip(manifest.classes, found.prior, found.shares, strict=True)
+        )
+        raise ConfigError(
+            [
+                f"{' and '.join(corrections)} correct the imbalance twice: the effective prior is "
+                f"{listed}. Use one of them, or set sampler.allow_double_correction=true"
+            ]
+        )
+    return found
+
+
+def weights_of_classes(config: LossConfig, manifest: Manifest, rows: Ints) -> Floats:
+    """(C,) weight of each class, from the images or patients at `rows`."""
+    scheme = config.class_weights
+    if not isinstance(scheme, str):
+        return _by_class(scheme, manifest.classes, "loss.class_weights")
+    usual = "images" if scheme == "inverse" else "patients"
+    if (config.counted_in or usual) == "images":
+        return class_weights(scheme, manifest.num_per_class(rows))
+    return class_weights(scheme, manifest.num_patients_per_class(rows))
+
+
+def class_weights(scheme: Literal["none", "inverse", "effective_number"], numbers: Ints) -> Floats:
+    """(C,) weight of each class in the loss, from the (C,) `numbers` that it is counted by.
+
+    inverse: 1 / n. effective_number: (1 - b) / (1 - b^n) with b = 1 - 1 / (sum of n) (Cui et al.
+    2019, Class-balanced loss based on effective number of samples).
     """
     if scheme == "none":
-        return np.ones(len(num_images))
+        return np.ones(len(numbers))
     if scheme == "inverse":
-        weights = num_images.sum() / (len(num_images) * num_images)
+        weights = numbers.sum() / (len(numbers) * numbers)
     else:
-        beta = 1 - 1 / num_patients.sum()
-        weights = (1 - beta) / (1 - beta**num_patients)
+        beta = 1 - 1 / numbers.sum()
+        weights = (1 - beta) / (1 - beta**numbers)
     scaled: Floats = weights / weights.mean()
     return scaled
 
 
-def effective_prior(sampled_share: Floats, weights: Floats) -> Floats:
-    """(C,) class shares that the loss acts as if it saw: drawn share times loss weight."""
-    product = sampled_share * weights
-    prior: Floats = product / product.sum()
-    return prior
+def shares_of(shares: Mapping[str, float], classes: Sequence[str]) -> Floats:
+    """(C,) the shares in `evaluation.prior`; ConfigError unless they sum to 1."""
+    values = _by_class(shares, classes, "evaluation.prior")
+    if abs(values.sum() - 1) > 1e-3:
+        raise ConfigError([f"evaluation.prior: shares must sum to 1, got {values.sum():g}"])
+    return _as_shares(values)
 
 
-def drawing_weights(manifest: Manifest, rows: Ints, balance: Balance) -> Floats:
-    """(N,) probability of each sample at `rows` to be drawn; they sum to 1."""
-    patients = np.unique(manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)[1]
-    return sampling_weights(manifest.labels[rows], patients, balance)
+def _by_class(numbers: Mapping[str, float], classes: Sequence[str], key: str) -> Floats:
+    if set(numbers) != set(classes):
+        expected, found = (", ".join(map(one_line, names)) for names in (classes, numbers))
+        raise ConfigError([f"{key}: must name each class once, {expected}; got {found}"])
+    return np.array([numbers[name] for name in classes])
 
 
-def check_imbalance(config: Config, manifest: Manifest, fold: Fold) -> Floats:
-    """The effective prior of a fold's training; ConfigError for an unasked double correction."""
-    rows = manifest.of(fold.train)
-    labels, num_images = manifest.labels[rows], manifest.num_per_class(rows)
-    drawn = drawing_weights(manifest, rows, config.sampler.balance)
-    share = np.bincount(labels, weights=drawn, minlength=len(manifest.classes)).astype(float)
-    weights = class_weights(
-        config.loss.class_weights, num_images, manifest.num_patients_per_class(rows)
-    )
-    prior = effective_prior(share, weights)
-    twice = config.sampler.balance in ("class", "class_patient") and np.ptp(weights) > 0
-    if twice and not config.sampler.allow_double_correction:
-        listed = ", ".join(
-            f"{name} {seen:.3f} (really {true:.3f})"
-            for name, seen, true in zip(
-                manifest.classes, prior, num_images / num_images.sum(), strict=True
-            )
-        )
-        raise ConfigError(
-            [
-                f"sampler.balance={config.sampler.balance} and loss.class_weights="
-                f"{config.loss.class_weights} correct the imbalance twice: the effective prior is "
-                f"{listed}. Use one of them, or set sampler.allow_double_correction=true"
-            ]
-        )
-    return prior
+def _as_shares(values: Floats) -> Floats:
+    shares: Floats = values / values.sum()
+    return shares
+
+
+def _logs(shares: Floats, odds: bool) -> Floats:
+    """Logarithms of shares, or of their odds; of a class that is missing, next to nothing."""
+    safe = shares.clip(np.finfo(float).tiny, 1 - np.finfo(float).eps)
+    logs: Floats = np.log(safe) - (np.log1p(-safe) if odds else 0)
+    return logs

@@ -1,15 +1,18 @@
 """What a worker gets: one fold of one run, and the device to train it on."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Ints
+from pipeline.arrays import Floats, Ints
 from pipeline.config import Config
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold, Part
+from pipeline.training.imbalance import Emphasis, emphasis
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,30 @@ class FoldJob:
     key: str
     """Of the run; a checkpoint or result of another key is refused."""
     device: str = "cpu"
+
+    @property
+    def batches_per_step(self) -> int:
+        """How many batches' gradients make one step of the optimizer."""
+        asked = self.config.training.accumulate
+        return self.batches_per_epoch if asked == "all" else min(asked, self.batches_per_epoch)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return math.ceil(len(self.rows("train")) / self.config.training.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.batches_per_epoch / self.batches_per_step)
+
+    @cached_property
+    def emphasis(self) -> Emphasis:
+        """How much each image of the train part counts."""
+        return emphasis(self.config, self.manifest, self.rows("train"))
+
+    @property
+    def logit_shift(self) -> Floats:
+        """(C,) added to logits for the probabilities that are reported."""
+        return self.emphasis.shift(self.config, self.manifest.classes)
 
     def rows(self, part: Part) -> Ints:
         """Row numbers of a part's samples in manifest and packed array."""

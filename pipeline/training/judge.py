@@ -1,21 +1,21 @@
-"""Judge a part: predictions, the thresholds that val decides, and the metrics of both levels."""
+"""Judge a part: predictions, the thresholds that val decides, and the metrics of both levels.
 
-from collections.abc import Mapping
+Imports no torch.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from pandas import DataFrame
 
+from pipeline.arrays import AnyFloats, Ints
 from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.predictions import prediction_table, with_decisions
 from pipeline.evaluation.thresholds import choose_threshold
-from pipeline.images.batches import BatchSource
 from pipeline.splits import Part
-from pipeline.training.epoch import predict
 from pipeline.training.job import FoldJob
-from pipeline.training.learner import Learner
 
 Thresholds = Mapping[Level, float | None]
 Levels = dict[Level, dict[str, float | None] | None]
@@ -23,11 +23,11 @@ Levels = dict[Level, dict[str, float | None] | None]
 
 @dataclass(frozen=True)
 class Judge:
-    """Predicts the samples of a fold's parts with the learner's network as it stands."""
+    """Judges the parts of a fold by what a model gives for their samples."""
 
-    learner: Learner
-    source: BatchSource
     job: FoldJob
+    outputs: Callable[[Ints], tuple[AnyFloats, float]]
+    """(N,) rows -> (N, C) probabilities in that order, and the loss."""
 
     def validate(self) -> dict[str, float | None]:
         """The validation metrics of an epoch, `val/...`, image level first."""
@@ -63,13 +63,10 @@ class Judge:
     def _predict(self, part: Part) -> tuple[DataFrame, float]:
         """The part's prediction table and its loss."""
         job, rows = self.job, self.job.rows(part)
-        probabilities, logits = predict(self.learner, self.source, rows)
-        labels = torch.from_numpy(job.manifest.labels[rows]).to(self.learner.device)
-        with torch.inference_mode():
-            loss = float(self.learner.loss(logits, labels))
-        samples = job.manifest.table.iloc[rows].reset_index(drop=True)
+        found, loss = self.outputs(rows)
         order, classes = np.arange(len(rows)), job.manifest.classes
-        return prediction_table(samples, probabilities, order, classes, job.fold.index), loss
+        samples = job.manifest.table.iloc[rows].reset_index(drop=True)
+        return prediction_table(samples, found, order, classes, job.fold.index), loss
 
     def _levels(self, table: DataFrame) -> dict[Level, DataFrame | None]:
         evaluation, classes = self.job.config.evaluation, self.job.manifest.classes

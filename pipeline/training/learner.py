@@ -5,20 +5,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from pipeline.config import ConfigError
+from pipeline.config import ConfigError, TrainingConfig
 from pipeline.models import freeze, initialise
 from pipeline.models.size import smallest_side
 from pipeline.targets import build, check_leaves
-from pipeline.training.imbalance import class_weights
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.schedule import Schedule
 from pipeline.training.start import begin
 from pipeline.training.volumes import ADVICE
 
@@ -28,10 +30,13 @@ class Learner:
     network: nn.Module
     loss: WeightedLoss
     optimizer: Optimizer
-    scheduler: LRScheduler | ReduceLROnPlateau
+    scheduler: Schedule
     scaler: torch.amp.GradScaler
     precision: torch.dtype
     device: torch.device
+    clip_norm: float
+    averaged: AveragedModel | None = None
+    """The moving average of the weights, where that is what is judged and kept."""
     frozen: tuple[nn.Module, ...] = ()
     """Parts of the network that training leaves as they are."""
     start: tuple[str, ...] = ()
@@ -44,22 +49,48 @@ class Learner:
             module.eval()
         return self.network
 
+    @property
+    def judged(self) -> nn.Module:
+        """The network that predicts."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    @property
+    def states(self) -> dict[str, Any]:
+        """By name, all that has to be saved to go on. Random states have not: epochs are seeded."""
+        names = ["network", "optimizer", "scheduler", "scaler"]
+        if self.averaged is not None:
+            names.append("averaged")
+        return {name: getattr(self, name) for name in names}
+
+    def step(self) -> Tensor:
+        """One step along the gradients that were gathered; returns their norm before clipping.
+
+        0 where float16 has overflowed: the scaler leaves such a step out.
+        """
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for p in self.network.parameters() if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip_norm:
+            clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        self.scheduler.after_step()
+        return norm.nan_to_num(0, 0, 0)
+
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32
         return torch.autocast(self.device.type, dtype=self.precision, enabled=mixed)
-
-    def step_scheduler(self, select_value: float) -> None:
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(select_value)
-        else:
-            self.scheduler.step()
 
 
 def build_learner(job: FoldJob) -> Learner:
     """What a fold begins with; ConfigError when a leaf of the config cannot be made."""
     config, device = job.config, torch.device(job.device)
     seed_everything(seed_for(config.training.seed, job.fold.index, 0, purpose=1))
-    network: nn.Module = build("model", config.model, facts_of(job))
+    facts = facts_of(job)
+    network: nn.Module = build("model", config.model, facts)
     initialise(network, config.init.scheme)
     start = begin(network, job)
     frozen = freeze(network, config.training.freeze)
@@ -67,24 +98,27 @@ def build_learner(job: FoldJob) -> Learner:
     if device.type == "cuda":  # tensor cores want channels last
         last = torch.channels_last if config.images.spatial_dims == 2 else torch.channels_last_3d
         network.to(memory_format=last)  # type: ignore[call-overload]
-    rows = job.rows("train")
-    num_images = job.manifest.num_per_class(rows)
-    weights = class_weights(
-        config.loss.class_weights, num_images, job.manifest.num_patients_per_class(rows)
+    optimizer = build("optimizer", config.optimizer, params=_parameters(network, config.training))
+    schedule = Schedule(
+        build("scheduler", config.scheduler, facts, optimizer=optimizer),
+        optimizer,
+        round(config.training.warmup_epochs * job.steps_per_epoch),
+        is_stepwise="@num_steps" in config.scheduler.values(),
     )
-    trained = [p for p in network.parameters() if p.requires_grad or not config.training.freeze]
-    optimizer = build("optimizer", config.optimizer, params=trained)
+    decay = config.training.average
     automatic = "float32" if device.type == "cpu" else "float16"
     asked = config.training.precision
     precision = getattr(torch, automatic if asked == "auto" else asked)
     return Learner(
         network=network,
-        loss=build_loss(config.loss, weights, num_images).to(device),
+        loss=build_loss(config.loss, job.emphasis.adjustment).to(device),
         optimizer=optimizer,
-        scheduler=build("scheduler", config.scheduler, facts_of(job), optimizer=optimizer),
+        scheduler=schedule,
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
         precision=precision,
         device=device,
+        clip_norm=config.training.clip_norm,
+        averaged=_averaged(network, decay) if decay else None,
         frozen=frozen,
         start=tuple(start),
     )
@@ -92,14 +126,31 @@ def build_learner(job: FoldJob) -> Learner:
 
 def facts_of(job: FoldJob) -> dict[str, object]:
     """What "@name" in a config stands for."""
+    training = job.config.training
     return {
         "num_channels": job.images.num_channels,
         "num_classes": len(job.manifest.classes),
         "spatial_dims": job.config.images.spatial_dims,
         "spatial_size": list(job.images.spatial_shape),
-        "num_epochs": job.config.training.epochs,
-        "select_mode": job.config.training.select_mode,
+        "num_epochs": training.epochs,
+        "num_steps": job.steps_per_epoch * training.epochs,
+        "select_mode": training.select_mode,
     }
+
+
+def _averaged(network: nn.Module, decay: float) -> AveragedModel:
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(network, multi_avg_fn=average)
+
+
+def _parameters(network: nn.Module, config: TrainingConfig) -> list[Any]:
+    """What the optimizer moves; biases and norms (of one axis) apart where they do not decay."""
+    parameters = [p for p in network.parameters() if p.requires_grad or not config.freeze]
+    if config.decay == "all":
+        return parameters
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    return [{"params": weights}, {"params": others, "weight_decay": 0.0}]
 
 
 def seed_everything(seed: int) -> None:

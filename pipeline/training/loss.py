@@ -1,10 +1,10 @@
-"""The class-weighted loss, alike at every batch size."""
+"""The loss of a batch, in which images may weigh differently; alike at every batch size."""
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
-from pipeline.arrays import Floats, Ints
+from pipeline.arrays import Floats
 from pipeline.config import LossConfig
 from pipeline.targets import build
 
@@ -16,22 +16,35 @@ class WeightedLoss(nn.Module):
     nothing at all. Dividing by the train part's mean weight makes them act alike at every size.
     """
 
-    weights: Tensor
+    adjustment: Tensor
 
-    def __init__(self, function: nn.Module, weights: Floats, mean: float) -> None:
-        """`function` gives one loss per sample (reduction="none"); `weights` is (C,)."""
+    def __init__(self, function: nn.Module, adjustment: Floats) -> None:
+        """`function` gives one loss per sample; `adjustment` (C,) is added to the logits."""
         super().__init__()
         self.function = function
-        self.register_buffer("weights", torch.from_numpy(weights / mean).to(torch.float32))
+        self.is_adjusted = bool(adjustment.any())
+        self.register_buffer("adjustment", torch.from_numpy(adjustment).to(torch.float32))
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(B, C) logits and (B,) class indices -> mean loss."""
-        losses = self.function(logits, labels)  # (B,)
-        total: Tensor = (self.weights[labels] * losses).sum()
+    def forward(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """(B, C) logits, (B,) class indices and (B,) w / mean_train(w) -> mean loss."""
+        if self.is_adjusted:
+            logits = logits + self.adjustment
+        total: Tensor = (weights * self.function(logits, labels)).sum()
         return total / len(labels)
 
 
-def build_loss(config: LossConfig, weights: Floats, num_images: Ints) -> WeightedLoss:
-    """The loss for a train part with `num_images` (C,) of each class."""
-    function = build("loss.function", config.function, reduction="none")
-    return WeightedLoss(function, weights, float(np.average(weights, weights=num_images)))
+def build_loss(config: LossConfig, adjustment: Floats) -> WeightedLoss:
+    """The loss that a config names; ConfigError when it cannot be made."""
+    return WeightedLoss(build("loss.function", config.function, reduction="none"), adjustment)
+
+
+def probabilities(logits: Tensor, config: LossConfig, shift: Floats) -> Tensor:
+    """(N, C) logits -> class probabilities that sum to 1.
+
+    `shift` (C,) is added to the logits before: it turns the class shares that the network was
+    trained under into those that are reported (Saerens et al. 2002).
+    """
+    if shift.any():
+        logits = logits + torch.from_numpy(shift).to(logits)
+    # the softmax of log-sigmoids is sigmoids over their sum, also where all of them are tiny
+    return (logits if config.output == "softmax" else logsigmoid(logits)).softmax(dim=1)

@@ -17,6 +17,8 @@ class Planned:
     plan: Plan
     warnings: tuple[str, ...]
     """Settings that a frozen plan overrides, and metrics that some part cannot have."""
+    imbalance: tuple[str, ...] = ()
+    """How much the images and classes of a train part count, in words."""
 
 
 def rehearse(config: Config, manifest: Manifest) -> None:
@@ -62,6 +64,7 @@ def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list
     manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
     problems: list[UserError] = []
     missing: list[str] = []
+    told: list[str] = []
     label_rule = config.evaluation.patient_label
     if label_rule == "same" and (contradictions := contradictory_labels(manifest)):
         problems.append(ManifestError(manifest.path, contradictions))
@@ -70,11 +73,12 @@ def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list
     needed: tuple[Part, ...] = ("train",) if by_loss else ("train", "val")
     try:
         missing = check_classes(plan, manifest, needed)
-        check_imbalance(config, manifest, plan.folds[0])
+        found = check_imbalance(config, manifest, manifest.of(plan.folds[0].train))
+        told = found.describe(config, manifest.classes)
     except UserError as error:
         problems.append(error)
     warnings = (*_ignored(config.split, plan), *missing)
-    return Planned(manifest, plan, warnings), problems
+    return Planned(manifest, plan, warnings, tuple(told)), problems
 
 
 def with_links_of(plan: Plan, manifest: Manifest) -> Manifest:

@@ -204,6 +204,19 @@ DEFAULTS_THEN = {
 }
 
 
+def test_other_weights_of_images_are_another_run(run_of: RunOf) -> None:
+    plain = run_of()
+
+    def weighed(*weights: str) -> Run:
+        table = plain.manifest.table.assign(weight=[*weights, *["1"] * (12 - len(weights))])
+        return replace(run_of(), manifest=replace(plain.manifest, table=table))
+
+    assert "image weights hash" not in plain.identity
+    assert weighed("2").plan == plain.plan
+    assert len({run.key for run in (plain, weighed("2"), weighed("3"), weighed("1"))}) == 4
+    assert weighed("2").key == weighed("2.0").key
+
+
 # --- folders made before keys were made of what differs
 
 

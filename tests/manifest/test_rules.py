@@ -9,7 +9,12 @@ from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import Finding, ManifestError, join_groups, read_manifest
 from pipeline.manifest.ids import image_ids_findings
 from pipeline.manifest.paths import outside_findings
-from pipeline.manifest.rules import date_findings, label_column_findings, site_findings
+from pipeline.manifest.rules import (
+    date_findings,
+    label_column_findings,
+    site_findings,
+    weight_findings,
+)
 
 
 def table(ids: list[str], labels: list[str] | None = None) -> pd.DataFrame:
@@ -75,6 +80,17 @@ def test_paths_that_leave_the_root_and_dates_that_are_none() -> None:
     rows["date"] = ["2024-02-29", "2023-02-29", "", "20240101"]
     config = ManifestConfig(name="x", path="x", columns=ColumnsConfig(date="day"))
     assert [f.line for f in date_findings(rows, config)] == [3, 4, 5]
+
+
+def test_a_weight_is_a_finite_number_from_0() -> None:
+    rows = table(["a", "b", "c", "d", "e", "f", "g"])
+    rows["weight"] = ["1", " 0.5 ", "", "-1", "nan", "inf", "heavy"]
+    found = list(weight_findings(rows, lambda _: "w"))
+    assert [finding.line for finding in found] == [4, 5, 6, 7, 8]
+    assert found[0].message == "the weight is blank; allowed in column 'w' is a number from 0"
+    assert found[4].message == (
+        "weight 'heavy' is not one; allowed in column 'w' is a number from 0"
+    )
 
 
 def test_links_join_groups_and_a_giant_group_stops(make_cohort) -> None:

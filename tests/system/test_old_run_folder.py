@@ -37,6 +37,8 @@ OVERRIDES = [
     "~model",
     f"+model={NETWORK}",
     "sampler.balance=class",
+    "evaluation.prior=none",  # nothing was corrected then
+    "evaluation.prior=none",  # nothing was corrected then
     "split.num_folds=3",
     "training.batch_size=2",
     "training.select_by=val/image/auroc",

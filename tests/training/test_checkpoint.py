@@ -5,14 +5,13 @@ import random
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import OmegaConf
 
+from pipeline.commands.door import load_config
 from pipeline.config import Config, UserError
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
@@ -20,7 +19,6 @@ from pipeline.splits import Fold
 from pipeline.tracking.journal import EpochEnded, Journal, Started, read_journal
 from pipeline.training import checkpoint
 from pipeline.training.checkpoint import (
-    Progress,
     load_best,
     load_checkpoint,
     reopen,
@@ -31,6 +29,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import build_learner
+from pipeline.training.progress import Progress
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
@@ -40,9 +39,9 @@ NORMALISATION = Normalisation((3.0,), (2.0,))
 
 
 def leaf(path):
-    values: Any = OmegaConf.create({"training": {"epochs": 9}, "leaf": OmegaConf.load(path)})
-    plain: Any = OmegaConf.to_object(values.leaf)
-    return plain
+    """What a file of conf/ says, with 9 epochs."""
+    overrides = ["manifest=demo", "training.epochs=9", f"{path.parent.name}={path.stem}"]
+    return getattr(load_config(overrides), path.parent.name)
 
 
 def config_of(**sections):
@@ -133,13 +132,11 @@ def train_a_step(learner, number):
     labels = torch.tensor([0, 1, 0, 1, 1, 0])
     learner.network.train()
     with learner.autocast():
-        loss = learner.loss(learner.network(images), labels)
-    learner.optimizer.zero_grad(set_to_none=True)
+        loss = learner.loss(learner.network(images), labels, torch.ones(6))
     learner.scaler.scale(loss).backward()
-    learner.scaler.step(learner.optimizer)
-    learner.scaler.update()
+    learner.step()
     value = 0.5  # never better: a plateau scheduler must remember how long it has waited
-    learner.step_scheduler(value)
+    learner.scheduler.after_epoch(value)
     return loss.item()
 
 
@@ -203,6 +200,25 @@ def test_going_on_from_last_is_the_same_as_never_having_stopped(
 def test_optimizers_and_schedulers_are_found():
     assert {path.stem for path in OPTIMIZERS} >= {"adamw", "sgd"}
     assert {path.stem for path in SCHEDULERS} >= {"cosine", "plateau"}
+
+
+def test_the_average_of_the_weights_goes_on_too_and_is_what_best_holds(tmp_path):
+    training = {"epochs": 9, "precision": "float32", "average": 0.8, "warmup_epochs": 3}
+    job = job_of(tmp_path, config_of(training=training))
+    learner = build_learner(job)
+    for number in range(2):
+        train_a_step(learner, number)
+    save_last(learner, SECOND, job)
+    save_best(learner, SECOND, job, NORMALISATION)
+    resumed = build_learner(job)
+    assert resume(resumed, job) == SECOND
+    assert_same(dict(resumed.judged.state_dict()), dict(learner.judged.state_dict()))
+    for number in range(2, 5):
+        assert train_a_step(resumed, number) == train_a_step(learner, number)
+    assert_same(dict(resumed.judged.state_dict()), dict(learner.judged.state_dict()))
+    kept = load_checkpoint(job.fold_dir / "best.pt", job)["network"]
+    load_best(resumed, SECOND, job)
+    assert_same(dict(resumed.judged.state_dict()), dict(kept))
 
 
 def test_there_is_nothing_to_go_on_from_at_first(tmp_path):
@@ -375,7 +391,7 @@ def test_a_plateau_watches_the_value_that_selects(tmp_path, select_by, steps):
     learner = build_learner(job_of(tmp_path, config_of(**sections)))
     rates = []
     for value in [*steps, *steps, *steps]:  # nothing better than in the second epoch
-        learner.step_scheduler(value)
+        learner.scheduler.after_epoch(value)
         rates.append(learner.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.01] * 5 + [0.003])
 

@@ -13,7 +13,7 @@ from pipeline.splits import Fold
 from pipeline.training import epoch as epoch_module
 from pipeline.training.epoch import TrainPart, _split, predict, train_epoch
 from pipeline.training.job import FoldJob, seed_for
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import build_learner, seed_everything
 
 torch.set_num_threads(1)
 NUM_PATIENTS, IMAGES_EACH, SIDE = 12, 3, 8
@@ -94,7 +94,7 @@ def part_of(job):
 
 
 def drawn(part, epoch):
-    return [(images.clone(), labels.clone()) for images, labels in part.batches(epoch)]
+    return [(images.clone(), labels.clone()) for images, labels, *_ in part.batches(epoch)]
 
 
 def are_equal(found, expected):
@@ -199,7 +199,7 @@ def test_training_learns_and_is_repeatable(job):
         learner, part = build_learner(job), part_of(job)
         for epoch in range(1, 7):
             torch.manual_seed(run)  # what another worker did before, dropout must not feel
-            found.append(train_epoch(learner, part, epoch, silent))
+            found.append(train_epoch(learner, part, epoch, silent)["train/loss"])
     assert losses[0] == losses[1]
     assert losses[0][-1] < losses[0][0]
 
@@ -212,9 +212,122 @@ def test_the_mean_loss_counts_images_not_batches(job):
     learner.network = torch.nn.Sequential(
         *[layer for i, layer in enumerate(learner.network.children()) if i in (0, 4, 5, 6)]
     )
-    found = train_epoch(learner, part, 1, silent)
+    found = train_epoch(learner, part, 1, silent)["train/loss"]
     images, labels = (torch.cat(tensors) for tensors in zip(*drawn(part, 1), strict=True))
-    assert found == pytest.approx(learner.loss(learner.network(images), labels).item(), rel=1e-5)
+    expected = learner.loss(learner.network(images), labels, torch.ones(24)).item()
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def gradient(network):
+    """All of it, as one row."""
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def gradients_of(job, monkeypatch, batch_size, accumulate, **sections):
+    """Of each step of an epoch, without augmentation."""
+    training = TrainingConfig(batch_size=batch_size, accumulate=accumulate, epochs=99)
+    job = with_config(job, augment=AugmentConfig(), training=training, **sections)
+    learner, part, found = build_learner(job), part_of(job), []
+    learner.network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(SIDE * SIDE, 2))
+    with torch.no_grad():
+        for values in learner.network.parameters():
+            values.copy_(torch.linspace(-0.1, 0.1, values.numel()).view(values.shape))
+
+    def keep():
+        found.append(gradient(learner.network))
+        learner.network.zero_grad()
+        return torch.zeros(())
+
+    monkeypatch.setattr(learner, "step", keep)
+    train_epoch(learner, part, 1, silent)
+    return found
+
+
+@pytest.mark.parametrize("weights", ["none", "inverse"])
+def test_the_gradient_of_a_step_does_not_depend_on_the_batch_size(job, monkeypatch, weights):
+    plain = {"loss": replace(job.config.loss, class_weights=weights), "sampler": SamplerConfig()}
+    (whole,) = gradients_of(job, monkeypatch, 64, 1, **plain)
+    assert whole.abs().max() > 0.01
+    for batch_size, accumulate in ((1, 24), (4, 6), (5, 5), (1, "all"), (7, "all"), (1, 99)):
+        (found,) = gradients_of(job, monkeypatch, batch_size, accumulate, **plain)
+        torch.testing.assert_close(found, whole, rtol=1e-6, atol=1e-6)
+    halves = gradients_of(job, monkeypatch, 4, 3, **plain)
+    torch.testing.assert_close((halves[0] + halves[1]) / 2, whole, rtol=1e-6, atol=1e-6)
+    uneven = gradients_of(job, monkeypatch, 4, 4, **plain)  # of 16 images and of 8
+    mean = (16 * uneven[0] + 8 * uneven[1]) / 24
+    torch.testing.assert_close(mean, whole, rtol=1e-6, atol=1e-6)
+
+
+def moved(job, clip_norm):
+    """How far one epoch of plain steps moves the weights, and the norm that it tells."""
+    job = with_config(job, training=TrainingConfig(batch_size=24, clip_norm=clip_norm))
+    learner, before = build_learner(job), build_learner(job)
+    learner.optimizer = torch.optim.SGD(learner.network.parameters(), lr=1.0)
+    norm = train_epoch(learner, part_of(job), 1, silent)["train/grad_norm"]
+    ends = [torch.nn.utils.parameters_to_vector(n.network.parameters()) for n in (learner, before)]
+    return float((ends[0] - ends[1]).detach().norm()), norm
+
+
+def test_long_gradients_are_shortened_and_others_are_not(job):
+    way, norm = moved(job, 0.0)
+    assert way == pytest.approx(norm, rel=1e-5)
+    assert moved(job, 2 * norm) == (way, norm)
+    assert moved(job, norm / 4) == (pytest.approx(norm / 4, rel=1e-4), norm)
+
+
+def test_the_average_of_the_weights_is_what_predicts(job, monkeypatch):
+    job = with_config(job, training=TrainingConfig(average=0.9, batch_size=6))
+    learner, part = build_learner(job), part_of(job)
+    seen, steps = [], learner.step
+
+    def step():
+        norm = steps()
+        seen.append(torch.nn.utils.parameters_to_vector(learner.network.parameters()).detach())
+        return norm
+
+    monkeypatch.setattr(learner, "step", step)
+    train_epoch(learner, part, 1, silent)
+    expected = seen[0]
+    for weights in seen[1:]:
+        expected = 0.9 * expected + 0.1 * weights
+    found = torch.nn.utils.parameters_to_vector(learner.judged.parameters()).detach()
+    torch.testing.assert_close(found, expected)
+    logits = predict(learner, part.source, job.rows("val"))
+    assert not torch.equal(
+        logits, predict(replace(learner, averaged=None), part.source, job.rows("val"))
+    )
+
+
+def test_biases_and_norms_may_be_spared_the_decay(job):
+    optimizer = {"_target_": "torch.optim.AdamW", "lr": 0.0, "weight_decay": 0.3}
+    for training in (TrainingConfig(decay="all"), TrainingConfig(decay="weights")):
+        learner = build_learner(with_config(job, training=training, optimizer=optimizer))
+        decays = {
+            id(p): group["weight_decay"]
+            for group in learner.optimizer.param_groups
+            for p in group["params"]
+        }
+        assert len(decays) == len(list(learner.network.parameters()))
+        for name, values in learner.network.named_parameters():
+            spared = values.ndim == 1 and training.decay == "weights"
+            assert decays[id(values)] == (0.0 if spared else 0.3), name
+
+
+def test_an_epoch_tells_accuracy_and_the_norm_of_its_gradients(job):
+    job = with_config(job, augment=AugmentConfig(), training=TrainingConfig(batch_size=24))
+    learner, part = build_learner(job), part_of(job)
+    learner.optimizer.param_groups[0]["lr"] = 0.0
+    learner.network.train()
+    (batch,) = part.batches(1)
+    seed_everything(part.seed(1, purpose=2))  # of dropout
+    logits = learner.network(batch.images)
+    learner.loss(logits, batch.labels, batch.weights).backward()
+    norm = gradient(learner.network).norm()
+    learner.network.zero_grad()
+    learnt = train_epoch(learner, part, 1, silent)
+    assert learnt["train/grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    right = float((logits.argmax(dim=1) == batch.labels).float().mean())
+    assert learnt["train/image/accuracy"] == pytest.approx(right)
 
 
 def test_long_epochs_report_how_far_they_are(job, monkeypatch):
@@ -240,7 +353,7 @@ def test_a_last_step_that_diverges_gets_the_same_advice(job):
     job = with_config(job, training=TrainingConfig(batch_size=24))
     learner, part = build_learner(job), part_of(job)
     learner.optimizer.param_groups[0]["lr"] = 1e38
-    assert np.isfinite(train_epoch(learner, part, 1, silent))
+    assert np.isfinite(train_epoch(learner, part, 1, silent)["train/loss"])
     with pytest.raises(UserError, match=r"has diverged in its last steps; try a smaller optimizer"):
         predict(learner, part.source, job.rows("val"))
 
@@ -260,12 +373,10 @@ def test_predictions_come_in_the_order_of_the_rows_whatever_the_batch_size(job, 
         alone = torch.cat([learner.network(source.gather(torch.tensor([row]))) for row in rows])
     for size in (1, 2, 5, 35, 36, 256):
         monkeypatch.setitem(epoch_module.EVAL_BATCH, "cpu", size)
-        probabilities, logits = predict(learner, source, rows)
-        assert (probabilities.shape, logits.shape) == ((36, 2), (36, 2))
+        logits = predict(learner, source, rows)
+        assert logits.shape == (36, 2)
         torch.testing.assert_close(logits, alone, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(probabilities, alone.softmax(dim=1), rtol=0, atol=1e-6)
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=0, atol=1e-6)
-    assert np.unique(probabilities[:, 0].round(4)).size > 10
+    assert np.unique(logits[:, 0].numpy().round(4)).size > 10
 
 
 def test_predicting_changes_neither_network_nor_random_state(job):
@@ -273,13 +384,13 @@ def test_predicting_changes_neither_network_nor_random_state(job):
     before = {name: values.clone() for name, values in learner.network.state_dict().items()}
     state = torch.random.get_rng_state()
     learner.network.train()
-    first, _ = predict(learner, source, job.rows("test"))
+    first = predict(learner, source, job.rows("test"))
     assert not learner.network.training
     assert before["1.num_batches_tracked"] > 0
     for name, values in learner.network.state_dict().items():
         assert torch.equal(values, before[name]), name
     assert torch.equal(torch.random.get_rng_state(), state)
-    np.testing.assert_array_equal(predict(learner, source, job.rows("test"))[0], first)
+    assert torch.equal(predict(learner, source, job.rows("test")), first)
 
 
 def test_training_goes_back_to_training_after_a_prediction(job):

@@ -1,0 +1,13 @@
+"""Losses of our own: (B, C) logits and (B,) class indices -> (B,) one value per image.
+
+Torch's `CrossEntropyLoss` and MONAI's losses come by `_target_`. All are made with
+`reduction="none"`; what an image weighs is applied afterwards.
+"""
+
+from pipeline.losses.binary import BinaryCrossEntropy
+from pipeline.losses.cosine import Cosine
+from pipeline.losses.divergence import KullbackLeibler
+from pipeline.losses.focal import Focal
+from pipeline.losses.poisson import Poisson
+
+__all__ = ["BinaryCrossEntropy", "Cosine", "Focal", "KullbackLeibler", "Poisson"]

@@ -1,0 +1,154 @@
+"""A fold of a baseline: every candidate is fitted on train, val chooses, test is opened last.
+
+A candidate is to a baseline what an epoch is to a network: one line in the journal. What is kept of
+the best one is how it was made, `best.json`: it is fitted anew in seconds, and to the last bit.
+Imports neither torch nor monai.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import log_loss
+
+from pipeline.arrays import Floats, Ints
+from pipeline.baselines.baseline import Baseline, Probabilities
+from pipeline.baselines.features import features, limits_of
+from pipeline.config import UserError
+from pipeline.files import write_json
+from pipeline.targets import build
+from pipeline.tracking.journal import VERSION, EpochEnded, Journal, Started, read_journal
+from pipeline.training.closing import close, selecting
+from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.judge import Judge
+from pipeline.training.progress import Progress
+
+
+def train_baseline(job: FoldJob) -> None:
+    """Try every candidate, keep the best on val, test it; `result.json` marks the fold as done.
+
+    What an earlier worker has done is done again, and gives the same.
+    """
+    started, training = time.monotonic(), job.config.training
+    fold = BaselineFold(job)
+    candidates = list(fold.baseline.candidates(len(fold.train)))
+    path = job.fold_dir / "journal.jsonl"
+    written = {event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)}
+    progress, best = Progress(), None
+    with Journal(path) as journal:
+        journal.append(
+            Started(fold=job.fold.index, epochs=len(candidates), device="cpu", pid=os.getpid())
+        )
+        for number, candidate in enumerate(candidates, 1):
+            model = fold.fitted(candidate)
+            values = Judge(job, model.outputs).validate()
+            progress = progress.after(selecting(values, training.select_by), training.select_mode)
+            best = model if progress.is_best else best
+            if number not in written:
+                left = (time.monotonic() - started) / number * (len(candidates) - number)
+                journal.append(fold.line(candidate, values, progress, left))
+    assert best is not None, "a baseline has a candidate"
+    recipe = {"version": VERSION, "key": job.key, "fold": job.fold.index, **fold.recipe(best)}
+    write_json(job.fold_dir / "best.json", recipe)
+    facts = {"candidate": best.candidate, "seconds": time.monotonic() - started}
+    close(Judge(job, best.outputs), progress, facts)
+
+
+class BaselineFold:
+    """The features of a fold's images, and what is fitted on them."""
+
+    def __init__(self, job: FoldJob) -> None:
+        self.job = job
+        self.baseline: Baseline = build("model", job.config.model)
+        self.train = job.rows("train")
+        self.seed = seed_for(job.config.training.seed, job.fold.index, 0, purpose=1)
+        self.limits = limits_of(job.images.array, self.train)
+
+    @cached_property
+    def x_train(self) -> Floats:
+        return self.features(self.train)
+
+    @cached_property
+    def x_val(self) -> Floats:
+        return self.features(self.job.rows("val"))
+
+    def features(self, rows: Ints) -> Floats:
+        return features(self.job.config.features, self.job.images.array, rows, self.limits)
+
+    def fitted(self, candidate: Mapping[str, Any]) -> "Fitted":
+        """One candidate; UserError when scikit-learn refuses its settings or the data."""
+        job, labels = self.job, self.job.manifest.labels
+        weights = job.emphasis.drawing * job.emphasis.weights[self.train] * len(self.train)
+        try:
+            pipeline = self.baseline.fitted(
+                candidate, self.x_train, labels[self.train], weights, self.seed
+            )
+            val = labels[job.rows("val")]
+            model = Probabilities(pipeline, self.x_val, val, len(job.manifest.classes))
+        except ValueError as error:
+            name = type(self.baseline.estimator).__name__
+            raise UserError(f"model: {name} with {dict(candidate)}: {error}") from None
+        return Fitted(self, candidate, model)
+
+    def line(
+        self,
+        candidate: Mapping[str, Any],
+        values: Mapping[str, float | None],
+        progress: Progress,
+        left_s: float,
+    ) -> EpochEnded:
+        """The journal's line of a candidate."""
+        tried = {
+            f"candidate/{name}": float(value)
+            for name, value in candidate.items()
+            if isinstance(value, int | float)
+        }
+        return EpochEnded(
+            epoch=progress.num_epochs,
+            metrics={**tried, **values},
+            best=progress.is_best,
+            left_s=left_s,
+        )
+
+    def recipe(self, best: "Fitted") -> dict[str, Any]:
+        """What the best candidate is made of."""
+        return {
+            "estimator": type(self.baseline.estimator).__name__,
+            "parameters": {
+                name: value
+                for name, value in self.baseline.estimator.get_params().items()
+                if isinstance(value, str | int | float | bool | None)
+            }
+            | dict(best.candidate),
+            "features": self.job.config.features.kind,
+            "num_features": self.x_train.shape[1],
+            "range": [side.tolist() for side in self.limits],
+            "seed": self.seed,
+            "classes": list(self.job.manifest.classes),
+            "logit_shift": self.job.logit_shift.tolist(),
+        }
+
+
+class Fitted:
+    """A candidate that predicts."""
+
+    def __init__(
+        self, fold: BaselineFold, candidate: Mapping[str, Any], model: Probabilities
+    ) -> None:
+        self.fold = fold
+        self.candidate = candidate
+        self.model = model
+
+    def outputs(self, rows: Ints) -> tuple[Floats, float]:
+        """(N, C) probabilities of the samples at `rows`, in order, and their loss."""
+        job = self.fold.job
+        is_val = np.array_equal(rows, job.rows("val"))
+        found = self.model(self.fold.x_val if is_val else self.fold.features(rows))
+        labels, classes = job.manifest.labels[rows], range(len(job.manifest.classes))
+        weights = job.emphasis.weights[rows]
+        loss = log_loss(labels, found, sample_weight=weights, labels=list(classes))
+        shifted = found * np.exp(job.logit_shift)
+        return shifted / shifted.sum(axis=1, keepdims=True), float(loss)

@@ -1,0 +1,53 @@
+"""The end of a fold, of networks and baselines alike. Imports no torch."""
+
+import time
+from collections.abc import Mapping
+
+from pipeline.config import UserError
+from pipeline.evaluation.predictions import write_predictions
+from pipeline.files import write_json
+from pipeline.tracking.journal import VERSION
+from pipeline.tracking.result import seal
+from pipeline.training.judge import Judge
+from pipeline.training.progress import Progress
+
+
+def selecting(values: Mapping[str, float | None], select_by: str) -> float:
+    """The validation metric that chooses; UserError when it cannot be computed."""
+    if (value := values[select_by]) is None:
+        raise UserError(
+            f"{select_by} cannot be computed: a class has no sample in the validation "
+            "part. Use fewer folds, or training.select_by=val/loss."
+        )
+    return value
+
+
+def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None:
+    """Fix everything that val decides, then open the test part; `result.json` comes last.
+
+    `facts` are the model's own: num_parameters, seconds, ...
+    """
+    job = judge.job
+    val = judge.predict("val")
+    thresholds = judge.thresholds(val)
+    write_predictions(judge.decided(val, thresholds), job.fold_dir / "predictions_val.csv")
+    test = judge.predict("test")
+    write_predictions(judge.decided(test, thresholds), job.fold_dir / "predictions_test.csv")
+    result = {
+        "version": VERSION,
+        "fold": job.fold.index,
+        "key": job.key,
+        "best_epoch": progress.best_epoch,
+        "num_epochs": progress.num_epochs,
+        "select_by": job.config.training.select_by,
+        "select_value": progress.best_value,
+        "thresholds": thresholds,
+        "trained_under": job.emphasis.prior.tolist(),
+        "logit_shift": job.logit_shift.tolist(),
+        **facts,
+        "val": judge.metrics(val, thresholds),
+        "test": judge.metrics(test, thresholds),
+        "device": job.device,
+        "time": time.time(),
+    }
+    write_json(job.fold_dir / "result.json", seal(result, job.fold_dir))

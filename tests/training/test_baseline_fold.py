@@ -1,0 +1,176 @@
+"""Folds of baselines: val chooses, the test part changes nothing, and neither torch nor monai."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.commands.door import load_config
+from pipeline.config import ConfigError, UserError
+from pipeline.images.packed import PackedImages
+from pipeline.manifest import Manifest
+from pipeline.splits import Fold
+from pipeline.targets import build
+from pipeline.tracking.journal import EpochEnded, read_journal
+from pipeline.tracking.result import check_files, read_result
+from pipeline.training.baseline import train_baseline
+from pipeline.training.job import FoldJob
+
+MODELS = ("majority", "knn", "logistic", "svm", "boosted_trees")
+NUM_PATIENTS, SIDE = 45, 6
+CLASSES = ("a", "b", "c")
+
+
+def job_of(folder: Path, *overrides: str, classes: int = 2, noise_in_test: bool = False) -> FoldJob:
+    """Two images of each patient, brighter with the class; a third of the patients are tested."""
+    rng = np.random.default_rng(1)
+    patients = [f"p{i:02d}" for i in range(NUM_PATIENTS) for _ in range(2)]
+    labels = np.array([int(p[1:]) % classes for p in patients])
+    pixels = rng.normal(120 + 30 * labels[:, None, None, None], 40, (90, 1, SIDE, SIDE))
+    tested = np.array([int(p[1:]) >= 30 for p in patients])
+    if noise_in_test:
+        pixels[tested] = rng.normal(0, 99, (int(tested.sum()), 1, SIDE, SIDE))
+        labels[tested] = rng.permutation(labels[tested][::2]).repeat(2)
+    table = pd.DataFrame(
+        {
+            "patient_id": patients,
+            "image_path": [f"{i:02d}.png" for i in range(90)],
+            "label": [CLASSES[label] for label in labels],
+        }
+    )
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "images.npy", pixels.clip(0, 255).astype(np.uint8))
+    (folder / "fold_00").mkdir(exist_ok=True)
+    every = [f"p{i:02d}" for i in range(NUM_PATIENTS)]
+    fold = Fold(0, frozenset(every[:20]), frozenset(every[20:30]), frozenset(every[30:]))
+    return FoldJob(
+        config=load_config(["manifest=demo", *overrides]),
+        manifest=Manifest(folder / "x.csv", folder, CLASSES[:classes], table),
+        fold=fold,
+        images=PackedImages(folder, "key"),
+        fold_dir=folder / "fold_00",
+        key="a" * 64,
+    )
+
+
+def files(job: FoldJob) -> dict[str, str]:
+    names = ("best.json", "predictions_val.csv", "predictions_test.csv")
+    return {name: (job.fold_dir / name).read_text() for name in names}
+
+
+def candidates(job: FoldJob) -> list[EpochEnded]:
+    events = read_journal(job.fold_dir / "journal.jsonl")
+    return [event for event in events if isinstance(event, EpochEnded)]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_fold_of_a_baseline(tmp_path: Path, model: str, classes: int) -> None:
+    task = [f"manifest.task={'binary' if classes == 2 else 'multiclass'}"]
+    job = job_of(tmp_path, f"model={model}", *task, classes=classes)
+    train_baseline(job)
+    result = read_result(job.fold_dir / "result.json")
+    check_files(result, job.fold_dir)
+    tried = candidates(job)
+    values = [event.metrics["val/image/auroc"] for event in tried]
+    assert result["select_value"] == max(value for value in values if value is not None)
+    assert result["best_epoch"] == values.index(result["select_value"]) + 1
+    assert result["num_epochs"] == len(tried)
+    chosen = tried[result["best_epoch"] - 1].metrics
+    for name, value in result["candidate"].items():
+        assert chosen[f"candidate/{name}"] == value
+    auroc = result["test"]["image"]["auroc"]
+    assert auroc == 0.5 if model == "majority" else auroc > 0.85
+    recipe = json.loads((job.fold_dir / "best.json").read_text())
+    assert recipe["parameters"].items() >= result["candidate"].items()
+    columns = pd.read_csv(job.fold_dir / "predictions_test.csv").filter(like="prob_")
+    assert columns.shape == (30, classes)
+    np.testing.assert_allclose(columns.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str) -> None:
+    real = job_of(tmp_path / "real", f"model={model}", "features=intensity")
+    noisy = job_of(tmp_path / "noisy", f"model={model}", "features=intensity", noise_in_test=True)
+    for job in (real, noisy):
+        train_baseline(job)
+    before, after = files(real), files(noisy)
+    assert before.pop("predictions_test.csv") != after.pop("predictions_test.csv")
+    assert before == after
+    lines = [[event.metrics for event in candidates(job)] for job in (real, noisy)]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("model", ["knn", "boosted_trees"])
+def test_a_killed_fold_ends_as_if_nothing_had_happened(tmp_path: Path, model: str) -> None:
+    whole, killed = (job_of(tmp_path / name, f"model={model}") for name in ("whole", "killed"))
+    train_baseline(whole)
+    train_baseline(killed)
+    for name in ("result.json", "best.json", "predictions_val.csv", "predictions_test.csv"):
+        (killed.fold_dir / name).unlink()
+    journal = killed.fold_dir / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
+    train_baseline(killed)
+    assert files(killed) == files(whole)
+    assert [event.epoch for event in candidates(killed)] == [e.epoch for e in candidates(whole)]
+
+
+@pytest.mark.parametrize("model", ["majority", "logistic", "boosted_trees"])
+def test_an_image_counts_as_its_weight_says(tmp_path: Path, model: str) -> None:
+    means = []
+    for weight in ("1", "9"):
+        job = job_of(tmp_path, f"model={model}", "sampler=none", "evaluation.prior=none")
+        weights = ["1" if label == "a" else weight for label in job.manifest.table["label"]]
+        table = job.manifest.table.assign(weight=weights)
+        train_baseline(replace(job, manifest=replace(job.manifest, table=table)))
+        means.append(pd.read_csv(job.fold_dir / "predictions_test.csv").prob_b.mean())
+    assert means[1] > means[0] + 0.05
+    if model == "majority":
+        assert means == pytest.approx([0.5, 0.9])
+
+
+def test_neighbours_are_told_not_to_weigh(tmp_path: Path) -> None:
+    """All of them count alike, so that nothing is balanced and nothing has to be corrected."""
+    job = job_of(tmp_path, "model=knn", "sampler=class", "loss.class_weights=inverse", classes=3)
+    assert np.allclose(job.emphasis.prior, job.emphasis.shares)
+    assert job.logit_shift.tolist() == [0, 0, 0]
+
+
+def test_neither_torch_nor_monai_is_needed(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from pathlib import Path\n"
+        "from test_baseline_fold import job_of, train_baseline\n"
+        f"train_baseline(job_of(Path({str(tmp_path)!r}), 'model=boosted_trees'))\n"
+        "assert not {'torch', 'monai'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fold_00" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.chosen={depth:[1]}", "LogisticRegression has no depth; it has C, "),
+        ("model.estimator._target_=sklearn.cluster.KMeans", "must be a subclass of sklearn.base"),
+        ("model.estimator._target_=sklearn.datasets.fetch_openml", "must be a subclass of"),
+        ("model.estimator.penalty=l9", None),
+    ],
+)
+def test_a_baseline_that_cannot_be_is_refused(
+    tmp_path: Path, override: str, message: str | None
+) -> None:
+    job = job_of(tmp_path, "model=logistic", f"++{override}")
+    if message is None:
+        with pytest.raises(UserError, match="model: LogisticRegression with"):
+            train_baseline(job)
+        return
+    with pytest.raises(ConfigError, match=message):
+        build("model", job.config.model)
