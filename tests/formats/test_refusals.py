@@ -98,7 +98,7 @@ def test_a_jpeg_of_another_size_than_its_dicom_file_says_is_refused(tmp_path: Pa
     bits = {"BitsStored": 12, "HighBit": 11, "TransferSyntaxUID": JPEGExtended12Bit}
     path = tmp_path / "a.dcm"
     for rows in (16, 8):
-        pixels = {"PixelData": encapsulate([coded]), "Rows": rows, **bits}
+        pixels = {"PixelData": encapsulate([bytes(coded)]), "Rows": rows, **bits}
         write_dicom(path, frame, **pixels)
         if rows == 16:
             assert read_image(path, 2, 1).pixels.shape == (1, 16, 24)
