@@ -25,7 +25,7 @@ def fine_structure(
     values, size = pictures.astype(np.float32), pictures.shape[-1]
     if cuts is not None:
         columns = np.swapaxes(_sampler(cuts[:, 2:], size), 1, 2)
-        values = _sampler(cuts[:, :2], size) @ values @ columns
+        values = np.asarray(_sampler(cuts[:, :2], size) @ values @ columns, np.float32)
     fine, coarse = _smoothing(size)
     down = np.concatenate([fine[rows], coarse[rows]]) @ values
     half = down.shape[1] // 2

@@ -46,15 +46,15 @@ def partial_copies(pictures: Pictures, rows: Ints, owner: Ints) -> list[tuple[in
     points = whole @ axes
     apart, source = np.full(len(rows), np.inf, np.float32), np.full(len(rows), -1)
     window = np.zeros(len(rows), np.int64)
-    for k, window_coefs in enumerate(windows):
+    for number, window_coefs in enumerate(windows):
         parts = window_coefs @ axes
         near = nearest_strangers(parts, points, theirs, 1, probes=6)[:, 0]
         distance = np.linalg.norm(parts - points[near], axis=1)
         better = (near >= 0) & (distance < apart)
-        apart[better], source[better], window[better] = distance[better], near[better], k
+        apart[better], source[better], window[better] = distance[better], near[better], number
     edges, left = none.copy(), np.full(len(rows), np.inf, np.float32)
-    for k, cuts in enumerate(CROPS):
-        asked = np.flatnonzero((window == k) & (source >= 0))
+    for number, cuts in enumerate(CROPS):
+        asked = np.flatnonzero((window == number) & (source >= 0))
         for some in np.array_split(asked, len(asked) // _CACHED + 1):
             edges[some], left[some] = registered(pictures[rows[some]], whole[source[some]], cuts)
     one = np.flatnonzero(left <= _LEFT)
