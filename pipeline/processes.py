@@ -55,6 +55,11 @@ def start_forkserver() -> ForkServerContext:
     return context
 
 
+def preload(*modules: str) -> None:
+    """Modules of ours that its processes use: imported once, in the server, if called before."""
+    PRELOAD.extend(module for module in modules if module not in PRELOAD)
+
+
 def name_the_user() -> None:
     """Give a user whom the machine does not know, as in containers, a name and a home.
 

@@ -1,8 +1,10 @@
 """Fixtures that every test may use: a small cohort on disk."""
 
 import csv
+import fcntl
 import importlib
 import os
+import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +24,9 @@ settings.register_profile("thorough", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(autouse=True)
 def _no_plugin_stays() -> Iterator[None]:
     """Each test finds its own my_lab: the module and the folder it lay in are forgotten."""
@@ -31,6 +36,31 @@ def _no_plugin_stays() -> Iterator[None]:
     for name in [name for name in sys.modules if name.split(".")[0] == "my_lab"]:
         del sys.modules[name]
     importlib.invalidate_caches()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """A function that makes a folder once for all processes of pytest-xdist, which only read it.
+
+        folder = made_once("volumes", write_volumes)
+
+    `write_volumes` is called with the empty folder; who comes meanwhile waits until it is done.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture

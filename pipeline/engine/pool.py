@@ -8,11 +8,12 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 
 from pipeline.files import DiskFullError
-from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, start_forkserver
+from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, preload, start_forkserver
 from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 
 POLL_S = 0.3
+preload("pipeline.engine.worker", "pipeline.engine.results")
 
 
 def run_folds(

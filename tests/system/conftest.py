@@ -1,6 +1,7 @@
 """MLflow's tables, made once: its migrations take seconds."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from mlflow import MlflowClient
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+def empty_database(made_once: Callable[..., Path]) -> Path:
+    def make(folder: Path) -> None:
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once("empty_database", make) / "mlflow.db"
 
 
 @pytest.fixture(autouse=True)

@@ -5,19 +5,24 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from system_runs import make_cohort
 
-from pipeline.commands.cv import cross_validate
+from pipeline.commands.cv import cross_validate, decoded, train
 from pipeline.commands.door import load_config
 from pipeline.commands.settings import OtherServer, SyncSettings
 from pipeline.commands.sync import main as sync
 from pipeline.config import UserError, fingerprint
+from pipeline.engine.run_folder import Run
+from pipeline.engine.session import UNNAMED
 from pipeline.engine.soundness import check_run_folder
 from pipeline.files import lock
 from pipeline.tracking.server import TrackingError
+from pipeline.training.planning import make_plan
 
 FILES = (
     "environment.json",
@@ -51,11 +56,22 @@ class Finished:
         self.dir = root / "run"
         cohort = make_cohort(root / "cohort", num_patients=12)
         self.settings = [*cohort.overrides, "name=whole", "training.epochs=2"]
-        self.cv(self.dir)
+        self.whole_cv(self.dir)
         (self.dir / "mlflow.json").write_text('{"uids": {"parent": "0af3"}}\n')  # as once
 
-    def cv(self, run_dir: Path) -> None:
+        config = load_config(self.settings)
+        self.console = Console(quiet=True)
+        self.slots, images, manifest = decoded(config, self.console)
+        planned = make_plan(config, manifest)
+        self.run = Run(config, planned.manifest, planned.plan, images)
+
+    def whole_cv(self, run_dir: Path) -> None:
         cross_validate(load_config([*self.settings, f"run_dir={run_dir}"]))
+
+    def cv(self, run_dir: Path) -> None:
+        """From where `cv` opens the run folder: what comes before is the same each time."""
+        run = replace(self.run, config=replace(self.run.config, run_dir=str(run_dir)))
+        train(run, self.slots, UNNAMED, self.console)
 
     def sync(self, run_dir: Path, uri: str | None = "sqlite:///sync.db") -> None:
         sync(SyncSettings(run_dir=str(run_dir), tracking=OtherServer(uri=uri)))
@@ -109,7 +125,7 @@ def test_a_whole_folder_passes(
 ) -> None:
     before = contents(run_dir)
     finished.sync(run_dir)
-    finished.cv(run_dir)
+    finished.whole_cv(run_dir)
     printed = capsys.readouterr().out
     assert "FINISHED; folds: 3 FINISHED" in printed
     assert "all folds are done already" in printed
@@ -128,7 +144,7 @@ def test_predictions_edited_by_hand_are_not_summarised(finished: Finished, run_d
         perfect.append(",".join([*sample, label, str(int(not ill)), str(int(ill)), label]))
     path.write_text("\n".join([header, *perfect]) + "\n")
     before = (run_dir / "metrics.json").read_bytes()
-    for command in (finished.cv, finished.sync):
+    for command in (finished.whole_cv, finished.sync):
         with pytest.raises(UserError, match=r"predictions_test\.csv was changed after the fold"):
             command(run_dir)
     assert (run_dir / "metrics.json").read_bytes() == before

@@ -19,6 +19,9 @@ from system_runs import (
     run_cv,
 )
 
+from pipeline.commands.cv import cross_validate
+from pipeline.commands.door import load_config
+
 LONG = ["experiment=demo", "training.epochs=100000"]
 
 
@@ -99,11 +102,14 @@ def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(tmp_path: Path) -> None:
+def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     cohort = make_cohort(tmp_path / "cohort")
     in_turn = "engine.folds_at_once=1"  # fold 2 waits while fold 1 fails
     overrides = [*cohort.overrides, "experiment=demo", "training.epochs=2", in_turn]
-    assert run_cv(tmp_path, *overrides, "folds=[0]").returncode == 0
+    cross_validate(load_config([*overrides, "folds=[0]"]))
     run_dir = only_run_dir(tmp_path, "demo")
     (run_dir / "fold_01").mkdir()
     (run_dir / "fold_01" / "last.pt").write_bytes(b"half a checkpoint")
@@ -121,8 +127,7 @@ def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(tmp_path: Path
     assert statuses == {"fold-00": "FINISHED", "fold-01": "FAILED", "fold-02": "FINISHED"}
 
     (run_dir / "fold_01" / "last.pt").unlink()
-    mended = run_cv(tmp_path, *overrides)
-    assert mended.returncode == 0, mended.stderr
+    cross_validate(load_config(overrides))
     assert (run_dir / "predictions.csv").exists()
     parents, children = mlflow_runs(mlflow_client(tmp_path), "demo")
     assert {run.info.status for run in parents + children} == {"FINISHED"}

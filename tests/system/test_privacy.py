@@ -4,11 +4,13 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
-import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.__main__ import main
 from pipeline.files import make_private
 from pipeline.manifest import Pseudonyms
 from pipeline.splits import load_plan
@@ -70,17 +73,31 @@ def make_study(folder: Path) -> pd.DataFrame:
     return table
 
 
-def command(folder: Path, *words: str, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        umask=umask,
-        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def command(folder: Path, *words: str) -> Done:
+    """A command as a user runs it in a folder; torch and monai were imported for others too."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["patientfold", *words])
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        umask, on_sigterm = os.umask(0o022), signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            os.umask(umask)
+            signal.signal(signal.SIGTERM, on_sigterm)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def contents(path: Path) -> Iterator[bytes]:
@@ -107,18 +124,26 @@ def naming(folder: Path, text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(made_once: Callable[..., Path]) -> Path:
     """A folder in which `check`, `plan` and `cv` ran with pseudonyms, each with one frozen plan."""
-    folder = tmp_path_factory.mktemp("study") / "study"
-    make_study(folder)
-    for words in (
-        ("check",),
-        ("plan", "plan.out=plans/mine.csv"),
-        ("cv", "split.file=plans/mine.csv", *SECRETS),
-    ):
-        done = command(folder, words[0], *SETTINGS, PSEUDONYMS, *words[1:])
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        make_study(folder)
+        for words in (
+            ("check",),
+            ("plan", "plan.out=plans/mine.csv"),
+            ("cv", "split.file=plans/mine.csv", *SECRETS),
+        ):
+            done = command(folder, words[0], *SETTINGS, PSEUDONYMS, *words[1:])
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once("study", make)
+
+
+@pytest.fixture
+def study_copy(study: Path, tmp_path: Path) -> Path:
+    """One that a test may change."""
+    return Path(shutil.copytree(study, tmp_path / "copy"))
 
 
 def test_with_pseudonyms_no_file_names_a_patient(study: Path) -> None:
@@ -132,18 +157,18 @@ def test_with_pseudonyms_no_file_names_a_patient(study: Path) -> None:
     assert stat.S_IMODE((study / "patientfold.key").stat().st_mode) == 0o600
 
 
-def test_no_file_holds_what_came_from_the_environment(study: Path) -> None:
+def test_no_file_holds_what_came_from_the_environment(study_copy: Path) -> None:
     for secret in ("61.2575", ENVIRONMENT["STUDY_DECAY"]):
-        assert naming(study, secret) == []
+        assert naming(study_copy, secret) == []
     for name, places in (
         ("STUDY_DB", {"config.yaml"}),
         ("STUDY_DECAY", {"config.yaml", "mlflow.db"}),
     ):
-        assert places <= {Path(path).name for path in naming(study, name)}
-    (run_dir,) = (study / "runs" / "mine").iterdir()
-    unknown = command(study, "sync", f"run_dir={run_dir}")
+        assert places <= {Path(path).name for path in naming(study_copy, name)}
+    (run_dir,) = (study_copy / "runs" / "mine").iterdir()
+    unknown = command(study_copy, "sync", f"run_dir={run_dir}")
     assert "came from the environment (${oc.env:STUDY_DB})" in unknown.stderr
-    given = command(study, "sync", f"run_dir={run_dir}", "tracking.uri=sqlite:///mlflow.db")
+    given = command(study_copy, "sync", f"run_dir={run_dir}", "tracking.uri=sqlite:///mlflow.db")
     assert "FINISHED" in given.stdout
 
 
@@ -180,9 +205,8 @@ def test_a_plan_goes_with_the_key_that_it_was_made_with(study: Path, tmp_path: P
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_forgotten_patient_is_in_no_file_of_ours(study: Path) -> None:
-    folder = study.with_name("copy")
-    shutil.copytree(study, folder)
+def test_a_forgotten_patient_is_in_no_file_of_ours(study_copy: Path) -> None:
+    folder = study_copy
     ours = Pseudonyms.open(folder / "patientfold.key").of("patient_id", name_of(0))
     (run_dir,) = (folder / "runs" / "mine").iterdir()
     (fold,) = [f for f in load_plan(run_dir / "plan.csv").folds if ours in f.test]
@@ -224,29 +248,30 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def test_a_patient_whom_no_file_names_is_an_error(study: Path) -> None:
-    done = command(study, "forget", "patient=Birne", "yes=true")
+def test_a_patient_whom_no_file_names_is_an_error(study_copy: Path) -> None:
+    done = command(study_copy, "forget", "patient=Birne", "yes=true")
     assert done.returncode == 1
     assert "no file in" in done.stderr
     assert "caches that do not say whose" in done.stderr
-    assert list((study / ".cache" / "images").rglob("cache.json"))
+    assert list((study_copy / ".cache" / "images").rglob("cache.json"))
 
 
-def test_where_data_goes_is_said_before_training(study: Path, tmp_path: Path) -> None:
-    make_study(tmp_path)
+def test_where_data_goes_is_said_before_training(study_copy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    make_study(folder)
     elsewhere = [
         "tracking.uri=http://192.0.2.1:9",
         "tracking.timeout_s=0.1",
         "tracking.upload=metrics",
     ]
-    done = command(tmp_path, "cv", *SETTINGS, *elsewhere, "folds=[0]")
+    done = command(folder, "cv", *SETTINGS, *elsewhere, "folds=[0]")
     assert done.returncode == 0, done.stderr
     said = done.stdout
     assert "(tracking.upload=metrics): http://192.0.2.1:9, on ANOTHER MACHINE" in said
     assert said.index("ANOTHER MACHINE") < said.index("run folder")
     assert "is plain http" in said
-    (run_dir,) = (tmp_path / "runs" / "mine").iterdir()
+    (run_dir,) = (folder / "runs" / "mine").iterdir()
     assert json.loads((run_dir / "tracking.json").read_text())["upload"] == "metrics"
-    secret = command(study, "cv", *SETTINGS, PSEUDONYMS, *SECRETS, "split.file=plans/mine.csv")
+    secret = command(study_copy, "cv", *SETTINGS, PSEUDONYMS, *SECRETS, "split.file=plans/mine.csv")
     assert "ANOTHER MACHINE" not in secret.stdout
     assert "all folds are done already" in secret.stdout  # the identity is found again

@@ -16,8 +16,10 @@ from system_runs import (
     mlflow_client,
     mlflow_runs,
     only_run_dir,
-    run_cv,
 )
+
+from pipeline.commands.cv import cross_validate
+from pipeline.commands.door import load_config
 
 NUM_EPOCHS = 6
 NUM_KILLS = 4
@@ -25,13 +27,15 @@ NUM_KILLS = 4
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
-def test_killed_runs_end_like_an_uninterrupted_one(tmp_path: Path, seed: int) -> None:
+def test_killed_runs_end_like_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     overrides = [*cohort.overrides, "experiment=demo", f"training.epochs={NUM_EPOCHS}"]
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
-    whole = run_cv(tmp_path / "whole", *overrides)
-    assert whole.returncode == 0, whole.stderr
+    monkeypatch.chdir(tmp_path / "whole")
+    cross_validate(load_config(overrides))
 
     moments = random.Random(seed)
     done_files: dict[Path, int] = {}
@@ -42,8 +46,8 @@ def test_killed_runs_end_like_an_uninterrupted_one(tmp_path: Path, seed: int) ->
             assert path.stat().st_mtime_ns == changed, f"{path} of a finished fold was touched"
         done_files |= _files_of_done_folds(tmp_path / "killed")
     assert num_interrupted > 0, "no kill came before the end"
-    again = run_cv(tmp_path / "killed", *overrides)
-    assert again.returncode == 0, again.stderr
+    monkeypatch.chdir(tmp_path / "killed")
+    cross_validate(load_config(overrides))
 
     whole_dir = only_run_dir(tmp_path / "whole", "demo")
     killed_dir = only_run_dir(tmp_path / "killed", "demo")
