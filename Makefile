@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cv canary sweep ui lint types test check bench clean
+.PHONY: help setup demo cv canary sweep ui lint types test check thorough bench clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -62,7 +62,9 @@ types: $(INSTALLED) ## mypy --strict
 test: $(INSTALLED) ## the tests, in two processes, without the slow ones (4 minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
-check: lint types ## what must pass before a commit: lint, types, all tests with more random cases
+check: lint types thorough ## what must pass before a commit: lint, types, all tests with more random cases
+
+thorough: $(INSTALLED)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(INSTALLED) ## measure plans, the search for copies, and what our loop costs (15 minutes)

@@ -24,6 +24,11 @@ settings.register_profile("thorough", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The system tests first: what takes a minute must not begin when all else has ended."""
+    items.sort(key=lambda item: "system" not in item.path.parts)
+
+
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 

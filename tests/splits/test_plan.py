@@ -105,7 +105,7 @@ def test_every_promise_of_a_plan_on_random_cohorts(cohort: tuple[Manifest, int, 
     assert seen["train"] == Counter(dict.fromkeys(everyone, num_folds - 2))
 
 
-@settings(max_examples=settings().max_examples // 2)  # each is two plans
+@settings(max_examples=settings().max_examples // 5)  # test_schemes.py shuffles the most
 @given(cohorts(), st.randoms(use_true_random=False))
 def test_row_order_does_not_change_the_plan(
     cohort: tuple[Manifest, int, int], shuffle: random.Random
