@@ -61,8 +61,8 @@ class Finished:
 
         config = load_config(self.settings)
         self.console = Console(quiet=True)
-        self.slots, images, manifest = decoded(config, self.console)
-        planned = make_plan(config, manifest)
+        self.slots, images, content = decoded(config, self.console)
+        planned = make_plan(config, content.manifest)
         self.run = Run(config, planned.manifest, planned.plan, images)
 
     def whole_cv(self, run_dir: Path) -> None:
