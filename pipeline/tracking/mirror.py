@@ -16,6 +16,7 @@ from pipeline.files import lock, read_json, refuse_foreign_files
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
 from pipeline.tracking.record import RunRecord, former_uid
 from pipeline.tracking.result import (
+    KEPT,
     numbers,
     read_result,
     result_metrics,
