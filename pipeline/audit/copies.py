@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from pipeline.arrays import Floats32, Ints
+from pipeline.audit.layout import alike_by_layout
 from pipeline.audit.likeness import (
     INVERSE,
     ORIENTATIONS,
@@ -74,6 +75,7 @@ def find_copies(digests: Sequence[str], pictures: Pictures, patients: Sequence[s
     owner = pd.factorize(np.array(patients, object))[0]
     found = [*_equal(rows), *_near(first, pictures, owner)]
     if pictures.shape[1] == 1:  # a volume has three pictures, and nobody draws into volumes
+        found = _beyond_layout(found, pictures[:, 0], first, owner)
         known = {(pair.one, pair.other) for pair in found}
         for one, other, likeness in partial_copies(pictures[:, 0], first, owner):
             if (one, other) not in known:
@@ -161,6 +163,20 @@ def _confirmed(one: Ints, other: Ints, order: Ints, way: Ints, pictures: Picture
             pair = int(one[start + i]), int(other[start + i])
             found.append(Copy(*pair, False, round(float(likeness[i]), 4), words))
     return found
+
+
+def _beyond_layout(found: list[Copy], pictures: Pictures, rows: Ints, owner: Ints) -> list[Copy]:
+    """Without the pairs that may only come from one device."""
+    doubtful = [pair for pair in found if not pair.exact and pair.correlation < SAME_PICTURE]
+    if not doubtful:
+        return found
+    turns = [INVERSE[ORIENTATIONS.index(pair.orientation)] for pair in doubtful]
+    others = [oriented(pictures[pair.other], g) for pair, g in zip(doubtful, turns, strict=True)]
+    owners = np.array([(owner[pair.one], owner[pair.other]) for pair in doubtful])
+    ones = pictures[[pair.one for pair in doubtful]]
+    alike = alike_by_layout(pictures, rows, owner, ones, np.stack(others), owners)
+    dropped = {pair for pair, drop in zip(doubtful, alike, strict=True) if drop}
+    return [pair for pair in found if pair not in dropped]
 
 
 def _in_blocks(array: NDArray[np.generic], function):  # type: ignore[no-untyped-def]
