@@ -123,7 +123,7 @@ def test_help_says_type_limit_value_and_meaning(
     (place,) = [i for i, line in enumerate(lines) if line.startswith("  training.epochs ")]
     assert lines[place].split() == ["training.epochs", "=", "12", "whole", "number", ">=", "1"]
     (place,) = [i for i, line in enumerate(lines) if line.startswith("  training.batch_size ")]
-    assert lines[place + 1].startswith("      Images per optimizer step")
+    assert lines[place + 1].startswith("      Images that pass through the network at once")
 
 
 def test_help_names_a_misspelt_setting(

@@ -16,7 +16,8 @@ from pipeline.targets import build
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
-MODELS = sorted((CONF / "model").glob("*.yaml"))
+FILES = sorted((CONF / "model").glob("*.yaml"))
+MODELS = [path for path in FILES if "pipeline.baselines." not in path.read_text(encoding="utf-8")]
 INITS = sorted((CONF / "init").glob("*.yaml"))
 BOTH = [(path, dims) for path in MODELS for dims in (2, 3)]
 MOST_TRAINED = 40_000_000

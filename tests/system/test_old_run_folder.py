@@ -5,6 +5,7 @@ cohort, and the files that version 1 gave when nothing killed it.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -80,7 +81,10 @@ def test_an_old_folder_goes_on_as_if_nothing_had_changed(
     assert len(expected) == 2 + 2 * NUM_FOLDS
     for file in expected:
         name = file.relative_to(OLD_RUN / "expected")
-        assert (run_dir / name).read_bytes() == file.read_bytes(), name
+        text = (run_dir / name).read_text()
+        if name.name == "metrics.json":  # has a seal now, after all that it had
+            text = re.sub(r',\n  "seal": "\w+"\n}\n$', "\n}\n", text)
+        assert text == file.read_text(), name
     for file, content in old_files.items():
         assert file.read_bytes() == content, f"{file} of a finished fold was touched"
     for fold in range(NUM_FOLDS):
