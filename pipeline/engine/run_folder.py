@@ -184,6 +184,7 @@ def open_run(run: Run) -> Iterator[None]:
             held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
             remove_leftovers(run.dir)
             _take_over(run)
+            _drop_half_a_plan(run.dir)
             check_before_going_on(run.dir)
             _describe(run)
         except OSError as error:
@@ -230,6 +231,13 @@ def _take_over(run: Run) -> None:
     for name in ("plan.csv", "plan.json", "tracking.json", "mlflow.json", "fold_*/journal.jsonl"):
         for path in run.dir.glob(name):
             path.unlink()
+
+
+def _drop_half_a_plan(run_dir: Path) -> None:
+    """A full disk may have left one of the plan's two files: before any training it is remade."""
+    there = [path for path in (run_dir / "plan.csv", run_dir / "plan.json") if path.exists()]
+    if len(there) == 1 and not any(path for name in TRAINED for path in run_dir.glob(f"*/{name}")):
+        there[0].unlink()
 
 
 def _describe(run: Run) -> None:

@@ -111,11 +111,25 @@ def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClien
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
         # else the runs of a sweep would migrate it all at once
-        make_private_file(path)
+        if not path.exists() or not path.stat().st_size:
+            _make_database(path)
         make_private(path.parent / "mlartifacts")
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
         return client, _experiment_id(client, experiment, artifacts, primary_metric)
+
+
+def _make_database(path: Path) -> None:
+    """An empty database, whole or not there: one that fills its disk half-way is of no use."""
+    from mlflow import MlflowClient
+
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        make_private_file(fresh)
+        MlflowClient(tracking_uri=f"{SQLITE}{fresh}").search_experiments(max_results=1)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _experiment_id(

@@ -595,9 +595,7 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none.csv: No such file or directory\.$"):
         audit_parts(manifest_of(), config)
     (tmp_path / "latin.csv").write_bytes(b"patient_id,part\nJ\xf6rg,train\n")
-    with pytest.raises(
-        UserError, match=r"latin.csv: line 2: is not UTF-8; save the file"
-    ):
+    with pytest.raises(UserError, match=r"latin.csv: line 2: is not UTF-8; save the file"):
         audit_parts(manifest_of(), AuditConfig(part_file=str(tmp_path / "latin.csv")))
 
 
