@@ -141,3 +141,43 @@ def test_a_killed_worker_is_reported_with_its_signal(tmp_path: Path) -> None:
     assert process.wait() == 1
     assert process.stderr is not None
     assert "fold 0: the worker was killed by SIGKILL" in process.stderr.read()
+
+
+SLOW = """
+import time
+
+
+class Slow:
+    def __call__(self, image):
+        time.sleep(0.3)
+        return image
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_while_images_are_decoded_is_one_line_and_the_command_goes_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    cohort = make_cohort(tmp_path / "cohort")
+    (tmp_path / "slow.py").write_text(SLOW)
+    slow = ["plugins=[slow]", "images.transforms=[{_target_:slow.Slow}]"]
+    process = subprocess.Popen(
+        cv_command(*cohort.overrides, *slow, "images.num_processes=1"),
+        cwd=tmp_path,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("decoding images: "):
+            break
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err == "stopped; what is written is whole, the same command continues\n"
+    assert "plan: " not in out
+    assert not list(tmp_path.glob("runs/*"))
