@@ -59,7 +59,7 @@ lint: $(INSTALLED) ## ruff: rules and format
 types: $(INSTALLED) ## mypy --strict
 	$(BIN)/mypy
 
-test: $(INSTALLED) ## the tests, in two processes, without the slow ones (4 minutes)
+test: $(INSTALLED) ## the tests, in two processes, without the slow ones
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 check: lint types thorough ## what must pass before a commit: lint, types, all tests with more random cases
