@@ -2,10 +2,8 @@
 
 import io
 import os
-import pickle
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -22,8 +20,9 @@ from pipeline.tracking.journal import (
     to_record,
 )
 from pipeline.training.job import FoldJob
-from pipeline.training.learner import Learner, first_line
+from pipeline.training.learner import Learner
 from pipeline.training.progress import Progress
+from pipeline.training.torch_file import TorchFileError, read_torch_file
 
 
 def save_epoch(
@@ -121,19 +120,9 @@ def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
 def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
     """Read a checkpoint; UserError when it is damaged or not of this very fold and run."""
     try:
-        with ZipFile(path) as archive:  # torch writes checksums of its tensors, but reads none
-            if broken := archive.testzip():
-                raise BadZipFile(f"the checksum of {broken} is wrong")
-        state = torch.load(path, map_location=job.device, weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError("it holds no checkpoint")
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 (a damaged file makes torch raise almost anything)
-        reason = first_line(error)
-        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to run the code in it
-            reason = "it holds something other than numbers and text, and is not opened further"
-        raise UserError(f"{path} is damaged ({reason}); delete it to train anew.") from None
+        state = read_torch_file(path, job.device)
+    except TorchFileError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to train anew.") from None
     if state.get("key") != job.key or state.get("fold") != job.fold.index:
         raise UserError(
             f"{path} belongs to fold {state.get('fold')} of run {str(state.get('key'))[:12]}, not "

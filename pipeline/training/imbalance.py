@@ -54,7 +54,8 @@ class Emphasis:
         if wanted == "none":
             return np.zeros(len(classes))
         target = self.shares if wanted == "train" else shares_of(wanted, classes)
-        odds = config.loss.output == "sigmoid"
+        # a baseline has probabilities of all classes together, whatever the loss of networks
+        odds = config.loss.output == "sigmoid" and not is_baseline(config.model)
         shift: Floats = _logs(target, odds) - _logs(self.prior, odds)
         return np.where(np.abs(target - self.prior) > NEARLY, shift, 0.0)
 

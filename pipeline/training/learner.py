@@ -22,6 +22,7 @@ from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
 from pipeline.training.schedule import Schedule
 from pipeline.training.start import begin
+from pipeline.training.torch_file import first_line
 from pipeline.training.volumes import ADVICE
 
 
@@ -243,8 +244,3 @@ def _size_explained(job: FoldJob) -> Iterator[None]:
             "another model"
         )
         raise ConfigError([problem]) from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,12 +1,9 @@
 """Weights of a file to begin with, never of a run that has seen a patient of the test part."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
 
-import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -15,6 +12,7 @@ from pipeline.files import read_json, sha256
 from pipeline.models.transfer import take_over
 from pipeline.splits import load_plan
 from pipeline.training.job import FoldJob
+from pipeline.training.torch_file import TorchFileError, first_line, read_torch_file
 from pipeline.words import counted
 
 WITHIN = ("network", "state_dict", "model_state_dict", "model")
@@ -76,9 +74,9 @@ def _seen(path: Path, state: Mapping[str, Any], job: FoldJob) -> frozenset[str]:
         began_with = OmegaConf.select(config, "init.weights")
         has_pseudonyms = bool(OmegaConf.select(config, "privacy.pseudonyms"))
     except Exception as error:  # noqa: BLE001  (anything may be in that folder)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"init.weights={path}: its run folder is not around it, {UNKNOWN} ({reason}); name "
+            f"init.weights={path}: its run folder is not around it, {UNKNOWN} "
+            f"({first_line(error)}); name "
             "best.pt where its run has left it"
         ) from None
     if environment.get("key") != state["key"]:
@@ -105,19 +103,9 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"init.weights: {path} cannot be read: {error.strerror}") from None
     try:
-        if is_zipfile(path):  # torch writes checksums, but reads none
-            with ZipFile(path) as archive:
-                if broken := archive.testzip():
-                    raise BadZipFile(f"the checksum of {broken} is wrong")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise TypeError("it holds no dictionary of weights")
-    except Exception as error:  # noqa: BLE001 (a damaged file makes torch raise almost anything)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, pickle.UnpicklingError):  # torch's advice is to run the code in it
-            reason = "it holds something other than numbers and text, and is not opened further"
-        raise UserError(f"init.weights: {path} cannot be used ({reason})") from None
-    return state
+        return read_torch_file(path, "cpu", former=True)
+    except TorchFileError as error:
+        raise UserError(f"init.weights: {path} cannot be used ({error})") from None
 
 
 def _weights(state: Mapping[str, Any]) -> dict[str, Tensor]:

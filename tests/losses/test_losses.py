@@ -18,7 +18,7 @@ SURE = np.eye(3)[LABELS.numpy()]
 SOFT = 0.9 * SURE + 0.1 / 3
 
 
-def close(loss, expected):
+def assert_gives(loss, expected):
     np.testing.assert_allclose(loss(LOGITS, LABELS).numpy(), expected, rtol=1e-6)
 
 
@@ -26,29 +26,29 @@ def test_binary_cross_entropy():
     sigmoid = 1 / (1 + np.exp(-LOGITS.numpy()))
     for smoothing, target in ((0.0, SURE), (0.1, SOFT)):
         entropy = -(target * np.log(sigmoid) + (1 - target) * np.log(1 - sigmoid))
-        close(BinaryCrossEntropy(smoothing), entropy.sum(axis=1))
+        assert_gives(BinaryCrossEntropy(smoothing), entropy.sum(axis=1))
 
 
 def test_kullback_leibler():
-    close(KullbackLeibler(0.1), (SOFT * (np.log(SOFT) - np.log(P))).sum(axis=1))
-    close(KullbackLeibler(), -np.log(P[range(7), LABELS]))
+    assert_gives(KullbackLeibler(0.1), (SOFT * (np.log(SOFT) - np.log(P))).sum(axis=1))
+    assert_gives(KullbackLeibler(), -np.log(P[range(7), LABELS]))
     perfect = torch.from_numpy(np.log(SOFT))
     torch.testing.assert_close(KullbackLeibler(0.1)(perfect, LABELS), torch.zeros(7).double())
 
 
 def test_focal():
     own = P[range(7), LABELS]
-    close(Focal(2.0), -((1 - own) ** 2) * np.log(own))
-    close(Focal(0.0), -np.log(own))
-    close(Focal(1.0, smoothing=0.1), -(SOFT * (1 - P) * np.log(P)).sum(axis=1))
+    assert_gives(Focal(2.0), -((1 - own) ** 2) * np.log(own))
+    assert_gives(Focal(0.0), -np.log(own))
+    assert_gives(Focal(1.0, smoothing=0.1), -(SOFT * (1 - P) * np.log(P)).sum(axis=1))
 
 
 def test_poisson():
-    close(Poisson(), (P - SURE * np.log(P + 1e-8)).mean(axis=1))
+    assert_gives(Poisson(), (P - SURE * np.log(P + 1e-8)).mean(axis=1))
 
 
 def test_cosine():
-    close(Cosine(), 1 - P[range(7), LABELS] / np.linalg.norm(P, axis=1))
+    assert_gives(Cosine(), 1 - P[range(7), LABELS] / np.linalg.norm(P, axis=1))
 
 
 @pytest.mark.parametrize("kind", LOSSES)

@@ -2,9 +2,11 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,21 @@ def run_cv(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def start_cv(cwd: Path, *overrides: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """`patientfold cv` as a terminal starts it, in a process group that can be stopped."""
+    return subprocess.Popen(
+        cv_command(*overrides),
+        cwd=cwd,
+        start_new_session=True,
+        text=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        # A test run in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -5,18 +5,17 @@ import os
 import signal
 import subprocess
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 from system_runs import (
     NUM_FOLDS,
-    cv_command,
     make_cohort,
     mlflow_client,
     mlflow_runs,
     only_run_dir,
     run_cv,
+    start_cv,
 )
 
 from pipeline.commands.cv import cross_validate
@@ -27,16 +26,7 @@ LONG = ["experiment=demo", "training.epochs=100000"]
 
 def _start(cwd: Path, overrides: list[str]) -> subprocess.Popen[str]:
     """Start a run that will not end by itself, and wait until its folds have trained an epoch."""
-    process = subprocess.Popen(
-        cv_command(*overrides),
-        cwd=cwd,
-        start_new_session=True,
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        # A test run in the background ignores Ctrl-C, and so would its children.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_cv(cwd, *overrides, stdout=subprocess.DEVNULL)
     while not any('"epoch"' in p.read_text() for p in cwd.glob("runs/demo/*/*/journal.jsonl")):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
@@ -161,16 +151,7 @@ def test_a_stop_while_images_are_decoded_is_one_line_and_the_command_goes_on(
     cohort = make_cohort(tmp_path / "cohort")
     (tmp_path / "slow.py").write_text(SLOW)
     slow = ["plugins=[slow]", "images.transforms=[{_target_:slow.Slow}]"]
-    process = subprocess.Popen(
-        cv_command(*cohort.overrides, *slow, "images.num_processes=1"),
-        cwd=tmp_path,
-        start_new_session=True,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_cv(tmp_path, *cohort.overrides, *slow, "images.num_processes=1")
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("decoding images: "):

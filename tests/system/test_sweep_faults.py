@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
-from system_runs import cv_command, make_cohort, run_cv
+from system_runs import cv_command, make_cohort, run_cv, start_cv
 
 
 def _rows(out: str) -> list[list[str]]:
@@ -91,16 +90,7 @@ def test_a_job_that_fails_is_told_when_it_fails_and_the_others_go_on(tmp_path: P
 def test_ctrl_c_in_a_sweep_says_what_is_done_and_the_command_goes_on(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     command = ["-m", *cohort.overrides, "training.epochs=1,100000,2", "folds=[0]"]
-    process = subprocess.Popen(
-        cv_command(*command),
-        cwd=tmp_path,
-        start_new_session=True,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "COLUMNS": "200"},
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )
+    process = start_cv(tmp_path, *command)
     while not any(
         json.loads(line).get("epoch", 0) > 1
         for path in tmp_path.glob("runs/*/*/fold_00/journal.jsonl")

@@ -265,6 +265,15 @@ def test_probabilities_have_the_prevalence_of_the_train_part(overrides: list[str
     assert balanced > 0.2
 
 
+def test_the_output_of_a_networks_loss_means_nothing_to_a_baseline() -> None:
+    shifts = []
+    for loss in ("cross_entropy", "binary_cross_entropy"):
+        config = load_config(["manifest=demo", "model=logistic", f"loss={loss}"])
+        found = emphasis_of("model=logistic", f"loss={loss}")
+        shifts.append(found.shift(config, ("healthy", "sick")).tolist())
+    assert shifts[0] == shifts[1] == pytest.approx([np.log(0.95 / 0.5), np.log(0.05 / 0.5)])
+
+
 def test_the_prior_of_where_the_network_will_be_used_may_be_given() -> None:
     config = load_config(["manifest=demo", "evaluation.prior={healthy:0.99,sick:0.01}"])
     found = emphasis_of("sampler=class").shift(config, ("healthy", "sick"))
