@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy: else tests side by side wait for threads
+
 import numpy as np
 import pytest
 from hypothesis import settings

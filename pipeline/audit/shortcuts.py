@@ -165,6 +165,7 @@ def _site_frequencies(
 def _trees(train: pd.DataFrame, labels: Ints, test: pd.DataFrame, num_classes: int) -> Floats:
     """(T, C) probabilities of small boosted trees; missing values are a value of their own."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     scores = np.zeros((len(test), num_classes))
     if len(np.unique(labels)) < 2:
@@ -177,8 +178,11 @@ def _trees(train: pd.DataFrame, labels: Ints, test: pd.DataFrame, num_classes: i
         early_stopping=False,
         random_state=0,
     )
-    model.fit(train.to_numpy(np.float64), labels)
-    scores[:, model.classes_] = model.predict_proba(test.to_numpy(np.float64))
+    with threadpool_limits(
+        1
+    ):  # tables so small are slower, and on a busy machine far slower, with more
+        model.fit(train.to_numpy(np.float64), labels)
+        scores[:, model.classes_] = model.predict_proba(test.to_numpy(np.float64))
     return scores
 
 

@@ -6,7 +6,6 @@ import torch
 from pipeline.config import AugmentConfig
 from pipeline.images.augment import augment_batch
 
-torch.set_num_threads(1)
 SHAPES = [(6, 2, 20, 14), (6, 2, 20, 14, 10)]
 EVERYTHING = {
     "flip_axes": (0, 1),

@@ -5,7 +5,6 @@ import torch
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import TABLE_COLUMNS, Normalisation, PackedImages
 
-torch.set_num_threads(1)
 CPU = torch.device("cpu")
 SHAPES = [(9, 1, 6, 5), (9, 3, 6, 5), (9, 2, 4, 6, 5)]
 

@@ -6,7 +6,6 @@ from pipeline.config import AugmentConfig, ConfigError
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 
-torch.set_num_threads(1)
 CPU = torch.device("cpu")
 FLIP = {"_target_": "monai.transforms.RandFlip", "prob": 0.5, "spatial_axis": 0}
 AFFINE = {

@@ -9,7 +9,6 @@ import torch
 from pipeline import losses
 from pipeline.losses import BinaryCrossEntropy, Cosine, Focal, KullbackLeibler, Poisson
 
-torch.set_num_threads(1)
 LOSSES = [getattr(losses, name) for name in losses.__all__]
 LOGITS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0])

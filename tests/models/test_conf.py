@@ -14,7 +14,6 @@ from pipeline.config import ConfigError, InitConfig
 from pipeline.models import MLP, initialise
 from pipeline.targets import build
 
-torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted((CONF / "model").glob("*.yaml"))
 MODELS = [path for path in FILES if "pipeline.baselines." not in path.read_text(encoding="utf-8")]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from pipeline.config import Scheme
 from pipeline.models import MLP, LeNet5, initialise
 
-torch.set_num_threads(1)
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 DRAWN = [scheme for scheme in SCHEMES if scheme not in ("default", "zeros")]
 

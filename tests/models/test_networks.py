@@ -9,8 +9,6 @@ from torch import nn
 from pipeline.models import MLP, VGG, AlexNet, GoogLeNet, LeNet5, ViT
 from pipeline.models.googlenet import Inception
 
-torch.set_num_threads(1)
-
 ROOM = Path(__file__).parents[2] / "pipeline" / "models"
 
 

@@ -75,7 +75,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
         pytest.skip("mounts need unshare and nsenter")
     folder = tmp_path_factory.mktemp("whole")
     cohort: Cohort = make_cohort(folder / "cohort")
-    overrides = [*cohort.overrides, "experiment=demo", "training.epochs=2"]
+    overrides = [*cohort.overrides, "name=demo", "split.num_folds=3", "training.epochs=2"]
     done = run_cv(folder, *overrides)
     assert done.returncode == 0, done.stderr
     return overrides, only_run_dir(folder, "demo")

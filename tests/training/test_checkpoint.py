@@ -31,7 +31,6 @@ from pipeline.training.job import FoldJob
 from pipeline.training.learner import build_learner
 from pipeline.training.progress import Progress
 
-torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf"
 OPTIMIZERS = sorted((CONF / "optimizer").glob("*.yaml"))
 SCHEDULERS = sorted((CONF / "scheduler").glob("*.yaml"))

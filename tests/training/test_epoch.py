@@ -15,7 +15,6 @@ from pipeline.training.epoch import TrainPart, _split, predict, train_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import build_learner, seed_everything
 
-torch.set_num_threads(1)
 NUM_PATIENTS, IMAGES_EACH, SIDE = 12, 3, 8
 MONAI_NOISE = {"_target_": "monai.transforms.RandGaussianNoise", "prob": 1.0, "std": 0.5}
 NETWORK = {

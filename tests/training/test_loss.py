@@ -7,7 +7,6 @@ from pipeline.config import LossConfig
 from pipeline.training.imbalance import class_weights
 from pipeline.training.loss import build_loss
 
-torch.set_num_threads(1)
 NUM_IMAGES = np.array([48, 12, 4])
 LABELS = torch.repeat_interleave(torch.arange(3), torch.from_numpy(NUM_IMAGES))
 CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss"}

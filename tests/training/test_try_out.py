@@ -19,8 +19,6 @@ from pipeline.training.job import FoldJob
 from pipeline.training.learner import build_learner, try_out
 from pipeline.training.volumes import check_dimensions
 
-torch.set_num_threads(1)
-
 
 def job_of(folder: Path, num_classes: int, *overrides: str) -> FoldJob:
     """Two patients of each class, one image of 20x20 each; all of them in every part."""
