@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import UserError
+from pipeline.words import one_line
 
 FULL = {
     errno.ENOSPC: "the disk has no room left",
@@ -148,12 +149,13 @@ def refuse_foreign_files(run_dir: Path) -> None:
     for folder in [run_dir, *(path for path in inner if path.is_dir() and not path.is_symlink())]:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             status = entry.stat(follow_symlinks=False)
+            name = one_line(entry.path)
             if entry.is_symlink():
-                found.append(f"  {entry.path} is a link to {Path(entry).readlink()}")
+                found.append(f"  {name} is a link to {one_line(str(Path(entry).readlink()))}")
             elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-                found.append(f"  {entry.path} is also known under another name (a hard link)")
+                found.append(f"  {name} is also known under another name (a hard link)")
             elif not stat.S_ISREG(status.st_mode) and not entry.is_dir():
-                found.append(f"  {entry.path} is neither a file nor a folder")
+                found.append(f"  {name} is neither a file nor a folder")
     if found:
         raise UserError(
             "\n".join([f"run folder {run_dir} is not used, for it reaches out of itself:", *found])

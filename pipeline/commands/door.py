@@ -42,6 +42,7 @@ from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.console import tell
 from pipeline.files import FULL, full_folders
 from pipeline.processes import name_the_user
+from pipeline.words import one_line
 
 CONF_DIR = shipped("conf")
 PACKAGE = Path(__file__).parents[1]
@@ -168,8 +169,16 @@ def one_message(schema: type) -> Iterator[None]:
         message = in_words(error, schema)
         if message is None:
             raise
-        tell(f"error: {message}", sys.stderr)
+        tell(f"error: {_with_names_on_one_line(message)}", sys.stderr)
         sys.exit(1)
+
+
+def _with_names_on_one_line(message: str) -> str:
+    """What was given, and this folder, may hold line feeds: they forge no line of the message."""
+    given = {text.partition("=")[2].strip("'\"") or text for text in sys.argv[1:]}
+    for name in sorted({*given, str(Path.cwd())}, key=len, reverse=True):
+        message = message.replace(name, one_line(name)) if "\n" in name else message
+    return message
 
 
 def in_words(error: Exception, schema: type) -> str | None:
@@ -238,7 +247,7 @@ def _system_message(error: OSError) -> str:
     """What the operating system refused: of which file, else in which step of ours."""
     reason = FULL.get(error.errno or 0, error.strerror or str(error) or type(error).__name__)
     if error.filename is not None:
-        where = f"{error.filename}: {reason}"
+        where = f"{one_line(str(error.filename))}: {reason}"
     else:
         steps = [(Path(f.filename), f.name) for f in traceback.extract_tb(error.__traceback__)]
         ours = [f"{p.parent.name}/{p.name}, {name}" for p, name in steps if PACKAGE in p.parents]

@@ -103,13 +103,17 @@ def leaves(config: Config) -> dict[str, dict[str, Any]]:
 def _schedule_problems(config: Config) -> Iterator[str]:
     """Schedules and warm-ups that the training ends before."""
     epochs, scheduler = config.training.epochs, config.scheduler
-    for name in ("T_max", "total_iters", "step_size", "milestones"):
+    # What moves the rate after so many epochs moves nothing after the last one.
+    latest = {"T_max": epochs, "total_iters": epochs}
+    latest |= dict.fromkeys(("step_size", "milestones"), epochs - 1)
+    for name, most in latest.items():
         value = scheduler.get(name, 0)
         ends = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(end, int | float) and end > epochs for end in ends):
+        if any(isinstance(end, int | float) and end > most for end in ends):
+            advice = f"set scheduler.{name} to {most} or less" if most else "take more epochs"
             yield (
                 f"scheduler.{name}={value} outlives training.epochs={epochs}: the schedule would "
-                f"not get there; set scheduler.{name} to {epochs} or less"
+                f"not get there; {advice}"
             )
     if config.training.warmup_epochs >= epochs:
         yield (

@@ -34,6 +34,8 @@ class _Row:
     state: str = "waiting"
     epoch: int = 0
     epochs: int = 0
+    unit: str = "epoch"
+    """What `epoch` counts: of a baseline, candidates."""
     part_done: float = 0.0
     """Of the running epoch, from 0 to 1."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
@@ -59,9 +61,10 @@ class _Row:
             case Started():
                 self.state, self.epoch, self.epochs = "training", event.epochs_done, event.epochs
                 self.began = self.told = event.time, event.epochs_done
+                self.unit = event.unit
                 self.ends_at = None
                 self.best = self.best if self.epoch else None
-                done = f", continuing after epoch {self.epoch}" if self.epoch else ""
+                done = f", continuing after {self.unit} {self.epoch}" if self.epoch else ""
                 return f"started on {event.device}{done}"
             case Progressed():
                 self.part_done, self.speed = event.done / event.of, event.images_per_s
@@ -114,7 +117,7 @@ class _Row:
         self.told = now, part
         cells = self.cells()
         return (
-            f"epoch {cells['epoch']:>7}  train loss {cells['loss']}  {self.select_by} "
+            f"{self.unit} {cells['epoch']:>7}  train loss {cells['loss']}  {self.select_by} "
             f"{cells['now']}  {cells['images/s']} images/s  {cells['left']} left"
         )
 
@@ -179,7 +182,7 @@ class FoldProgress:
                 result = self.run.result(fold)
                 row.best = float(result["select_value"])
                 lines.append(
-                    f"fold {fold}  done, epoch {result['best_epoch']} has the best "
+                    f"fold {fold}  done, {row.unit} {result['best_epoch']} has the best "
                     f"{result['select_by']}, {result['select_value']:.4f}"
                 )
                 lines += [", ".join(self.summary())] * (len(self.rows) > 1)
@@ -262,10 +265,11 @@ class FoldProgress:
 
     def _table(self, folds: Sequence[int], columns: Sequence[str]) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        titles = {"now": self.select_by, "loss": "train loss"}
+        units = {row.unit for row in self.rows.values() if row.epochs}
+        titles = {"now": self.select_by, "loss": "train loss", "epoch": "/".join(sorted(units))}
         for name in ("fold", "state", *columns):
             justify: JustifyMethod = "left" if name == "state" else "right"
-            table.add_column(titles.get(name, name), justify=justify, no_wrap=True)
+            table.add_column(titles.get(name) or name, justify=justify, no_wrap=True)
         for fold in folds:
             row = self.rows[fold]
             cells = row.cells()

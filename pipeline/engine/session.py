@@ -1,7 +1,7 @@
 """One command's work on a run folder: train what is missing, mirror it, report."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pipeline.engine.results import evaluate_folds, write_results
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import Level
+from pipeline.files import FULL
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
 from pipeline.targets import build, check_leaves
@@ -26,7 +27,7 @@ from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.imbalance import emphasis
 from pipeline.training.job import FoldJob
-from pipeline.words import counted, one_line
+from pipeline.words import SHOWN, and_more, counted, one_line
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,25 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
         progress.poll(())
     if failures:
         done = sum(run.is_done(fold) for fold in run.folds)
-        reasons = [f"  fold {fold}: {reason}\n" for fold, reason in failures.items()]
+        reasons = "\n".join(_reasons(run, failures))
         raise UserError(
-            f"{counted(len(failures), 'fold')} failed:\n{''.join(reasons)}"
+            f"{counted(len(failures), 'fold')} failed:\n{reasons}\n"
             f"{done} of {len(run.folds)} folds are done and kept; the same command continues"
         )
+
+
+def _reasons(run: Run, failures: Mapping[int, str]) -> list[str]:
+    """A line for each cause: a full disk, or a mistake of all folds, is told once."""
+    causes: dict[str, list[int]] = {}
+    for fold, reason in failures.items():
+        without_fold = reason.replace(str(run.fold_dir(fold)), "")
+        cause = next((full for full in FULL.values() if full in reason), without_fold)
+        causes.setdefault(cause, []).append(fold)
+    return [
+        f"  fold{'s' * (len(folds) > 1)} {and_more(list(map(str, folds[:SHOWN])), len(folds))}: "
+        f"{failures[folds[0]]}"
+        for folds in causes.values()
+    ]
 
 
 def report(run: Run, console: Console) -> Outcome:

@@ -41,6 +41,8 @@ class Started(_Event):
     epochs_done: int = 0
     epochs: int = 0
     """At most; the fold may stop earlier."""
+    unit: str = "epoch"
+    """What is counted: of a baseline, candidates."""
     device: str = ""
     pid: int = 0
 

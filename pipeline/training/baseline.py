@@ -39,9 +39,14 @@ def train_baseline(job: FoldJob) -> None:
     written = {event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)}
     progress, best = Progress(), None
     with Journal(path) as journal:
-        journal.append(
-            Started(fold=job.fold.index, epochs=len(candidates), device="cpu", pid=os.getpid())
+        begun = Started(
+            fold=job.fold.index,
+            epochs=len(candidates),
+            unit="candidate",
+            device="cpu",
+            pid=os.getpid(),
         )
+        journal.append(begun)
         for number, candidate in enumerate(candidates, 1):
             model = fold.fitted(candidate)
             values = Judge(job, model.outputs).validate()

@@ -26,9 +26,21 @@ def rehearse(config: Config, manifest: Manifest) -> None:
 
     Links that only a frozen plan knows of are taken for granted here: they may come from pixels.
     """
+    if config.init.weights is not None:
+        check_weights_file(Path(config.init.weights))
     if config.split.file and config.audit.content:
         manifest = with_links_of(load_plan(Path(config.split.file)), manifest)
     make_plan(config, manifest)
+
+
+def check_weights_file(path: Path) -> None:
+    """UserError when `init.weights` names no file that can be opened; what it holds is open."""
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise UserError(f"init.weights: {path} is not a file")
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"init.weights: {path} cannot be read: {error.strerror}") from None
 
 
 def make_plan(config: Config, manifest: Manifest) -> Planned:

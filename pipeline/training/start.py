@@ -12,6 +12,7 @@ from pipeline.files import read_json, sha256
 from pipeline.models.transfer import take_over
 from pipeline.splits import load_plan
 from pipeline.training.job import FoldJob
+from pipeline.training.planning import check_weights_file
 from pipeline.training.torch_file import TorchFileError, first_line, read_torch_file
 from pipeline.words import counted
 
@@ -98,10 +99,7 @@ def _seen(path: Path, state: Mapping[str, Any], job: FoldJob) -> frozenset[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     """What a file of torch holds, as far as that is numbers and text; no code in it is run."""
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(f"init.weights: {path} cannot be read: {error.strerror}") from None
+    check_weights_file(path)
     try:
         return read_torch_file(path, "cpu", former=True)
     except TorchFileError as error:

@@ -311,3 +311,26 @@ def test_an_error_of_the_system_is_one_message_with_or_without_a_file(
 
 def test_a_full_folder_is_named_where_the_system_names_none(tmp_path: Path) -> None:
     assert full_folders([tmp_path / "none", Path("/proc")]) == [Path("/proc")]
+
+
+@pytest.mark.parametrize("command", ["check", "cv"])
+def test_a_line_feed_in_what_was_given_forges_no_line_of_the_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    folder = tmp_path / "here\nerror: forged"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    named = "manifest.path='my\nerror: set.csv'", "manifest.name=set"
+    _, error = said(monkeypatch, capsys, command, *named)
+    assert r"my\nerror: set.csv" in error
+    assert not [line for line in error.splitlines()[1:] if line.startswith(("error", "forged"))]
+    monkeypatch.setattr("sys.argv", ["patientfold"])
+    with pytest.raises(SystemExit), one_message(Config):
+        raise UserError(f"{folder}: no such folder")
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit), one_message(Config):
+        Path("a\nb").read_bytes()
+    assert capsys.readouterr().err == "error: a\\nb: No such file or directory\n"

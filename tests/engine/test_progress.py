@@ -15,6 +15,7 @@ from pipeline.commands.door import load_config
 from pipeline.console import progress_bar
 from pipeline.engine.progress import LINES_PER_FOLD, FoldProgress, time_left
 from pipeline.engine.run_folder import Run
+from pipeline.engine.session import _reasons
 from pipeline.files import write_json
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import read_manifest
@@ -292,3 +293,41 @@ def test_a_bar_over_nothing_does_not_stay(fails: bool) -> None:
     with progress_bar("decoding images", console) as progress:
         progress(3, 3)
     assert "decoding images" in console.file.getvalue().split("\x1b[2K")[-1]
+
+
+# --- what is counted, and what is told once
+
+
+def test_candidates_of_a_baseline_are_called_so(run: Run) -> None:
+    begun = Started(fold=0, epochs=2, unit="candidate", device="cpu")
+    write(run, 0, begun, EpochEnded(epoch=1, metrics={"val/loss": 0.5}, best=True))
+    console = terminal(30, 120)
+    lines = shown(FoldProgress(run, [0, 1], 1, console), console)
+    (titles,) = [line for line in lines if "state" in line]
+    assert "candidate" in titles
+    assert "epoch" not in titles
+    plain = Console(file=io.StringIO(), width=120)
+    progress = FoldProgress(run, [2], 1, plain)
+    begun = Started(fold=2, epochs=1, unit="candidate", device="cpu")
+    write(run, 2, begun, EpochEnded(epoch=1, metrics={"val/loss": 0.5}, best=True))
+    result = {"version": VERSION, "fold": 2, "key": run.key, "num_epochs": 1, "time": 0.0}
+    chosen = {"best_epoch": 1, "select_by": "val/loss", "select_value": 0.5, "thresholds": {}}
+    write_json(run.fold_dir(2) / "result.json", result | chosen)
+    progress.poll([2])
+    said = plain.file.getvalue()  # type: ignore[attr-defined]
+    assert "candidate     1/1" in said
+    assert "done, candidate 1 has the best val/loss" in said
+    assert "epoch" not in said
+
+
+def test_one_cause_of_many_folds_is_told_once(run: Run) -> None:
+    full = "folder {}: the disk has no room left, {} cannot be written."
+    names = ["last.pt", "journal.jsonl", "last.pt"]
+    failures = {i: full.format(run.fold_dir(i), name) for i, name in enumerate(names)}
+    assert _reasons(run, failures) == [f"  folds 0, 1, 2: {failures[0]}"]
+    logs = {i: f"exit code 7; see {run.fold_dir(i) / 'output.log'}" for i in range(3, 12)}
+    lines = _reasons(run, failures | logs | {12: "the loss is nan"})
+    assert lines[1:] == [
+        f"  folds 3, 4, 5, 6, 7 and 4 more: {logs[3]}",
+        "  fold 12: the loss is nan",
+    ]

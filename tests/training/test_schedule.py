@@ -115,6 +115,7 @@ def test_a_state_saved_before_there_was_warm_up_is_taken():
     [
         (["scheduler.T_max=30"], "scheduler.T_max=30 outlives training.epochs=6"),
         (["scheduler=step", "scheduler.step_size=7"], "scheduler.step_size=7 outlives"),
+        (["scheduler=step", "scheduler.step_size=6"], "set scheduler.step_size to 5 or less"),
         (["scheduler=linear", "scheduler.total_iters=20"], "scheduler.total_iters=20 outlives"),
         (["training.warmup_epochs=6"], "training.warmup_epochs=6 must be less than"),
     ],
@@ -122,3 +123,12 @@ def test_a_state_saved_before_there_was_warm_up_is_taken():
 def test_what_the_training_ends_before_is_refused(overrides, message):
     with pytest.raises(ConfigError, match=message):
         load_config(["manifest=demo", "training.epochs=6", *overrides])
+
+
+def test_the_advised_step_moves_the_rate_and_the_whole_length_suits_a_cosine():
+    for override in ("scheduler.step_size=5", "scheduler=cosine"):
+        load_config(["manifest=demo", "training.epochs=6", "scheduler=step", override])
+    with pytest.raises(ConfigError, match=r"step_size=1 outlives .*; take more epochs"):
+        load_config(
+            ["manifest=demo", "training.epochs=1", "scheduler=step", "scheduler.step_size=1"]
+        )

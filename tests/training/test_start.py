@@ -1,5 +1,6 @@
 """Files of weights to begin with: read without running code, and put in place before freezing."""
 
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from pipeline.config import UserError
 from pipeline.models import LeNet5
 from pipeline.training.learner import build_learner
+from pipeline.training.planning import rehearse
 
 
 def weights() -> dict[str, Tensor]:
@@ -95,3 +97,13 @@ def test_a_checkpoint_away_from_its_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nobody can tell which patients it has seen") as caught:
         build_learner(job_of(tmp_path, 2, f"init.weights={path}"))
     assert "its run folder is not around it" in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [None, Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_told_before_images_are_decoded(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "weights.pt"
+    if make is not None:
+        make(path)
+    job = job_of(tmp_path, 2, f"init.weights={path}")
+    with pytest.raises(UserError, match=r"init\.weights: .*weights\.pt (cannot be read|is not a)"):
+        rehearse(job.config, job.manifest)
