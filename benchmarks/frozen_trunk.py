@@ -1,8 +1,8 @@
 """How much faster does a head train when its frozen trunk runs once per image?
 
-Trains fold 0 of `experiment=idc` with a frozen ResNet-10 in turn with kept features, with none (each
-epoch runs the whole network), and with features that an earlier run has left. Prints the ratios.
-Needs PATIENTFOLD_DATA.
+Trains fold 0 of `experiment=idc` with a frozen ResNet-10 in turn with no features kept (each
+epoch runs the whole network), with kept ones, and with those that an earlier run has left.
+Prints the ratios. Needs PATIENTFOLD_DATA.
 """
 
 import argparse
