@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
+from pipeline.evaluation.fit import fits
 from pipeline.evaluation.patients import per_patient
-from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves
+from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
     gather_folds,
     read_predictions,
@@ -16,6 +18,7 @@ from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, read_journal
 from pipeline.tracking.result import check_files, with_seal
+from pipeline.training.imbalance import emphasis
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
@@ -28,13 +31,17 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
         if of_fold is not None:
             threshold = run.result(fold)["thresholds"]["patient"]
             patients.append(with_decisions(of_fold, classes, threshold))
-    return summarise(
+    summary = summarise(
         {
             "image": pd.concat(images, ignore_index=True),
             "patient": pd.concat(patients, ignore_index=True) if patients else None,
         },
         classes,
     )
+    histories = {fold: _history(run, fold) for fold in folds}
+    if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
+        summary["fit"] = found
+    return summary
 
 
 def write_results(run: Run) -> Summary:
@@ -53,13 +60,16 @@ def write_results(run: Run) -> Summary:
         summary["unsafe"], warning = True, "UNSAFE: split by image"
     plots_dir = run.dir / "plots"
     plots_dir.mkdir(exist_ok=True)
+    histories = {fold: _history(run, fold) for fold in folds}
     plot_learning_curves(
-        {fold: _history(run, fold) for fold in folds},
+        histories,
         {fold: run.result(fold)["best_epoch"] for fold in folds},
         run.config.training.select_by,
         plots_dir / "learning_curves.png",
         warning,
     )
+    if not is_baseline(run.config.model):
+        plot_speed(histories, plots_dir / "speed.png")
     for level, matrix in summary["confusion"].items():
         if matrix is not None:
             title = f"Test part, all folds, {level} level"
@@ -73,6 +83,13 @@ def _test_table(run: Run, fold: int) -> pd.DataFrame:
     """Never what was changed after the fold was done."""
     check_files(run.result(fold), run.fold_dir(fold))
     return read_predictions(run.fold_dir(fold) / "predictions_test.csv", run.manifest.classes)
+
+
+def _guess(run: Run, fold: int) -> float:
+    """Share of the class that is drawn most in training."""
+    rows = run.manifest.of(run.plan.folds[fold].train)
+    found = emphasis(run.config, run.manifest, rows)
+    return float((found.repeats * found.shares).max())
 
 
 def _history(run: Run, fold: int) -> History:

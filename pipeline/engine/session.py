@@ -73,12 +73,13 @@ def _try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
         check_leaves(jobs[0].config)
         build("model", jobs[0].config.model)
         return ()
-    from pipeline.training.learner import try_out  # with torch: only in the child
+    from pipeline.training.frozen import told  # with torch: only in the child
+    from pipeline.training.learner import try_out
     from pipeline.training.start import check_start
 
     for job in jobs:
         check_start(job)
-    return try_out(jobs[0])
+    return (*try_out(jobs[0]), *told(jobs[0]))
 
 
 def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> None:

@@ -42,6 +42,8 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         console.print(_table(columns))
     for line in _notes(summary, level, shown, gap):
         console.print(Text(one_line(line)))
+    for found in summary.get("fit", []):
+        console.print(Text(found["note"], style="bold"))
 
 
 def _tables(counts: Columns, scores: Columns) -> list[Columns]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -23,9 +24,11 @@ _MAX_LEGEND_FOLDS = 45
 _TRAIN: dict[str, Any] = {"linestyle": "-", "marker": "."}
 _VAL: dict[str, Any] = {"linestyle": "--", "marker": "x", "markersize": 5}
 _LABEL_WIDTH = 22  # characters
+_MOST_IN_A_ROW = 3
 
 AUROC = "val/image/auroc"
 """Shown where a loss selects."""
+ACCURACIES = ("train/image/accuracy", "val/image/accuracy")
 
 History = Mapping[int, Mapping[str, float | None]]
 """One fold's epochs in order, from 1 -> metrics, None where one cannot be computed."""
@@ -38,32 +41,66 @@ def plot_learning_curves(
     path: Path,
     warning: str = "",
 ) -> None:
-    """Draw losses (train solid, val dashed) and the selecting metric, one colour per fold.
+    """Draw what the epochs came to (train solid, val dashed), one colour per fold, rings for the
+    chosen epochs: losses, accuracies, the selecting metric, learning rate, norm of the gradient.
 
-    `histories` and `best_epochs` are keyed by fold. Where a loss selects, the second panel shows
-    val/image/auroc if there is any. Losses far above all others are cut off and marked by a
-    triangle at the upper edge, so that one spike flattens nothing. `warning` is written across the
-    plot in red.
+    `histories` and `best_epochs` are keyed by fold. Where a loss selects, val/image/auroc stands in
+    the place of the selecting metric if there is any. What no fold has gets no panel. Values far
+    above all others are cut off and marked by a triangle at the upper edge, so that one spike
+    flattens nothing. `warning` is written across the plot in red.
     """
+    known = {name for history in histories.values() for row in history.values() for name in row}
+    metric = AUROC if select_by == "val/loss" and AUROC in known else select_by
+    panels = {
+        "loss": ("training and validation loss", ["train/loss", "val/loss"]),
+        "accuracy": ("training and validation accuracy", ACCURACIES),
+        metric: ("validation" + ", chooses the epoch" * (metric == select_by), [metric]),
+        "train/lr": ("learning rate at the epoch's start", ["train/lr"]),
+        "train/grad_norm": ("norm of the gradient, mean of an epoch", ["train/grad_norm"]),
+    }
+    always = ("loss", metric)
+    shown = {n: panel for n, panel in panels.items() if n in always or known & set(panel[1])}
+    _draw(shown, histories, best_epochs, path, "Learning curves", warning)
+
+
+def plot_speed(histories: Mapping[int, History], path: Path) -> None:
+    """Draw the images per second of each fold's epochs; apart, for no two runs agree in them."""
+    panels = {"images/s": ("training", ["train/images_per_s"])}
+    _draw(panels, histories, {}, path, "Speed")
+
+
+def _draw(
+    panels: Mapping[str, tuple[str, Sequence[str]]],
+    histories: Mapping[int, History],
+    best_epochs: Mapping[int, int],
+    path: Path,
+    title: str,
+    warning: str = "",
+) -> None:
+    """Draw panels, label of the axis -> (title, metrics), in one row of three or in two rows."""
     from matplotlib.figure import Figure
 
-    has_auroc = any(AUROC in row for history in histories.values() for row in history.values())
-    metric = AUROC if select_by == "val/loss" and has_auroc else select_by
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    losses, selection = figure.subplots(1, 2)
+    rows = [list(panels)[:_MOST_IN_A_ROW], list(panels)[_MOST_IN_A_ROW:]]
+    rows = [row for row in rows if row]
+    figure = Figure(figsize=(5.5 * max(map(len, rows)), 4.2 * len(rows)), layout="constrained")
+    width = math.lcm(*map(len, rows))
+    grid = figure.add_gridspec(len(rows), width)
     colors = _fold_colors(len(histories))
-    for (fold, history), color in zip(sorted(histories.items()), colors, strict=True):
-        best = best_epochs.get(fold)
-        _curve(losses, history, "train/loss", {"color": color, **_TRAIN})
-        _curve(losses, history, "val/loss", {"color": color, **_VAL}, best)
-        _curve(selection, history, metric, {"color": color, **_VAL, "linestyle": "-"}, best)
-    _label_axes(losses, "loss")
-    _label_axes(selection, metric)
-    _cut_spikes(losses)
-    losses.set_title("training and validation loss")
-    selection.set_title("validation" + ", chooses the epoch" * (metric == select_by))
-    figure.suptitle("Learning curves")
-    _fold_legend(figure, sorted(histories), colors)
+    for number, row in enumerate(rows):
+        span = width // len(row)
+        for at, label in enumerate(row):
+            axes = figure.add_subplot(grid[number, at * span : (at + 1) * span])
+            heading, metrics = panels[label]
+            for (fold, history), color in zip(sorted(histories.items()), colors, strict=True):
+                for metric in metrics:
+                    style = _VAL if len(metrics) > 1 and metric.startswith("val/") else _TRAIN
+                    best = best_epochs.get(fold) if metric == metrics[-1] else None
+                    _curve(axes, history, metric, {"color": color, **style}, best)
+            _label_axes(axes, label)
+            _cut_spikes(axes)
+            axes.set_title(heading)
+    figure.suptitle(title)
+    _fold_legend(figure, sorted(histories), colors, bool(best_epochs))
     _save(figure, path, warning)
 
 
@@ -140,8 +177,8 @@ def _cut_spikes(axes: Axes) -> None:
         return
     for line in lines:
         epochs, losses = (np.asarray(data, float) for data in line.get_data())
-        above = epochs[losses > top]
-        axes.plot(above, np.full(len(above), top), "^", color=line.get_color(), clip_on=False)
+        if (above := epochs[losses > top]).size:  # a line without points spoils the layout
+            axes.plot(above, np.full(len(above), top), "^", color=line.get_color(), clip_on=False)
     axes.set_xlabel("epoch (triangles: far above)")
     axes.set_ylim(values.min() - 0.05 * (top - values.min()), top)
 
@@ -154,15 +191,20 @@ def _fold_colors(num_folds: int) -> list[Any]:
     return list(colormaps["turbo"](np.linspace(0.05, 0.95, num_folds)))
 
 
-def _fold_legend(figure: Figure, folds: Sequence[int], colors: Sequence[Any]) -> None:
+def _fold_legend(
+    figure: Figure, folds: Sequence[int], colors: Sequence[Any], is_chosen: bool
+) -> None:
     from matplotlib.lines import Line2D
 
     if len(folds) > _MAX_LEGEND_FOLDS:
         folds, colors = [], []
-    handles = [
+    kinds = [
         Line2D([], [], label="train", color="black", **_TRAIN),
-        Line2D([], [], label="val", color="black", **_VAL),
+        Line2D([], [], label="val, beside train", color="black", **_VAL),
         Line2D([], [], label="chosen epoch", color="black", marker="o", fillstyle="none", ls=""),
+    ]
+    handles = [
+        *(kinds if is_chosen else []),
         *(
             Line2D([], [], label=f"fold {fold}", color=color, linewidth=2.5)
             for fold, color in zip(folds, colors, strict=True)

@@ -5,6 +5,7 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
+from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.metrics import Level, cases_of, mean_of_all, named_metrics, num_per_class
 
 
@@ -45,6 +46,8 @@ class Summary(TypedDict):
     num: Counts
     unsafe: NotRequired[bool]
     """True for a plan that tests patients it trained on; missing otherwise."""
+    fit: NotRequired[list[Fit]]
+    """Over- or under-fitting; missing where the learning curves show neither."""
 
 
 def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str]) -> Summary:

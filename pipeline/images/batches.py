@@ -3,7 +3,9 @@
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.images.packed import Normalisation, PackedImages
@@ -28,15 +30,15 @@ class BatchSource:
     def open(
         cls, images: PackedImages, normalisation: Normalisation, device: torch.device
     ) -> "BatchSource":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # read-only memory; nobody writes into it
-            pixels = torch.from_numpy(images.array)
-        if device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(device)
-            pixels = pixels.to(device) if pixels.nbytes < GPU_SHARE * free else pixels
         fitted = torch.tensor([normalisation.mean, normalisation.std], device=device)
         mean, std = fitted.view(2, 1, -1, *[1] * len(images.spatial_shape))
-        return cls(pixels, mean, std, device)
+        return cls(_placed(images.array, device), mean, std, device)
+
+    @classmethod
+    def of(cls, array: NDArray[np.generic], device: torch.device) -> "BatchSource":
+        """Of an array (N, ...) that is taken as it is."""
+        mean, std = torch.zeros(1, device=device), torch.ones(1, device=device)
+        return cls(_placed(array, device), mean, std, device)
 
     def on_cpu(self) -> "BatchSource":
         """The same source for loader workers, which must not touch a GPU."""
@@ -48,3 +50,13 @@ class BatchSource:
         picked = self.pixels.index_select(0, rows.to(self.pixels.device))
         images = picked.to(self.device, non_blocking=True).to(torch.float32)
         return images.sub_(self.mean).div_(self.std)
+
+
+def _placed(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # read-only memory; nobody writes into it
+        pixels = torch.from_numpy(array)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        pixels = pixels.to(device) if pixels.nbytes < GPU_SHARE * free else pixels
+    return pixels

@@ -181,7 +181,7 @@ def _build(
 ) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
-    with _renamed(packed_dir) as partial_dir:
+    with built_beside(packed_dir) as partial_dir:
         files = manifest.image_files
         shape = first_usable_shape(files, config)
         if isinstance(shape, list):
@@ -209,8 +209,8 @@ def _build(
 
 
 @contextmanager
-def _renamed(packed_dir: Path) -> Iterator[Path]:
-    """A folder to build in, which gets the cache's name in the end."""
+def built_beside(packed_dir: Path) -> Iterator[Path]:
+    """A folder to build in, which gets the cache's name in the end: sealed, or not at all."""
     partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
     shutil.rmtree(partial_dir, ignore_errors=True)
     make_private(partial_dir)
@@ -248,7 +248,7 @@ def _keep_rest(
         name: np.lib.format.open_memmap(decoded_dir / name, mode="r")
         for name in ("images.npy", "thumbnails.npy")
     }
-    with _renamed(place) as folder:
+    with built_beside(place) as folder:
         reserve(folder, {n: (str(a.dtype), (len(kept), *a.shape[1:])) for n, a in arrays.items()})
         for name, array in arrays.items():
             target = np.lib.format.open_memmap(folder / name, mode="r+")

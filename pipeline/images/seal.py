@@ -24,12 +24,13 @@ READ_EACH_TIME = 2**28
 is hashed when the size, a time or the inode of a file is not as it was."""
 
 
-def seal(packed_dir: Path, facts: dict[str, Any]) -> None:
+def seal(packed_dir: Path, facts: dict[str, Any], files: Sequence[str] = FILES) -> None:
     """Write the last file of a cache, which says that it is whole."""
-    write_json(packed_dir / SEAL, facts | {"sha256": _hashes(packed_dir)} | _stamps(packed_dir))
+    hashes = {"sha256": _hashes(packed_dir, files)}
+    write_json(packed_dir / SEAL, facts | hashes | _stamps(packed_dir, files))
 
 
-def is_sealed(packed_dir: Path) -> bool:
+def is_sealed(packed_dir: Path, files: Sequence[str] = FILES) -> bool:
     """Is there a cache that is as it was made? What older versions left without hashes is removed.
 
     Raises:
@@ -37,7 +38,7 @@ def is_sealed(packed_dir: Path) -> bool:
     """
     try:
         facts = json.loads((packed_dir / SEAL).read_text())
-        hashes, stamps = facts.get("sha256"), _stamps(packed_dir)
+        hashes, stamps = facts.get("sha256"), _stamps(packed_dir, files)
     except FileNotFoundError:
         hashes, facts, stamps = None, {}, {}
     except (ValueError, AttributeError):
@@ -45,11 +46,11 @@ def is_sealed(packed_dir: Path) -> bool:
     if hashes is None:
         shutil.rmtree(packed_dir, ignore_errors=True)
         return False
-    size = sum((packed_dir / name).stat().st_size for name in FILES)
+    size = sum((packed_dir / name).stat().st_size for name in files)
     is_same = {"stamps": facts.get("stamps")} == stamps
     if is_same and size > READ_EACH_TIME:
         return True
-    for name, found in _hashes(packed_dir).items():
+    for name, found in _hashes(packed_dir, files).items():
         if hashes.get(name) != found:
             raise _changed(packed_dir, name)
     if not is_same:
@@ -60,22 +61,24 @@ def is_sealed(packed_dir: Path) -> bool:
 
 def _changed(packed_dir: Path, name: str) -> UserError:
     return UserError(
-        f"{packed_dir / name} was changed after it was made: it does not hold the decoded images "
-        f"any more. Remove the folder {packed_dir}; the same command then makes it again."
+        f"{packed_dir / name} was changed after it was made: it does not hold what was made "
+        f"of the images. Remove the folder {packed_dir}; the same command then makes it again."
     )
 
 
-def _hashes(packed_dir: Path) -> dict[str, str]:
+def _hashes(packed_dir: Path, files: Sequence[str]) -> dict[str, str]:
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        found = pool.map(sha256, [packed_dir / name for name in FILES])
-    return dict(zip(FILES, found, strict=True))
+        found = pool.map(sha256, [packed_dir / name for name in files])
+    return dict(zip(files, found, strict=True))
 
 
-def _stamps(packed_dir: Path) -> dict[str, dict[str, str]]:
-    return {"stamps": {name: file_stamp(packed_dir / name) for name in FILES}}
+def _stamps(packed_dir: Path, files: Sequence[str] = FILES) -> dict[str, dict[str, str]]:
+    return {"stamps": {name: file_stamp(packed_dir / name) for name in files}}
 
 
-def reserve(folder: Path, arrays: dict[str, tuple[str, Sequence[int]]]) -> None:
+def reserve(
+    folder: Path, arrays: dict[str, tuple[str, Sequence[int]]], what: str = "decoded images"
+) -> None:
     """Make .npy files, name -> (dtype, shape), whose bytes are on the disk before they are needed.
 
     A full disk would otherwise kill whoever writes through the memory map.
@@ -97,7 +100,7 @@ def reserve(folder: Path, arrays: dict[str, tuple[str, Sequence[int]]]) -> None:
         if error.errno not in (ENOSPC, EDQUOT, EFBIG):
             raise
         raise UserError(
-            f"images.cache_dir {folder.parent}: no room on the disk: the decoded images need "
+            f"images.cache_dir {folder.parent}: no room on the disk: the {what} need "
             f"{need / 1e9:.3g} GB, {free / 1e9:.3g} GB are free. Make room, or set "
             "images.cache_dir to a folder on another disk; the same command then goes on."
         ) from None

@@ -1,7 +1,7 @@
 """Networks of our own; MONAI's come by `_target_`."""
 
 from pipeline.models.alexnet import AlexNet
-from pipeline.models.freeze import freeze
+from pipeline.models.freeze import freeze, head_of
 from pipeline.models.googlenet import GoogLeNet
 from pipeline.models.init import initialise
 from pipeline.models.lenet5 import LeNet5
@@ -9,4 +9,4 @@ from pipeline.models.mlp import MLP
 from pipeline.models.vgg import VGG
 from pipeline.models.vit import ViT
 
-__all__ = ["MLP", "VGG", "AlexNet", "GoogLeNet", "LeNet5", "ViT", "freeze", "initialise"]
+__all__ = ["MLP", "VGG", "AlexNet", "GoogLeNet", "LeNet5", "ViT", "freeze", "head_of", "initialise"]

@@ -1,6 +1,7 @@
 """Parts of a network that are not trained."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from torch import nn
 
@@ -40,3 +41,10 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> tuple[nn.Module, ...]
         if (inner := {f"{prefix}.{name}" for name, _ in module.named_parameters()})
         and inner <= frozen
     )
+
+
+def head_of(network: nn.Module) -> str:
+    """The name of the smallest module that holds all parameters that are trained; "" for all."""
+    trained = [name.split(".")[:-1] for name, p in network.named_parameters() if p.requires_grad]
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*trained, strict=False))
+    return ".".join(level[0] for level in shared)

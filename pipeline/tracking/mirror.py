@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
 ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
+FIT_TAG = "patientfold.fit"
+"""Over- or under-fitting, where the learning curves show it."""
 NAME_PARAM = "asked_for"
 """The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
 RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
@@ -231,7 +233,10 @@ class Mirror(AbstractContextManager["Mirror"]):
             parent.upload(self._run_dir / name)
         if summary.exists():
             self._log_validation(parent)  # first, as a fold's select_by is
-            parent.log_final(summary_metrics(read_json(summary)), summary.stat().st_mtime)
+            content = read_json(summary)
+            if found := content.get("fit"):
+                parent.set_tags({FIT_TAG: found[0]["note"]})
+            parent.log_final(summary_metrics(content), summary.stat().st_mtime)
 
     def _log_validation(self, parent: MirroredRun) -> None:
         """What settings are chosen by: over the folds that are done, which may not be all."""

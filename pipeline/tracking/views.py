@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 NOTE_TAG, VIEW_TAG = "mlflow.note.content", "mlflow.sharedViewState"
 RUNS, FOLDS = "patientfold-runs", "patientfold-folds"
-CHARTS = ("val/image", "val/patient", "val", "train")
+CHARTS = ("val/image", "val/patient", "val", "train", "train/image")
 """Sections of charts that stand open; those below them are folded."""
 FOLDED = (
     *("Model metrics", "threshold", "best/val/image", "best/val/patient"),

@@ -95,6 +95,7 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
         UserError: when the loss is not finite.
     """
     learner.train()
+    network = learner.running
     seed_everything(part.seed(epoch, purpose=2))
     total, norms = (torch.zeros((), device=learner.device) for _ in range(2))
     num_right = torch.zeros((), dtype=torch.int64, device=learner.device)
@@ -102,7 +103,7 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     last_report = started
     for batch in part.batches(epoch):
         with learner.autocast():
-            logits = learner.network(batch.images)
+            logits = network(batch.images)
             loss = learner.loss(logits, batch.labels, batch.weights)
         learner.scaler.scale(loss * batch.share).backward()
         if batch.is_last:
@@ -130,7 +131,7 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
 
     UserError when the network gives something that is not finite: its last step has diverged.
     """
-    network = learner.judged.eval()
+    network = learner.judged.eval().get_submodule(learner.head)
     logits = []
     for batch in _split(rows, EVAL_BATCH[source.device.type]):
         with learner.autocast():

@@ -10,6 +10,7 @@ from pipeline.tracking.journal import EpochEnded, Journal, Progressed
 from pipeline.training.checkpoint import load_best, reopen, save_epoch
 from pipeline.training.closing import close, selecting
 from pipeline.training.epoch import TrainPart, outputs, train_epoch
+from pipeline.training.frozen import with_head
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
 from pipeline.training.learner import Learner, build_learner
@@ -23,10 +24,11 @@ def train_fold(job: FoldJob) -> None:
     normalisation = job.images.fit_normalisation(job.rows("train"))
     source = BatchSource.open(job.images, normalisation, learner.device)
     progress, journal = reopen(learner, job, normalisation)
-    train = TrainPart(job, source)
     with journal:
+        trained, seen = with_head(learner, job, source, normalisation)
+        train = TrainPart(job, seen)
         while not _is_finished(progress, job.config.training):
-            progress = _train_epoch(learner, progress, train, journal)
+            progress = _train_epoch(trained, progress, train, journal)
             save_epoch(learner, progress, job, normalisation, journal)
     load_best(learner, progress, job)
     facts = {

@@ -12,7 +12,7 @@ from pandas import DataFrame
 from pipeline.arrays import AnyFloats, Ints
 from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics
 from pipeline.evaluation.patients import per_patient
-from pipeline.evaluation.predictions import prediction_table, with_decisions
+from pipeline.evaluation.predictions import prediction_table, prob_columns, with_decisions
 from pipeline.evaluation.thresholds import choose_threshold
 from pipeline.splits import Part
 from pipeline.training.job import FoldJob
@@ -36,7 +36,7 @@ class Judge:
         for level, found in self.metrics(table, self.thresholds(table)).items():
             named = {name: found[name] for name in VAL_METRICS if found and name in found}
             values |= {f"val/{level}/{name}": value for name, value in named.items()}
-        return values
+        return {**values, "val/image/accuracy": self._accuracy(table)}
 
     def predict(self, part: Part) -> DataFrame:
         """A part's prediction table, without decisions."""
@@ -67,6 +67,12 @@ class Judge:
         order, classes = np.arange(len(rows)), job.manifest.classes
         samples = job.manifest.table.iloc[rows].reset_index(drop=True)
         return prediction_table(samples, found, order, classes, job.fold.index), loss
+
+    def _accuracy(self, table: DataFrame) -> float:
+        """Share of images whose most probable class is right: what training calls accuracy."""
+        classes = self.job.manifest.classes
+        found = table[prob_columns(classes)].to_numpy().argmax(axis=1)
+        return float((np.asarray(classes, dtype=object)[found] == table["label"]).mean())
 
     def _levels(self, table: DataFrame) -> dict[Level, DataFrame | None]:
         evaluation, classes = self.job.config.evaluation, self.job.manifest.classes

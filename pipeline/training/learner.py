@@ -42,6 +42,8 @@ class Learner:
     """Parts of the network that training leaves as they are."""
     start: tuple[str, ...] = ()
     """What was taken over from `init.weights`, in lines."""
+    head: str = ""
+    """The one part that runs, on what the rest, which is frozen, made of the images; "": all."""
 
     def train(self) -> nn.Module:
         """The network, set to train; what is frozen stays in evaluation mode."""
@@ -49,6 +51,11 @@ class Learner:
         for module in self.frozen:
             module.eval()
         return self.network
+
+    @property
+    def running(self) -> nn.Module:
+        """What training runs of the network."""
+        return self.network.get_submodule(self.head)
 
     @property
     def judged(self) -> nn.Module:

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.evaluation.plots import plot_confusion, plot_learning_curves
+from pipeline.evaluation.plots import plot_confusion, plot_learning_curves, plot_speed
 
 
 def history(num_epochs, metrics=("train/loss", "val/loss", "val/image/auroc")):
@@ -46,6 +46,40 @@ def test_curves_are_drawn_for_any_number_of_folds_and_epochs(
     if num_folds <= 10:
         assert [f"fold {fold}" for fold in folds] == legend_of(figures[0])[3:]
         assert len({line.get_color() for line in losses.lines}) == num_folds
+
+
+EVERYTHING = (
+    *("train/loss", "val/loss", "train/image/accuracy", "val/image/accuracy"),
+    *("val/patient/auroc", "train/lr", "train/grad_norm", "train/images_per_s"),
+)
+
+
+@pytest.mark.parametrize("num_epochs", [1, 30])
+@pytest.mark.parametrize("num_folds", [1, 5])
+def test_everything_of_every_fold_is_on_one_plot(tmp_path, figures, num_folds, num_epochs):
+    folds = {fold: history(num_epochs, EVERYTHING) for fold in range(num_folds)}
+    chosen = dict.fromkeys(folds, num_epochs)
+    plot_learning_curves(folds, chosen, "val/patient/auroc", tmp_path / "curves.png")
+    labels = ["loss", "accuracy", "val/patient/auroc", "train/lr", "train/grad_norm"]
+    assert [axes.get_ylabel() for axes in figures[0].axes] == labels
+    for axes, curves in zip(figures[0].axes, (2, 2, 1, 1, 1), strict=True):
+        assert len(axes.lines) == (curves + 1) * num_folds  # and a ring each
+        rings = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [ring.get_xdata()[0] for ring in rings] == [num_epochs] * num_folds
+    plot_speed(folds, tmp_path / "speed.png")
+    (speed,) = figures[1].axes
+    assert speed.get_ylabel() == "images/s"
+    assert len(speed.lines) == num_folds
+    assert legend_of(figures[1]) == [f"fold {fold}" for fold in folds]
+
+
+def test_a_spike_leaves_the_panels_their_size(tmp_path, figures):
+    folds = {fold: history(30, EVERYTHING) for fold in range(3)}
+    folds[1][7]["val/loss"] = folds[1][8]["train/grad_norm"] = 400.0
+    plot_learning_curves(folds, {0: 5}, "val/patient/auroc", tmp_path / "curves.png")
+    widths = [axes.get_position().width for axes in figures[0].axes]
+    assert min(widths[:3]) > 0.22
+    assert min(widths[3:]) > 0.35
 
 
 def test_one_spike_flattens_nothing_and_is_marked(tmp_path, figures):

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from PIL import Image
 
+from pipeline.commands.door import load_config
+from pipeline.images.packing import pack_images
+from pipeline.manifest import read_manifest
+from pipeline.splits import Plan, plan_folds
+from pipeline.splits.frozen import check_fits
+from pipeline.training.job import FoldJob
+
 NUM_FOLDS = 3
+FROZEN = ["model=lenet5", "training.freeze=[features]", "augment=none"]
+"""All but the classifier, which trains on kept features."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,21 @@ def make_cohort(folder: Path, num_patients: int = 18, seed: int = 0) -> Cohort:
     cohort = Cohort(folder)
     cohort.write_rows(rows)
     return cohort
+
+
+def fold_job(
+    cohort: Cohort, work_dir: Path, *overrides: str, plan: Plan | None = None, index: int = 0
+) -> FoldJob:
+    """A fold of the cohort; with the plan of another cohort of the same patients."""
+    common = ["training.epochs=3", f"images.cache_dir={work_dir}/cache"]
+    config = load_config([*cohort.overrides, *common, *overrides])
+    manifest = read_manifest(config.manifest)
+    plan = replace(plan or plan_folds(manifest, config.split), manifest_hash=manifest.hash)
+    check_fits(plan, manifest)
+    images = pack_images(manifest, config.images, lambda _done, _total: None)
+    fold_dir = work_dir / f"fold_{index:02d}"
+    fold_dir.mkdir(parents=True)
+    return FoldJob(config, manifest, plan.folds[index], images, fold_dir, "key", "cpu")
 
 
 def cv_command(*overrides: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from system_runs import Cohort, make_cohort
+from system_runs import FROZEN, Cohort, fold_job, make_cohort
 
-from pipeline.commands.door import load_config
-from pipeline.images.packing import pack_images
-from pipeline.manifest import read_manifest
-from pipeline.splits import Plan, plan_folds
-from pipeline.splits.frozen import check_fits
+from pipeline.splits import plan_folds
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
-
-
-def _job(cohort: Cohort, work_dir: Path, plan: Plan | None = None) -> FoldJob:
-    """Fold 0 of the cohort; with the plan of another cohort of the same patients."""
-    config = load_config(
-        [*cohort.overrides, "training.epochs=3", f"images.cache_dir={work_dir}/cache"]
-    )
-    manifest = read_manifest(config.manifest)
-    if plan is None:
-        plan = plan_folds(manifest, config.split)
-    plan = replace(plan, manifest_hash=manifest.hash)
-    check_fits(plan, manifest)
-    images = pack_images(manifest, config.images, lambda _done, _total: None)
-    fold_dir = work_dir / "fold_00"
-    fold_dir.mkdir(parents=True)
-    return FoldJob(config, manifest, plan.folds[0], images, fold_dir, "key", "cpu")
 
 
 def _noise_in_test(cohort: Cohort, test: frozenset[str], folder: Path) -> Cohort:
@@ -73,13 +52,16 @@ def _artefacts(job: FoldJob) -> dict[str, Any]:
     }
 
 
-def _train_with_and_without_noise(tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _train_with_and_without_noise(
+    tmp_path: Path, *overrides: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     torch.set_num_threads(1)
     cohort = make_cohort(tmp_path / "cohort")
-    job = _job(cohort, tmp_path / "real")
+    job = fold_job(cohort, tmp_path / "real", *overrides)
+    noise = _noise_in_test(cohort, job.fold.test, tmp_path / "noisy")
     config = job.config
     plan = plan_folds(job.manifest, config.split)
-    noisy = _job(_noise_in_test(cohort, job.fold.test, tmp_path / "noisy"), tmp_path / "n", plan)
+    noisy = fold_job(noise, tmp_path / "n", *overrides, plan=plan)
     assert noisy.fold == job.fold
     train_fold(job)
     train_fold(noisy)
@@ -88,8 +70,11 @@ def _train_with_and_without_noise(tmp_path: Path) -> tuple[dict[str, Any], dict[
     return _artefacts(job), _artefacts(noisy)
 
 
-def test_noise_in_the_test_part_changes_nothing_but_the_test(tmp_path: Path) -> None:
-    real, noisy = _train_with_and_without_noise(tmp_path)
+@pytest.mark.parametrize("overrides", [[], FROZEN], ids=["network", "frozen trunk"])
+def test_noise_in_the_test_part_changes_nothing_but_the_test(
+    tmp_path: Path, overrides: list[str]
+) -> None:
+    real, noisy = _train_with_and_without_noise(tmp_path, *overrides)
     assert real == noisy
 
 
@@ -154,6 +139,6 @@ def test_the_test_part_is_opened_once_and_last(
         return predict(self, part)
 
     monkeypatch.setattr(Judge, "_predict", spy)
-    job = _job(make_cohort(tmp_path / "cohort"), tmp_path / "real")
+    job = fold_job(make_cohort(tmp_path / "cohort"), tmp_path / "real")
     train_fold(job)
     assert opened == ["val"] * (3 + 1) + ["test"]

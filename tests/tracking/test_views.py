@@ -37,7 +37,7 @@ def test_the_views_lead_to_validation_and_fold_away_the_test(select_by: str) -> 
         assert next(iter(sections)) == select_by.rpartition("/")[0]
         shown = [name for name, is_open in sections.items() if is_open]
         assert list(sections)[: len(shown)] == shown
-        assert sorted(shown) == ["train", "val", "val/image", "val/patient"]
+        assert sorted(shown) == ["train", "train/image", "val", "val/image", "val/patient"]
         assert {"test/image", "test/patient"} <= sections.keys()
     filters = {state["searchFilter"] for state in views(tags).values()}
     assert filters == {"tags.`patientfold.role` = 'cv'", "tags.`patientfold.role` = 'fold'"}
