@@ -51,6 +51,8 @@ class Config:
     tracking: sections.TrackingConfig
     engine: sections.EngineConfig
     privacy: sections.PrivacyConfig = field(default_factory=sections.PrivacyConfig)
+    preflight: sections.PreflightConfig = field(default_factory=sections.PreflightConfig)
+    lr_find: sections.LrFindConfig = field(default_factory=sections.LrFindConfig)
     from_environment: dict[Place, str] = field(default_factory=dict)
     """No setting: those that came from environment variables, by the text that is written down."""
 
@@ -82,6 +84,11 @@ class Config:
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
             )
         problems += _schedule_problems(self)
+        if self.lr_find.lowest >= self.lr_find.highest:
+            problems.append(
+                f"lr_find.lowest={self.lr_find.lowest:g} must be less than "
+                f"lr_find.highest={self.lr_find.highest:g}"
+            )
         if problems:
             raise ConfigError(problems)
 
