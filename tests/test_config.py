@@ -310,7 +310,12 @@ def test_an_initialisation_may_be_named_as_before_and_has_the_same_key(
 
 @pytest.mark.parametrize(
     "override",
-    ["training.preflight=true", "preflight.accept=[border]", "images.preview=0", "lr_find.steps=20"],
+    [
+        "training.preflight=true",
+        "preflight.accept=[border]",
+        "images.preview=0",
+        "lr_find.steps=20",
+    ],
 )
 def test_what_is_only_looked_at_makes_no_other_run(override: str) -> None:
     config = config_of(override)

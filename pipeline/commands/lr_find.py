@@ -10,12 +10,12 @@ from rich.console import Console
 
 from pipeline.commands.cv import ready
 from pipeline.config import to_config
-from pipeline.engine.lr_find import find_lr, refuse_baseline
+from pipeline.engine.lr_find import check_asked, find_lr
 
 
 def main(cfg: DictConfig) -> None:
     """Read, decode, plan, and draw the range test."""
     config, console = to_config(cfg), Console()
-    refuse_baseline(config)
+    check_asked(config)
     run, slots = ready(config, console)
     find_lr(run, slots, console)

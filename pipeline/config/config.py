@@ -84,11 +84,6 @@ class Config:
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
             )
         problems += _schedule_problems(self)
-        if self.lr_find.lowest >= self.lr_find.highest:
-            problems.append(
-                f"lr_find.lowest={self.lr_find.lowest:g} must be less than "
-                f"lr_find.highest={self.lr_find.highest:g}"
-            )
         if problems:
             raise ConfigError(problems)
 

@@ -449,5 +449,5 @@ class LrFindConfig:
     """Learning rate of the first step."""
     highest: Annotated[float, Field(gt=0)] = 1.0
     """Learning rate of the last step, if the loss did not run away before."""
-    steps: Annotated[int, Field(ge=20)] = 100
+    steps: Annotated[int, Field(ge=5)] = 100
     """Steps of the optimizer from the lowest to the highest rate."""

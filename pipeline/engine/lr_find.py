@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.config import Config, UserError
+from pipeline.config import Config, ConfigError, UserError
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say
 from pipeline.engine.run_folder import Run
@@ -19,13 +19,19 @@ from pipeline.words import counted, one_line
 PLOT, TABLE = "range_test.png", "range_test.csv"
 
 
-def refuse_baseline(config: Config) -> None:
-    """UserError for a model without a learning rate."""
+def check_asked(config: Config) -> None:
+    """UserError for a model without a learning rate, or rates that do not rise."""
     if is_baseline(config.model):
         raise UserError(
             f"lr-find: {config.model['_target_']} is fitted without steps, so that it has no "
             "learning rate; choose a network, e.g. model=lenet5"
         )
+    if config.lr_find.lowest >= config.lr_find.highest:
+        problem = (
+            f"lr_find.lowest={config.lr_find.lowest:g} must be less than "
+            f"lr_find.highest={config.lr_find.highest:g}"
+        )
+        raise ConfigError([problem])
 
 
 def find_lr(run: Run, slots: Sequence[str], console: Console) -> str:

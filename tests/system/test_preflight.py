@@ -18,7 +18,7 @@ from test_non_interference import _job, _noise_in_test
 
 from pipeline.commands.door import load_config
 from pipeline.config import LrFindConfig, UserError
-from pipeline.engine.lr_find import find_lr, refuse_baseline
+from pipeline.engine.lr_find import check_asked, find_lr
 from pipeline.engine.preflight import make_checks
 from pipeline.engine.run_folder import Run
 from pipeline.splits import plan_folds
@@ -115,7 +115,7 @@ def test_a_baseline_is_told_which_checks_apply(tmp_path: Path, cohort: Cohort) -
 def test_lr_find_refuses_a_baseline() -> None:
     config = load_config(["manifest.path=x.csv", "model=knn"])
     with pytest.raises(UserError, match="has no learning rate; choose a network"):
-        refuse_baseline(config)
+        check_asked(config)
 
 
 def test_lr_find_suggests_a_setting(tmp_path: Path, cohort: Cohort) -> None:

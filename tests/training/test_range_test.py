@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.commands.door import load_config
 from pipeline.config import ConfigError, LrFindConfig
+from pipeline.engine.lr_find import check_asked
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.training import range_test as module
@@ -55,7 +56,7 @@ def test_every_rate_is_larger_by_the_same_factor() -> None:
 
 def test_the_lowest_rate_is_below_the_highest() -> None:
     with pytest.raises(ConfigError, match=r"lr_find.lowest=1 must be less than lr_find.highest=1"):
-        load_config(["manifest.path=x.csv", "lr_find.lowest=1"])
+        check_asked(load_config(["manifest.path=x.csv", "lr_find.lowest=1"]))
 
 
 @pytest.mark.parametrize("steepest", [1e-4, 1e-3, 1e-2])
