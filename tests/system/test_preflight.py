@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
 from system_runs import Cohort, make_cohort, run_cv
@@ -168,7 +167,6 @@ def test_volumes_are_checked_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ["lenet5", "logistic"])
 def test_noise_in_the_test_part_changes_nothing(tmp_path: Path, model: str) -> None:
     """Neither its pixels nor its labels are looked at: the outputs are the same to the last bit."""
-    torch.set_num_threads(1)
     cohort = make_cohort(tmp_path / "cohort", num_patients=54)
     own = Cohort(cohort.folder)
     real = _job(own, tmp_path / "real")

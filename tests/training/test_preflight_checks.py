@@ -35,7 +35,6 @@ from pipeline.training.sanity import (
 from pipeline.training.shuffled import check_shuffled, with_shuffled_labels
 from pipeline.training.trial import begin_trial
 
-torch.set_num_threads(1)
 Cohort = Callable[..., Any]
 SIDE = 24
 LABELS = {"healthy": 40, "lesion": 20}

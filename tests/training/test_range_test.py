@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from pipeline.commands.door import load_config
@@ -21,7 +20,6 @@ from pipeline.training.learner import Learner
 from pipeline.training.planning import make_plan
 from pipeline.training.range_test import judged, plot_range_test, range_test, rates_of
 
-torch.set_num_threads(1)
 Cohort = Callable[..., Any]
 
 
