@@ -226,6 +226,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "most_voxels": 2**28,
         "cache_dir": ".cache/images",
         "num_processes": 0,
+        "preview": 4,
     }
     assert asdict(config.evaluation) == {
         "aggregate": "mean",
@@ -305,6 +306,21 @@ def test_an_initialisation_may_be_named_as_before_and_has_the_same_key(
     assert distinctive(identity(now))["init.scheme"] == former, "keys are made of this text"
     was = identity(now) | {"init.scheme": former}  # as older run folders have it
     assert distinctive(was) == distinctive(identity(now))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.preflight=true",
+        "preflight.accept=[border]",
+        "images.preview=0",
+        "lr_find.steps=20",
+    ],
+)
+def test_what_is_only_looked_at_makes_no_other_run(override: str) -> None:
+    config = config_of(override)
+    assert config != default_config()
+    assert distinctive(identity(config)) == distinctive(identity(default_config()))
 
 
 # --- what is refused

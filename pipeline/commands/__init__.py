@@ -9,7 +9,7 @@ PLANNED = (
 """What is read to make a plan and to judge it."""
 TRAINED = (
     f"{PLANNED} name folds run_dir augment model init optimizer scheduler training evaluation "
-    "tracking engine"
+    "tracking engine preflight.accept"
 )
 
 
@@ -31,6 +31,12 @@ COMMANDS = {
         "is this manifest fit for a cross-validation, and its plan?", "cv", f"{PLANNED} audit"
     ),
     "plan": Command("make a plan to keep, let it grow, or repair it", "cv", f"{PLANNED} plan"),
+    "preflight": Command(
+        "sanity checks before a long training, and a picture of what the model sees", "cv", TRAINED
+    ),
+    "lr-find": Command(
+        "a learning rate for this network and these images", "cv", f"{TRAINED} lr_find"
+    ),
     "cv": Command("cross-validate: from the CSV to MLflow", "cv", TRAINED),
     "leakage-cost": Command(
         "train split by image and by patient: what does the leak pretend?", "cv", TRAINED

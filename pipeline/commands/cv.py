@@ -25,6 +25,7 @@ from pipeline.config import Config, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
+from pipeline.engine.preflight import preflight
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import (
     UNNAMED,
@@ -71,12 +72,20 @@ def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
         UserError: for what a user can mend, and when a fold did not get done.
     """
     console = Console()
+    run, slots = ready(config, console)
+    if config.training.preflight and not all(run.is_done(fold) for fold in run.folds):
+        preflight(run, slots, console)
+    return train(run, slots, called, console)
+
+
+def ready(config: Config, console: Console) -> tuple[Run, list[str]]:
+    """Everything before a training: the planned run, and the device slots."""
     slots, images, content = decoded(config, console)
     planned = make_plan(config, content.manifest)
     say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
     say_once(planned.imbalance, console)
     warn([*planned.warnings, *crossing_warnings(planned.plan, content)], console)
-    return train(Run(config, planned.manifest, planned.plan, images), slots, called, console)
+    return Run(config, planned.manifest, planned.plan, images), slots
 
 
 def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Content]:

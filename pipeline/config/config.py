@@ -51,6 +51,8 @@ class Config:
     tracking: sections.TrackingConfig
     engine: sections.EngineConfig
     privacy: sections.PrivacyConfig = field(default_factory=sections.PrivacyConfig)
+    preflight: sections.PreflightConfig = field(default_factory=sections.PreflightConfig)
+    lr_find: sections.LrFindConfig = field(default_factory=sections.LrFindConfig)
     from_environment: dict[Place, str] = field(default_factory=dict)
     """No setting: those that came from environment variables, by the text that is written down."""
 

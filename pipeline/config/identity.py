@@ -24,7 +24,14 @@ SECTIONS = [
     "scheduler",
     "training",
 ]
-WITHOUT = ("images.cache_dir", "images.most_voxels", "images.num_processes", "init.weights")
+WITHOUT = (
+    "images.cache_dir",
+    "images.most_voxels",
+    "images.num_processes",
+    "images.preview",
+    "init.weights",
+    "training.preflight",
+)
 DEFAULTS_VERSION = 1
 """Counted up when a default gets another value or meaning: a key is made of what differs."""
 SAME = {

@@ -62,6 +62,7 @@ Aggregate = Literal["mean", "max"]
 PatientLabel = Literal["same", "worst", "majority", "none"]
 ThresholdRule = Literal["youden", "fixed"]
 Upload = Literal["all", "no_patients", "metrics"]
+PreflightCheck = Literal["start", "overfit", "shuffled", "border"]
 PartWord = Annotated[str, Field(coerce_numbers_to_str=True)]
 """Also a number, which somebody may write for a part."""
 
@@ -243,6 +244,9 @@ class ImagesConfig:
     """Folder of the decoded images."""
     num_processes: Annotated[int, Field(ge=0)] = 0
     """Processes that decode images; 0: one per core."""
+    preview: Annotated[int, Field(ge=0)] = 4
+    """Images of each class on the sheet that `preflight` draws of what the model sees; 0: no
+    sheet."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -360,6 +364,9 @@ class TrainingConfig:
     """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better one; 0: never."""
+    preflight: bool = False
+    """cv: make the checks of `patientfold preflight` before the first fold, and stop when one
+    fails."""
     freeze: tuple[str, ...] = ()
     """Regular expressions; parameters whose names begin with a match of one are not trained, e.g.
     [features]. Parts that are frozen as a whole run as in evaluation."""
@@ -424,3 +431,23 @@ class EngineConfig:
     """CPU threads of a fold; results can differ in the last digit with another number."""
     loader_workers: Annotated[int, Field(ge=0)] = 1
     """Processes per fold that run random MONAI transforms."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class PreflightConfig:
+    """The checks before a long training."""
+
+    accept: tuple[PreflightCheck, ...] = ()
+    """Checks whose failure was looked at and is right for this set: reported, but no error."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class LrFindConfig:
+    """The range test of `lr-find`: the learning rate rises, the loss is watched."""
+
+    lowest: Annotated[float, Field(gt=0)] = 1e-6
+    """Learning rate of the first step."""
+    highest: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate of the last step, if the loss did not run away before."""
+    steps: Annotated[int, Field(ge=5)] = 100
+    """Steps of the optimizer from the lowest to the highest rate."""

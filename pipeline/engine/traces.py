@@ -22,7 +22,11 @@ NAMING = ("plan.csv", "plan.json", "predictions.csv", "report.html", "fold_*/pre
 """What of a run folder names its patients."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
 """Of a run folder, what holds settings and numbers."""
-PAGE = ("check.json", "check.html", "copies.png")
+PAGES = {
+    "check.json": ("check.html", "copies.png"),
+    "preflight.json": ("batch.png",),
+}
+"""What names patients in its folder -> what shows them beside it."""
 REASON = """\
 This run folder is void: {date}, a patient was forgotten, and the files that named patients (plan,
 predictions) were deleted. It cannot be continued. Metrics and models are kept; of these models
@@ -48,7 +52,7 @@ class Traces:
 
     runs: tuple[RunTraces, ...]
     pages: tuple[Path, ...]
-    """Of checks, with their pictures; to delete."""
+    """Of checks and preflights, with their pictures; to delete."""
     caches: tuple[Path, ...]
     """Decoded images do not say whose they are: all are deleted, and built again when needed."""
     mlflow: tuple[Path, ...]
@@ -79,8 +83,8 @@ def find_traces(folder: Path, names: Sequence[str], cache_dir: Path) -> Traces:
         if run_dir := _run_dir(path, folder):
             if path.name not in KEPT:
                 runs.setdefault(run_dir, []).append(path)
-        elif (path.parent / PAGE[0]).exists() and path.name in PAGE:
-            pages += [p for name in PAGE if (p := path.parent / name).exists() and p not in pages]
+        elif page := _page(path):
+            pages += [path for path in page if path not in pages]
         elif path.suffix == ".db" or "mlartifacts" in path.parts:
             mlflow.append(path)
         else:
@@ -147,6 +151,14 @@ def _pattern(name: str) -> str:
     if len(name) < 4 or name.isdigit():
         return f"{quote}{re.escape(name)}{quote}"
     return rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+
+
+def _page(path: Path) -> list[Path]:
+    """The files of the report that a file belongs to; none if it belongs to none."""
+    for name, others in PAGES.items():
+        if (path.parent / name).exists() and path.name in (name, *others):
+            return [page for n in (name, *others) if (page := path.parent / n).exists()]
+    return []
 
 
 def _run_dir(path: Path, folder: Path) -> Path | None:

@@ -101,7 +101,7 @@ def _draw(
             axes.set_title(heading)
     figure.suptitle(title)
     _fold_legend(figure, sorted(histories), colors, bool(best_epochs))
-    _save(figure, path, warning)
+    save_figure(figure, path, warning)
 
 
 def plot_confusion(
@@ -133,7 +133,7 @@ def plot_confusion(
         share = f"{shares[row, column]:.1%}" if totals[row, 0] else "\N{EN DASH}"
         color = "white" if shares[row, column] > 0.7 else "black"
         axes.text(column, row, f"{count}\n{share}", color=color, ha="center", va="center")
-    _save(figure, path, warning)
+    save_figure(figure, path, warning)
 
 
 def _curve(
@@ -214,7 +214,8 @@ def _fold_legend(
     figure.legend(handles=handles, loc="outside right upper", ncols=num_columns, frameon=False)
 
 
-def _save(figure: Figure, path: Path, warning: str) -> None:
+def save_figure(figure: Figure, path: Path, warning: str = "") -> None:
+    """Write a PNG whole; `warning` stands across it in red."""
     if warning:
         style: dict[str, Any] = {"color": "red", "alpha": 0.45, "weight": "bold", "rotation": 15}
         figure.text(0.5, 0.5, warning, ha="center", va="center", size=24, zorder=10, **style)

@@ -68,6 +68,26 @@ def test_what_links_lead_to_and_what_others_keep_is_not_looked_into(
     assert cache_dir / "notes.txt" not in inside.others
 
 
+@pytest.mark.parametrize(
+    ("report", "pictures"),
+    [("check.json", ["check.html", "copies.png"]), ("preflight.json", ["batch.png"])],
+)
+def test_a_report_that_names_a_patient_goes_with_its_pictures(
+    tmp_path: Path, cache_dir: Path, report: str, pictures: list[str]
+) -> None:
+    named, other = tmp_path / "runs" / "x" / "mine", tmp_path / "runs" / "x" / "other"
+    for folder, patient in ((named, "7"), (other, "8")):
+        folder.mkdir(parents=True)
+        (folder / report).write_text(f'{{"patients": ["{patient}"]}}')
+        for picture in (*pictures, "own.png"):
+            (folder / picture).write_bytes(b"")
+    traces = find_traces(tmp_path, ["7"], cache_dir)
+    assert set(traces.pages) == {named / name for name in (report, *pictures)}
+    forget(traces)
+    assert [path.name for path in named.iterdir()] == ["own.png"]
+    assert len(list(other.iterdir())) == len(pictures) + 2
+
+
 def run_and_cache(folder: Path, cache_dir: Path) -> Traces:
     run_dir = folder / "runs" / "a"
     run_dir.mkdir(parents=True)
