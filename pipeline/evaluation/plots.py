@@ -64,7 +64,7 @@ def plot_learning_curves(
     selection.set_title("validation" + ", chooses the epoch" * (metric == select_by))
     figure.suptitle("Learning curves")
     _fold_legend(figure, sorted(histories), colors)
-    _save(figure, path, warning)
+    save(figure, path, warning)
 
 
 def plot_confusion(
@@ -96,7 +96,7 @@ def plot_confusion(
         share = f"{shares[row, column]:.1%}" if totals[row, 0] else "\N{EN DASH}"
         color = "white" if shares[row, column] > 0.7 else "black"
         axes.text(column, row, f"{count}\n{share}", color=color, ha="center", va="center")
-    _save(figure, path, warning)
+    save(figure, path, warning)
 
 
 def _curve(
@@ -172,7 +172,8 @@ def _fold_legend(figure: Figure, folds: Sequence[int], colors: Sequence[Any]) ->
     figure.legend(handles=handles, loc="outside right upper", ncols=num_columns, frameon=False)
 
 
-def _save(figure: Figure, path: Path, warning: str) -> None:
+def save(figure: Figure, path: Path, warning: str) -> None:
+    """Write a figure as PNG, with `warning` across it in red."""
     if warning:
         style: dict[str, Any] = {"color": "red", "alpha": 0.45, "weight": "bold", "rotation": 15}
         figure.text(0.5, 0.5, warning, ha="center", va="center", size=24, zorder=10, **style)
