@@ -2,23 +2,20 @@
 
 import csv
 import json
-import os
-import signal
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
-from system_runs import mlflow_client, mlflow_runs, only_run_dir, run_cv, start_cv
+from system_runs import mlflow_client, mlflow_runs
 
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
-from pipeline.config import ConfigError, UserError
+from pipeline.config import ConfigError
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.label_names import LabelNames
+from pipeline.manifest import ManifestError, read_manifest
+from pipeline.training.loss import build_loss
 
 LABELS = LabelNames(("edema", "effusion", "nodule"))
 PLACES = {"edema": (2, 2), "effusion": (2, 14), "nodule": (14, 8)}
@@ -98,3 +95,58 @@ def test_a_whole_run(
     told = folds[0].data.metrics
     assert told["threshold/image/edema"] == result["thresholds"]["image"]["edema"]
     assert told["test/patient/auroc_nodule"] == result["test"]["patient"]["auroc_nodule"]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("loss=cross_entropy", "use loss=binary_cross_entropy, or loss=focal"),
+        ("loss.class_weights=inverse", "loss.class_weights weigh whole images"),
+        (
+            "manifest.task=multiclass",
+            "manifest.no_label=x works with manifest.task=multil",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_at_the_door(
+    tmp_path: Path, override: str, told: str
+) -> None:
+    data = write_cohort(tmp_path / "data", num_patients=3)
+    with pytest.raises(ConfigError, match=told):
+        load_config([*data, *NETWORK, "manifest.no_label=x", override])
+
+
+@pytest.mark.parametrize("loss", ["cosine", "poisson", "kullback_leibler", "cross_entropy"])
+def test_a_loss_of_classes_that_exclude_each_other(loss: str) -> None:
+    config = load_config(["manifest=demo", f"loss={loss}"])
+    with pytest.raises(ConfigError, match="needs loss=binary_cross_entropy"):
+        build_loss(config.loss, np.zeros(3), "labels")
+
+
+def test_both_kinds_of_columns_say_the_same(tmp_path: Path) -> None:
+    tables = []
+    for names in ("findings", "flags"):
+        data = write_cohort(tmp_path / names, num_patients=9, names=names)
+        config = load_config([*data, "manifest.largest_group=1"])
+        manifest = read_manifest(config.manifest)
+        assert isinstance(manifest.classes, LabelNames)
+        tables.append(manifest.table["label"].tolist())
+        assert manifest.num_per_class(manifest.of(manifest.patients)).tolist() == [10, 6, 4]
+    assert tables[0] == tables[1]
+
+
+def test_cells_that_say_nothing_or_too_much(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    data = write_cohort(folder, num_patients=9)
+    rows = read_rows(folder)
+    rows[3][2], rows[4][2] = "edema|No Finding", ""
+    write_rows(folder, rows)
+    config = load_config(
+        [*data, "manifest.no_label=No Finding", "manifest.classes=[edema,effusion]"]
+    )
+    with pytest.raises(ManifestError) as error:
+        read_manifest(config.manifest)
+    told = str(error.value)
+    assert "line 4: 'edema|No Finding' says none of the labels" in told
+    assert "line 5: the label is blank" in told
+    assert "line 2: unknown label 'nodule'" in told
