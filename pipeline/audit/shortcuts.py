@@ -70,8 +70,8 @@ def patient_table(
 
     The column `label` is the latest class of the patient's images; of labels that do not exclude
     each other, whether an image has the one with number `label`. `metadata` has a row per manifest
-    row and any of the columns file_size (bytes), shape (sizes of the axes, as text or tuple), bit_depth,
-    num_channels; default: file_size. Each becomes its mean, smallest and largest value.
+    row and any of the columns file_size (bytes), shape (sizes of the axes, as text or tuple),
+    bit_depth, num_channels; default: file_size. Each becomes its mean, smallest and largest value.
     """
     if metadata is None:
         sizes = [file.stat().st_size for file in manifest.image_files]
