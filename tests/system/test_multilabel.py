@@ -3,9 +3,11 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from system_runs import mlflow_client, mlflow_runs
 
@@ -13,9 +15,15 @@ from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
 from pipeline.config import ConfigError
 from pipeline.evaluation.predictions import read_predictions
+from pipeline.images.packing import pack_images
 from pipeline.label_names import LabelNames
 from pipeline.manifest import ManifestError, read_manifest
+from pipeline.splits import Plan, plan_folds
+from pipeline.training import fold
+from pipeline.training.fold import train_fold
+from pipeline.training.job import FoldJob
 from pipeline.training.loss import build_loss
+from pipeline.training.progress import Progress
 
 LABELS = LabelNames(("edema", "effusion", "nodule"))
 PLACES = {"edema": (2, 2), "effusion": (2, 14), "nodule": (14, 8)}
@@ -150,3 +158,55 @@ def test_cells_that_say_nothing_or_too_much(tmp_path: Path) -> None:
     assert "line 4: 'edema|No Finding' says none of the labels" in told
     assert "line 5: the label is blank" in told
     assert "line 2: unknown label 'nodule'" in told
+
+
+def job_of(folder: Path, data: list[str], plan: Plan | None = None) -> FoldJob:
+    """Fold 0, with the plan of another cohort of the same patients if there is one."""
+    cache = f"images.cache_dir={folder}/cache"
+    config = load_config([*data, *NETWORK, "training.epochs=4", cache])
+    manifest = read_manifest(config.manifest)
+    plan = plan or plan_folds(manifest, config.split)
+    images = pack_images(manifest, config.images, lambda _done, _total: None)
+    (folder / "fold_00").mkdir(parents=True)
+    return FoldJob(config, manifest, plan.folds[0], images, folder / "fold_00", "key", "cpu")
+
+
+def test_other_labels_in_the_test_part_change_nothing_but_the_test(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    real = job_of(tmp_path / "a", write_cohort(tmp_path / "real"))
+    data, rows = write_cohort(tmp_path / "other"), read_rows(tmp_path / "other")
+    for row in rows[1:]:
+        if row[0] in real.fold.test:
+            row[2] = "" if "edema" in row[2] else "edema|nodule"
+    write_rows(tmp_path / "other", rows)
+    other = job_of(tmp_path / "b", data, plan_folds(real.manifest, real.config.split))
+    for job in (real, other):
+        train_fold(job)
+    for name in ("best.pt", "predictions_val.csv"):
+        assert (real.fold_dir / name).read_bytes() == (other.fold_dir / name).read_bytes(), name
+    one, two = (json.loads((job.fold_dir / "result.json").read_text()) for job in (real, other))
+    assert one["thresholds"] == two["thresholds"]
+    assert one["test"] != two["test"]
+
+
+def test_a_stopped_fold_ends_like_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    data = write_cohort(tmp_path / "data")
+    whole, stopped = (job_of(tmp_path / name, data) for name in ("whole", "stopped"))
+    train_fold(whole)
+    save = fold.save_epoch
+
+    def stop(learner: Any, progress: Progress, *rest: Any) -> None:
+        save(learner, progress, *rest)
+        if progress.num_epochs == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fold, "save_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_fold(stopped)
+    monkeypatch.setattr(fold, "save_epoch", save)
+    train_fold(stopped)
+    for name in ("best.pt", "predictions_val.csv", "predictions_test.csv"):
+        assert (whole.fold_dir / name).read_bytes() == (stopped.fold_dir / name).read_bytes(), name
