@@ -73,7 +73,7 @@ def two_labels_first(manifest: Manifest, pairs: Sequence[Copy]) -> list[Copy]:
 
 
 def _has_two_labels(manifest: Manifest, pair: Copy) -> bool:
-    return bool(manifest.labels[pair.one] != manifest.labels[pair.other])
+    return bool((manifest.labels[pair.one] != manifest.labels[pair.other]).any())
 
 
 def _listed(manifest: Manifest, pairs: Sequence[Copy]) -> str:

@@ -46,26 +46,32 @@ class Shortcut:
     ci_high: float | None = None
     missing: str = ""
     """Why there is no AUROC."""
+    label: str = ""
+    """Which label, where an image may have several."""
 
     @property
     def flagged(self) -> bool:
         return self.ci_low is not None and self.ci_low > ALARM
 
     def __str__(self) -> str:
+        name = f"{self.name} and {self.label}" if self.label else self.name
         if self.auroc is None:
-            return f"{self.name}: not measured, {self.missing}"
+            return f"{name}: not measured, {self.missing}"
         return (
-            f"{self.name}: AUROC {self.auroc:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}] of "
+            f"{name}: AUROC {self.auroc:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}] of "
             f"{self.num_patients} patients"
         )
 
 
-def patient_table(manifest: Manifest, metadata: pd.DataFrame | None = None) -> pd.DataFrame:
+def patient_table(
+    manifest: Manifest, metadata: pd.DataFrame | None = None, label: int = 0
+) -> pd.DataFrame:
     """One row per patient: label, group, site (if there is one), num_images, and file metadata.
 
-    `label` is the latest class of the patient's images. `metadata` has a row per manifest row and
-    any of the columns file_size (bytes), shape (sizes of the axes, as text or tuple), bit_depth,
-    num_channels; default: file_size. Each becomes its mean, smallest and largest value.
+    The column `label` is the latest class of the patient's images; of labels that do not exclude
+    each other, whether an image has the one with number `label`. `metadata` has a row per manifest
+    row and any of the columns file_size (bytes), shape (sizes of the axes, as text or tuple),
+    bit_depth, num_channels; default: file_size. Each becomes its mean, smallest and largest value.
     """
     if metadata is None:
         sizes = [file.stat().st_size for file in manifest.image_files]
@@ -73,7 +79,8 @@ def patient_table(manifest: Manifest, metadata: pd.DataFrame | None = None) -> p
     if len(metadata) != len(manifest):
         raise RuntimeError(f"Expected {len(manifest)} rows of metadata, got {len(metadata)}.")
     numbers = _numbers(metadata.reset_index(drop=True))  # the rows of `samples` are used
-    samples = manifest.samples.assign(class_index=manifest.labels[manifest.samples.index])
+    labels = manifest.labels[:, label] if manifest.is_multilabel else manifest.labels
+    samples = manifest.samples.assign(class_index=labels[manifest.samples.index])
     patients = samples.groupby("patient_id", sort=True)
     table = patients.agg(label=("class_index", "max"), group=("group", "first"))
     if "site" in samples:

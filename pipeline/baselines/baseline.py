@@ -89,3 +89,14 @@ class Probabilities:
     def _decisions(self, x: Floats) -> Floats:
         values = np.asarray(self.pipeline.decision_function(x))
         return values.reshape(len(x), -1)
+
+
+class LabelProbabilities:
+    """(N, L) probabilities of labels that do not exclude each other: a model of each label."""
+
+    def __init__(self, models: Sequence[Probabilities]) -> None:
+        """`models`: of each label, of images without (0) and with it (1)."""
+        self.models = models
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.column_stack([model(x)[:, 1] for model in self.models])

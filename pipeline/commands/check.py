@@ -92,6 +92,12 @@ def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
     if content.images is not None:
         facts = pd.DataFrame(content.images.facts)
         files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])
+    if manifest.is_multilabel:
+        return [
+            replace(shortcut, label=name)
+            for code, name in enumerate(manifest.classes)
+            for shortcut in find_shortcuts(patient_table(manifest, files, code), config.split.seed)
+        ]
     return find_shortcuts(patient_table(manifest, files), config.split.seed)
 
 

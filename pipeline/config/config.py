@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
 from pipeline.config.environment import Place
-from pipeline.config.leaf import leaf_problems
+from pipeline.config.leaf import is_baseline, leaf_problems
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import SETTINGS, Target
@@ -83,7 +83,7 @@ class Config:
                 "augment: use either augment.transforms (MONAI, per sample) or batched settings "
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
             )
-        problems += _schedule_problems(self)
+        problems += [*_schedule_problems(self), *_label_problems(self)]
         if problems:
             raise ConfigError(problems)
 
@@ -125,7 +125,10 @@ def _schedule_problems(config: Config) -> Iterator[str]:
 
 
 def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
-    columns = [name for name in asdict(config.columns).values() if name is not None]
+    label = config.columns.label
+    several = () if isinstance(label, str) else label
+    columns = [name for name in asdict(config.columns).values() if isinstance(name, str)]
+    columns += several
     for name in sorted({name for name in columns if columns.count(name) > 1}):
         yield f"manifest.columns: {name!r} is named {columns.count(name)} times; each once at most"
     if config.patient_pattern is not None:
@@ -133,6 +136,41 @@ def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
     classes = config.classes or ()
     if len(set(classes)) < len(classes) or not all(name.strip() for name in classes):
         yield f"manifest.classes: must be different names, none blank, got {list(classes)}"
+    if config.task != "multilabel":
+        if not isinstance(label, str):
+            yield (
+                f"manifest.columns.label: {len(label)} columns, {', '.join(label)}, are of "
+                f"manifest.task=multilabel, not of {config.task}; name one column"
+            )
+        if config.no_label:
+            yield f"manifest.no_label={config.no_label} works with manifest.task=multilabel only"
+        return
+    for name in sorted({name for name in (*classes, *several) if "|" in name or name == "none"}):
+        yield f"manifest.task=multilabel: a label cannot be called {name!r}; rename it"
+    if several and classes and set(classes) != set(several):
+        yield (
+            f"manifest.classes: {', '.join(classes)}, but the labels are the columns "
+            f"{', '.join(several)} (manifest.columns.label); leave manifest.classes out"
+        )
+
+
+def _label_problems(config: Config) -> Iterator[str]:
+    """What takes classes that exclude each other, where labels do not."""
+    if config.manifest.task != "multilabel":
+        return
+    loss = config.loss
+    if loss.output == "softmax" and not is_baseline(config.model):
+        yield (
+            "manifest.task=multilabel: with loss.output=softmax the labels would exclude each "
+            f"other ({loss.function['_target_']}); use loss=binary_cross_entropy, or loss=focal "
+            "loss.output=sigmoid"
+        )
+    if loss.class_weights != "none":
+        yield (
+            "manifest.task=multilabel: loss.class_weights weigh whole images, and an image has "
+            "several labels; set loss.class_weights=none, and use sampler=class or "
+            "loss.logit_adjustment=1 for rare labels"
+        )
 
 
 def _pattern_problems(pattern: str) -> Iterator[str]:

@@ -89,8 +89,9 @@ class ColumnsConfig:
     """Patient id of each image; always text."""
     image: str = "image_path"
     """Path of each image, relative to manifest.image_root."""
-    label: str = "label"
-    """Class of each image."""
+    label: str | tuple[str, ...] = "label"
+    """Class of each image; of a multilabel task its labels, `edema|effusion`, or one column for
+    each label, [edema,effusion], with 0 or 1."""
     site: str | None = None
     """Hospital or scanner of each image."""
     study: str | None = None
@@ -124,10 +125,12 @@ class ManifestConfig:
     patient_pattern: str | None = None
     """Regular expression for a patient id with a second part, e.g. '(?P<patient>.+)_(left|right)';
     (?P<patient>...) is the patient. An id that does not match as a whole stays as it is."""
-    task: Literal["binary", "multiclass"] = "binary"
-    """binary: two classes; multiclass: more."""
+    task: Literal["binary", "multiclass", "multilabel"] = "binary"
+    """binary: two classes; multiclass: more; multilabel: an image may have several, or none."""
     classes: tuple[str, ...] | None = None
     """Class names in order; binary: negative, then positive. Default: sorted labels."""
+    no_label: str = ""
+    """multilabel: what a cell says of an image that has none of the labels; "": it is blank."""
     blank_label: Literal["error", "leave_out"] = "error"
     """A row without a label is an error, or is left out."""
     group_columns: tuple[str, ...] = ()

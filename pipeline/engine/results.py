@@ -6,6 +6,7 @@ import pandas as pd
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.fit import fits
+from pipeline.evaluation.label_plot import plot_labels
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -71,8 +72,11 @@ def write_results(run: Run) -> Summary:
     if not is_baseline(run.config.model):
         plot_speed(histories, plots_dir / "speed.png")
     for level, matrix in summary["confusion"].items():
-        if matrix is not None:
-            title = f"Test part, all folds, {level} level"
+        entries = summary["patient"] if level == "patient" else summary["image"]
+        title = f"Test part, all folds, {level} level"
+        if entries is not None and run.manifest.is_multilabel:
+            plot_labels(entries, classes, title, plots_dir / f"labels_{level}.png", warning)
+        elif matrix is not None:
             path = plots_dir / f"confusion_{level}.png"
             plot_confusion(np.array(matrix), classes, title, path, warning)
     write_json(run.dir / "metrics.json", with_seal(summary))  # last: everything before it is there

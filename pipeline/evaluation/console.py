@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
-from pipeline.evaluation.summary import MetricEntry, Summary
+from pipeline.evaluation.summary import MetricEntry, Summary, classes_of
+from pipeline.label_names import LabelNames
 from pipeline.words import one_line
 
 if TYPE_CHECKING:
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 80
+LABEL_METRICS = (
+    "prevalence",
+    "auroc",
+    "average_precision",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+)
+"""What the table of labels shows."""
 Columns = dict[str, list[str]]
 
 
@@ -21,7 +31,8 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     """Print one row per fold and a last row over folds, and below it what each value is.
 
     At most 80 columns wide: metrics that do not fit follow in a table below. Those that each class
-    has of its own, of more than two, are in metrics.json only. Plain ASCII off a terminal.
+    has of its own, of more than two, are in metrics.json only; labels that do not exclude each
+    other have a table with a row each. Plain ASCII off a terminal.
     """
     from rich.text import Text
 
@@ -29,7 +40,8 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     if entries is None:
         console.print(f"No {level}-level metrics.")
         return
-    named = named_metrics(summary["classes"], level)
+    classes = classes_of(summary)
+    named = named_metrics(classes, level)
     shown = {name: entries[name] for name, (_, target) in named.items() if target is None}
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
@@ -40,6 +52,9 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     console.print(Text(f"Test results, {level} level", style="bold"))
     for columns in _tables(counts, scores):
         console.print(_table(columns))
+    if isinstance(classes, LabelNames):
+        console.print(Text("By label, over all folds", style="bold"))
+        console.print(_table(_label_columns(classes, entries, gap)))
     for line in _notes(summary, level, shown, gap):
         console.print(Text(one_line(line)))
     for found in summary.get("fit", []):
@@ -71,6 +86,15 @@ def _table(columns: Columns) -> Table:
     return table
 
 
+def _label_columns(classes: LabelNames, entries: Mapping[str, MetricEntry], gap: str) -> Columns:
+    """A row for each label, a column for each of its metrics, over folds."""
+    columns = {"label": [one_line(name) for name in classes]}
+    for metric in LABEL_METRICS:
+        values = [entries[f"{metric}_{name}"]["value"] for name in classes]
+        columns[metric] = [gap if value is None else f"{value:.3f}" for value in values]
+    return columns
+
+
 def _count_columns(summary: Summary, level: Level) -> Columns:
     """Fold numbers and counts: one value per fold, then the one over folds."""
     num, folds = summary["num"], summary["num"]["per_fold"]
@@ -79,7 +103,7 @@ def _count_columns(summary: Summary, level: Level) -> Columns:
         "patients": [str(count["patients"]) for count in (*folds, num)],
         "images": [str(count["images"]) for count in (*folds, num)],
     }
-    if len(summary["classes"]) == 2:
+    if len(summary["classes"]) == 2 and not summary.get("multilabel"):
         key: Literal["patients_per_class", "images_per_class"]
         key = "patients_per_class" if level == "patient" else "images_per_class"
         positives = [(fold[key] or {})[summary["classes"][1]] for fold in folds]
@@ -93,7 +117,10 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
     for how in dict.fromkeys(entry["how"] for entry in shown.values()):
         names = [name for name, entry in shown.items() if entry["how"] == how]
         notes.append(f"all: {how} for {', '.join(names)}")
-    if len(summary["classes"]) == 2:
+    if summary.get("multilabel"):
+        names = [name for name in shown if name in LABEL_METRICS]
+        notes.append(f"{', '.join(names)} of all: mean over the labels")
+    elif len(summary["classes"]) == 2:
         notes.append(f"positive: {level}s labelled {summary['classes'][1]}")
     num_folds = len(summary["num"]["per_fold"])
     for num in dict.fromkeys(entry["num_missing"] for entry in shown.values()):

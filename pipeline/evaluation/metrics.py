@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import AnyFloats, AnyInts, Ints
+from pipeline.arrays import AnyFloats, AnyInts, Bools, Ints
 from pipeline.evaluation.predictions import prob_columns
+from pipeline.label_names import LabelNames
 
 Level = Literal["patient", "image"]
 
@@ -59,8 +60,44 @@ class Cases:
         return Cases(1 * labels, 1 * predicted, np.column_stack([1 - score, score]))
 
 
-def cases_of(table: pd.DataFrame, classes: Sequence[str]) -> Cases:
+@dataclass(frozen=True)
+class LabelCases:
+    """N images or patients, judged by L labels that do not exclude each other."""
+
+    labels: Bools
+    """(N, L) which labels each has."""
+    predicted: Bools
+    """(N, L)."""
+    probabilities: AnyFloats
+    """(N, L)."""
+
+    def __post_init__(self) -> None:
+        shapes = {self.labels.shape, self.predicted.shape, self.probabilities.shape}
+        if len(shapes) > 1:
+            raise RuntimeError(f"Expected three arrays of one shape, got {sorted(shapes)}.")
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.labels.shape[1])
+
+    @property
+    def confusion(self) -> Ints:
+        """(L, 2, 2) counts of each label: without and with it, called without and with it."""
+        each = [self.against_rest(code).confusion for code in range(self.num_classes)]
+        return np.array(each, np.int64)
+
+    def against_rest(self, target: int) -> Cases:
+        """The cases of one label: without, and with it."""
+        score = self.probabilities[:, target]
+        labels, predicted = (1 * of[:, target] for of in (self.labels, self.predicted))
+        return Cases(labels, predicted, np.column_stack([1 - score, score]))
+
+
+def cases_of(table: pd.DataFrame, classes: Sequence[str]) -> Cases | LabelCases:
     """The cases of a table with label, predicted and prob_*."""
+    if isinstance(classes, LabelNames):
+        has, called = (classes.matrix(table[name]) for name in ("label", "predicted"))
+        return LabelCases(has, called, table[prob_columns(classes)].to_numpy())
     label, predicted = (_codes(table[name], classes) for name in ("label", "predicted"))
     return Cases(label, predicted, table[prob_columns(classes)].to_numpy())
 
@@ -106,6 +143,11 @@ def specificity(cases: Cases) -> float | None:
     return _ratio(cases.confusion[0, 0], cases.confusion[0].sum())
 
 
+def prevalence(cases: Cases) -> float | None:
+    """Share of the positive cases among all."""
+    return _ratio(cases.confusion[1].sum(), cases.confusion.sum())
+
+
 @dataclass(frozen=True)
 class Metric:
     """One line of the table of metrics."""
@@ -119,29 +161,51 @@ class Metric:
     """With more than two: the function knows; the mean over classes of one against the rest; or
     one metric for each class, named <name>_<class>."""
     least_classes: int = 2
+    for_labels: Literal["mean and each", "each", "not"] = "not"
+    """With labels that do not exclude each other: the mean over labels and <name>_<label>, the
+    latter only, or nothing."""
     levels: tuple[Level, ...] = ("patient", "image")
     higher_is_better: bool = True
     validates: bool = False
     """Is it computed after every epoch, so that `training.select_by` may name it?"""
 
-    def of(self, cases: Cases, target: int | None = None) -> float | None:
+    def of(self, cases: Cases | LabelCases, target: int | None = None) -> float | None:
         """Of class `target` against the rest, or of all; None where it cannot be computed."""
         if target is not None:
             return self.function(cases.against_rest(target))
-        if self.more_classes == "as it is" or cases.num_classes == 2:
+        if isinstance(cases, Cases) and self._takes(cases):
             return self.function(cases)
         targets = range(cases.num_classes)
         return mean_of_all([self.function(cases.against_rest(code)) for code in targets])
 
+    def _takes(self, cases: Cases) -> bool:
+        """Does the function know all these classes?"""
+        return self.more_classes == "as it is" or cases.num_classes == 2
+
 
 METRICS = [
-    Metric("auroc", auroc, "mean over folds", "mean", validates=True),
-    Metric("average_precision", average_precision, "mean over folds", "mean", validates=True),
-    Metric("balanced_accuracy", balanced_accuracy, "pooled decisions", validates=True),
+    Metric("auroc", auroc, "mean over folds", "mean", for_labels="mean and each", validates=True),
+    Metric(
+        "average_precision",
+        average_precision,
+        "mean over folds",
+        "mean",
+        for_labels="mean and each",
+        validates=True,
+    ),
+    Metric(
+        "balanced_accuracy",
+        balanced_accuracy,
+        "pooled decisions",
+        for_labels="mean and each",
+        validates=True,
+    ),
     Metric("accuracy", accuracy, "pooled decisions", least_classes=3),
-    Metric("sensitivity", sensitivity, "pooled decisions", "each"),
-    Metric("specificity", specificity, "pooled decisions", "each"),
+    Metric("sensitivity", sensitivity, "pooled decisions", "each", for_labels="each"),
+    Metric("specificity", specificity, "pooled decisions", "each", for_labels="each"),
 ]
+PREVALENCE = Metric("prevalence", prevalence, "pooled decisions", for_labels="each")
+"""Of labels that do not exclude each other; what an average precision is compared with."""
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
 
@@ -151,8 +215,13 @@ def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metri
     In the order of metrics.json.
     """
     fit = [m for m in METRICS if len(classes) >= m.least_classes and level in m.levels]
-    each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
-    named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in fit if m not in each}
+    if isinstance(classes, LabelNames):
+        means = [metric for metric in fit if metric.for_labels == "mean and each"]
+        each = [metric for metric in fit if metric.for_labels != "not"] + [PREVALENCE]
+    else:
+        each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
+        means = [metric for metric in fit if metric not in each]
+    named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in means}
     for code, name in enumerate(classes):
         named |= {f"{metric.name}_{name}": (metric, code) for metric in each}
     return named
@@ -166,7 +235,10 @@ def metrics(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[s
 
 def num_per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
     """How many rows carry each label, zeros included."""
-    counts = np.bincount(_codes(table["label"], classes), minlength=len(classes))
+    if isinstance(classes, LabelNames):
+        counts = classes.matrix(table["label"]).sum(axis=0)
+    else:
+        counts = np.bincount(_codes(table["label"], classes), minlength=len(classes))
     return dict(zip(classes, counts.tolist(), strict=True))
 
 

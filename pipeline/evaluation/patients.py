@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.arrays import Floats, Ints
 from pipeline.config import Aggregate, PatientLabel, UserError
 from pipeline.evaluation.predictions import prob_columns
+from pipeline.label_names import LabelNames
 
 
 def per_patient(
@@ -18,7 +19,9 @@ def per_patient(
     `aggregate`: "mean" of the image probabilities; "max" lets one positive image make the patient
     positive (with more than two classes: each class's largest, scaled to sum 1).
     `patient_label`: "same" raises UserError where a patient's images disagree; "worst" is the
-    label latest in `classes`; "majority" the most frequent, of equals the later class.
+    label latest in `classes`; "majority" the most frequent, of equals the later class. Of labels
+    that do not exclude each other a patient has those of any image ("worst"), or of half of its
+    images or more ("majority").
     """
     if patient_label == "none":
         return None
@@ -26,10 +29,16 @@ def per_patient(
     patients = table[["fold", "patient_id"]].drop_duplicates()
     starts = patients.index.to_numpy()  # (P,) first row of each patient
     patients = patients.reset_index(drop=True)
-    labels = _patient_labels(table, starts, patients["patient_id"], classes, patient_label)
-    probabilities = _aggregate(table[prob_columns(classes)].to_numpy(), starts, aggregate)
-    patients["label"] = [classes[code] for code in labels]
-    patients[prob_columns(classes)] = probabilities
+    names, probabilities = patients["patient_id"], table[prob_columns(classes)].to_numpy()
+    if isinstance(classes, LabelNames):
+        patients["label"] = _sets(table["label"], starts, names, classes, patient_label)
+        largest = np.maximum.reduceat(probabilities, starts)
+        of_patients = largest if aggregate == "max" else _means(probabilities, starts)
+    else:
+        labels = _patient_labels(table, starts, names, classes, patient_label)
+        patients["label"] = [classes[code] for code in labels]
+        of_patients = _aggregate(probabilities, starts, aggregate)
+    patients[prob_columns(classes)] = of_patients
     patients["num_images"] = np.diff(starts, append=len(table))
     return patients
 
@@ -37,14 +46,35 @@ def per_patient(
 def _aggregate(probabilities: Floats, starts: Ints, aggregate: Aggregate) -> Floats:
     """(N, C) image probabilities -> (P, C)."""
     if aggregate == "mean":
-        num_images = np.diff(starts, append=len(probabilities))
-        means: Floats = np.add.reduceat(probabilities, starts) / num_images[:, None]
-        return means
+        return _means(probabilities, starts)
     largest = np.maximum.reduceat(probabilities, starts)
     if largest.shape[1] == 2:
         return np.column_stack([1 - largest[:, 1], largest[:, 1]])
     scaled: Floats = largest / largest.sum(axis=1, keepdims=True)
     return scaled
+
+
+def _means(probabilities: Floats, starts: Ints) -> Floats:
+    num_images = np.diff(starts, append=len(probabilities))
+    means: Floats = np.add.reduceat(probabilities, starts) / num_images[:, None]
+    return means
+
+
+def _sets(
+    labels: pd.Series, starts: Ints, names: pd.Series, classes: LabelNames, rule: PatientLabel
+) -> list[str]:
+    """The labels of each patient, as text."""
+    counts = np.add.reduceat(classes.matrix(labels).astype(np.int64), starts)  # (P, L)
+    num_images = np.diff(starts, append=len(labels))[:, None]
+    mixed = ((counts > 0) & (counts < num_images)).any(axis=1)
+    if rule == "same" and mixed.any():
+        raise UserError(
+            f"evaluation.patient_label=same: {mixed.sum()} of {len(names)} patients have images "
+            f"with different labels, e.g. {names.iloc[int(mixed.argmax())]!r}. Choose "
+            "evaluation.patient_label=worst (a label of any image is the patient's), majority (of "
+            "half of them) or none (no patient-level metrics)."
+        )
+    return classes.texts(2 * counts >= num_images if rule == "majority" else counts > 0)
 
 
 def _patient_labels(

@@ -6,7 +6,7 @@ what was written, and sums over a patient's images do not depend on their order.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,13 @@ import pandas as pd
 from pipeline.arrays import AnyFloats, AnyInts, Floats
 from pipeline.config import UserError
 from pipeline.files import write_whole
+from pipeline.label_names import BETWEEN, NONE, LabelNames
 from pipeline.words import counted
 
 SAMPLE_COLUMNS = ["patient_id", "image_path", "label"]
 _SUM_TOLERANCE = 1e-4
+Threshold = float | Mapping[str, float] | None
+"""Of the positive class | of each label, where they do not exclude each other | of no class."""
 
 
 class PredictionError(UserError):
@@ -41,7 +44,7 @@ def prediction_table(
 
     `probabilities` is (N, C), `indices` (N,) says to which sample (0..N-1) each row belongs, in
     any order. RuntimeError unless every sample occurs exactly once, with probabilities that are
-    finite and sum to 1.
+    finite and sum to 1 (of labels that do not exclude each other: each lies in [0, 1]).
     """
     _check_exactly_once(indices, len(samples), fold)
     if probabilities.shape != (len(samples), len(classes)):
@@ -49,9 +52,9 @@ def prediction_table(
             f"Fold {fold}: expected probabilities of shape {(len(samples), len(classes))}, "
             f"got {probabilities.shape}."
         )
-    if problem := _probability_problem(probabilities):
+    if problem := _probability_problem(probabilities, classes):
         raise RuntimeError(f"Fold {fold}: {problem}.")
-    if unknown := sorted(set(samples["label"]) - set(classes)):
+    if unknown := unknown_labels(samples["label"], classes):
         raise RuntimeError(f"Fold {fold}: labels must be among {list(classes)}, got {unknown}.")
     table = samples[SAMPLE_COLUMNS].reset_index(drop=True)
     table.insert(0, "fold", fold)
@@ -59,24 +62,40 @@ def prediction_table(
     return _sorted(table)
 
 
+def unknown_labels(labels: Iterable[str], classes: Sequence[str]) -> list[str]:
+    """The labels that are none of the classes, also within sets of labels."""
+    if not isinstance(classes, LabelNames):
+        return sorted(set(labels) - set(classes))
+    names = {name for text in set(labels) - {NONE} for name in text.split(BETWEEN)}
+    return sorted(names - set(classes))
+
+
 def with_decisions(
-    table: pd.DataFrame, classes: Sequence[str], threshold: float | None
+    table: pd.DataFrame, classes: Sequence[str], threshold: Threshold
 ) -> pd.DataFrame:
     """Add `predicted`: positive where the positive class reaches `threshold`.
 
     With more than two classes `threshold` is None and the most probable class is predicted (of
-    equals the first). Binary: the positive class is the last one.
+    equals the first). Binary: the positive class is the last one. Labels that do not exclude each
+    other have a threshold each, by their names, and all that reach theirs are predicted.
     """
+    if isinstance(classes, LabelNames):
+        if not isinstance(threshold, Mapping) or set(threshold) != set(classes):
+            raise RuntimeError(f"Expected a threshold for each of {list(classes)}: {threshold}.")
+        limits = [threshold[name] for name in classes]
+        chosen = table[prob_columns(classes)].to_numpy() >= np.array(limits)  # (N, L)
+        return table.assign(predicted=classes.texts(chosen))
+    assert not isinstance(threshold, Mapping), "classes have one threshold, or none"
     if (threshold is None) != (len(classes) > 2):
         raise RuntimeError(
             f"Expected a threshold for 2 classes only, got {threshold} for {classes}."
         )
     probabilities = table[prob_columns(classes)].to_numpy()  # (N, C)
     if threshold is None:
-        chosen = probabilities.argmax(axis=1)
+        codes = probabilities.argmax(axis=1)
     else:
-        chosen = (probabilities[:, 1] >= threshold).astype(np.int64)
-    return table.assign(predicted=np.asarray(classes, dtype=object)[chosen].astype(str))
+        codes = (probabilities[:, 1] >= threshold).astype(np.int64)
+    return table.assign(predicted=np.asarray(classes, dtype=object)[codes].astype(str))
 
 
 def gather_folds(
@@ -130,9 +149,9 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
         probabilities = np.array([columns[name] for name in prob_columns(classes)], np.float64).T
     except ValueError as error:
         raise PredictionError(f"{path}: expected numbers in fold and prob_*: {error}.") from None
-    problems = [_probability_problem(probabilities)]
+    problems = [_probability_problem(probabilities, classes)]
     for name in ("label", "predicted"):
-        if unknown := sorted(set(columns[name]) - set(classes)):
+        if unknown := unknown_labels(columns[name], classes):
             problems.append(f"{name} must be among {list(classes)}, got {unknown}")
     if found := [problem for problem in problems if problem]:
         raise PredictionError(f"{path}: {'; '.join(found)}.")
@@ -168,16 +187,20 @@ def _with_examples(*cases: tuple[str, Sequence[object] | AnyInts]) -> str:
     return "; ".join(f"{len(of)} {case}, e.g. {of[0]}" for case, of in cases if len(of))
 
 
-def _probability_problem(probabilities: AnyFloats) -> str | None:
+def _probability_problem(probabilities: AnyFloats, classes: Sequence[str]) -> str | None:
     """Say what is wrong with probabilities (N, C), if anything is."""
     values = probabilities.astype(np.float64)  # (N, C)
     with np.errstate(invalid="ignore"):  # inf - inf is nan, and nan fails every comparison
         sums_to_1 = np.abs(values.sum(axis=1) - 1) <= _SUM_TOLERANCE
     sound = sums_to_1 & (values >= -_SUM_TOLERANCE).all(axis=1)
+    expected = "lie in [0, 1] and sum to 1"
+    if isinstance(classes, LabelNames):
+        sound = ((values >= -_SUM_TOLERANCE) & (values <= 1 + _SUM_TOLERANCE)).all(axis=1)
+        expected = "lie in [0, 1]"
     if not (bad := np.flatnonzero(~sound)).size:
         return None
     return (
-        f"probabilities must lie in [0, 1] and sum to 1, not so in {bad.size} of {len(values)} "
+        f"probabilities must {expected}, not so in {bad.size} of {len(values)} "
         f"rows, e.g. row {bad[0]}: {values[bad[0]].tolist()}"
     )
 

@@ -1,12 +1,13 @@
 """The numbers of one cross-validation: per fold, and over folds."""
 
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pandas as pd
 
 from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.metrics import Level, cases_of, mean_of_all, named_metrics, num_per_class
+from pipeline.label_names import LabelNames
 
 
 class MetricEntry(TypedDict):
@@ -42,12 +43,21 @@ class Summary(TypedDict):
     classes: list[str]
     patient: dict[str, MetricEntry] | None
     image: dict[str, MetricEntry]
-    confusion: dict[str, list[list[int]] | None]
+    confusion: dict[str, list[Any] | None]
+    """(C, C) rows = true; of labels that do not exclude each other (L, 2, 2), without and with."""
     num: Counts
     unsafe: NotRequired[bool]
     """True for a plan that tests patients it trained on; missing otherwise."""
     fit: NotRequired[list[Fit]]
     """Over- or under-fitting; missing where the learning curves show neither."""
+    multilabel: NotRequired[bool]
+    """True where the classes are labels that do not exclude each other; missing otherwise."""
+
+
+def classes_of(summary: Summary) -> Sequence[str]:
+    """The classes, which know whether they exclude each other."""
+    classes = summary["classes"]
+    return LabelNames(classes) if summary.get("multilabel") else classes
 
 
 def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str]) -> Summary:
@@ -60,7 +70,7 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
     assert image is not None
     if patient is not None and set(patient["fold"]) != set(image["fold"]):
         raise RuntimeError("Expected the same folds at patient and at image level.")
-    return {
+    summary: Summary = {
         "classes": list(classes),
         "patient": None if patient is None else _entries(patient, classes, "patient"),
         "image": _entries(image, classes, "image"),
@@ -70,6 +80,9 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
         },
         "num": _counts(image, patient, classes),
     }
+    if isinstance(classes, LabelNames):
+        summary["multilabel"] = True
+    return summary
 
 
 def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:

@@ -1,7 +1,8 @@
 """Losses of our own: (B, C) logits and (B,) class indices -> (B,) one value per image.
 
 Torch's `CrossEntropyLoss` and MONAI's losses come by `_target_`. All are made with
-`reduction="none"`; what an image weighs is applied afterwards.
+`reduction="none"`; what an image weighs is applied afterwards. Those with `takes_label_sets` also
+take (B, L) labels of 0 and 1 that do not exclude each other.
 """
 
 from pipeline.losses.binary import BinaryCrossEntropy

@@ -7,6 +7,9 @@ from torch.nn.functional import one_hot
 class ImageLoss(nn.Module):
     """A loss of each image alone, against its label's target."""
 
+    takes_label_sets = False
+    """Does it also take (B, L) labels that do not exclude each other, 0 or 1?"""
+
     def __init__(self, smoothing: float = 0.0, reduction: str = "none") -> None:
         """`smoothing`: share of a target that is spread evenly over all classes.
 
@@ -21,7 +24,12 @@ class ImageLoss(nn.Module):
         self.smoothing = smoothing
 
     def targets(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """(B, C) share of each class; rows sum to 1 (Szegedy et al. 2016, label smoothing)."""
+        """(B, C) share of each class; rows sum to 1 (Szegedy et al. 2016, label smoothing).
+
+        Of labels that do not exclude each other (B, L), each is a choice between two.
+        """
+        if labels.ndim == 2:
+            return labels * (1 - self.smoothing) + self.smoothing / 2
         num_classes = logits.shape[1]
         certain = one_hot(labels, num_classes).to(logits.dtype)
         return certain * (1 - self.smoothing) + self.smoothing / num_classes

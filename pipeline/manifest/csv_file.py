@@ -77,6 +77,8 @@ def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
     A column that is only called like one of ours, and is not named in the settings, means nothing.
     """
     names = {theirs: _OURS[setting] for theirs, setting in _settings(config).items()}
+    for name in label_columns(config):  # they keep their names, and become one column later
+        del names[name]
     for name in header:
         if name in (*_OURS.values(), "line", "group") and name not in names:
             names[name] = f"csv {name}"
@@ -88,7 +90,14 @@ def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
 def _settings(config: ManifestConfig) -> dict[str, str]:
     """The CSV's name of a column -> the setting in manifest.columns that names it."""
     named = {getattr(config.columns, setting): setting for setting in _OURS}
-    return {theirs: setting for theirs, setting in named.items() if theirs}
+    named = {theirs: setting for theirs, setting in named.items() if isinstance(theirs, str)}
+    return named | dict.fromkeys(label_columns(config), "label")
+
+
+def label_columns(config: ManifestConfig) -> tuple[str, ...]:
+    """The columns of a multilabel task that has one for each label."""
+    label = config.columns.label
+    return () if isinstance(label, str) else label
 
 
 def _read_text(path: Path, config: ManifestConfig) -> str:

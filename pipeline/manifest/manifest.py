@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Floats, Ints
+from pipeline.arrays import Bools, Floats, Ints
 from pipeline.config import fingerprint
+from pipeline.label_names import LabelNames, matrix_of
 from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted, one_line
 
@@ -136,8 +137,19 @@ class Manifest:
 
     @cached_property
     def labels(self) -> Ints:
-        """(N,) class index of each sample."""
+        """(N,) class index of each sample; multilabel: (N, L) 1 for each label that it has."""
+        if isinstance(self.classes, LabelNames):
+            return self.classes.matrix(self.table["label"]).astype(np.int64)
         return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
+
+    @cached_property
+    def has_class(self) -> Bools:
+        """(N, C) which classes each sample has: one, or any number of labels."""
+        return matrix_of(self.classes, self.labels)
+
+    @property
+    def is_multilabel(self) -> bool:
+        return isinstance(self.classes, LabelNames)
 
     @cached_property
     def weights(self) -> Floats:
@@ -159,7 +171,8 @@ class Manifest:
     def hash(self) -> str:
         """SHA-256 of what a plan depends on: patients, images, labels, groups, classes."""
         rows = self.table[["patient_id", "image_path", "label", "group"]]
-        return fingerprint([list(self.classes), rows.to_numpy().tolist()])
+        task = ["multilabel"] * self.is_multilabel
+        return fingerprint([list(self.classes), rows.to_numpy().tolist(), *task])
 
     def of(self, patients: Collection[str]) -> Ints:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
@@ -186,12 +199,16 @@ class Manifest:
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
-        return np.bincount(self.labels[rows], minlength=len(self.classes)).astype(np.int64)
+        numbers: Ints = self.has_class[rows].sum(axis=0, dtype=np.int64)
+        return numbers
 
     def num_patients_per_class(self, rows: Ints) -> Ints:
         """(C,) patients that have at least one image of each class among `rows`."""
-        counts = self.table.iloc[rows].groupby("label")["patient_id"].nunique()
-        return counts.reindex(self.classes, fill_value=0).to_numpy().astype(np.int64)
+        patients = pd.factorize(self.table["patient_id"].to_numpy(object)[rows])[0]
+        sample, code = np.nonzero(self.has_class[rows])
+        pairs = np.unique(patients[sample] * len(self.classes) + code)
+        counts = np.bincount(pairs % len(self.classes), minlength=len(self.classes))
+        return counts.astype(np.int64)
 
     def describe(self) -> list[str]:
         """Lines: how many images and patients of which class, and how they are grouped."""
@@ -203,7 +220,10 @@ class Manifest:
         )
         total = f"{counted(len(rows), 'image')} of {counted(len(self.patients), 'patient')}"
         lines = [f"manifest {one_line(str(self.path))}: {total}", f"  {per_class}"]
-        if len(self.classes) == 2:
+        if self.is_multilabel:
+            number = int((~self.has_class[rows].any(axis=1)).sum())
+            lines.append(f"  none of these labels: {counted(number, 'image')}")
+        elif len(self.classes) == 2:
             lines.append(f"  positive class: {self.classes[1]!r} (manifest.classes)")
         if self.purged:
             lines.append(f"  purged besides: {counted(len(self.purged), 'image')}")

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig, PrivacyConfig
+from pipeline.label_names import LabelNames
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.groups import group_findings, leakage_groups
+from pipeline.manifest.label_sets import read_label_sets
 from pipeline.manifest.manifest import Manifest
 from pipeline.manifest.pseudonyms import Pseudonyms, key_findings
 from pipeline.manifest.second_part import apply_pattern
@@ -89,11 +91,16 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     if config.patient_pattern is not None:
         ids_in_csv = dict(zip(table["image_path"], table["patient_id"], strict=True))
         table["patient_id"], notes = apply_pattern(config.patient_pattern, table["patient_id"])
+    several: LabelNames | None = None
+    if config.task == "multilabel":
+        table, several, found = read_label_sets(table, names, config)
+        notes += found
     left = table["label"].str.strip().eq("") & (config.blank_label == "leave_out")
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
-    classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
+    seen = sorted({s for s in table["label"] if s.strip()})
+    classes = (config.classes or tuple(seen)) if several is None else several
     manifest = Manifest(path, image_root, classes, table, left_out, names, ids_in_csv=ids_in_csv)
     findings = [*notes, *_findings(manifest, config)]
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
@@ -125,8 +132,9 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     # Who is left out links too.
     linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [
-        *rules.class_findings(manifest.classes, set(table["label"]), config.task),
-        *rules.cell_findings(table, manifest.classes),
+        *rules.class_findings(manifest.classes, table["label"], config.task),
+        *rules.cell_findings(table),
+        *rules.label_findings(table, manifest.classes),
         *rules.letter_findings(
             linking,
             ["patient_id", "image_path", "label", *(k for k in keys if k != "patient_id")],

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig, is_day
+from pipeline.label_names import LabelNames
 from pipeline.manifest.findings import Finding, with_lines
 from pipeline.manifest.ids import canonical_id, spelled_alike
+from pipeline.manifest.label_sets import names_in, set_findings
 from pipeline.manifest.manifest import Manifest
 from pipeline.words import is_shown, listed
 
@@ -24,8 +26,11 @@ _MOVES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067
 _NO_METADATA = ["patient_id", "image_path", "label", "line", "group", "study", "date", "weight"]
 
 
-def class_findings(classes: Sequence[str], found: set[str], task: str) -> Iterator[Finding]:
+def class_findings(
+    classes: Sequence[str], labels: "pd.Series[str]", task: str
+) -> Iterator[Finding]:
     """The number of classes fits the task, and every class has a row."""
+    found = names_in(labels) if task == "multilabel" else set(labels)
     expected = "exactly 2 classes" if task == "binary" else "at least 2 classes"
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         text = f"task {task} needs {expected}, got {len(classes)}: {listed(classes, MAX_VALUES)}"
@@ -42,16 +47,24 @@ def _spelling_of_class(name: str) -> str:
     return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(name.casefold().split()))
 
 
-def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
-    """No blank patient, image or label, and no unknown class."""
-    known, names = set(classes), listed(classes, MAX_VALUES)
-    meant = {canonical_id(name): name for name in classes}
-    columns = table[["line", "patient_id", "image_path", "label"]]
-    for line, patient, image, label in columns.itertuples(index=False):
+def cell_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """No blank patient or image."""
+    columns = table[["line", "patient_id", "image_path"]]
+    for line, patient, image in columns.itertuples(index=False):
         if not patient.strip():
             yield Finding("blank", "error", "the patient id is blank", line)
         if not image.strip():
             yield Finding("blank", "error", "the image path is blank", line)
+
+
+def label_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
+    """No blank label, and no unknown class."""
+    if isinstance(classes, LabelNames):  # its cells were looked at when they became sets
+        yield from set_findings(table, classes)
+        return
+    known, names = set(classes), listed(classes, MAX_VALUES)
+    meant = {canonical_id(name): name for name in classes}
+    for line, label in table[["line", "label"]].itertuples(index=False):
         if not label.strip():
             text = f"the label is blank; allowed are {names}, or set manifest.blank_label=leave_out"
             yield Finding("blank", "error", text, line)
@@ -180,11 +193,14 @@ def label_path_findings(table: pd.DataFrame) -> Iterator[Finding]:
 def contradictory_labels(manifest: Manifest) -> list[Finding]:
     """Errors for patients whose images have different labels, for a task that forbids it."""
     findings = []
+    rules = "worst, majority or none"
+    if isinstance(manifest.classes, LabelNames):
+        rules = "worst (a label of any image is the patient's), majority (of half of them) or none"
     for patient, rows in _with_several(manifest.samples, "label"):
         text = (
             f"patient {patient!r} has contradictory labels "
             f"{with_lines(rows['label'], rows['line'])}; correct them, or set "
-            "evaluation.patient_label to worst, majority or none"
+            f"evaluation.patient_label to {rules}"
         )
         findings.append(Finding("contradictory_labels", "error", text, int(rows["line"].max())))
     return sorted(findings, key=lambda finding: finding.line)

@@ -46,8 +46,10 @@ def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
 def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
     """How to get a plan that can be trained."""
     rows = manifest.samples[~manifest.samples["patient_id"].isin(plan.locked)]
-    independent = rows.groupby("label")["group"].nunique()
-    fewest = min(int(independent.get(label, 0)) for _, _, label in missing)
+    has_class = manifest.has_class[rows.index.to_numpy()]
+    of_class = [rows["group"][has].nunique() for has in has_class.T]
+    independent = dict(zip(manifest.classes, of_class, strict=True))
+    fewest = min(independent[label] for _, _, label in missing)
     most = min(fewest, plan.num_folds // plan.repeats - 1)
     if fewest < 3:
         advice = (

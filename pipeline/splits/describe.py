@@ -117,7 +117,7 @@ def _precision(plan: Plan, manifest: Manifest) -> str:
     line = f"  {counted(len(tested), 'test patient')}: the 95 % interval of an accuracy of 0.80 "
     line += f"will be +-{half:.2f}"
     counts = manifest.num_patients_per_class(manifest.of(tested))
-    if len(counts) == 2 and counts.min() > 0:
+    if len(counts) == 2 and counts.min() > 0 and not manifest.is_multilabel:
         width = auroc_half_width(int(counts[1]), int(counts[0]))
         line += f", that of an AUROC of 0.80 +-{width:.2f}"
     return line

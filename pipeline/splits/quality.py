@@ -30,12 +30,11 @@ class PartCounter:
 
     def __init__(self, manifest: Manifest, rest: Ints | None = None) -> None:
         """`rest`: the rows of which `without` counts those that a fold leaves."""
-        patient = pd.factorize(manifest.table["patient_id"].to_numpy(object))[0]
-        self._labels, self._num_classes = manifest.labels, len(manifest.classes)
-        self._units = (patient, patient * self._num_classes + self._labels)
+        self._patient = pd.factorize(manifest.table["patient_id"].to_numpy(object))[0]
+        self._has_class, self._num_classes = manifest.has_class, len(manifest.classes)
         self._is_rest = np.zeros(len(manifest), bool)
         self._is_rest[[] if rest is None else rest] = True
-        self._rows_of = [np.bincount(units[self._is_rest]) for units in self._units]
+        self._rows_of = [np.bincount(units) for units in self._units(np.flatnonzero(self._is_rest))]
         self._full = self._holding(np.flatnonzero(self._is_rest))
 
     def part(self, fold: str, part: str, rows: Ints) -> PartCounts:
@@ -46,19 +45,25 @@ class PartCounter:
         """What is left of `rest` without these rows; cheap where many folds leave out few each."""
         rows = rows[self._is_rest[rows]]
         gone = []
-        for units, num_rows in zip(self._units, self._rows_of, strict=True):
-            unit, num = np.unique(units[rows], return_counts=True)
+        for units, num_rows in zip(self._units(rows), self._rows_of, strict=True):
+            unit, num = np.unique(units, return_counts=True)
             gone.append(unit[num == num_rows[unit]])
         return self._named(fold, part, self._full - self._counts(gone[0], gone[1], rows))
 
     def _holding(self, rows: Ints) -> Ints:
-        patients, with_class = (np.unique(units[rows]) for units in self._units)
+        patients, with_class = (np.unique(units) for units in self._units(rows))
         return self._counts(patients, with_class, rows)
+
+    def _units(self, rows: Ints) -> tuple[Ints, Ints]:
+        """The patient of each row, and a number for patient and class of each class of each row."""
+        patient = self._patient[rows]
+        sample, code = np.nonzero(self._has_class[rows])
+        return patient, patient[sample] * self._num_classes + code
 
     def _counts(self, patients: Ints, with_class: Ints, rows: Ints) -> Ints:
         """(2 + 2 C,) patients, images, patients of each class, images of each class."""
         per_class = np.bincount(with_class % self._num_classes, minlength=self._num_classes)
-        images = np.bincount(self._labels[rows], minlength=self._num_classes)
+        images = self._has_class[rows].sum(axis=0)
         return np.concatenate([[len(patients), len(rows)], per_class, images])
 
     def _named(self, fold: str, part: str, counts: Ints) -> PartCounts:

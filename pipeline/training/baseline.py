@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from pipeline.arrays import Floats, Ints
-from pipeline.baselines.baseline import Baseline, Probabilities
+from pipeline.baselines.baseline import Baseline, LabelProbabilities, Probabilities
 from pipeline.baselines.features import features, limits_of
 from pipeline.config import UserError
 from pipeline.files import write_json
@@ -85,18 +85,27 @@ class BaselineFold:
 
     def fitted(self, candidate: Mapping[str, Any]) -> "Fitted":
         """One candidate; UserError when scikit-learn refuses its settings or the data."""
-        job, labels = self.job, self.job.manifest.labels
-        weights = job.emphasis.drawing * job.emphasis.weights[self.train] * len(self.train)
+        labels = self.job.manifest.labels
         try:
-            pipeline = self.baseline.fitted(
-                candidate, self.x_train, labels[self.train], weights, self.seed
-            )
-            val = labels[job.rows("val")]
-            model = Probabilities(pipeline, self.x_val, val, len(job.manifest.classes))
+            if labels.ndim == 1:
+                num_classes = len(self.job.manifest.classes)
+                return Fitted(self, candidate, self._fitted(candidate, labels, num_classes))
+            models = [self._fitted(candidate, of_label, 2) for of_label in labels.T]
+            return Fitted(self, candidate, LabelProbabilities(models))
         except ValueError as error:
             name = type(self.baseline.estimator).__name__
             raise UserError(f"model: {name} with {dict(candidate)}: {error}") from None
-        return Fitted(self, candidate, model)
+
+    def _fitted(
+        self, candidate: Mapping[str, Any], labels: Ints, num_classes: int
+    ) -> Probabilities:
+        """A model of (M,) labels of all samples."""
+        job = self.job
+        weights = job.emphasis.drawing * job.emphasis.weights[self.train] * len(self.train)
+        pipeline = self.baseline.fitted(
+            candidate, self.x_train, labels[self.train], weights, self.seed
+        )
+        return Probabilities(pipeline, self.x_val, labels[job.rows("val")], num_classes)
 
     def line(
         self,
@@ -141,7 +150,10 @@ class Fitted:
     """A candidate that predicts."""
 
     def __init__(
-        self, fold: BaselineFold, candidate: Mapping[str, Any], model: Probabilities
+        self,
+        fold: BaselineFold,
+        candidate: Mapping[str, Any],
+        model: Probabilities | LabelProbabilities,
     ) -> None:
         self.fold = fold
         self.candidate = candidate
@@ -152,8 +164,13 @@ class Fitted:
         job = self.fold.job
         is_val = np.array_equal(rows, job.rows("val"))
         found = self.model(self.fold.x_val if is_val else self.fold.features(rows))
-        labels, classes = job.manifest.labels[rows], range(len(job.manifest.classes))
-        weights = job.emphasis.weights[rows]
-        loss = log_loss(labels, found, sample_weight=weights, labels=list(classes))
+        labels, weights = job.manifest.labels[rows], job.emphasis.weights[rows]
+        if labels.ndim == 2:
+            pairs = zip(labels.T, found.T, strict=True)
+            losses = [log_loss(*pair, sample_weight=weights, labels=[0, 1]) for pair in pairs]
+            odds = found / (1 - found) * np.exp(job.logit_shift)
+            return odds / (1 + odds), float(np.mean(losses))
+        classes = list(range(len(job.manifest.classes)))
+        loss = log_loss(labels, found, sample_weight=weights, labels=classes)
         shifted = found * np.exp(job.logit_shift)
         return shifted / shifted.sum(axis=1, keepdims=True), float(loss)

@@ -102,7 +102,7 @@ def save_best(
         "epoch": progress.best_epoch,
         "network": learner.judged.state_dict(),
         "classes": list(job.manifest.classes),
-        "output": job.config.loss.output,
+        "output": job.output,
         "logit_shift": job.logit_shift.tolist(),
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),

@@ -16,7 +16,7 @@ from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
-from pipeline.training.loss import probabilities
+from pipeline.training.loss import num_right, probabilities
 
 REPORT_EVERY_S = 10.0
 EVAL_BATCH = {"cpu": 64, "cuda": 256}
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     images: Tensor
     """(B, C, ...), augmented and normalised."""
     labels: Tensor
-    """(B,) class indices."""
+    """(B,) class indices; multilabel: (B, L) 0 or 1."""
     weights: Tensor
     """(B,) what each image counts in the loss."""
     share: float
@@ -50,7 +50,7 @@ class TrainPart:
         self.job = job
         self.source = source
         self.rows = job.rows("train")
-        self.labels = torch.from_numpy(job.manifest.labels).to(source.device)
+        self.labels = targets_of(job, slice(None)).to(source.device)
         self.weights = torch.from_numpy(job.emphasis.weights).to(source.device, torch.float32)
         self.transforms: RandomTransforms | None = None
         if config.augment.transforms:
@@ -98,8 +98,8 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     network = learner.running
     seed_everything(part.seed(epoch, purpose=2))
     total, norms = (torch.zeros((), device=learner.device) for _ in range(2))
-    num_right = torch.zeros((), dtype=torch.int64, device=learner.device)
-    done, num_steps, started = 0, 0, time.monotonic()
+    right = torch.zeros((), dtype=torch.int64, device=learner.device)
+    num_answers, done, num_steps, started = 0, 0, 0, time.monotonic()
     last_report = started
     for batch in part.batches(epoch):
         with learner.autocast():
@@ -110,7 +110,8 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
             norms += learner.step()
             num_steps += 1
         total += loss.detach() * len(batch.labels)
-        num_right += (logits.detach().argmax(dim=1) == batch.labels).sum()
+        right += num_right(logits.detach(), batch.labels)
+        num_answers += batch.labels.numel()
         done += len(batch.labels)
         if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
             report(done, len(part.rows), done / (now - started))
@@ -120,7 +121,7 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
         raise UserError(f"the training loss is {mean} in epoch {epoch}: {DIVERGED}")
     return {
         "train/loss": mean,
-        "train/image/accuracy": int(num_right) / done,
+        "train/image/accuracy": int(right) / num_answers,
         "train/grad_norm": float(norms) / num_steps,
     }
 
@@ -150,12 +151,18 @@ def outputs(
 ) -> tuple[Floats32, float]:
     """(N, C) probabilities of the samples at `rows`, in order, and their loss."""
     logits = predict(learner, source, rows)
-    labels = torch.from_numpy(job.manifest.labels[rows]).to(logits.device)
+    labels = targets_of(job, rows).to(logits.device)
     weights = torch.from_numpy(job.emphasis.weights[rows]).to(logits)
     with torch.inference_mode():
         loss = float(learner.loss(logits, labels, weights))
-        found = probabilities(logits, job.config.loss, job.logit_shift)
+        found = probabilities(logits, job.output, job.logit_shift)
     return found.cpu().numpy(), loss
+
+
+def targets_of(job: FoldJob, rows: Ints | slice) -> Tensor:
+    """(N,) class indices of the samples at `rows`; multilabel: (N, L) 0 or 1, as numbers."""
+    labels = torch.from_numpy(job.manifest.labels[rows])
+    return labels.to(torch.float32) if job.manifest.is_multilabel else labels
 
 
 def _split(rows: Ints, size: int) -> list[Tensor]:

@@ -13,6 +13,7 @@ from pipeline.arrays import Floats, Ints
 from pipeline.config import Config, ConfigError, LossConfig
 from pipeline.config.leaf import is_baseline
 from pipeline.images.sampler import sampling_weights
+from pipeline.label_names import LabelNames
 from pipeline.manifest import Manifest
 from pipeline.words import counted, one_line
 
@@ -34,9 +35,9 @@ class Emphasis:
     adjustment: Floats
     """(C,) added to the logits in the loss."""
     shares: Floats
-    """(C,) of the train part's images."""
+    """(C,) of the train part's images; of labels that do not exclude each other, prevalences."""
     prior: Floats
-    """(C,) class shares that the network is really trained under."""
+    """(C,) the same that the network is really trained under."""
     repeats: Floats
     """(C,) how often an image of each class is drawn in an epoch, on average."""
     num_patients: int
@@ -56,6 +57,7 @@ class Emphasis:
         target = self.shares if wanted == "train" else shares_of(wanted, classes)
         # a baseline has probabilities of all classes together, whatever the loss of networks
         odds = config.loss.output == "sigmoid" and not is_baseline(config.model)
+        odds = odds or isinstance(classes, LabelNames)
         shift: Floats = _logs(target, odds) - _logs(self.prior, odds)
         return np.where(np.abs(target - self.prior) > NEARLY, shift, 0.0)
 
@@ -71,8 +73,9 @@ class Emphasis:
                 for name, prior, share in zip(classes, self.prior, self.shares, strict=True)
             )
             rarest = int(self.shares.argmin())
+            noun = "prevalences" if isinstance(classes, LabelNames) else "classes"
             lines += [
-                f"  trained as if the classes were {drawn}",
+                f"  trained as if the {noun} were {drawn}",
                 f"  an image of {one_line(classes[rarest])} is drawn {self.repeats[rarest]:.1f} "
                 "times an epoch",
             ]
@@ -90,37 +93,74 @@ def emphasis(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
         ConfigError: when weights or shares do not name the classes, or every weight is 0.
     """
     classes = manifest.classes
-    labels, num_images = manifest.labels[rows], manifest.num_per_class(rows)
+    several, num_images = manifest.is_multilabel, manifest.num_per_class(rows)
     patients = np.unique(manifest.table["patient_id"].to_numpy()[rows], return_inverse=True)[1]
     weighs = config.model.get("weighs", True)
-    drawing = sampling_weights(labels, patients, config.sampler.balance if weighs else "none")
-    drawn = np.bincount(labels, weights=drawing, minlength=len(classes)).astype(float)
-    of_class = weights_of_classes(config.loss, manifest, rows)
-    weights = of_class[manifest.labels] * manifest.weights if weighs else np.ones(len(manifest))
+    balance = config.sampler.balance if weighs else "none"
+    drawing = sampling_weights(drawn_as(manifest, rows), patients, balance)
+    drawn = _per_class(manifest, rows, drawing)
+    weights = manifest.weights if weighs else np.ones(len(manifest))
+    if weighs and not several:  # of labels, class weights are refused
+        weights = weights_of_classes(config.loss, manifest, rows)[manifest.labels] * weights
     if not (mean := float(weights[rows].mean())):
         raise ConfigError(["manifest.columns.weight: every image of a train part has weight 0"])
     weights = weights / mean
-    counts = np.bincount(labels, weights=drawing * weights[rows], minlength=len(classes))
+    prior = _per_class(manifest, rows, drawing * weights[rows])
     adjustment = config.loss.logit_adjustment * np.log(np.maximum(drawn, np.finfo(float).tiny))
-    if np.ptp(drawn) <= NEARLY or is_baseline(config.model):
-        adjustment = np.zeros(len(classes))  # the same for every class: it changes nothing
+    if several:
+        adjustment = config.loss.logit_adjustment * _logs(drawn, odds=True)
+    alike = np.ptp(drawn) <= NEARLY and not several  # then it changes nothing
+    if alike or is_baseline(config.model):
+        adjustment = np.zeros(len(classes))
     of_patient = np.bincount(patients, weights=drawing * weights[rows])
     return Emphasis(
         drawing=drawing,
         weights=weights,
         adjustment=adjustment,
-        shares=num_images / num_images.sum(),
-        prior=_as_shares(counts * np.exp(-adjustment)),
+        shares=num_images / (len(rows) if several else num_images.sum()),
+        prior=_prevalences(prior, adjustment)
+        if several
+        else _as_shares(prior * np.exp(-adjustment)),
         repeats=drawn * len(rows) / np.maximum(num_images, 1),
         num_patients=len(of_patient),
         num_effective=float(of_patient.sum() ** 2 / (of_patient**2).sum()),
     )
 
 
+def drawn_as(manifest: Manifest, rows: Ints) -> Ints:
+    """(N,) what a sampler balances: the class of each image, or the rarest of its labels.
+
+    Images without a label are drawn like one more label (Gupta et al. 2019, LVIS, draws an image
+    by its rarest class too).
+    """
+    if not manifest.is_multilabel:
+        return manifest.labels[rows]
+    has = manifest.has_class[rows]
+    numbers = np.where(has, has.sum(axis=0), len(rows) + 1)
+    rarest = np.where(has.any(axis=1), numbers.argmin(axis=1), has.shape[1])
+    return np.unique(rarest, return_inverse=True)[1].astype(np.int64)
+
+
+def _per_class(manifest: Manifest, rows: Ints, weights: Floats) -> Floats:
+    """(C,) sum of the (N,) weights of the images of each class; of labels, a share of all."""
+    if manifest.is_multilabel:
+        return np.asarray(weights @ manifest.has_class[rows] / weights.sum())
+    num_classes = len(manifest.classes)
+    sums = np.bincount(manifest.labels[rows], weights=weights, minlength=num_classes)
+    return sums.astype(float)
+
+
+def _prevalences(drawn: Floats, adjustment: Floats) -> Floats:
+    """(L,) under which each label is really trained."""
+    prevalences: Floats = 1 / (1 + np.exp(adjustment - _logs(drawn, odds=True)))
+    return prevalences
+
+
 def check_imbalance(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
     """A train part's emphasis; ConfigError for classes balanced twice without being asked to."""
     found, loss, balance = emphasis(config, manifest, rows), config.loss, config.sampler.balance
-    of_class = weights_of_classes(loss, manifest, rows)
+    is_weighted = loss.class_weights != "none" and not manifest.is_multilabel
+    of_class = weights_of_classes(loss, manifest, rows) if is_weighted else np.ones(1)
     found.shift(config, manifest.classes)  # is evaluation.prior one of these classes?
     scheme = loss.class_weights if isinstance(loss.class_weights, str) else "{...}"
     used = {
@@ -173,8 +213,15 @@ def class_weights(scheme: Literal["none", "inverse", "effective_number"], number
 
 
 def shares_of(shares: Mapping[str, float], classes: Sequence[str]) -> Floats:
-    """(C,) the shares in `evaluation.prior`; ConfigError unless they sum to 1."""
+    """(C,) the shares in `evaluation.prior`; ConfigError unless they sum to 1.
+
+    Of labels that do not exclude each other: prevalences, each below 1.
+    """
     values = _by_class(shares, classes, "evaluation.prior")
+    if isinstance(classes, LabelNames):
+        if values.max() >= 1:
+            raise ConfigError([f"evaluation.prior: must be below 1, got {values.max():g}"])
+        return values
     if abs(values.sum() - 1) > 1e-3:
         raise ConfigError([f"evaluation.prior: shares must sum to 1, got {values.sum():g}"])
     return _as_shares(values)

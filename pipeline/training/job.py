@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold, Part
 from pipeline.training.imbalance import Emphasis, emphasis
+
+Output = Literal["softmax", "sigmoid", "labels"]
+"""As `loss.output`; labels: a sigmoid of each, which do not exclude each other."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class FoldJob:
     def emphasis(self) -> Emphasis:
         """How much each image of the train part counts."""
         return emphasis(self.config, self.manifest, self.rows("train"))
+
+    @property
+    def output(self) -> Output:
+        """How logits become probabilities."""
+        return "labels" if self.manifest.is_multilabel else self.config.loss.output
 
     @property
     def logit_shift(self) -> Floats:

@@ -9,15 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 from pandas import DataFrame
 
-from pipeline.arrays import AnyFloats, Ints
+from pipeline.arrays import AnyFloats, Bools, Ints
 from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics
 from pipeline.evaluation.patients import per_patient
-from pipeline.evaluation.predictions import prediction_table, prob_columns, with_decisions
+from pipeline.evaluation.predictions import (
+    Threshold,
+    prediction_table,
+    prob_columns,
+    with_decisions,
+)
 from pipeline.evaluation.thresholds import choose_threshold
+from pipeline.label_names import LabelNames
 from pipeline.splits import Part
 from pipeline.training.job import FoldJob
 
-Thresholds = Mapping[Level, float | None]
+Thresholds = Mapping[Level, Threshold]
 Levels = dict[Level, dict[str, float | None] | None]
 
 
@@ -42,8 +48,10 @@ class Judge:
         """A part's prediction table, without decisions."""
         return self._predict(part)[0]
 
-    def thresholds(self, val: DataFrame) -> dict[Level, float | None]:
-        """Decision threshold of each level, from the validation part; None beyond two classes."""
+    def thresholds(self, val: DataFrame) -> dict[Level, Threshold]:
+        """Decision threshold of each level, from the validation part; None beyond two classes, one
+        for each label where they do not exclude each other.
+        """
         return {level: self._threshold(table) for level, table in self._levels(val).items()}
 
     def decided(self, table: DataFrame, thresholds: Thresholds) -> DataFrame:
@@ -69,9 +77,14 @@ class Judge:
         return prediction_table(samples, found, order, classes, job.fold.index), loss
 
     def _accuracy(self, table: DataFrame) -> float:
-        """Share of images whose most probable class is right: what training calls accuracy."""
+        """Share of images whose most probable class is right, or of right labels, each of which is
+        named from 0.5 on: what training calls accuracy.
+        """
         classes = self.job.manifest.classes
-        found = table[prob_columns(classes)].to_numpy().argmax(axis=1)
+        scores = table[prob_columns(classes)].to_numpy()
+        if isinstance(classes, LabelNames):
+            return float(((scores >= 0.5) == classes.matrix(table["label"])).mean())
+        found = scores.argmax(axis=1)
         return float((np.asarray(classes, dtype=object)[found] == table["label"]).mean())
 
     def _levels(self, table: DataFrame) -> dict[Level, DataFrame | None]:
@@ -79,12 +92,23 @@ class Judge:
         patients = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
         return {"image": table, "patient": patients}
 
-    def _threshold(self, table: DataFrame | None) -> float | None:
+    def _threshold(self, table: DataFrame | None) -> Threshold:
         classes = self.job.manifest.classes
+        if isinstance(classes, LabelNames):
+            if table is None:
+                return None
+            has = classes.matrix(table["label"])
+            return {
+                name: self._best(has[:, code], table[f"prob_{name}"].to_numpy())
+                for code, name in enumerate(classes)
+            }
         if table is None or len(classes) != 2:
             return None
         is_positive = (table["label"] == classes[1]).to_numpy()
+        return self._best(is_positive, table[f"prob_{classes[1]}"].to_numpy())
+
+    def _best(self, is_positive: Bools, scores: AnyFloats) -> float:
         one_class = is_positive.all() or not is_positive.any()
         # One class leaves nothing to choose from; the missing class was reported before training.
         rule = "fixed" if one_class else self.job.config.evaluation.threshold
-        return choose_threshold(is_positive, table[f"prob_{classes[1]}"].to_numpy(), rule)
+        return choose_threshold(is_positive, scores, rule)

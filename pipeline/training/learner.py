@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -119,7 +120,7 @@ def build_learner(job: FoldJob) -> Learner:
     precision = getattr(torch, automatic if asked == "auto" else asked)
     return Learner(
         network=network,
-        loss=build_loss(config.loss, job.emphasis.adjustment).to(device),
+        loss=build_loss(config.loss, job.emphasis.adjustment, job.output).to(device),
         optimizer=optimizer,
         scheduler=schedule,
         scaler=torch.amp.GradScaler(device.type, enabled=precision == torch.float16),
@@ -183,12 +184,15 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
         logits = _try_network(job, learner.network.eval(), num_images)
         _try_network(job, learner.train(), min(num_images, job.config.training.batch_size))
     labels = torch.arange(num_images, device=learner.device) % num_classes
+    expected, kind = tuple(labels.shape), "class indices"
+    if job.output == "labels":
+        labels, kind = one_hot(labels, num_classes).to(logits), "labels of 0 and 1"
     _try(
         f"loss.function: {job.config.loss.function['_target_']}",
         partial(learner.loss.function, logits, labels),
-        f"logits {tuple(logits.shape)} and class indices {tuple(labels.shape)}",
-        f"one value per image, shape {tuple(labels.shape)}",
-        tuple(labels.shape),
+        f"logits {tuple(logits.shape)} and {kind} {tuple(labels.shape)}",
+        f"one value per image, shape {expected}",
+        expected,
     )
     return learner.start
 

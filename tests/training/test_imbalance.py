@@ -20,6 +20,7 @@ from pipeline.training.imbalance import (
     emphasis,
     weights_of_classes,
 )
+from pipeline.training.job import Output
 from pipeline.training.loss import probabilities
 
 NUM_HEALTHY, NUM_SICK = 950, 50  # a prevalence of 5 %
@@ -240,8 +241,8 @@ def risks(shift: np.ndarray[Any, Any], odds: bool) -> np.ndarray[Any, Any]:
     x = np.concatenate([rng.normal(0, 1, 20_000), rng.normal(1.4, 1, 20_000)])
     log_ratio = 1.4 * x - 1.4**2 / 2  # log p(x | sick) / p(x | healthy), the optimal logit at 50 %
     logits = np.stack([-log_ratio, log_ratio] if odds else [np.zeros_like(x), log_ratio], axis=1)
-    config = LossConfig(function={}, output="sigmoid" if odds else "softmax")
-    found = probabilities(torch.from_numpy(logits), config, shift)[:, 1].numpy()
+    output: Output = "sigmoid" if odds else "softmax"
+    found = probabilities(torch.from_numpy(logits), output, shift)[:, 1].numpy()
     drawn = np.concatenate([np.full(20_000, 0.95 / 20_000), np.full(20_000, 0.05 / 20_000)])
     return np.array([np.sum(drawn * found), np.sum(drawn * (1 / (1 + np.exp(-log_ratio))))])
 

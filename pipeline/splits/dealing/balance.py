@@ -16,19 +16,29 @@ class Quantities:
     """What each of G leakage groups brings into its block.
 
     `images` (G, C): images of each class. `patients` (G, P): patients that have each property (a
-    class, a site, an age bin). `num_patients` (G,).
+    class, a site, an age bin). `num_patients` (G,). `num_images` (G,): where an image may have
+    several classes or none; else the sum over the classes.
     """
 
     images: Floats
     patients: Floats
     num_patients: Floats
+    num_images: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.num_patients)
 
+    def of(self, groups: Ints) -> "Quantities":
+        """Of some groups, in this order."""
+        num_images = None if self.num_images is None else self.num_images[groups]
+        return Quantities(
+            self.images[groups], self.patients[groups], self.num_patients[groups], num_images
+        )
+
     def columns(self) -> Floats:
         """(G, 2 + C + P) images, patients, then images and patients of each kind."""
-        totals = np.column_stack([self.images.sum(axis=1), self.num_patients])
+        num_images = self.images.sum(axis=1) if self.num_images is None else self.num_images
+        totals = np.column_stack([num_images, self.num_patients])
         return np.column_stack([totals, self.images, self.patients])
 
 

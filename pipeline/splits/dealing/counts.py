@@ -47,14 +47,15 @@ def count_groups(
     """
     samples = manifest.samples
     samples = samples[samples["group"].isin(groups)]
-    labels = manifest.labels[samples.index.to_numpy()]
+    has_class = manifest.has_class[samples.index.to_numpy()]
+    sample, labels = np.nonzero(has_class)
     code = pd.Index(groups).get_indexer(pd.Index(samples["group"]))
     images = np.zeros((len(groups), len(manifest.classes)))
-    np.add.at(images, (code, labels), 1)
+    np.add.at(images, (code[sample], labels), 1)
     patient_code, ids = pd.factorize(samples["patient_id"])
     group_of = np.zeros(len(ids), np.int64)
     group_of[patient_code] = code
-    columns = [(np.arange(len(labels)), labels, len(manifest.classes))]
+    columns = [(sample, labels, len(manifest.classes))]
     columns += [_values(manifest, samples, column, num_bins) for column in stratify]
     kinds = []
     for rows, values, num_values in columns:
@@ -62,7 +63,8 @@ def count_groups(
         kinds.append(np.zeros((len(groups), num_values)))
         np.add.at(kinds[-1], (group_of[once // num_values], once % num_values), 1)
     num_patients = np.bincount(group_of, minlength=len(groups)).astype(float)
-    return Quantities(images, np.column_stack(kinds), num_patients)
+    num_images = np.bincount(code, minlength=len(groups)).astype(float)
+    return Quantities(images, np.column_stack(kinds), num_patients, num_images)
 
 
 def _values(

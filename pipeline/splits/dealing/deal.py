@@ -76,10 +76,7 @@ def deal(quantities: Quantities, shares: Floats, seed: int, fixed: Ints | None =
 
 def deal_some(quantities: Quantities, groups: Ints, shares: Sequence[float], seed: int) -> Ints:
     """(M,) the block of each of some `groups` (M,), dealt by themselves."""
-    some = Quantities(
-        quantities.images[groups], quantities.patients[groups], quantities.num_patients[groups]
-    )
-    return deal(some, np.array(shares), seed)
+    return deal(quantities.of(groups), np.array(shares), seed)
 
 
 def carved(quantities: Quantities, groups: Ints, fraction: float, seed: int) -> Ints:
