@@ -228,7 +228,24 @@ class ImagesConfig:
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Resample to pixels of this size in mm, before the transforms: along x, y, z of volumes that
     are turned to RAS (NIfTI, MetaImage, NRRD, DICOM series), along depth, height, width of others;
-    null: as stored."""
+    one value stands for all axes; null: as stored."""
+    unit: Literal["HU"] | None = None
+    """HU: refuse images whose values cannot be Hounsfield units; null: any unit."""
+    window: tuple[float, float] | None = None
+    """Values, in the unit of the file, that become 0 and 1; what is beyond is cut. [-150,250]: the
+    soft tissue of a CT."""
+    percentiles: (
+        tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] | None
+    ) = None
+    """The same for values without a unit (MR): percentiles of each image and channel."""
+    size: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Pixels of each axis after the transforms; one value stands for all axes; null: any."""
+    fit: Literal["stretch", "crop"] = "stretch"
+    """How an image gets images.size: it is resampled, or padded with 0 and cropped around its
+    centre, so that millimetres stay the same."""
+    normalise: Literal["fold", "image", "none"] = "fold"
+    """What networks get: mean 0 and SD 1 over a fold's train part, or of each image by itself
+    (z-score), per channel; or the values as they are."""
     nonfinite: Literal["error", "fill"] = "error"
     """Values that are nan or infinite are an error, or become images.fill_value."""
     fill_value: float = 0.0

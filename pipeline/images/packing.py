@@ -123,6 +123,13 @@ def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
     later: dict[str, object] = {}
     if config.spacing is not None:
         later["spacing"] = config.spacing
+    for name in ("unit", "window", "percentiles", "size"):
+        if (value := getattr(config, name)) is not None:
+            later[name] = value
+    if config.size is not None:
+        later["fit"] = config.fit
+    if config.normalise == "image":
+        later["normalise"] = config.normalise
     if config.nonfinite == "fill":
         later["fill"] = config.fill_value
     if revised := [row for row, file in enumerate(files) if is_revised(file)]:
