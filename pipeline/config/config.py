@@ -140,7 +140,10 @@ def _schedule_problems(config: Config) -> Iterator[str]:
 
 
 def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
-    columns = [name for name in asdict(config.columns).values() if name is not None]
+    others = [name for key, name in asdict(config.columns).items() if key != "image"]
+    columns = [*config.columns.images, *(name for name in others if name is not None)]
+    if not config.columns.images:
+        yield "manifest.columns.image: names no column"
     for name in sorted({name for name in columns if columns.count(name) > 1}):
         yield f"manifest.columns: {name!r} is named {columns.count(name)} times; each once at most"
     if config.patient_pattern is not None:

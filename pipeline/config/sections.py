@@ -86,8 +86,9 @@ class ColumnsConfig:
 
     patient: str = "patient_id"
     """Patient id of each image; always text."""
-    image: str = "image_path"
-    """Path of each image, relative to manifest.image_root."""
+    image: str | tuple[str, ...] = "image_path"
+    """Path of each image, relative to manifest.image_root. A list, [t1,t2,flair]: the images of
+    each sample, which become its channels."""
     label: str = "label"
     """Class of each image."""
     site: str | None = None
@@ -102,6 +103,11 @@ class ColumnsConfig:
     """What each image counts in the training loss, a number from 0; 2 counts twice as much as 1."""
     part: str | None = None
     """train, val or test of each patient, or what others call them, for split.scheme=predefined."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The columns of a sample's images."""
+        return (self.image,) if isinstance(self.image, str) else self.image
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -219,7 +225,7 @@ class ImagesConfig:
     spatial_dims: Literal[2, 3] = 2
     """2 for pictures, 3 for volumes."""
     num_channels: Annotated[int, Field(ge=1)] = 1
-    """1: grey, 3: colour."""
+    """1: grey, 3: colour. Of each file, where a sample has several (manifest.columns.image)."""
     transforms: tuple[Target, ...] = ()
     """Deterministic MONAI transforms, run once per image; must give every image the same shape."""
     reader: Target | None = None

@@ -94,7 +94,16 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     classes = config.classes or tuple(sorted({s for s in table["label"] if s.strip()}))
-    manifest = Manifest(path, image_root, classes, table, left_out, names, ids_in_csv=ids_in_csv)
+    manifest = Manifest(
+        path,
+        image_root,
+        classes,
+        table,
+        left_out,
+        names,
+        ids_in_csv=ids_in_csv,
+        image_columns=config.columns.images,
+    )
     findings = [*notes, *_findings(manifest, config)]
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]
@@ -126,7 +135,7 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [
         *rules.class_findings(manifest.classes, set(table["label"]), config.task),
-        *rules.cell_findings(table, manifest.classes),
+        *rules.cell_findings(table, manifest.classes, manifest.image_columns),
         *rules.letter_findings(
             linking,
             ["patient_id", "image_path", "label", *(k for k in keys if k != "patient_id")],
@@ -141,10 +150,10 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
         *ids.coarser_ids_findings(table, {"line", *grouped}, name_of),
         *rules.site_findings(table),
         *rules.label_column_findings(table, name_of),
-        *rules.label_path_findings(table),
-        *paths.duplicate_findings(table),
-        *paths.outside_findings(table, manifest.image_root),
-        *paths.file_findings(table, manifest.image_root),
+        *rules.label_path_findings(manifest.images),
+        *paths.duplicate_findings(manifest.images),
+        *paths.outside_findings(manifest.images, manifest.image_root),
+        *paths.file_findings(manifest.images, manifest.image_root),
     ]
     return [
         replace(finding, severity="note", message=f"accepted: {finding.message}")

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.config import ManifestConfig, is_day
 from pipeline.manifest.findings import Finding, with_lines
 from pipeline.manifest.ids import canonical_id, spelled_alike
-from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.manifest import SEVERAL, Manifest
 from pipeline.words import is_shown, listed
 
 FEW_OF_A_CLASS = 5
@@ -42,7 +42,9 @@ def _spelling_of_class(name: str) -> str:
     return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(name.casefold().split()))
 
 
-def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:
+def cell_findings(
+    table: pd.DataFrame, classes: Sequence[str], image_columns: Sequence[str]
+) -> Iterator[Finding]:
     """No blank patient, image or label, and no unknown class."""
     known, names = set(classes), listed(classes, MAX_VALUES)
     meant = {canonical_id(name): name for name in classes}
@@ -50,8 +52,15 @@ def cell_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Findi
     for line, patient, image, label in columns.itertuples(index=False):
         if not patient.strip():
             yield Finding("blank", "error", "the patient id is blank", line)
-        if not image.strip():
-            yield Finding("blank", "error", "the image path is blank", line)
+        paths = image.split(SEVERAL) if len(image_columns) > 1 else [image]
+        for column, path in zip(image_columns, paths, strict=True):
+            if not path.strip():
+                text = "the image path is blank"
+                if len(paths) > 1:
+                    text = (
+                        f"the image path in column {column!r} is blank; a sample needs all images"
+                    )
+                yield Finding("blank", "error", text, line)
         if not label.strip():
             text = f"the label is blank; allowed are {names}, or set manifest.blank_label=leave_out"
             yield Finding("blank", "error", text, line)
