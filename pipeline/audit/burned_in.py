@@ -15,7 +15,9 @@ TAG = "BurnedInAnnotation"
 def burned_in_findings(manifest: Manifest) -> Iterator[Finding]:
     """A warning that counts the images whose header has BurnedInAnnotation=YES."""
     with ThreadPoolExecutor() as pool:
-        marked = list(pool.map(is_burned_in, manifest.image_files))
+        files = [file for files in manifest.image_sets for file in files]
+        found = iter(list(pool.map(is_burned_in, files)))
+    marked = [max([next(found) for _ in files]) for files in manifest.image_sets]
     table = manifest.table[marked]
     if len(table):
         named = [f"line {row.line}: {row.image_path!r}" for row in table[:SHOWN].itertuples()]

@@ -24,6 +24,7 @@ from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Finding, Manifest, ManifestError, by_cause, join_groups
 from pipeline.manifest.findings import PROBLEMS_SHOWN
+from pipeline.manifest.groups import one_per_row
 from pipeline.manifest.reading import set_aside, with_readable_images
 from pipeline.processes import start_forkserver
 from pipeline.words import lines_and_more
@@ -101,7 +102,7 @@ def link_copies(
         digests = [digest or f"only row {row}" for row, digest in enumerate(manifest.twin_digests)]
         copies = exact_copies(digests, manifest.table["patient_id"].tolist())
     else:
-        digests = [fact["pixel_digest"] for fact in images.facts]
+        digests = _digests(images)
         copies = known_copies(manifest, images)
     findings = [
         *copy_findings(manifest, copies, audit.near),
@@ -117,6 +118,13 @@ def link_copies(
     return Content(manifest, copies, tuple(findings), images)
 
 
+def _digests(images: PackedImages) -> list[str]:
+    """(N,) of decoded pixels, the same for samples that share one of several images."""
+    digests = [fact["pixel_digest"].split(" ") for fact in images.facts]
+    shared = one_per_row([[d for d in several if d != "-"] for several in digests])
+    return [digest or f"only row {row}" for row, digest in enumerate(shared)]
+
+
 def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
     """The copies among these images; kept in the cache folder, for the next command."""
     patients = manifest.table["patient_id"].tolist()
@@ -126,7 +134,6 @@ def known_copies(manifest: Manifest, images: PackedImages) -> Copies:
         saved = json.loads(path.read_text())
         return Copies(tuple(Copy(**pair) for pair in saved["pairs"]), tuple(saved["flat"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
-        digests = [fact["pixel_digest"] for fact in images.facts]
-        copies = find_copies(digests, images.thumbnails, patients)
+        copies = find_copies(_digests(images), images.thumbnails, patients)
         write_json(path, asdict(copies))
         return copies

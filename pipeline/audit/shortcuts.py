@@ -74,7 +74,7 @@ def patient_table(
     bit_depth, num_channels; default: file_size. Each becomes its mean, smallest and largest value.
     """
     if metadata is None:
-        sizes = [file.stat().st_size for file in manifest.image_files]
+        sizes = [sum(f.stat().st_size for f in files) for files in manifest.image_sets]
         metadata = pd.DataFrame({"file_size": sizes})
     if len(metadata) != len(manifest):
         raise RuntimeError(f"Expected {len(manifest)} rows of metadata, got {len(metadata)}.")

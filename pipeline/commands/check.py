@@ -87,8 +87,8 @@ def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
     manifest = with_readable_images(content.manifest)
     if not len(manifest):
         return []
-    paths = manifest.image_files
-    files = pd.DataFrame({"file_size": [file_size(path) for path in paths]})
+    sets = manifest.image_sets
+    files = pd.DataFrame({"file_size": [sum(map(file_size, files)) for files in sets]})
     if content.images is not None:
         facts = pd.DataFrame(content.images.facts)
         files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])

@@ -16,6 +16,9 @@ from pipeline.config.sections import SETTINGS, Target
 from pipeline.errors import ConfigError, UserError
 from pipeline.regex import compiled
 
+WHOLE_IN_FLOAT16 = 2048
+"""Steps from 0 to 1 of which float16 keeps each: from 1/2 on they are 1/2048 apart."""
+
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class Config:
@@ -71,12 +74,7 @@ class Config:
                 f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
                 f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
             )
-        spacing = self.images.spacing
-        if spacing is not None and len(spacing) != self.images.spatial_dims:
-            problems.append(
-                f"images.spacing: {self.images.spatial_dims}D images need "
-                f"{self.images.spatial_dims} values, got {list(spacing)}"
-            )
+        problems += _images_problems(self.images)
         batched = replace(self.augment, transforms=())
         if self.augment.transforms and batched != sections.AugmentConfig():
             problems.append(
@@ -100,6 +98,29 @@ def leaves(config: Config) -> dict[str, dict[str, Any]]:
         **{f"images.transforms.{i}": leaf for i, leaf in enumerate(config.images.transforms)},
         **{f"augment.transforms.{i}": leaf for i, leaf in enumerate(config.augment.transforms)},
     }
+
+
+def _images_problems(images: sections.ImagesConfig) -> Iterator[str]:
+    for name in ("spacing", "size"):
+        values, dims = getattr(images, name), images.spatial_dims
+        if values is not None and len(values) not in (1, dims):
+            yield (
+                f"images.{name}: {dims}D images need {dims} values, or one for all axes, "
+                f"got {list(values)}"
+            )
+    for name in ("window", "percentiles"):
+        values = getattr(images, name)
+        if values is not None and values[0] >= values[1]:
+            yield f"images.{name}: the first value must be less than the second, got {list(values)}"
+    if images.window is not None and images.percentiles is not None:
+        yield "images.window and images.percentiles: set one of them to null"
+    if images.window is not None and images.dtype == "float16":
+        width = images.window[1] - images.window[0]
+        if width > WHOLE_IN_FLOAT16:
+            yield (
+                f"images.dtype=float16 tells {WHOLE_IN_FLOAT16:,} steps of images.window apart, "
+                f"which is {width:,.6g} wide; set images.dtype=float32"
+            )
 
 
 def _schedule_problems(config: Config) -> Iterator[str]:
@@ -127,8 +148,11 @@ def _schedule_problems(config: Config) -> Iterator[str]:
 def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
     label = config.columns.label
     several = () if isinstance(label, str) else label
-    columns = [name for name in asdict(config.columns).values() if isinstance(name, str)]
-    columns += several
+    columns: list[str] = []
+    for value in asdict(config.columns).values():
+        columns += [value] if isinstance(value, str) else value or ()
+    if not config.columns.images:
+        yield "manifest.columns.image: names no column"
     for name in sorted({name for name in columns if columns.count(name) > 1}):
         yield f"manifest.columns: {name!r} is named {columns.count(name)} times; each once at most"
     if config.patient_pattern is not None:

@@ -87,8 +87,9 @@ class ColumnsConfig:
 
     patient: str = "patient_id"
     """Patient id of each image; always text."""
-    image: str = "image_path"
-    """Path of each image, relative to manifest.image_root."""
+    image: str | tuple[str, ...] = "image_path"
+    """Path of each image, relative to manifest.image_root. A list, [t1,t2,flair]: the images of
+    each sample, which become its channels."""
     label: str | tuple[str, ...] = "label"
     """Class of each image; of a multilabel task its labels, `edema|effusion`, or one column for
     each label, [edema,effusion], with 0 or 1."""
@@ -104,6 +105,11 @@ class ColumnsConfig:
     """What each image counts in the training loss, a number from 0; 2 counts twice as much as 1."""
     part: str | None = None
     """train, val or test of each patient, or what others call them, for split.scheme=predefined."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The columns of a sample's images."""
+        return (self.image,) if isinstance(self.image, str) else self.image
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -223,7 +229,7 @@ class ImagesConfig:
     spatial_dims: Literal[2, 3] = 2
     """2 for pictures, 3 for volumes."""
     num_channels: Annotated[int, Field(ge=1)] = 1
-    """1: grey, 3: colour."""
+    """1: grey, 3: colour. Of each file, where a sample has several (manifest.columns.image)."""
     transforms: tuple[Target, ...] = ()
     """Deterministic MONAI transforms, run once per image; must give every image the same shape."""
     reader: Target | None = None
@@ -232,7 +238,24 @@ class ImagesConfig:
     spacing: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Resample to pixels of this size in mm, before the transforms: along x, y, z of volumes that
     are turned to RAS (NIfTI, MetaImage, NRRD, DICOM series), along depth, height, width of others;
-    null: as stored."""
+    one value stands for all axes; null: as stored."""
+    unit: Literal["HU"] | None = None
+    """HU: refuse images whose values cannot be Hounsfield units; null: any unit."""
+    window: tuple[float, float] | None = None
+    """Values, in the unit of the file, that become 0 and 1; what is beyond is cut. [-150,250]: the
+    soft tissue of a CT."""
+    percentiles: (
+        tuple[Annotated[float, Field(ge=0, le=100)], Annotated[float, Field(ge=0, le=100)]] | None
+    ) = None
+    """The same for values without a unit (MR): percentiles of each image and channel."""
+    size: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Pixels of each axis after the transforms; one value stands for all axes; null: any."""
+    fit: Literal["stretch", "crop"] = "stretch"
+    """How an image gets images.size: it is resampled, or padded with 0 and cropped around its
+    centre, so that millimetres stay the same."""
+    normalise: Literal["fold", "image", "none"] = "fold"
+    """What networks get: mean 0 and SD 1 over a fold's train part, or of each image by itself
+    (z-score), per channel; or the values as they are."""
     nonfinite: Literal["error", "fill"] = "error"
     """Values that are nan or infinite are an error, or become images.fill_value."""
     fill_value: float = 0.0

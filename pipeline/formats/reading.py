@@ -96,7 +96,8 @@ def _with_channels(image: StoredImage, num_channels: int) -> StoredImage:
     if found == num_channels:
         return image
     if found == 1 and num_channels == COLOUR_CHANNELS:
-        return image._replace(pixels=np.repeat(array, num_channels, axis=0))
+        repeated = np.repeat(array, num_channels, axis=0)
+        return image._replace(pixels=repeated, is_repeated=True)
     if image.channels == COLOUR and num_channels == 1:
         return image._replace(pixels=_luminance(array))
     wanted = f"images.num_channels is {num_channels}"

@@ -40,6 +40,9 @@ class StoredImage(NamedTuple):
     filled: float = 0.0
     """Share of the pixels that were not finite and got images.fill_value."""
 
+    is_repeated: bool = False
+    """One grey channel, repeated as colour."""
+
     @property
     def spacing(self) -> tuple[float, ...] | None:
         """Distance of neighbouring pixels along each axis in mm; None where nothing says it."""

@@ -22,7 +22,7 @@ Rows = list[Facts | str]
 
 
 def decode_all(
-    files: list[Path],
+    files: list[tuple[Path, ...]],
     packed_dir: Path,
     config: ImagesConfig,
     progress: Progress,
@@ -51,7 +51,7 @@ def decode_all(
 
 
 def _decode(
-    chunks: dict[int, list[Path]],
+    chunks: dict[int, list[tuple[Path, ...]]],
     num_processes: int,
     packed_dir: Path,
     config: ImagesConfig,
@@ -74,7 +74,9 @@ def _decode(
     return True
 
 
-def _one_by_one(start: int, files: list[Path], packed_dir: Path, config: ImagesConfig) -> Rows:
+def _one_by_one(
+    start: int, files: list[tuple[Path, ...]], packed_dir: Path, config: ImagesConfig
+) -> Rows:
     """The same in one process, which is begun anew after an image that kills it."""
     rows: Rows = []
 
@@ -88,7 +90,9 @@ def _one_by_one(start: int, files: list[Path], packed_dir: Path, config: ImagesC
     return rows
 
 
-def first_usable_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | list[str]:
+def first_usable_shape(
+    files: list[tuple[Path, ...]], config: ImagesConfig
+) -> tuple[int, ...] | list[str]:
     """`first_shape` in a process of its own, which an image may kill."""
     try:
         return call_in_child(first_shape, files, config)

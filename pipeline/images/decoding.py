@@ -1,8 +1,6 @@
 """Decode images into the packed array, in worker processes; importing it loads no torch."""
 
 import hashlib
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,12 @@ from PIL import Image
 from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
 from pipeline.formats import ImageError, StoredImage, read_image
+from pipeline.images.stacking import stacked
 from pipeline.images.storage import TooNarrowError, loss
+from pipeline.images.transforms import per_axis, transformed, transforms_of
 from pipeline.targets import build
 
 THUMBNAIL_SIZE = 64
-Transforms = Callable[[object], object]
 Facts = dict[str, str]
 """What one decoded image adds to the table, by TABLE_COLUMNS."""
 
@@ -27,20 +26,24 @@ class TooNarrow(str):
 
 
 def decode_chunk(
-    packed_dir: Path, config: ImagesConfig, start: int, files: list[Path]
+    packed_dir: Path, config: ImagesConfig, start: int, files: list[tuple[Path, ...]]
 ) -> list[Facts | str]:
-    """Decode files into rows `start...` of the folder's arrays; the facts of each, or its fault."""
+    """Decode samples into rows `start...` of the folder's arrays; the facts of each, or its fault.
+
+    `files` are the images of each sample.
+    """
     import torch
 
     torch.set_num_threads(1)
-    transforms, reader = _transforms(config), _reader(config)
+    transforms, reader = transforms_of(config), _reader(config)
     array = np.lib.format.open_memmap(packed_dir / "images.npy", mode="r+")
     small = np.lib.format.open_memmap(packed_dir / "thumbnails.npy", mode="r+")
     rows: list[Facts | str] = []
-    for row, path in enumerate(files, start=start):
+    for row, paths in enumerate(files, start=start):
         try:
-            original = _read(path, config, reader)
-            pixels = _transformed(original, config, transforms)
+            images = _read(paths, config, reader)
+            original = stacked(images)
+            pixels = transformed(original, config, transforms)
             array[row] = _storable(pixels, config, array.shape[1:])
         except TooNarrowError as error:
             rows.append(TooNarrow(error))
@@ -48,8 +51,9 @@ def decode_chunk(
         except ImageError as error:
             rows.append(str(error))
             continue
-        small[row] = thumbnails(original.pixels)
-        rows.append(_facts(original, array[row], config) | loss(pixels, array[row]))
+        small[row] = np.concatenate([thumbnails(image.pixels) for image in images])
+        facts = _facts(original, array[row], config) | loss(pixels, array[row])
+        rows.append(facts | {"pixel_digest": _digest(images)})
     array.flush()
     small.flush()
     return rows
@@ -58,26 +62,36 @@ def decode_chunk(
 def _facts(original: StoredImage, packed: NDArray[np.generic], config: ImagesConfig) -> Facts:
     values = packed.astype(np.float64).reshape(len(packed), -1)
     return {
-        "pixel_digest": pixel_digest(original.pixels),
         "original_shape": "x".join(map(str, original.pixels.shape[1:])),
         "bit_depth": str(original.bit_depth),
         "sum": " ".join(map(repr, values.sum(axis=1).tolist())),
         "sum_squares": " ".join(map(repr, (values**2).sum(axis=1).tolist())),
         "spacing": " ".join(f"{size:.4g}" for size in original.spacing or ()),
-        "resampled": " ".join(f"{size:g}" for size in config.spacing or ()),
+        "resampled": " ".join(
+            f"{size:g}" for size in per_axis(config.spacing or (), config.spatial_dims)
+        ),
         "orientation": original.orientation,
         "filled": f"{original.filled:.6g}",
         "fill_value": f"{config.fill_value:g}",
     }
 
 
-def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | list[str]:
+def _digest(images: list[StoredImage]) -> str:
+    """Of the pixels; one for each of several images, - for one without contrast, which shows no
+    patient.
+    """
+    if len(images) == 1:
+        return pixel_digest(images[0].pixels)
+    return " ".join(pixel_digest(image.pixels) if np.ptp(image.pixels) else "-" for image in images)
+
+
+def first_shape(files: list[tuple[Path, ...]], config: ImagesConfig) -> tuple[int, ...] | list[str]:
     """The shape of the first image that can be used; when none can, the fault of each."""
-    transforms, reader = _transforms(config), _reader(config)
+    transforms, reader = transforms_of(config), _reader(config)
     problems = []
-    for path in files:
+    for paths in files:
         try:
-            pixels = _transformed(_read(path, config, reader), config, transforms)
+            pixels = transformed(stacked(_read(paths, config, reader)), config, transforms)
             _check_finite(pixels)
             return pixels.shape
         except ImageError as error:
@@ -85,48 +99,31 @@ def first_shape(files: list[Path], config: ImagesConfig) -> tuple[int, ...] | li
     return problems
 
 
-def _read(path: Path, config: ImagesConfig, reader: Any) -> StoredImage:
+def _read(paths: tuple[Path, ...], config: ImagesConfig, reader: Any) -> list[StoredImage]:
+    """The images of one sample."""
     dims, channels = config.spatial_dims, config.num_channels
     fill = config.fill_value if config.nonfinite == "fill" else None
-    return read_image(path, dims, channels, reader, config.most_voxels, fill)
+    images = []
+    for number, path in enumerate(paths, start=1):
+        try:
+            image = read_image(path, dims, channels, reader, config.most_voxels, fill)
+            if len(paths) > 1 and image.is_repeated:
+                raise ImageError(
+                    f"has 1 channel, images.num_channels is {channels}; it counts the channels of "
+                    f"each of the {len(paths)} images of manifest.columns.image: set "
+                    f"images.num_channels=1, and the network gets {len(paths)} channels"
+                )
+        except ImageError as error:
+            if len(paths) == 1:
+                raise
+            raise ImageError(f"image {number} of {len(paths)} {error}") from None
+        images.append(image)
+    return images
 
 
 def _reader(config: ImagesConfig) -> Any:
     """The user's own reader of files in no known format, if there is one."""
     return None if config.reader is None else build("images.reader", config.reader)
-
-
-def _transforms(config: ImagesConfig) -> Transforms:
-    """Resampling to images.spacing, then images.transforms."""
-    from monai.transforms import Compose, Spacing
-
-    steps = [build(f"images.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
-    if config.spacing is not None:
-        steps.insert(0, Spacing(config.spacing))
-    composed: Transforms = Compose(steps)
-    return composed
-
-
-def _transformed(image: StoredImage, config: ImagesConfig, transforms: Transforms) -> Floats32:
-    import torch
-    from monai.data import MetaTensor
-
-    pixels, affine = torch.from_numpy(image.pixels.copy()), torch.from_numpy(image.affine)
-    if config.spacing is not None:
-        if image.spacing is None:
-            raise ImageError("does not say how large its pixels are in mm, as images.spacing needs")
-        affine = torch.diag(torch.tensor([*image.spacing, 1.0], dtype=torch.float64))
-        growth = math.prod(image.spacing) / math.prod(config.spacing)
-        if image.pixels.size * growth > config.most_voxels:
-            raise ImageError(
-                f"would have {image.pixels.size * growth:,.0f} values with images.spacing, "
-                f"images.most_voxels allows {config.most_voxels:,}"
-            )
-    try:
-        return np.asarray(transforms(MetaTensor(pixels, affine=affine)), dtype=np.float32)
-    except (RuntimeError, ValueError) as error:
-        cause = error.__cause__ or error  # MONAI's own words only say which transform it was
-        raise ImageError(f"a transform failed: {cause!r}") from None
 
 
 def _check_finite(pixels: Floats32) -> None:

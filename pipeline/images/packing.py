@@ -58,9 +58,8 @@ def pack_images(
     try:
         make_private(cache_dir)
         check_cache_dir(cache_dir)
-        _raise_problems(manifest, [_too_long(path, config) for path in manifest.image_files])
-        shown = [manifest.image_root / path for path in manifest.table["image_path"]]
-        digests = file_digests(manifest.image_files, cache_dir / "digests.json", shown)
+        _raise_problems(manifest, [_too_long(files, config) for files in manifest.image_sets])
+        digests = _digests(manifest, cache_dir / "digests.json")
         *narrower, widest = types_to_try(config.dtype)
         for dtype in narrower:
             with suppress(TooNarrowError):
@@ -84,7 +83,7 @@ def _packed(
 
     That it did not is remembered: the next command begins with the type that does.
     """
-    files, cache_dir = manifest.image_files, Path(config.cache_dir)
+    files, cache_dir = manifest.image_sets, Path(config.cache_dir)
 
     def place_of(rows: Sequence[int]) -> Path:
         key = _key(config, [digests[row] for row in rows], [files[row] for row in rows])
@@ -108,7 +107,7 @@ def _packed(
     return packed
 
 
-def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
+def _key(config: ImagesConfig, digests: list[str], files: list[tuple[Path, ...]]) -> str:
     """What the cache depends on. A setting or a way of reading that came later is named only where
     it counts, so that no key of another cache changes.
     """
@@ -123,9 +122,16 @@ def _key(config: ImagesConfig, digests: list[str], files: list[Path]) -> str:
     later: dict[str, object] = {}
     if config.spacing is not None:
         later["spacing"] = config.spacing
+    for name in ("unit", "window", "percentiles", "size"):
+        if (value := getattr(config, name)) is not None:
+            later[name] = value
+    if config.size is not None:
+        later["fit"] = config.fit
+    if config.normalise == "image":
+        later["normalise"] = config.normalise
     if config.nonfinite == "fill":
         later["fill"] = config.fill_value
-    if revised := [row for row, file in enumerate(files) if is_revised(file)]:
+    if revised := [row for row, file in enumerate(files) if any(map(is_revised, file))]:
         later["revised"] = [REVISION, revised]
     settings += [later] if later else []
     return fingerprint([READER_VERSION, version("monai"), settings, digests])
@@ -136,11 +142,23 @@ def _check_eight_bits(facts: Sequence[Facts]) -> None:
         raise TooNarrowError
 
 
-def _too_long(path: Path, config: ImagesConfig) -> Facts | str:
+def _digests(manifest: Manifest, memory_path: Path) -> list[str]:
+    """(N,) of the files of each sample."""
+    names = [
+        manifest.image_root / (f"{path}#{i}" if i else path)
+        for path in manifest.table["image_path"]
+        for i in range(len(manifest.image_columns))
+    ]
+    files = [file for files in manifest.image_sets for file in files]
+    found = iter(file_digests(files, memory_path, names))
+    return ["+".join(next(found) for _ in files) for files in manifest.image_sets]
+
+
+def _too_long(files: tuple[Path, ...], config: ImagesConfig) -> Facts | str:
     """What is wrong with a file that cannot be an image: hashing 1 TB takes an hour."""
     most = MOST_BYTES_PER_VOXEL * max(config.most_voxels, 2**20)
     try:
-        size = file_size(path)
+        size = max(map(file_size, files))
     except ImageError as error:  # since the manifest was read
         return str(error)
     if size <= most:
@@ -182,12 +200,13 @@ def _build(
     """Build beside the final place and rename: a half-built cache is never opened."""
     _remove_leftovers(packed_dir.parent)
     with built_beside(packed_dir) as partial_dir:
-        files = manifest.image_files
+        files = manifest.image_sets
         shape = first_usable_shape(files, config)
         if isinstance(shape, list):
             _raise_problems(manifest, shape)
         assert isinstance(shape, tuple), "a manifest has at least one image"
         num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
+        num_thumbnails *= len(manifest.image_columns)
         small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
         arrays: dict[str, tuple[str, Sequence[int]]] = {
             "images.npy": (config.dtype, (len(files), *shape)),

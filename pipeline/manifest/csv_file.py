@@ -16,6 +16,7 @@ from pipeline.config import ManifestConfig
 from pipeline.formats import ImageError
 from pipeline.formats.limits import check_kind
 from pipeline.manifest.findings import Finding, ManifestError
+from pipeline.manifest.manifest import SEVERAL
 from pipeline.words import counted, listed
 
 MOST_BYTES = 2**30
@@ -60,6 +61,9 @@ def read_table(
     for line, row in records:
         if len(row) == len(header):
             rows[line] = row
+            if fault := _separator_in_path(dict(zip(header, row, strict=True)), config):
+                del rows[line]
+                problems.append(Finding("cells", "error", fault, line))
         elif row:
             text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
             problems.append(Finding("cells", "error", text, line))
@@ -67,8 +71,25 @@ def read_table(
         raise ManifestError(path, problems or [Finding("no_rows", "error", "has no rows")])
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
-    table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str)
-    return table.assign(line=list(rows)), names, problems
+    table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str).assign(line=list(rows))
+    images = list(config.columns.images)
+    if len(images) > 1:
+        paths = table[images].agg(SEVERAL.join, axis=1)
+        table = table.drop(columns=images)
+        table.insert(0, "image_path", paths)
+        names[SEVERAL.join(images)] = "image_path"
+    return table, names, problems
+
+
+def _separator_in_path(cells: dict[str, str], config: ManifestConfig) -> str:
+    """What stands between the paths of several images may not stand in one."""
+    for name in config.columns.images if len(config.columns.images) > 1 else ():
+        if SEVERAL in cells[name]:
+            return (
+                f"image {cells[name]!r} in column {name!r} has a {SEVERAL} in its name, which "
+                "stands between the images of a sample; rename the file"
+            )
+    return ""
 
 
 def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
@@ -77,9 +98,12 @@ def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
     A column that is only called like one of ours, and is not named in the settings, means nothing.
     """
     names = {theirs: _OURS[setting] for theirs, setting in _settings(config).items()}
-    for name in label_columns(config):  # they keep their names, and become one column later
+    images = config.columns.images if len(config.columns.images) > 1 else ()
+    for name in (*images, *label_columns(config)):  # they keep their names, become one column later
         del names[name]
     for name in header:
+        if name in images:
+            continue
         if name in (*_OURS.values(), "line", "group") and name not in names:
             names[name] = f"csv {name}"
             while names[name] in header:
@@ -91,6 +115,7 @@ def _settings(config: ManifestConfig) -> dict[str, str]:
     """The CSV's name of a column -> the setting in manifest.columns that names it."""
     named = {getattr(config.columns, setting): setting for setting in _OURS}
     named = {theirs: setting for theirs, setting in named.items() if isinstance(theirs, str)}
+    named |= dict.fromkeys(config.columns.images, "image")
     return named | dict.fromkeys(label_columns(config), "label")
 
 

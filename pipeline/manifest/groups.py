@@ -37,7 +37,11 @@ def leakage_groups(
     keys = [*(["study"] if "study" in rows else []), *group_columns]
     codes = {key: _codes(rows[key].str.strip()) for key in keys}
     paths = rows["image_path"]
-    digests = identical_files([manifest.file_of(p) if p.strip() else None for p in paths])
+    sets = [manifest.files_of(path) if path.strip() else (None,) for path in paths]
+    twins = iter(
+        identical_files([_file(manifest, file) for files in sets for file in files]).tolist()
+    )
+    digests = one_per_row([[next(twins) for _ in files] for files in sets])
     codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
     groups, grouping = _grouped(rows["patient_id"], len(manifest), {}, codes, largest_share)
     shown = paths.groupby(digests, sort=False).agg(["size", "first"])
@@ -104,6 +108,27 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
                 with suppress(OSError, ImageError):
                     digests[row] = file_digest(path, content_digest)
     return digests
+
+
+def _file(manifest: Manifest, path: Path | None) -> Path | None:
+    """None for a blank cell among others, which is no folder of a series."""
+    return None if path == manifest.image_root else path
+
+
+def one_per_row(digests: Sequence[Sequence[str | None]]) -> NDArray[np.object_]:
+    """(N,) a digest of each row's images: one and the same for rows that share any of them."""
+    found = np.full(len(digests), None, dtype=object)
+    pairs = [(row, name) for row, names in enumerate(digests) for name in names if name]
+    if not pairs:
+        return found
+    rows = np.array([row for row, _ in pairs])
+    names = np.array([name for _, name in pairs], dtype=object)
+    codes = pd.factorize(names)[0]
+    first = pd.Series(rows).groupby(codes).transform("first").to_numpy()
+    joined = components(rows, first, len(digests))
+    named = pd.Series(names).groupby(joined[rows]).min()
+    found[rows] = named[joined[rows]].to_numpy(object)
+    return found
 
 
 def _grouped(

@@ -14,6 +14,8 @@ from pipeline.label_names import LabelNames, matrix_of
 from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted, one_line
 
+SEVERAL = "|"
+"""Between the paths of a sample's images."""
 SMALL_GROUP = 10
 """A group of at most so many patients never stops a command, whatever its share of a small set."""
 
@@ -95,6 +97,9 @@ class Manifest:
     written anywhere."""
     ids_in_csv: Mapping[str, str] = field(default_factory=dict)
     """The CSV's image path -> its patient id there; empty without `manifest.patient_pattern`."""
+    image_columns: tuple[str, ...] = ("image_path",)
+    """The CSV's columns of a sample's images; of several, `image_path` holds all paths, with |
+    between them."""
     purged: frozenset[int] = frozenset()
     """Row numbers that no part may hold, e.g. too early for their patient's period; the rows stay
     in `table`, which is aligned with the packed images."""
@@ -160,12 +165,27 @@ class Manifest:
 
     @cached_property
     def image_files(self) -> list[Path]:
-        """(N,) where each sample's image lies."""
-        return [self.file_of(path) for path in self.table["image_path"]]
+        """(N,) where each sample's image lies; of several the first."""
+        return [files[0] for files in self.image_sets]
 
-    def file_of(self, image_path: str) -> Path:
-        """Where the image lies that `table` calls so."""
-        return self.image_root / self.true_names.get(image_path, image_path)
+    @cached_property
+    def image_sets(self) -> list[tuple[Path, ...]]:
+        """(N,) where all images of each sample lie, in the order of `image_columns`."""
+        return [self.files_of(path) for path in self.table["image_path"]]
+
+    def files_of(self, image_path: str) -> tuple[Path, ...]:
+        """Where the images lie that `table` calls so."""
+        true = self.true_names.get(image_path, image_path)
+        paths = true.split(SEVERAL) if len(self.image_columns) > 1 else [true]
+        return tuple(self.image_root / path for path in paths)
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """`table`, with a row for each image of a sample that has several."""
+        if len(self.image_columns) == 1:
+            return self.table
+        paths = self.table["image_path"].str.split(SEVERAL, regex=False)
+        return self.table.assign(image_path=paths).explode("image_path", ignore_index=True)
 
     @cached_property
     def hash(self) -> str:

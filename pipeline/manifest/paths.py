@@ -18,8 +18,12 @@ def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
     normalised = table["image_path"].map(lambda path: posixpath.normpath(path.strip()))
     seen: dict[str, tuple[int, str]] = {}
     for line, image, patient in zip(table["line"], normalised, table["patient_id"], strict=True):
+        is_known = image in seen
         first_line, first_patient = seen.setdefault(image, (line, patient))
-        if first_line != line and image != ".":
+        if is_known and first_line == line and image != ".":
+            text = f"image {image!r} stands in two columns of this line"
+            yield Finding("duplicate_image", "error", text, line)
+        elif is_known and image != ".":
             whose = "" if patient == first_patient else f", there for patient {first_patient!r}"
             text = f"image {image!r} is already on line {first_line}{whose}"
             yield Finding("duplicate_image", "error", text, line)

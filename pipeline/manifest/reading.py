@@ -101,7 +101,16 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     seen = sorted({s for s in table["label"] if s.strip()})
     classes = (config.classes or tuple(seen)) if several is None else several
-    manifest = Manifest(path, image_root, classes, table, left_out, names, ids_in_csv=ids_in_csv)
+    manifest = Manifest(
+        path,
+        image_root,
+        classes,
+        table,
+        left_out,
+        names,
+        ids_in_csv=ids_in_csv,
+        image_columns=config.columns.images,
+    )
     findings = [*notes, *_findings(manifest, config)]
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]
@@ -133,7 +142,7 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [
         *rules.class_findings(manifest.classes, table["label"], config.task),
-        *rules.cell_findings(table),
+        *rules.cell_findings(table, manifest.image_columns),
         *rules.label_findings(table, manifest.classes),
         *rules.letter_findings(
             linking,
@@ -149,10 +158,10 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
         *ids.coarser_ids_findings(table, {"line", *grouped}, name_of),
         *rules.site_findings(table),
         *rules.label_column_findings(table, name_of),
-        *rules.label_path_findings(table),
-        *paths.duplicate_findings(table),
-        *paths.outside_findings(table, manifest.image_root),
-        *paths.file_findings(table, manifest.image_root),
+        *rules.label_path_findings(manifest.images),
+        *paths.duplicate_findings(manifest.images),
+        *paths.outside_findings(manifest.images, manifest.image_root),
+        *paths.file_findings(manifest.images, manifest.image_root),
     ]
     return [
         replace(finding, severity="note", message=f"accepted: {finding.message}")

@@ -13,7 +13,7 @@ from pipeline.label_names import LabelNames
 from pipeline.manifest.findings import Finding, with_lines
 from pipeline.manifest.ids import canonical_id, spelled_alike
 from pipeline.manifest.label_sets import names_in, set_findings
-from pipeline.manifest.manifest import Manifest
+from pipeline.manifest.manifest import SEVERAL, Manifest
 from pipeline.words import is_shown, listed
 
 FEW_OF_A_CLASS = 5
@@ -47,14 +47,21 @@ def _spelling_of_class(name: str) -> str:
     return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(name.casefold().split()))
 
 
-def cell_findings(table: pd.DataFrame) -> Iterator[Finding]:
+def cell_findings(table: pd.DataFrame, image_columns: Sequence[str]) -> Iterator[Finding]:
     """No blank patient or image."""
     columns = table[["line", "patient_id", "image_path"]]
     for line, patient, image in columns.itertuples(index=False):
         if not patient.strip():
             yield Finding("blank", "error", "the patient id is blank", line)
-        if not image.strip():
-            yield Finding("blank", "error", "the image path is blank", line)
+        paths = image.split(SEVERAL) if len(image_columns) > 1 else [image]
+        for column, path in zip(image_columns, paths, strict=True):
+            if not path.strip():
+                text = "the image path is blank"
+                if len(paths) > 1:
+                    text = (
+                        f"the image path in column {column!r} is blank; a sample needs all images"
+                    )
+                yield Finding("blank", "error", text, line)
 
 
 def label_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Finding]:

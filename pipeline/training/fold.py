@@ -21,7 +21,7 @@ def train_fold(job: FoldJob) -> None:
     """Train to the end, from where an earlier worker stopped; `result.json` marks it done."""
     started = time.monotonic()
     learner = build_learner(job)
-    normalisation = job.images.fit_normalisation(job.rows("train"))
+    normalisation = job.normalisation
     source = BatchSource.open(job.images, normalisation, learner.device)
     progress, journal = reopen(learner, job, normalisation)
     with journal:

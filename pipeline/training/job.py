@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Floats, Ints
 from pipeline.config import Config
-from pipeline.images.packed import PackedImages
+from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold, Part
 from pipeline.training.imbalance import Emphasis, emphasis
@@ -58,6 +58,16 @@ class FoldJob:
     def logit_shift(self) -> Floats:
         """(C,) added to logits for the probabilities that are reported."""
         return self.emphasis.shift(self.config, self.manifest.classes)
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """What networks' images are normalised by: of the train part, unless images.normalise says
+        that each is by itself, or none.
+        """
+        if self.config.images.normalise == "fold":
+            return self.images.fit_normalisation(self.rows("train"))
+        num_channels = self.images.num_channels
+        return Normalisation((0.0,) * num_channels, (1.0,) * num_channels)
 
     def rows(self, part: Part) -> Ints:
         """Row numbers of a part's samples in manifest and packed array."""

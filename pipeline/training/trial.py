@@ -27,8 +27,7 @@ def begin_trial(job: FoldJob) -> tuple[Learner, TrainPart]:
 
 def open_part(job: FoldJob) -> TrainPart:
     """The fold's train part, and all images normalised by it."""
-    normalisation = job.images.fit_normalisation(job.rows("train"))
-    source = BatchSource.open(job.images, normalisation, torch.device(job.device))
+    source = BatchSource.open(job.images, job.normalisation, torch.device(job.device))
     return TrainPart(job, source)
 
 

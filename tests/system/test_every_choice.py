@@ -5,8 +5,12 @@ import re
 from itertools import cycle, islice
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
-from system_runs import make_cohort
+import yaml
+from PIL import Image
+from system_runs import Cohort, make_cohort
 
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
@@ -81,3 +85,61 @@ def test_a_choice_is_trained(
     losses = [event.metrics["val/loss"] for event in epochs]
     assert all(isinstance(loss, float) for loss in losses)
     assert 0 <= result["test"]["image"]["auroc"] <= 1
+
+
+def images_choices() -> list[tuple[str, int]]:
+    """Every preset with the dimensions it is made for; those of volumes that have a size also 2."""
+    found = []
+    for name in options("images"):
+        values = yaml.safe_load((CONF / "images" / f"{name}.yaml").read_text())
+        dims = values.get("spatial_dims", 2)
+        found += [(name, dims), *([(name, 2)] if dims == 3 and "size" in values else [])]
+    return found
+
+
+def make_files(folder: Path, preset: str, dims: int) -> Cohort:
+    """One image each of six patients; a lesion is a bright corner. CT has Hounsfield units."""
+    folder.mkdir(parents=True)
+    generator, rows = np.random.default_rng(0), []
+    for number in range(6):
+        pixels = generator.normal(40, 20, (20,) * dims)
+        pixels[(slice(4),) * dims] += 60 * (number % 2)
+        if preset.startswith("ct_"):
+            pixels[-3:] = -1000
+        if dims == 3 or preset in ("ct_lung", "ct_soft", "ct_bone", "mr"):
+            name = f"{number}.nii.gz"
+            nibabel.save(nibabel.Nifti1Image(pixels.astype(np.int16), np.eye(4)), folder / name)
+        else:
+            name = f"{number}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name)
+        label = "lesion" if number % 2 else "healthy"
+        rows.append({"patient_id": f"P{number}", "image_path": name, "label": label})
+    cohort = Cohort(folder)
+    cohort.write_rows(rows)
+    return cohort
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("preset", "dims"), images_choices())
+def test_a_preset_is_trained(
+    preset: str, dims: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cohort = make_files(tmp_path / "cohort", preset, dims)
+    common = [o for o in cohort.overrides if not o.startswith(("images.transforms", "model="))]
+    settings = [
+        *common,
+        f"images={preset}",
+        f"images.spatial_dims={dims}",
+        "model=linear",
+        f"augment={'volume' if dims == 3 else 'light'}",
+        "manifest.accept=[one_image_per_patient]",
+        "training.epochs=2",
+        "folds=[0]",
+    ]
+    outcome = cross_validate(load_config(settings))
+    fold = outcome.run_dir / "fold_00"
+    epochs = [e for e in read_journal(fold / "journal.jsonl") if isinstance(e, EpochEnded)]
+    losses = [e.metrics[name] for e in epochs for name in ("train/loss", "val/loss")]
+    assert len(losses) == 4
+    assert np.isfinite(np.array(losses, dtype=float)).all()
