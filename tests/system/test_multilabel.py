@@ -19,7 +19,7 @@ from pipeline.images.packing import pack_images
 from pipeline.label_names import LabelNames
 from pipeline.manifest import ManifestError, read_manifest
 from pipeline.splits import Plan, plan_folds
-from pipeline.training import fold
+from pipeline.training import checkpoint, fold
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.loss import build_loss
@@ -196,7 +196,7 @@ def test_a_stopped_fold_ends_like_an_undisturbed_one(
     data = write_cohort(tmp_path / "data")
     whole, stopped = (job_of(tmp_path / name, data) for name in ("whole", "stopped"))
     train_fold(whole)
-    save = fold.save_epoch
+    save = checkpoint.save_epoch
 
     def stop(learner: Any, progress: Progress, *rest: Any) -> None:
         save(learner, progress, *rest)

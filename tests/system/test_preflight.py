@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from system_runs import Cohort, make_cohort, run_cv
-from test_non_interference import _job, _noise_in_test
+from system_runs import Cohort, fold_job, make_cohort, run_cv
+from test_non_interference import _noise_in_test
 
 from pipeline.commands.door import load_config
 from pipeline.config import LrFindConfig, UserError
@@ -133,7 +133,7 @@ def test_lr_find_says_when_the_loss_falls_at_no_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cohort = make_cohort(tmp_path / "cohort")
-    job = _job(cohort, tmp_path / "real")
+    job = fold_job(cohort, tmp_path / "real")
     monkeypatch.chdir(tmp_path)
     config = replace(job.config, lr_find=LrFindConfig(highest=2e-6), name="none")
     plan = plan_folds(job.manifest, config.split)
@@ -169,10 +169,10 @@ def test_noise_in_the_test_part_changes_nothing(tmp_path: Path, model: str) -> N
     """Neither its pixels nor its labels are looked at: the outputs are the same to the last bit."""
     cohort = make_cohort(tmp_path / "cohort", num_patients=54)
     own = Cohort(cohort.folder)
-    real = _job(own, tmp_path / "real")
+    real = fold_job(own, tmp_path / "real")
     plan = plan_folds(real.manifest, real.config.split)
     noise = _noise_in_test(own, real.fold.test, tmp_path / "noisy")
-    noisy = _job(noise, tmp_path / "n", plan)
+    noisy = fold_job(noise, tmp_path / "n", plan=plan)
     found: list[Any] = []
     for job in (real, noisy):
         job = _with_model(job, model)
