@@ -15,10 +15,8 @@ TAG = "BurnedInAnnotation"
 def burned_in_findings(manifest: Manifest) -> Iterator[Finding]:
     """A warning that counts the images whose header has BurnedInAnnotation=YES."""
     with ThreadPoolExecutor() as pool:
-        files = [file for files in manifest.image_sets for file in files]
-        found = iter(list(pool.map(is_burned_in, files)))
-    marked = [max([next(found) for _ in files]) for files in manifest.image_sets]
-    table = manifest.table[marked]
+        marked = pool.map(lambda files: any(map(is_burned_in, files)), manifest.image_sets)
+        table = manifest.table[list(marked)]
     if len(table):
         named = [f"line {row.line}: {row.image_path!r}" for row in table[:SHOWN].itertuples()]
         text = (

@@ -185,9 +185,8 @@ def _trees(train: pd.DataFrame, labels: Ints, test: pd.DataFrame, num_classes: i
         early_stopping=False,
         random_state=0,
     )
-    with threadpool_limits(
-        1
-    ):  # tables so small are slower, and on a busy machine far slower, with more
+    # Tables so small are slower with more threads, on a busy machine far slower.
+    with threadpool_limits(1):
         model.fit(train.to_numpy(np.float64), labels)
         scores[:, model.classes_] = model.predict_proba(test.to_numpy(np.float64))
     return scores
