@@ -6,6 +6,7 @@ What is left to import may take seconds, in which the command may end and its fo
 import ctypes
 import os
 import signal
+import sys
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 COMMAND_PID = "PATIENTFOLD_COMMAND_PID"  # set by `processes`
@@ -17,3 +18,9 @@ command = os.environ.pop(COMMAND_PID, "")  # not there when Python starts a serv
 if command and os.getppid() != int(command):  # it ended before that
     os._exit(0)
 os.chdir("/")  # workers go to the command's folder themselves
+
+sys.modules["mlflow"] = None  # type: ignore[assignment]  # monai would import it, for 1.5 s
+try:
+    import monai  # noqa: F401
+finally:
+    del sys.modules["mlflow"]  # a plugin may use it

@@ -1,16 +1,13 @@
 """What commands that end well print of strange names: a terminal has nothing to obey."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import called
 from PIL import Image
 
-ROOT = str(Path(__file__).parents[2])
 STRANGE = "\x1b[31m\x07\u202e\nFORGED"
 """Colours, a bell, a mark that turns the direction of writing, and a line of its own."""
 CSV = f"mine{STRANGE}.csv"
@@ -59,16 +56,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def printed(folder: Path, *words: str) -> str:
-    """The bytes that a command wrote as text, every line feed and escape as it was."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words],
-        cwd=folder,
-        capture_output=True,
-        check=False,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": ROOT, "PYTHONIOENCODING": "utf-8"},
-    )
-    text = (done.stdout + done.stderr).decode("utf-8")
+    """What a command wrote, every line feed and escape as it was."""
+    done = called(folder, *words)
+    text = done.stdout + done.stderr
     assert done.returncode == 0, text
     return text
 

@@ -4,12 +4,11 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import called
 from dicom_files import ramp, write_dicom, write_series
 from hypothesis import given
 from hypothesis import strategies as st
@@ -867,14 +866,7 @@ def test_a_wrong_setting_is_named(table, argument, message):
 
 
 def command(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", "make-manifest", *arguments],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return called(folder, "make-manifest", *arguments)
 
 
 def test_the_command_takes_patterns_as_a_person_types_them(tree):

@@ -1,12 +1,11 @@
 """Text that a terminal, a page, a folder or a spreadsheet would obey; files that are no CSV."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import called
 from PIL import Image
 
 from pipeline.audit.copies import Copy
@@ -195,9 +194,7 @@ def test_a_name_is_free_otherwise(name: str) -> None:
     ],
 )
 def test_what_a_command_says_moves_no_terminal(tmp_path: Path, arguments: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = called(tmp_path, *arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert visible(done.stdout + done.stderr) == done.stdout + done.stderr
@@ -206,13 +203,13 @@ def test_what_a_command_says_moves_no_terminal(tmp_path: Path, arguments: list[s
 def test_a_class_that_is_markup_and_a_strange_id_end_no_check(tmp_path: Path) -> None:
     rows = [f"P{i // 2},{i}.png,{('[/nope]', '[red]')[i // 2 % 2]}" for i in range(8)]
     write(tmp_path, *rows)
-    command = [sys.executable, "-m", "pipeline", "check", "manifest.path=m.csv"]
-    command += ["audit.content=false", "split.num_folds=3", "manifest.largest_group=1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = ["check", "manifest.path=m.csv", "audit.content=false", "split.num_folds=3"]
+    command.append("manifest.largest_group=1")
+    done = called(tmp_path, *command)
     assert "Traceback" not in done.stderr
     assert "[/nope]" in done.stdout
     write(tmp_path, *(row.replace("P", f"P{ESCAPE}") for row in rows))
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = called(tmp_path, *command)
     assert done.returncode == 1
     assert r"P\x1b[31mRED" in done.stderr
     pages = [path.read_text() for path in tmp_path.rglob("check.*")]

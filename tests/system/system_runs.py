@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from command_line import called
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from PIL import Image
@@ -95,14 +96,7 @@ def cv_command(*overrides: str) -> list[str]:
 
 def run_cv(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     """`patientfold cv` in the folder `cwd`, where runs/, .cache/ and mlflow.db land."""
-    return subprocess.run(
-        cv_command(*overrides),
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    return called(cwd, "cv", *overrides)
 
 
 def start_cv(cwd: Path, *overrides: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:

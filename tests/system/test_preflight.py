@@ -1,7 +1,6 @@
 """`patientfold preflight` and `lr-find` as a user runs them; and what they never look at."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import called
 from PIL import Image
 from rich.console import Console
 from system_runs import Cohort, fold_job, make_cohort, run_cv
@@ -28,14 +28,7 @@ NAMES = ["start", "overfit", "shuffled", "border"]
 
 
 def run(cwd: Path, command: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline", command, *overrides],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    return called(cwd, command, *overrides)
 
 
 def verdicts(cwd: Path, name: str = "manifest") -> dict[str, str]:
