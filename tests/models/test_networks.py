@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models import MLP, VGG, AlexNet, GoogLeNet, LeNet5, ViT
+from pipeline.models import MLP, VGG, AlexNet, GoogLeNet, LeNet5, SmallCNN, ViT
 from pipeline.models.googlenet import Inception
 
 ROOM = Path(__file__).parents[2] / "pipeline" / "models"
@@ -24,6 +24,31 @@ def test_a_perceptron_has_the_parameters_of_the_course(
 ) -> None:
     """3-4-2 and 3-4-4-1, of three inputs each."""
     assert num_parameters(MLP([3, 1], 1, num_classes, hidden)) == expected
+
+
+def response(network: nn.Module, row: int, column: int) -> torch.Tensor:
+    """Logits of a black image with one bright square there."""
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., row : row + 4, column : column + 4] = 1
+    with torch.no_grad():
+        logits: torch.Tensor = network(image)
+    return logits
+
+
+def test_the_small_cnn_keeps_places_that_a_mean_forgets() -> None:
+    torch.manual_seed(0)
+    small = SmallCNN([32, 32], 1, 2, norm="none").eval()
+    mean = VGG(2, 1, 2, [[8]], side=1, hidden=[]).eval()
+    for network, is_told in [(small, True), (mean, False)]:
+        here, there = response(network, 8, 8), response(network, 16, 20)
+        assert torch.allclose(here, there, atol=1e-6) is not is_told
+
+
+@pytest.mark.parametrize(("size", "num_places"), [([12, 16, 12], 6 * 8 * 6), ([9, 5], 4 * 2)])
+def test_the_small_cnn_has_a_weight_for_every_place(size: list[int], num_places: int) -> None:
+    network = SmallCNN(size, 1, 3, widths=[4, 8], norm="none")
+    convolutions = (3 ** len(size) + 1) * 4 + (4 * 3 ** len(size) + 1) * 8
+    assert num_parameters(network) == convolutions + (8 * num_places + 1) * 3
 
 
 MODULES = [159, 380, 364, 437, 463, 580, 840, 1072, 1388]
@@ -48,6 +73,7 @@ def test_a_normalisation_follows_every_convolution(dims: int, norm: str, layer: 
             AlexNet(dims, 1, 2, hidden=[8], norm=norm),
             VGG(dims, 1, 2, [[8], [8, 8]], side=1, hidden=[8], norm=norm),
             GoogLeNet(dims, 1, 2, norm=norm),
+            SmallCNN([16] * dims, 1, 2, widths=[8, 8, 8], norm=norm),
         ]
     for network in networks:
         kinds = [type(module) for module in network.modules()]
@@ -67,11 +93,14 @@ def dropout_layers(network: nn.Module) -> int:
 
 
 def test_dropout_stands_where_the_papers_have_it() -> None:
-    """After hidden linear layers, before GoogLeNet's only one, in three places of ViT's blocks."""
+    """After hidden linear layers, before an only one (GoogLeNet, the small CNN), in three places of
+    ViT's blocks.
+    """
     with torch.device("meta"):
         assert dropout_layers(AlexNet(2, 1, 2, dropout=0.25)) == 2
         assert dropout_layers(VGG(2, 1, 2, [[8]], dropout=0.25)) == 2
         assert dropout_layers(GoogLeNet(2, 1, 2, dropout=0.25)) == 1
+        assert dropout_layers(SmallCNN([8, 8], 1, 2, dropout=0.25)) == 1
         assert dropout_layers(MLP([8, 8], 1, 2, [4, 4, 4], dropout=0.25)) == 3
         assert dropout_layers(ViT([32, 32], 1, 2, depth=2, dropout=0.25)) == 1 + 2 * 3
 
