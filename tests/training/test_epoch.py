@@ -329,6 +329,20 @@ def test_an_epoch_tells_accuracy_and_the_norm_of_its_gradients(job):
     assert learnt["train/image/accuracy"] == pytest.approx(right)
 
 
+def test_the_norm_of_an_epoch_is_the_mean_of_its_steps(job, monkeypatch):
+    learner = build_learner(with_config(job, training=TrainingConfig(batch_size=5)))
+    norms, step = [], learner.step
+
+    def kept():
+        norms.append(step())
+        return norms[-1]
+
+    monkeypatch.setattr(learner, "step", kept)
+    learnt = train_epoch(learner, part_of(job), 1, silent)
+    assert len(norms) > 1
+    assert learnt["train/grad_norm"] == pytest.approx(float(torch.stack(norms).mean()), rel=1e-5)
+
+
 def test_long_epochs_report_how_far_they_are(job, monkeypatch):
     monkeypatch.setattr(epoch_module, "REPORT_EVERY_S", -1.0)
     reports = []
