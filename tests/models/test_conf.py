@@ -115,7 +115,7 @@ def test_the_page_on_models_says_what_is_true_of_each() -> None:
             assert parameters == f"{PAPERS[path.stem] / 1e6:.1f} M", row
         if taken != "as above":
             settings = re.findall(r"`(\w+)`", taken)
-        leaf = OmegaConf.load(path)
+        leaf: Any = OmegaConf.load(path)
         classes = get_object(leaf["_target_"]).__mro__[:-1]  # MONAI's pass settings on
         takes = {name for made in classes for name in inspect.signature(made).parameters}
         assert [name for name in settings if name not in takes] == [], row
