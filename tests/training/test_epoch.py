@@ -120,6 +120,14 @@ def test_no_batch_is_left_with_a_single_image(size):
         assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 23, 24, 99])
+def test_the_batches_of_an_epoch_are_counted_before_they_are_made(job, size):
+    """24 images: with 23 a batch, the last image joins the others."""
+    job = with_config(job, training=TrainingConfig(batch_size=size, accumulate=2))
+    ends = [batch.is_last for batch in part_of(job).batches(1)]
+    assert (job.batches_per_epoch, job.steps_per_epoch) == (len(ends), sum(ends))
+
+
 def test_a_part_of_one_image_is_one_batch():
     assert [batch.tolist() for batch in _split(np.array([7]), 4)] == [[7]]
 
