@@ -11,7 +11,7 @@ from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
 from pipeline.training import epoch as epoch_module
-from pipeline.training.epoch import TrainPart, _split, predict, train_epoch
+from pipeline.training.epoch import TrainPart, _split, outputs, predict, train_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import build_learner, seed_everything
 
@@ -450,3 +450,11 @@ def test_a_frozen_part_is_after_training_what_it_was(job, freeze):
     assert changed == {"3.weight", "3.bias"} | (set() if freeze else trunk | statistics)
     learner.network.eval()
     assert [module.training for module in learner.train().children()][:2] == [not freeze] * 2
+
+
+def test_the_reported_probabilities_are_those_after_the_correction(job, monkeypatch):
+    monkeypatch.setattr(type(job), "logit_shift", property(lambda _: np.array([1.5, -0.5])))
+    learner, part, rows = build_learner(job), part_of(job), job.rows("val")
+    found, _ = outputs(learner, part.source, job, rows)
+    logits = predict(learner, part.source, rows).cpu() + torch.tensor([1.5, -0.5])
+    np.testing.assert_allclose(found, logits.softmax(dim=1), rtol=1e-5)
