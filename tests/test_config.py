@@ -518,6 +518,14 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     assert problem.startswith("augment: use either augment.transforms")
 
 
+@pytest.mark.parametrize("setting", ["init.weights=best.pt", "training.freeze=[features]"])
+def test_what_a_baseline_would_leave_out_is_refused(setting: str) -> None:
+    (problem,) = refused("model=logistic", setting)
+    assert problem.startswith(setting.partition("=")[0])
+    assert problem.endswith("has no layers; choose a network, or leave this setting out")
+    load_config(["manifest=demo", "model=lenet5", setting])
+
+
 @pytest.mark.parametrize(
     ("override", "problem"),
     [

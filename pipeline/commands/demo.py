@@ -206,5 +206,9 @@ def main(_: NoSettings) -> None:
     """Make the demo in the current folder, and say what comes next."""
     write_manifest(DEMO / "manifest.csv")
     num_written = make_images(DEMO)
-    tell(f"{DEMO}/: {counted(num_written, 'image')} written, the others were there")
+    num_there = sum(1 for _ in demo_images()) - num_written
+    tell(
+        f"{DEMO}/: {counted(num_written, 'image')} written"
+        + f", {num_there} were there" * (num_there > 0)
+    )
     tell("next: patientfold cv experiment=demo")

@@ -81,7 +81,7 @@ class Config:
                 "augment: use either augment.transforms (MONAI, per sample) or batched settings "
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
             )
-        problems += [*_schedule_problems(self), *_label_problems(self)]
+        problems += [*_schedule_problems(self), *_label_problems(self), *_baseline_problems(self)]
         if problems:
             raise ConfigError(problems)
 
@@ -127,13 +127,15 @@ def _schedule_problems(config: Config) -> Iterator[str]:
     """Schedules and warm-ups that the training ends before."""
     epochs, scheduler = config.training.epochs, config.scheduler
     # What moves the rate after so many epochs moves nothing after the last one.
-    latest = {"T_max": epochs, "total_iters": epochs}
+    latest = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs}
     latest |= dict.fromkeys(("step_size", "milestones"), epochs - 1)
     for name, most in latest.items():
         value = scheduler.get(name, 0)
         ends = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(end, int | float) and end > most for end in ends):
             advice = f"set scheduler.{name} to {most} or less" if most else "take more epochs"
+            if name == "total_steps":
+                advice = f"scheduler.{name}='@num_steps' counts the steps of the training"
             yield (
                 f"scheduler.{name}={value} outlives training.epochs={epochs}: the schedule would "
                 f"not get there; {advice}"
@@ -195,6 +197,21 @@ def _label_problems(config: Config) -> Iterator[str]:
             "several labels; set loss.class_weights=none, and use sampler=class or "
             "loss.logit_adjustment=1 for rare labels"
         )
+
+
+def _baseline_problems(config: Config) -> Iterator[str]:
+    """What a baseline cannot do, and would silently leave out."""
+    if not is_baseline(config.model):
+        return
+    for name, value in {
+        "init.weights": config.init.weights,
+        "training.freeze": list(config.training.freeze),
+    }.items():
+        if value:
+            yield (
+                f"{name}={value}: a baseline of scikit-learn has no layers; choose a network, or "
+                "leave this setting out"
+            )
 
 
 def _pattern_problems(pattern: str) -> Iterator[str]:

@@ -68,6 +68,7 @@ def write_results(run: Run) -> Summary:
         run.config.training.select_by,
         plots_dir / "learning_curves.png",
         warning,
+        unit="candidate" if is_baseline(run.config.model) else "epoch",
     )
     if not is_baseline(run.config.model):
         plot_speed(histories, plots_dir / "speed.png")

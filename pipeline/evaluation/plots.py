@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -17,6 +18,7 @@ from pipeline.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _MAX_MARKED_EPOCHS = 25
 _MAX_LEGEND_ROWS = 16
@@ -40,6 +42,7 @@ def plot_learning_curves(
     select_by: str,
     path: Path,
     warning: str = "",
+    unit: str = "epoch",
 ) -> None:
     """Draw what the epochs came to (train solid, val dashed), one colour per fold, rings for the
     chosen epochs: losses, accuracies, the selecting metric, learning rate, norm of the gradient.
@@ -47,20 +50,23 @@ def plot_learning_curves(
     `histories` and `best_epochs` are keyed by fold. Where a loss selects, val/image/auroc stands in
     the place of the selecting metric if there is any. What no fold has gets no panel. Values far
     above all others are cut off and marked by a triangle at the upper edge, so that one spike
-    flattens nothing. `warning` is written across the plot in red.
+    flattens nothing. `warning` is written across the plot in red. `unit` is what an epoch is
+    called: a baseline has candidates, and no losses of training.
     """
     known = {name for history in histories.values() for row in history.values() for name in row}
     metric = AUROC if select_by == "val/loss" and AUROC in known else select_by
+    parts = "training and validation" if "train/loss" in known else "validation"
     panels = {
-        "loss": ("training and validation loss", ["train/loss", "val/loss"]),
-        "accuracy": ("training and validation accuracy", ACCURACIES),
-        metric: ("validation" + ", chooses the epoch" * (metric == select_by), [metric]),
+        "loss": (f"{parts} loss", ["train/loss", "val/loss"]),
+        "accuracy": (f"{parts} accuracy", ACCURACIES),
+        metric: ("validation" + f", chooses the {unit}" * (metric == select_by), [metric]),
         "train/lr": ("learning rate at the epoch's start", ["train/lr"]),
         "train/grad_norm": ("norm of the gradient, mean of an epoch", ["train/grad_norm"]),
     }
     always = ("loss", metric)
     shown = {n: panel for n, panel in panels.items() if n in always or known & set(panel[1])}
-    _draw(shown, histories, best_epochs, path, "Learning curves", warning)
+    title = "Learning curves" if unit == "epoch" else f"{unit.capitalize()}s"
+    _draw(shown, histories, best_epochs, path, title, warning, unit)
 
 
 def plot_speed(histories: Mapping[int, History], path: Path) -> None:
@@ -76,6 +82,7 @@ def _draw(
     path: Path,
     title: str,
     warning: str = "",
+    unit: str = "epoch",
 ) -> None:
     """Draw panels, label of the axis -> (title, metrics), in one row of three or in two rows."""
     from matplotlib.figure import Figure
@@ -96,11 +103,12 @@ def _draw(
                     style = _VAL if len(metrics) > 1 and metric.startswith("val/") else _TRAIN
                     best = best_epochs.get(fold) if metric == metrics[-1] else None
                     _curve(axes, history, metric, {"color": color, **style}, best)
-            _label_axes(axes, label)
+            _label_axes(axes, label, unit)
             _cut_spikes(axes)
             axes.set_title(heading)
     figure.suptitle(title)
-    _fold_legend(figure, sorted(histories), colors, bool(best_epochs))
+    both = any("train/loss" in row for history in histories.values() for row in history.values())
+    _fold_legend(figure, sorted(histories), colors, _kinds(unit, both) if best_epochs else [])
     save_figure(figure, path, warning)
 
 
@@ -154,8 +162,8 @@ def _curve(
         axes.plot(best_epoch, best, "o", markersize=10, fillstyle="none", color=style["color"])
 
 
-def _label_axes(axes: Axes, metric: str) -> None:
-    axes.set_xlabel("epoch")
+def _label_axes(axes: Axes, metric: str, unit: str) -> None:
+    axes.set_xlabel(unit)
     axes.set_ylabel(metric)
     axes.locator_params(axis="x", nbins=10, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     axes.grid(alpha=0.3)
@@ -179,7 +187,7 @@ def _cut_spikes(axes: Axes) -> None:
         epochs, losses = (np.asarray(data, float) for data in line.get_data())
         if (above := epochs[losses > top]).size:  # a line without points spoils the layout
             axes.plot(above, np.full(len(above), top), "^", color=line.get_color(), clip_on=False)
-    axes.set_xlabel("epoch (triangles: far above)")
+    axes.set_xlabel(f"{axes.get_xlabel()} (triangles: far above)")
     axes.set_ylim(values.min() - 0.05 * (top - values.min()), top)
 
 
@@ -191,20 +199,28 @@ def _fold_colors(num_folds: int) -> list[Any]:
     return list(colormaps["turbo"](np.linspace(0.05, 0.95, num_folds)))
 
 
+def _kinds(unit: str, has_both_parts: bool) -> list[Line2D]:
+    """What the marks of a curve mean, for the legend."""
+    from matplotlib.lines import Line2D
+
+    ring: dict[str, Any] = {"marker": "o", "fillstyle": "none", "ls": ""}
+    chosen = Line2D([], [], label=f"chosen {unit}", color="black", **ring)
+    parts = [
+        Line2D([], [], label="train", color="black", **_TRAIN),
+        Line2D([], [], label="val, beside train", color="black", **_VAL),
+    ]
+    return [*parts, chosen] if has_both_parts else [chosen]
+
+
 def _fold_legend(
-    figure: Figure, folds: Sequence[int], colors: Sequence[Any], is_chosen: bool
+    figure: Figure, folds: Sequence[int], colors: Sequence[Any], kinds: Sequence[Line2D]
 ) -> None:
     from matplotlib.lines import Line2D
 
     if len(folds) > _MAX_LEGEND_FOLDS:
         folds, colors = [], []
-    kinds = [
-        Line2D([], [], label="train", color="black", **_TRAIN),
-        Line2D([], [], label="val, beside train", color="black", **_VAL),
-        Line2D([], [], label="chosen epoch", color="black", marker="o", fillstyle="none", ls=""),
-    ]
     handles = [
-        *(kinds if is_chosen else []),
+        *kinds,
         *(
             Line2D([], [], label=f"fold {fold}", color=color, linewidth=2.5)
             for fold, color in zip(folds, colors, strict=True)
@@ -220,6 +236,10 @@ def save_figure(figure: Figure, path: Path, warning: str = "") -> None:
         style: dict[str, Any] = {"color": "red", "alpha": 0.45, "weight": "bold", "rotation": 15}
         figure.text(0.5, 0.5, warning, ha="center", va="center", size=24, zorder=10, **style)
     buffer = io.BytesIO()
-    # "tight": nothing is cut off. No software tag: the same plot has the same bytes
-    figure.savefig(buffer, format="png", dpi=130, bbox_inches="tight", metadata={"Software": None})
+    with warnings.catch_warnings():
+        # a letter that the font lacks is a box: a warning for each of them helps nobody
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        # "tight": nothing is cut off. No software tag: the same plot has the same bytes
+        how: dict[str, Any] = {"bbox_inches": "tight", "metadata": {"Software": None}}
+        figure.savefig(buffer, format="png", dpi=130, **how)
     write_whole(path, buffer.getvalue())

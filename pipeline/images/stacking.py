@@ -41,7 +41,8 @@ def _difference(first: StoredImage, image: StoredImage) -> str:
     if shape != other:
         return f"has shape {other}, image 1 {shape}"
     if (first.spacing is None) != (image.spacing is None):
-        return "says where it lies in mm, or image 1 does; the other does not"
+        says, silent = ("image 1", "it") if image.spacing is None else ("it", "image 1")
+        return f"cannot be compared: {says} says how large its pixels are, {silent} does not"
     if first.spacing is None or image.spacing is None:
         return ""
     voxel = min(first.spacing)

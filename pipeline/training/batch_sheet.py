@@ -25,6 +25,8 @@ INCHES = 1.5
 """A tile is so wide and high."""
 WIDTH = 100
 """Characters of a line above the tiles."""
+NAME, LEAST = 28, 12
+"""Characters above a tile, and of them for the label of a patient with a long name."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Sheet:
     """Samples in rows: as they are, and as training draws them."""
 
     rows: Ints
+    num_images: int
+    """Of a sample, which became its channels."""
     variants: dict[str, Floats32]
     """Title -> (N, C, ...)."""
     lines: tuple[str, ...]
@@ -42,8 +46,8 @@ def draw_batch_sheet(job: FoldJob, path: Path) -> list[str]:
     """Write the PNG; the patients on it."""
     sheet = _network_sheet(job) if not is_baseline(job.config.model) else _baseline_sheet(job)
     table = job.manifest.table.iloc[sheet.rows]
-    names = (table["label"] + ": " + table["patient_id"]).tolist()
-    _draw(sheet, names, path)
+    names = map(_name, table["label"], table["patient_id"])
+    _draw(sheet, list(names), path)
     return sorted(set(table["patient_id"]))
 
 
@@ -56,7 +60,8 @@ def _network_sheet(job: FoldJob) -> Sheet:
     drawn = part.rows[order]
     batch = augmented(part, drawn[: config.training.batch_size], seed).cpu().numpy()
     labels = job.manifest.labels[drawn[: config.training.batch_size]]
-    rows = _first_of_each_class(job, drawn)
+    # a class that this epoch happens not to draw is on the sheet all the same
+    rows = _first_of_each_class(job, np.concatenate([drawn, part.rows]))
     still = AugmentConfig()
     variants = {"normalised": plain(part, rows).cpu().numpy()}
     if config.augment != still:
@@ -73,7 +78,7 @@ def _network_sheet(job: FoldJob) -> Sheet:
         f"(sampler.balance={config.sampler.balance})",
         f"augmentation: {_augmentation(config.augment)}",
     )
-    return Sheet(rows, variants, lines)
+    return Sheet(rows, _num_images(job), variants, (*lines, *_left_out(job)))
 
 
 def _baseline_sheet(job: FoldJob) -> Sheet:
@@ -86,7 +91,16 @@ def _baseline_sheet(job: FoldJob) -> Sheet:
         f"features.kind={job.config.features.kind}; images: {images.shape[1:]} "
         f"{job.images.dtype}; a baseline has no augmentation",
     )
-    return Sheet(rows, {"decoded": images}, lines)
+    return Sheet(rows, _num_images(job), {"decoded": images}, (*lines, *_left_out(job)))
+
+
+def _num_images(job: FoldJob) -> int:
+    return len(job.config.manifest.columns.images)
+
+
+def _left_out(job: FoldJob) -> list[str]:
+    num = len(job.manifest.classes)
+    return [f"the first {MOST_CLASSES} of {num} classes are shown"] if num > MOST_CLASSES else []
 
 
 def _first_of_each_class(job: FoldJob, drawn: Ints) -> Ints:
@@ -116,13 +130,13 @@ def _augmentation(config: AugmentConfig) -> str:
     return ", ".join(told) or "none"
 
 
-def views(image: Floats32) -> list[Floats32]:
-    """(C, ...) -> planes: (H, W, 3) of colour, else (H, W) of each channel.
+def views(image: Floats32, num_images: int = 1) -> list[Floats32]:
+    """(C, ...) -> planes: (H, W, 3) of each image in colour, else (H, W) of each channel.
 
-    Of a volume, the middle slice along each axis.
+    Of a volume, the middle slice along each axis. `num_images` share the channels equally.
     """
-    if image.ndim == 3 and len(image) == 3:
-        return [np.moveaxis(image, 0, -1)]
+    if image.ndim == 3 and len(image) == 3 * num_images:
+        return [np.moveaxis(one, 0, -1) for one in np.split(image, num_images)][:MOST_CHANNELS]
     channels = list(image[:MOST_CHANNELS])
     if image.ndim == 3:
         return channels
@@ -136,7 +150,10 @@ def views(image: Floats32) -> list[Floats32]:
 def _draw(sheet: Sheet, names: Sequence[str], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    planes = {title: [views(image) for image in images] for title, images in sheet.variants.items()}
+    planes = {
+        title: [views(image, sheet.num_images) for image in images]
+        for title, images in sheet.variants.items()
+    }
     num_views = len(next(iter(planes.values()))[0])
     across = num_views * len(planes)
     samples = max(1, TILES // across)
@@ -164,9 +181,15 @@ def _draw(sheet: Sheet, names: Sequence[str], path: Path) -> None:
                 axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 above = one_line(name) if title == next(iter(planes)) and view == 0 else ""
                 below = title if view == 0 else ""
-                axes.set_title(f"{_short(above)}\n{below}", size=7, loc="left", parse_math=False)
+                axes.set_title(f"{above}\n{below}", size=7, loc="left", parse_math=False)
     save_figure(figure, path)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:26]}..."
+def _name(label: str, patient: str) -> str:
+    """Of a tile, no longer than it is wide; a long label leaves room for the patient."""
+    label = _short(label, max(LEAST, NAME - 2 - len(patient)))
+    return f"{label}: {_short(patient, NAME - 2 - len(label))}"
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 3]}..."

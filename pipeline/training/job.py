@@ -38,7 +38,10 @@ class FoldJob:
 
     @property
     def batches_per_epoch(self) -> int:
-        return math.ceil(len(self.rows("train")) / self.config.training.batch_size)
+        """A last batch of one image joins its neighbour, if it has one."""
+        num_images, size = len(self.rows("train")), self.config.training.batch_size
+        num_batches = math.ceil(num_images / size)
+        return max(1, num_batches - (num_images - (num_batches - 1) * size == 1))
 
     @property
     def steps_per_epoch(self) -> int:

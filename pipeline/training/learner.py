@@ -1,6 +1,7 @@
 """Everything a fold trains with, built from the config, in one place."""
 
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
 
     Returns what is to be said about the weights to begin with.
     ConfigError for a leaf that is not what its setting needs, arguments that it does not take, a
-    network that cannot take the images, or a loss that cannot take its logits.
+    network that cannot take the images, a schedule that ends too early, or a loss that cannot take
+    the network's logits.
     """
     check_leaves(job.config)
     num_classes = len(job.manifest.classes)
@@ -183,6 +185,7 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
         learner = build_learner(job)
         logits = _try_network(job, learner.network.eval(), num_images)
         _try_network(job, learner.train(), min(num_images, job.config.training.batch_size))
+    _try_schedule(job, learner.scheduler)
     labels = torch.arange(num_images, device=learner.device) % num_classes
     expected, kind = tuple(labels.shape), "class indices"
     if job.output == "labels":
@@ -212,6 +215,19 @@ def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
         expected,
         advice,
     )
+
+
+def _try_schedule(job: FoldJob, schedule: Schedule) -> None:
+    """Move it as the epochs will: some end after so many moves, and fail on the next one."""
+    name, num_epochs = job.config.scheduler["_target_"], job.config.training.epochs
+    for epoch in range(1, num_epochs + 1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that the optimizer has made no step
+                schedule.after_epoch(0.0)
+        except Exception as error:  # noqa: BLE001  (somebody else's may fail in any way)
+            problem = f"scheduler: {name} fails after epoch {epoch} of {num_epochs}: "
+            raise ConfigError([problem + first_line(error)]) from None
 
 
 def _try(
@@ -251,7 +267,7 @@ def _size_explained(job: FoldJob) -> Iterator[None]:
             raise
         problem = (
             f"model: {leaf['_target_']} takes images of {side} pixels along each side or more, "
-            f"got {' x '.join(map(str, found))}: resize them in images.transforms, or choose "
+            f"got {' x '.join(map(str, found))}: set images.size=[{side}] or more, or choose "
             "another model"
         )
         raise ConfigError([problem]) from None

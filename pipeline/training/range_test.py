@@ -101,9 +101,12 @@ def plot_range_test(found: RangeTest, title: str, path: Path) -> None:
     if found.suggestion is not None:
         axes.axvline(found.suggestion, color="tab:red", linestyle="--", label=found.setting)
     if found.smoothed.size:
-        low, high = found.smoothed.min(), max(found.smoothed[0], found.smoothed.min())
+        # to the top of what it falls from, or most of a curve that does not fall; what runs away is
+        # cut off
+        fall = found.smoothed[: int(found.smoothed.argmin()) + 1]
+        low, high = found.losses.min(), max(fall.max(), np.quantile(found.smoothed, 0.75))
         room = max(high - low, 1e-3 * max(abs(high), 1e-9))
-        axes.set_ylim(min(low, found.losses.min()) - 0.1 * room, high + 1.5 * room)
+        axes.set_ylim(low - 0.1 * room, high + 0.5 * room)
     axes.set_xlabel("optimizer.lr")
     axes.set_ylabel("training loss")
     axes.set_title(title, parse_math=False)

@@ -1,11 +1,15 @@
 """A file of torch, read as far as it is numbers and text: no code in it is run."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
+
+ZIPPED, PICKLED = b"PK", b"\x80"
+"""How files of `torch.save` begin, today and before."""
 
 
 class TorchFileError(Exception):
@@ -20,11 +24,19 @@ def read_torch_file(path: Path, device: str, former: bool = False) -> dict[str, 
         torch.OutOfMemoryError: the device has no room for it.
     """
     try:
-        if not former or is_zipfile(path):  # torch writes checksums of its tensors, but reads none
+        with path.open("rb") as file:
+            begins = file.read(2)
+        if former and not begins.startswith((ZIPPED, PICKLED)):
+            raise TypeError("torch.save did not write it")
+        if former and begins == ZIPPED and not is_zipfile(path):
+            raise BadZipFile("it is damaged, or its end is missing")
+        if not former or begins == ZIPPED:  # torch writes checksums of its tensors, but reads none
             with ZipFile(path) as archive:
                 if broken := archive.testzip():
                     raise BadZipFile(f"the checksum of {broken} is wrong")
-        state = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that is newer than torch expects
+            state = torch.load(path, map_location=device, weights_only=True)
         if not isinstance(state, dict):
             raise TypeError("it holds no dictionary of weights")
     except torch.OutOfMemoryError:

@@ -1,6 +1,7 @@
 """The demo data: reproducible, of the promised shape, and with a fingerprint of each patient."""
 
 import csv
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.commands import demo
+from pipeline.commands.settings import NoSettings
 from pipeline.commands.shipped import shipped
 
 PATIENTS = demo.demo_patients()
@@ -143,3 +145,15 @@ def test_images_betray_their_patient_only_to_a_split_by_image() -> None:
         by_patient.append(nearest_neighbour_accuracy(train, test, labels))
     assert np.mean(by_image) > 0.9
     assert 0.4 < np.mean(by_patient) < 0.6
+
+
+def test_the_command_says_how_many_images_it_wrote(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, "demo")
+    for missing, told in ((1, "1 image written, 434 were there"), (435, "435 images written\n")):
+        for path in sorted(Path("demo").rglob("*.png"))[:missing]:
+            path.unlink()
+        demo.main(NoSettings())
+        assert f"demo/: {told}" in capsys.readouterr().out

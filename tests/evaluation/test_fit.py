@@ -22,6 +22,12 @@ CURVES = {
     "over": (falling(0.8, 0.05), falling(0.9, 0.35, 3) + 0.012 * EPOCHS, 0.99, "over-fitting"),
     "over from the start": (falling(0.8, 0.05), 0.5 + 0.02 * EPOCHS, 0.99, "over-fitting"),
     "rises, as training does": (0.4 + 0.02 * EPOCHS, 0.4 + 0.02 * EPOCHS, 0.8, None),
+    "rises, but training fell no further": (
+        falling(2.0, 0.2, 2),
+        np.maximum(falling(0.8, 0.35, 3), 0.03 * EPOCHS),
+        0.95,
+        None,
+    ),
     "nothing learned": (np.full(30, 0.69), np.full(30, 0.7), 0.52, "under-fitting"),
     "gets worse": (0.7 + 0.01 * EPOCHS, 0.7 + 0.01 * EPOCHS, 0.5, "under-fitting"),
     "all learned in the first epoch": (np.full(30, 0.2), np.full(30, 0.3), 0.95, None),
@@ -63,8 +69,9 @@ def test_the_unit_of_the_loss_does_not_count(name):
 
 @pytest.mark.parametrize("value", [40.0, 0.0])
 @pytest.mark.parametrize("epoch", [1, 2, 15, 29, 30])
-def test_one_spike_names_nothing(epoch, value):
-    train, val, accuracy, _ = CURVES["good"]
+@pytest.mark.parametrize("name", ["good", "only training still falls"])
+def test_one_spike_names_nothing(name, epoch, value):
+    train, val, accuracy, _ = CURVES[name]
     for metric in ("train/loss", "val/loss"):
         folds = {fold: history(train, val, accuracy, fold) for fold in range(5)}
         for rows in folds.values():

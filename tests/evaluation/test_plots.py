@@ -64,13 +64,30 @@ def test_everything_of_every_fold_is_on_one_plot(tmp_path, figures, num_folds, n
     assert [axes.get_ylabel() for axes in figures[0].axes] == labels
     for axes, curves in zip(figures[0].axes, (2, 2, 1, 1, 1), strict=True):
         assert len(axes.lines) == (curves + 1) * num_folds  # and a ring each
+        assert all(np.isfinite(line.get_ydata()).all() for line in axes.lines), "empty curves"
         rings = [line for line in axes.lines if line.get_marker() == "o"]
         assert [ring.get_xdata()[0] for ring in rings] == [num_epochs] * num_folds
     plot_speed(folds, tmp_path / "speed.png")
     (speed,) = figures[1].axes
     assert speed.get_ylabel() == "images/s"
-    assert len(speed.lines) == num_folds
+    expected = [1 / (epoch + 1) for epoch in range(1, num_epochs + 1)]
+    assert [line.get_ydata().tolist() for line in speed.lines] == [expected] * num_folds
     assert legend_of(figures[1]) == [f"fold {fold}" for fold in folds]
+
+
+def test_the_candidates_of_a_baseline_are_no_epochs_and_have_no_training(tmp_path, figures):
+    folds = {
+        fold: history(20, ("val/loss", "val/image/accuracy", "val/image/auroc")) for fold in (0, 1)
+    }
+    folds[1][3]["val/loss"] = 40.0
+    path = tmp_path / "curves.png"
+    plot_learning_curves(folds, {0: 2, 1: 1}, "val/image/auroc", path, unit="candidate")
+    labels = [axes.get_xlabel() for axes in figures[0].axes]
+    assert labels == ["candidate (triangles: far above)", "candidate", "candidate"]
+    titles = [axes.get_title() for axes in figures[0].axes]
+    assert titles == ["validation loss", "validation accuracy", "validation, chooses the candidate"]
+    assert figures[0].get_suptitle() == "Candidates"
+    assert legend_of(figures[0]) == ["chosen candidate", "fold 0", "fold 1"]
 
 
 def test_a_spike_leaves_the_panels_their_size(tmp_path, figures):
@@ -154,6 +171,12 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path, figures):
     texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.title]
     assert [text.get_text() for text in texts] == ["$a$", "b", "$a$", "b", "$c$"]
     assert not any(text.get_parse_math() for text in texts)
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_the_font_lacks_are_no_flood_of_warnings(tmp_path):
+    plot_confusion(np.eye(2, dtype=int), ["正常", "肺がん"], "title", tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(("size", "length"), [(2, 4), (7, 4), (2, 20)])

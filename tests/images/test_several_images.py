@@ -1,6 +1,7 @@
 """Several images a sample become its channels: `manifest.columns.image=[t1,t2,flair]`."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,36 @@ def test_another_geometry_is_an_error_with_its_line(
     with pytest.raises(UnusableImagesError, match=fault) as caught:
         pack(manifest, settings(tmp_path))
     assert [finding.line for finding in caught.value.findings] == [2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fault"),
+    [
+        (
+            "png",
+            "nii",
+            "image 2 of 2 cannot be compared: it says how large its pixels",
+        ),
+        (
+            "nii",
+            "png",
+            "image 2 of 2 cannot be compared: image 1 says how large its",
+        ),
+    ],
+)
+def test_a_size_in_mm_that_only_one_of_two_has_is_an_error(
+    tmp_path: Path, first: str, second: str, fault: str
+) -> None:
+    rows = []
+    for patient in range(4):
+        image = pixels(patient, 0)[:5, :5, 0]
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{patient}.png")
+        save(tmp_path / f"{patient}.nii", image)
+        row = {"patient_id": f"P{patient}", "label": "ab"[patient % 2]}
+        rows.append(row | {"t1": f"{patient}.{first}", "t2": f"{patient}.{second}"})
+    config = replace(written(tmp_path, rows), columns=ColumnsConfig(image=("t1", "t2")))
+    with pytest.raises(UnusableImagesError, match=fault):
+        pack(read_manifest(config), settings(tmp_path, spatial_dims=2))
 
 
 def test_geometry_that_only_rounding_tells_apart_is_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every file of conf/model and conf/init, found by listing the folders: it is built and learns."""
 
+import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -97,6 +99,27 @@ def test_there_are_files_to_look_at() -> None:
 def test_the_page_on_models_lists_it(path: Path) -> None:
     page = (CONF.parent / "docs" / "models.md").read_text(encoding="utf-8")
     assert f"| `{path.parent.name}={path.stem}` |" in page
+
+
+def test_the_page_on_models_says_what_is_true_of_each() -> None:
+    """The smallest side, the parameters in millions, and settings that the network takes."""
+    page = (CONF.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    settings: list[str] = []
+    found = set()
+    for row in re.findall(r"^\| `model=.*$", page, re.MULTILINE):
+        word, _, parameters, side, taken = (cell.strip() for cell in row.strip("|").split("|"))
+        path = CONF / "model" / f"{word.strip('`').removeprefix('model=')}.yaml"
+        found.add(path)
+        assert int(side) == least_side(path), row
+        if parameters:
+            assert parameters == f"{PAPERS[path.stem] / 1e6:.1f} M", row
+        if taken != "as above":
+            settings = re.findall(r"`(\w+)`", taken)
+        leaf: Any = OmegaConf.load(path)
+        classes = get_object(leaf["_target_"]).__mro__[:-1]  # MONAI's pass settings on
+        takes = {name for made in classes for name in inspect.signature(made).parameters}
+        assert [name for name in settings if name not in takes] == [], row
+    assert found == set(MODELS)
 
 
 @each_model

@@ -58,5 +58,7 @@ def test_a_run_that_fits_badly_says_so(
                 assert run.data.metrics[name] == last.metrics[name]
         for name in ("lr", "grad_norm", "images_per_s"):
             assert run.data.metrics[f"train/{name}"] == last.metrics[f"train/{name}"]
+        assert run.data.metrics["train/lr"] == float(overrides[-1].partition("=")[2])
+        assert run.data.metrics["train/images_per_s"] > 0
     for plot in ("learning_curves.png", "speed.png"):
         assert (run_dir / "plots" / plot).exists()

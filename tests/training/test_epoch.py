@@ -11,7 +11,7 @@ from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
 from pipeline.training import epoch as epoch_module
-from pipeline.training.epoch import TrainPart, _split, predict, train_epoch
+from pipeline.training.epoch import TrainPart, _split, outputs, predict, train_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import build_learner, seed_everything
 
@@ -118,6 +118,14 @@ def test_no_batch_is_left_with_a_single_image(size):
         assert torch.cat(batches).tolist() == rows.tolist()
         assert all(2 <= len(batch) <= size + 1 for batch in batches)
         assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 23, 24, 99])
+def test_the_batches_of_an_epoch_are_counted_before_they_are_made(job, size):
+    """24 images: with 23 a batch, the last image joins the others."""
+    job = with_config(job, training=TrainingConfig(batch_size=size, accumulate=2))
+    ends = [batch.is_last for batch in part_of(job).batches(1)]
+    assert (job.batches_per_epoch, job.steps_per_epoch) == (len(ends), sum(ends))
 
 
 def test_a_part_of_one_image_is_one_batch():
@@ -329,6 +337,20 @@ def test_an_epoch_tells_accuracy_and_the_norm_of_its_gradients(job):
     assert learnt["train/image/accuracy"] == pytest.approx(right)
 
 
+def test_the_norm_of_an_epoch_is_the_mean_of_its_steps(job, monkeypatch):
+    learner = build_learner(with_config(job, training=TrainingConfig(batch_size=5)))
+    norms, step = [], learner.step
+
+    def kept():
+        norms.append(step())
+        return norms[-1]
+
+    monkeypatch.setattr(learner, "step", kept)
+    learnt = train_epoch(learner, part_of(job), 1, silent)
+    assert len(norms) > 1
+    assert learnt["train/grad_norm"] == pytest.approx(float(torch.stack(norms).mean()), rel=1e-5)
+
+
 def test_long_epochs_report_how_far_they_are(job, monkeypatch):
     monkeypatch.setattr(epoch_module, "REPORT_EVERY_S", -1.0)
     reports = []
@@ -428,3 +450,11 @@ def test_a_frozen_part_is_after_training_what_it_was(job, freeze):
     assert changed == {"3.weight", "3.bias"} | (set() if freeze else trunk | statistics)
     learner.network.eval()
     assert [module.training for module in learner.train().children()][:2] == [not freeze] * 2
+
+
+def test_the_reported_probabilities_are_those_after_the_correction(job, monkeypatch):
+    monkeypatch.setattr(type(job), "logit_shift", property(lambda _: np.array([1.5, -0.5])))
+    learner, part, rows = build_learner(job), part_of(job), job.rows("val")
+    found, _ = outputs(learner, part.source, job, rows)
+    logits = predict(learner, part.source, rows).cpu() + torch.tensor([1.5, -0.5])
+    np.testing.assert_allclose(found, logits.softmax(dim=1), rtol=1e-5)

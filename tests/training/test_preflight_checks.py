@@ -18,6 +18,7 @@ from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.splits import Part
+from pipeline.training import batch_sheet
 from pipeline.training import chance as chance_module
 from pipeline.training.batch_sheet import draw_batch_sheet, views
 from pipeline.training.border import border_features, check_border
@@ -494,6 +495,38 @@ def test_colour_is_one_picture_and_other_channels_are_shown_apart() -> None:
     assert [view.shape for view in views(np.zeros((3, 5, 4), np.float32))] == [(5, 4, 3)]
     assert [view.shape for view in views(np.zeros((2, 5, 4), np.float32))] == [(5, 4)] * 2
     assert len(views(np.zeros((2, 5, 4, 3), np.float32))) == 6
+
+
+def test_a_class_that_an_epoch_does_not_draw_is_on_the_sheet(
+    job_of: Callable[..., FoldJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of("images.preview=2")
+    lesions = np.flatnonzero(job.manifest.labels[job.rows("train")] == 1)
+    monkeypatch.setattr("pipeline.training.batch_sheet.draw_epoch", lambda *_: lesions)
+    patients = draw_batch_sheet(job, tmp_path / "batch.png")
+    labels = job.manifest.table.drop_duplicates("patient_id").set_index("patient_id")["label"]
+    assert sorted(labels[patients]) == ["healthy", "healthy", "lesion", "lesion"]
+
+
+@pytest.mark.parametrize(
+    ("label", "patient", "name"),
+    [
+        ("lesion", "P01", "lesion: P01"),
+        ("adenocarcinoma of the lower lobe", "P01", "adenocarcinoma of th...: P01"),
+        ("adenocarcinoma", "TCGA-A1-A0SB-01Z-00-DX1", "adenocarc...: TCGA-A1-A0S..."),
+        ("lesion", "TCGA-A1-A0SB-01Z-00-DX1", "lesion: TCGA-A1-A0SB-01Z-..."),
+    ],
+)
+def test_a_tile_names_label_and_patient(label: str, patient: str, name: str) -> None:
+    assert batch_sheet._name(label, patient) == name
+
+
+def test_three_images_of_a_sample_are_no_colour() -> None:
+    """Each is shown by itself: t1, t2 and flair are not red, green and blue."""
+    samples = np.arange(3 * 20, dtype=np.float32).reshape(3, 5, 4)
+    assert all(map(np.array_equal, views(samples, num_images=3), samples))
+    stains = [view.shape for view in views(np.zeros((6, 5, 4), np.float32), num_images=2)]
+    assert stains == [(5, 4, 3)] * 2
 
 
 def test_few_shuffles_would_not_reach_so_far_out() -> None:

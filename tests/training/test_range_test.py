@@ -142,6 +142,29 @@ def test_the_plot_marks_the_suggestion(tmp_path: Path) -> None:
     assert reds[1] == 0
 
 
+@pytest.mark.parametrize("name", ["falls", "rises", "noise", "runs away"])
+def test_the_curve_is_within_the_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rates = np.geomspace(1e-6, 1, 100)
+    losses = {
+        "falls": np.linspace(0.7, 0.2, 100),
+        "rises": np.linspace(0.6, 0.9, 100),
+        "noise": np.random.default_rng(0).normal(1, 0.3, 100) + np.linspace(0, 0.3, 100),
+        "runs away": np.concatenate([np.linspace(0.7, 0.3, 90), np.geomspace(0.3, 1e6, 10)]),
+    }[name]
+    limits: list[tuple[float, float]] = []
+    monkeypatch.setattr(
+        "pipeline.training.range_test.save_figure",
+        lambda figure, _path: limits.append(figure.axes[0].get_ylim()),
+    )
+    found = judged(rates, losses, ran_away=False)
+    plot_range_test(found, name, tmp_path / "range_test.png")
+    ((low, high),) = limits
+    assert ((low <= found.smoothed) & (found.smoothed <= high)).mean() > 0.8
+    assert high < 5
+
+
 def test_a_loss_that_is_never_finite_gives_nothing(
     job_of: Callable[..., FoldJob], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -117,6 +117,10 @@ def test_a_state_saved_before_there_was_warm_up_is_taken():
         (["scheduler=step", "scheduler.step_size=7"], "scheduler.step_size=7 outlives"),
         (["scheduler=step", "scheduler.step_size=6"], "set scheduler.step_size to 5 or less"),
         (["scheduler=linear", "scheduler.total_iters=20"], "scheduler.total_iters=20 outlives"),
+        (
+            ["scheduler=one_cycle", "scheduler.total_steps=7"],
+            "7 outlives .*; .*='@num_steps' counts",
+        ),
         (["training.warmup_epochs=6"], "training.warmup_epochs=6 must be less than"),
     ],
 )

@@ -102,7 +102,7 @@ def test_images_that_are_too_small_are_told_the_smallest_size(
         try_out(job)
     assert caught.value.problems == [
         f"model: {job.config.model['_target_']} takes images of {smallest} pixels along each side "
-        f"or more, got {' x '.join(map(str, shape[1:]))}: resize them in images.transforms, or "
+        f"or more, got {' x '.join(map(str, shape[1:]))}: set images.size=[{smallest}] or more, or "
         "choose another model"
     ]
     fits = tuple(max(side, smallest) for side in shape[1:])
@@ -159,6 +159,13 @@ def test_pictures_and_volumes_are_told_apart_before_decoding(
     with pytest.raises(ConfigError) as caught:
         check_dimensions(config)
     assert caught.value.problems[0].startswith(f"model: {problem}")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_schedule_that_fails_on_a_later_epoch_is_found_before_the_first(tmp_path: Path) -> None:
+    short = ["scheduler=one_cycle", "scheduler.total_steps=3", "training.epochs=6"]
+    with pytest.raises(ConfigError, match="OneCycleLR fails after epoch 4 of 6: Tried to step 4"):
+        try_out(with_images(tmp_path, (1, 32, 32), *short))
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
