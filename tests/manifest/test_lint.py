@@ -474,8 +474,22 @@ def test_a_patient_id_that_is_a_group_column_too_is_reported_once(tmp_path: Path
 
 
 def test_coarser_ids_hold_whole_patients(tmp_path: Path) -> None:
-    halves = set_column("case", lambda t: ["x", "y"] * (len(t) // 2))
-    assert findings_of(config_of(tmp_path, halves)) == []
+    in_turn = set_column("case", lambda t: [f"x{i % 3}" for i in range(len(t))])
+    assert findings_of(config_of(tmp_path, in_turn)) == []
+
+
+def test_a_coarser_column_that_is_mostly_blank_or_names_no_people_is_no_id(tmp_path: Path) -> None:
+    mostly_blank = set_column("case", lambda t: [*"aaaabbbbcccc", *[""] * (len(t) - 12)])
+    beds = set_column("bed", lambda t: t["patient_id"].map(lambda p: int(p[1]) // 2))
+    for column in (mostly_blank, beds):
+        assert findings_of(config_of(tmp_path, column)) == []
+
+
+def test_cells_of_white_space_are_no_two_spellings(tmp_path: Path) -> None:
+    blanks = set_column("family", lambda t: ["", " ", *["\t"] * (len(t) - 2)])
+    assert findings_of(config_of(tmp_path, blanks, group_columns=("family",))) == []
+    sites = set_column("site", lambda t: ["", " ", *["x"] * (len(t) - 2)])
+    assert findings_of(config_of(tmp_path, sites)) == []
 
 
 @pytest.mark.parametrize("column", ["PatientSex", "patient_age", "PatientAge", "case_control"])
