@@ -127,6 +127,9 @@ def test_a_cache_that_others_may_write_is_refused(manifest: Manifest, config: Im
         path.chmod(mode)
     folder.parent.chmod(0o1777)  # like /tmp: nobody can replace what is in it
     assert pack(manifest, config)[2] == 0
+    (folder / "images.npy").chmod(0o1606)  # of a file that bit means nothing
+    with pytest.raises(UserError, match=r"images\.npy may be written by everybody"):
+        pack(manifest, config)
 
 
 def test_whose_a_file_is(tmp_path: Path) -> None:
