@@ -93,6 +93,7 @@ def told(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stderr.count("error: ") == 1
+    assert done.stdout.count("no room left") <= 1, "once for all folds"
     message = done.stderr[done.stderr.index("error: ") :]
     for word in words:
         assert word in message, message
