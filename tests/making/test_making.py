@@ -862,6 +862,40 @@ def test_a_wrong_setting_is_named(table, argument, message):
     assert message in refused(*of_table(table, argument))
 
 
+@pytest.mark.parametrize(
+    ("files", "arguments", "message"),
+    [
+        ({}, ["source=tree", "root=none", "pattern={label}/{patient}.png"], "none is not a folder"),
+        ({}, ["source=tree", "pattern={label}/{patient}.png"], "holds no files that could be"),
+        (
+            {"a/P1.png": b"x"},
+            ["source=tree", "pattern={label}/{patient}.jpg"],
+            "the pattern must end as the files do",
+        ),
+        (
+            {"a/b/P1.png": b"x"},
+            ["source=tree", "pattern={label}/x/{patient}.png"],
+            "a part {name} holds no slash",
+        ),
+        (
+            {"notes.txt": b"x"},
+            ["source=classes", "patient={patient}_.*"],
+            "no image files; found 1",
+        ),
+        ({"a.txt": b"x"}, ["source=dicom", "label.column=x"], "holds no DICOM file with pixels"),
+        ({"t.csv": b"file,who\n"}, ["source=table", "table=t.csv", "image={file}"], "has no rows"),
+    ],
+)
+def test_a_source_without_images_says_what_is_there(tmp_path, files, arguments, message):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    root = [f"root={tmp_path}"] if "root=none" not in arguments else []
+    extra = ["patient={who}"] if "source=table" in arguments else []
+    arguments = [a.replace("=none", f"={tmp_path}/none") for a in arguments]
+    assert message in refused(*arguments, *root, *extra)
+
+
 # --- the command
 
 

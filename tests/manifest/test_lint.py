@@ -304,6 +304,16 @@ def test_another_encoding_is_read_when_it_is_named_and_refused_when_not(
         read_manifest(config)
 
 
+def test_utf_8_is_not_read_as_latin_1(tmp_path: Path) -> None:
+    """Which takes any bytes: two letters for one, and nobody would notice."""
+    umlaut = set_column("remark", lambda t: ["Müller"] * len(t))
+    with pytest.raises(
+        ManifestError, match=r"is UTF-8, not iso8859-1; set manifest\.encoding=utf-8"
+    ):
+        read_manifest(config_of(tmp_path, umlaut, encoding="latin-1"))
+    assert read_manifest(config_of(tmp_path, encoding="latin-1")).findings == ()
+
+
 def test_plain_text_is_not_taken_for_utf_16(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read_manifest(config_of(tmp_path, encoding="utf-16"))

@@ -79,6 +79,18 @@ def test_a_key_that_others_may_read_or_that_is_damaged_is_refused(tmp_path: Path
     path.write_text("short")
     with pytest.raises(UserError, match="expected 64 hexadecimal digits"):
         Pseudonyms.open(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="cannot be read as a key"):
+        Pseudonyms.open(path)
+    path.unlink()
+    path.mkdir(mode=0o700)
+    with pytest.raises(UserError, match="cannot be read as a key"):
+        Pseudonyms.open(path)
+
+
+def test_a_blank_cell_has_no_pseudonym() -> None:
+    """Else all patients without a family would share one, and be one group."""
+    assert Pseudonyms(bytes(32)).of("family", " ") == " "
 
 
 def test_what_is_wrong_with_the_csv_is_told_on_the_console_only(
