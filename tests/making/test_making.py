@@ -29,7 +29,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from pipeline.commands.door import load_config
+from pipeline.commands.door import load_config, show_help
 from pipeline.config import UserError
 from pipeline.formats import read_image
 from pipeline.making.image_tree import paths_below
@@ -652,6 +652,16 @@ def test_dicom_without_labels_says_how_to_give_them(archive):
     assert "labels_key: say what a row of labels belongs to" in refused(
         "source=dicom", f"root={archive}", "labels=labels.csv"
     )
+
+
+def test_a_whole_example_with_a_table_of_labels_is_in_the_help_and_in_the_docs(capsys):
+    show_help("make-manifest", [])
+    told, docs = capsys.readouterr().out, (ROOT / "docs" / "data.md").read_text()
+    for text in (told, docs):
+        assert "patientfold make-manifest source=dicom root=dicom name=lung" in text
+        assert "labels=clinical.csv labels_key='{PatientID}' label.column=dx" in text
+        for setting in ("labels_key", "labels_column=", "label.column"):
+            assert setting in text.replace("labels_key='{PatientID}' label.column=dx", "")
 
 
 def test_a_clinical_table_is_used_as_it_is(archive, monkeypatch):
