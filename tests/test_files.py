@@ -1,6 +1,7 @@
 """Files are whole at every moment, links are never followed, and a full disk is one message."""
 
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -39,6 +40,19 @@ def test_nobody_can_foresee_a_temporary_name(tmp_path: Path) -> None:
     assert len(names) == 2
     assert not any(str(os.getpid()) == part for name in names for part in name.split("."))
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_whoever_guesses_a_temporary_name_gains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that lies there already is not written through."""
+    (tmp_path / "other").write_text("theirs")
+    (tmp_path / ".x.guessed.tmp").symlink_to(tmp_path / "other")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "x", "ours")
+    assert (tmp_path / "other").read_text() == "theirs"
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:

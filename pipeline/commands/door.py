@@ -169,13 +169,16 @@ def one_message(schema: type) -> Iterator[None]:
         message = in_words(error, schema)
         if message is None:
             raise
-        tell(f"error: {_with_names_on_one_line(message)}", sys.stderr)
+        tell(f"error: {message}", sys.stderr)
         sys.exit(1)
 
 
 def _with_names_on_one_line(message: str) -> str:
     """What was given, and this folder, may hold line feeds: they forge no line of the message."""
-    given = {text.partition("=")[2].strip("'\"") or text for text in sys.argv[1:]}
+    texts = sys.argv[1:]
+    if HydraConfig.initialized():  # a job of a sweep has one of the values that were given
+        texts = [*texts, *HydraConfig.get().overrides.task]
+    given = {text.partition("=")[2].strip("'\"") or text for text in texts}
     for name in sorted({*given, str(Path.cwd())}, key=len, reverse=True):
         message = message.replace(name, one_line(name)) if "\n" in name else message
     return message
@@ -183,6 +186,11 @@ def _with_names_on_one_line(message: str) -> str:
 
 def in_words(error: Exception, schema: type) -> str | None:
     """What a user can mend, as one message; None for our own mistake."""
+    message = _message(error, schema)
+    return message and _with_names_on_one_line(message)
+
+
+def _message(error: Exception, schema: type) -> str | None:
     match error:
         case UserError():
             return str(error)

@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
-from pipeline.files import DiskFullError
+from pipeline.files import FULL, DiskFullError
 from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, preload, start_forkserver
 from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
@@ -51,6 +52,12 @@ def run_folds(
         for process in running:
             process.join()
     return failures
+
+
+def cause_of(reason: str, fold_dir: Path) -> str:
+    """What the folds that fail for one cause share: a full disk, or a reason without the folder."""
+    without_fold = reason.replace(str(fold_dir), "")
+    return next((full for full in FULL.values() if full in reason), without_fold)
 
 
 def _work(job: FoldJob, num_threads: int) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.console import say
+from pipeline.engine.pool import cause_of
 from pipeline.engine.run_folder import Run
 from pipeline.tracking.journal import EpochEnded, Event, Failed, JournalTail, Progressed, Started
 from pipeline.words import counted
@@ -167,6 +168,8 @@ class FoldProgress:
         self.live: Live | None = None
         self.select_by = run.config.training.select_by
         self.rows = {fold: _Row(self.select_by) for fold in folds}
+        self.causes: set[str] = set()
+        """Why folds failed, as far as it was said."""
         self.tails = {fold: JournalTail(run.fold_dir(fold) / "journal.jsonl") for fold in folds}
         for fold, row in self.rows.items():  # what happened before this command is not news
             for event in self.tails[fold].read_new():
@@ -176,8 +179,7 @@ class FoldProgress:
     def poll(self, running: Collection[int]) -> None:
         """Look again; `running` are the folds that have a worker."""
         for fold, row in self.rows.items():
-            lines = [row.note(event) for event in self.tails[fold].read_new()]
-            lines = [f"fold {fold}  {line}" for line in lines if line]
+            lines = list(self._news(fold))
             if row.follow(self.run.is_done(fold), fold in running, time.time()):
                 result = self.run.result(fold)
                 row.best = float(result["select_value"])
@@ -190,6 +192,17 @@ class FoldProgress:
                 say(lines, self.console)
         if self.live is not None:
             self.live.update(self.table())
+
+    def _news(self, fold: int) -> Iterator[str]:
+        """Lines on what its journal has that is new; the cause of many folds has one."""
+        for event in self.tails[fold].read_new():
+            line = self.rows[fold].note(event)
+            if isinstance(event, Failed):
+                cause = cause_of(event.error, self.run.fold_dir(fold))
+                line = line if cause not in self.causes else ""
+                self.causes.add(cause)
+            if line:
+                yield f"fold {fold}  {line}"
 
     @contextmanager
     def showing(self) -> Iterator[None]:

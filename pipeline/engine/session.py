@@ -11,13 +11,12 @@ from rich.console import Console
 from pipeline.config import UserError, compared, flat
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say, warn
-from pipeline.engine.pool import run_folds
+from pipeline.engine.pool import cause_of, run_folds
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.results import evaluate_folds, write_results
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import Level
-from pipeline.files import FULL
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
 from pipeline.targets import build, check_leaves
@@ -111,9 +110,7 @@ def _reasons(run: Run, failures: Mapping[int, str]) -> list[str]:
     """A line for each cause: a full disk, or a mistake of all folds, is told once."""
     causes: dict[str, list[int]] = {}
     for fold, reason in failures.items():
-        without_fold = reason.replace(str(run.fold_dir(fold)), "")
-        cause = next((full for full in FULL.values() if full in reason), without_fold)
-        causes.setdefault(cause, []).append(fold)
+        causes.setdefault(cause_of(reason, run.fold_dir(fold)), []).append(fold)
     return [
         f"  fold{'s' * (len(folds) > 1)} {and_more(list(map(str, folds[:SHOWN])), len(folds))}: "
         f"{failures[folds[0]]}"

@@ -51,10 +51,7 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     InstanceNumber; missing, doubled and unlike slices are refused. A series of one file is read
     like that file.
     """
-    files = series_files(path)
-    if files == []:
-        raise ValueError("holds no DICOM file of that series")
-    slices = [_open(file) for file in files or [path]]
+    slices = [_open(file) for file in _files_of(path)]
     bits = int(slices[0].get("BitsStored") or 8)
     if len(slices) > 1:
         array, affine, orientation = _volume(slices)
@@ -69,7 +66,7 @@ def read_dicom(path: Path, _: int) -> StoredImage:
 
 def claim_of_dicom(path: Path) -> Claim:
     """All frames of a file, or of all files of a series."""
-    claims = [_claim_of_file(file) for file in series_files(path) or [path]]
+    claims = [_claim_of_file(file) for file in _files_of(path)]
     if len(claims) == 1:
         return claims[0]
     if len({claim.shape for claim in claims}) == 1:
@@ -77,6 +74,13 @@ def claim_of_dicom(path: Path) -> Claim:
     else:
         shape = (sum(math.prod(claim.shape) for claim in claims),)
     return Claim(shape, sum(claim.num_bytes for claim in claims))
+
+
+def _files_of(path: Path) -> list[Path]:
+    files = series_files(path)
+    if files == []:
+        raise ValueError("holds no DICOM file of that series")
+    return files or [path]
 
 
 def _claim_of_file(path: Path) -> Claim:

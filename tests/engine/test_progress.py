@@ -320,6 +320,24 @@ def test_candidates_of_a_baseline_are_called_so(run: Run) -> None:
     assert "epoch" not in said
 
 
+def test_one_cause_of_many_folds_has_one_line_while_they_train(run: Run) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    progress = FoldProgress(run, range(6), 2, console)
+    full = "folder {}: the disk has no room left, {} cannot be written."
+    for fold, name in enumerate(["last.pt", "journal.jsonl", "output.log"]):
+        write(run, fold, Failed(error=full.format(run.fold_dir(fold), name), traceback=""))
+        progress.poll([])
+    for fold in (3, 4):
+        log = f"exit code 7; see {run.fold_dir(fold) / 'output.log'}"
+        write(run, fold, Failed(error=log, traceback=""))
+    write(run, 5, Failed(error="the loss is nan", traceback=""))
+    progress.poll([])
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    told = [line.partition(":")[0] for line in said.splitlines() if "failed" in line]
+    assert told == ["fold 0  failed", "fold 3  failed", "fold 5  failed"]
+    assert "6 failed" in "".join(progress.summary())
+
+
 def test_one_cause_of_many_folds_is_told_once(run: Run) -> None:
     full = "folder {}: the disk has no room left, {} cannot be written."
     names = ["last.pt", "journal.jsonl", "last.pt"]

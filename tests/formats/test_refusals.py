@@ -1,5 +1,6 @@
 """Files that are what their first bytes say, and yet no image: each refusal says why."""
 
+import gzip
 import io
 import struct
 from pathlib import Path
@@ -14,7 +15,11 @@ from dicom_files import ramp, write_dicom, write_series
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
-from pydicom.uid import ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+)
 
 from pipeline.formats import ImageError, read_image
 
@@ -57,6 +62,41 @@ def test_a_file_that_holds_no_image_is_refused(
             read_image(tmp_path / name, spatial_dims, 1)
 
 
+def nifti_header(field: str, value: Any) -> bytes:
+    """A NIfTI file of 4 x 5 x 6 values whose header says something else in one field."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4, 5, 6))
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    header[field] = value
+    return bytes(header.binaryblock) + bytes(4) + bytes(480)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (nifti_header("dim", [0, 4, 5, 6, 1, 1, 1, 1]), "its header claims 0 axes"),
+        (nifti_header("dim", [3, -4, 5, 6, 1, 1, 1, 1]), "its header claims"),
+        (nifti_header("vox_offset", -8), "claims that the pixels begin at byte -8"),
+        (nifti_header("vox_offset", 2.0**41), "claims that the pixels begin at byte 2.19902e"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_nifti_header_that_makes_no_sense_is_refused(
+    tmp_path: Path, content: bytes, message: str, packed: bool
+) -> None:
+    path = tmp_path / ("a.nii.gz" if packed else "a.nii")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(ImageError, match=message):
+        read_image(path, 3, 1)
+
+
+def test_a_nifti_file_that_ends_within_its_header_is_refused(tmp_path: Path) -> None:
+    whole = nibabel.Nifti2Image(np.zeros((4, 5, 6), np.int16), np.eye(4)).to_bytes()
+    (tmp_path / "a.nii").write_bytes(whole[:400])
+    with pytest.raises(ImageError, match="the header is cut short"):
+        read_image(tmp_path / "a.nii", 3, 1)
+
+
 def test_a_volume_of_several_colour_images_is_refused(tmp_path: Path) -> None:
     colours = np.zeros((4, 5, 3, 2), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), tmp_path / "a.nii")
@@ -80,6 +120,62 @@ def test_a_series_in_which_a_file_has_several_frames_is_refused(tmp_path: Path) 
     data.save_as(folder / "001.dcm")
     with pytest.raises(ImageError, match="several files, of which some hold several frames"):
         read_image(folder, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [("PixelSpacing", [0.5, 0.8]), ("ImageOrientationPatient", [0, 1, 0, 1, 0, 0])],
+)
+def test_a_series_whose_slices_lie_otherwise_is_refused(
+    tmp_path: Path, tag: str, value: list[float]
+) -> None:
+    folder = write_series(tmp_path / "s", ramp((3, 4, 5)))
+    data = dcmread(folder / "001.dcm")
+    setattr(data, tag, value)
+    data.save_as(folder / "001.dcm")
+    with pytest.raises(ImageError, match=f"the slices differ in {tag}"):
+        read_image(folder, 3, 1)
+
+
+def test_a_series_that_is_not_in_its_folder_is_refused(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s", ramp((3, 4, 5)))
+    with pytest.raises(ImageError, match=r"holds no DICOM file of that series"):
+        read_image(Path(f"{folder}#9.9.9"), 3, 1)
+
+
+def test_a_deflated_dicom_file_without_the_length_of_its_header_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = write_dicom(
+        tmp_path / "a.dcm", ramp((4, 5)), TransferSyntaxUID=DeflatedExplicitVRLittleEndian
+    )
+    assert read_image(path, 2, 1).pixels.shape == (1, 4, 5)
+    content = path.read_bytes()
+    length = int.from_bytes(content[140:144], "little")
+    path.write_bytes(content[:132] + content[144 : 144 + length] + content[144 + length :])
+    with pytest.raises(ImageError, match="its meta header does not say how long it is"):
+        read_image(path, 2, 1)
+
+
+def test_a_dicom_palette_gives_its_colours(tmp_path: Path) -> None:
+    table = {"RedPalette": [0, 10, 20], "GreenPalette": [1, 11, 21], "BluePalette": [2, 12, 22]}
+    tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, values in table.items():
+        tags[f"{name}ColorLookupTableDescriptor"] = [4, 0, 8]
+        tags[f"{name}ColorLookupTableData"] = bytes([*values, 0])
+    path = write_dicom(tmp_path / "a.dcm", np.array([[0, 1], [2, 1]], np.uint8), **tags)
+    found = read_image(path, 2, 3).pixels
+    assert found.tolist() == [[[0, 10], [20, 10]], [[1, 11], [21, 11]], [[2, 12], [22, 12]]]
+
+
+def test_colours_that_are_stored_for_every_other_pixel_are_whole(tmp_path: Path) -> None:
+    """YBR_FULL_422 has two values a pixel: fewer bytes than its size says."""
+    stored = np.tile(np.array([90, 110, 128, 128], np.uint8), (64, 32))  # Y Y Cb Cr
+    tags: dict[str, Any] = {"PhotometricInterpretation": "YBR_FULL_422", "Rows": 64, "Columns": 64}
+    tags |= {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "NumberOfFrames": None}
+    path = write_dicom(tmp_path / "a.dcm", stored, **tags)
+    found = read_image(path, 2, 3).pixels
+    np.testing.assert_array_equal(found, np.tile([90, 110], (3, 64, 32)))
 
 
 def test_a_dicom_file_of_very_many_elements_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from pipeline.commands.door import load_config
+from pipeline.commands.door import load_config, show_help
 from pipeline.config import UserError
 from pipeline.formats import read_image
 from pipeline.making.image_tree import paths_below
@@ -654,6 +654,16 @@ def test_dicom_without_labels_says_how_to_give_them(archive):
     )
 
 
+def test_a_whole_example_with_a_table_of_labels_is_in_the_help_and_in_the_docs(capsys):
+    show_help("make-manifest", [])
+    told, docs = capsys.readouterr().out, (ROOT / "docs" / "data.md").read_text()
+    for text in (told, docs):
+        assert "patientfold make-manifest source=dicom root=dicom name=lung" in text
+        assert "labels=clinical.csv labels_key='{PatientID}' label.column=dx" in text
+        for setting in ("labels_key", "labels_column=", "label.column"):
+            assert setting in text.replace("labels_key='{PatientID}' label.column=dx", "")
+
+
 def test_a_clinical_table_is_used_as_it_is(archive, monkeypatch):
     """It lies beside the images, and its columns are called as some of ours."""
     tmp_path = archive.parent
@@ -860,6 +870,40 @@ def test_a_table_in_another_encoding_is_read_when_it_is_named(table, encoding):
 def test_a_wrong_setting_is_named(table, argument, message):
     write_table(table / "t.csv", ("file", "who", "label"), (0, "A", 1))
     assert message in refused(*of_table(table, argument))
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "message"),
+    [
+        ({}, ["source=tree", "root=none", "pattern={label}/{patient}.png"], "none is not a folder"),
+        ({}, ["source=tree", "pattern={label}/{patient}.png"], "holds no files that could be"),
+        (
+            {"a/P1.png": b"x"},
+            ["source=tree", "pattern={label}/{patient}.jpg"],
+            "the pattern must end as the files do",
+        ),
+        (
+            {"a/b/P1.png": b"x"},
+            ["source=tree", "pattern={label}/x/{patient}.png"],
+            "a part {name} holds no slash",
+        ),
+        (
+            {"notes.txt": b"x"},
+            ["source=classes", "patient={patient}_.*"],
+            "no image files; found 1",
+        ),
+        ({"a.txt": b"x"}, ["source=dicom", "label.column=x"], "holds no DICOM file with pixels"),
+        ({"t.csv": b"file,who\n"}, ["source=table", "table=t.csv", "image={file}"], "has no rows"),
+    ],
+)
+def test_a_source_without_images_says_what_is_there(tmp_path, files, arguments, message):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    root = [f"root={tmp_path}"] if "root=none" not in arguments else []
+    extra = ["patient={who}"] if "source=table" in arguments else []
+    arguments = [a.replace("=none", f"={tmp_path}/none") for a in arguments]
+    assert message in refused(*arguments, *root, *extra)
 
 
 # --- the command

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dicom_files import ramp, write_dicom
 
 from pipeline.config import ColumnsConfig, ManifestConfig
 from pipeline.manifest import ManifestError, read_manifest
@@ -61,6 +62,42 @@ def test_an_unlabelled_image_that_nobody_can_read_joins_nobody(make_cohort: Coho
     os.mkfifo(path.parent / "pipe")
     path.write_text(path.read_text() + "P7,pipe,\nP8,half.mhd,\nP9,series#1.2.3,\n")
     assert groups_of(replace(config, blank_label="leave_out")) == {p: p for p in PATIENTS}
+
+
+@pytest.mark.parametrize("columns", [("image_path",), ("image_path", "second")])
+def test_a_blank_path_of_an_unlabelled_row_is_no_series_of_the_folder(
+    make_cohort: Cohort, columns: tuple[str, ...]
+) -> None:
+    """Else two patients without an image would share all DICOM files that lie there."""
+    config = make_cohort(PATIENTS)
+    path = Path(config.path)
+    write_dicom(path.parent / "x.dcm", ramp((4, 4)))
+    header, *rows = path.read_text().splitlines()
+    for row in rows:
+        name = row.split(",")[1]
+        shutil.copyfile(path.parent / name, path.parent / f"{name}.png")
+        with (path.parent / f"{name}.png").open("ab") as file:
+            file.write(name.encode())
+    rows = [f"{row},{row.split(',')[1]}.png" for row in rows]
+    blanks = ["P1,,,", "P2,,,"]
+    path.write_text("\n".join([f"{header},second", *rows, *blanks]) + "\n")
+    config = replace(
+        config,
+        columns=ColumnsConfig(image=columns if len(columns) > 1 else columns[0]),
+        blank_label="leave_out",
+    )
+    assert groups_of(config) == {p: p for p in PATIENTS}
+
+
+def test_images_of_different_sizes_are_read(make_cohort: Cohort) -> None:
+    """No file has a twin even in size, so that none is hashed."""
+    config = make_cohort(PATIENTS)
+    for number, image in enumerate(sorted((Path(config.path).parent / "images").iterdir())):
+        with image.open("ab") as file:
+            file.write(bytes(1000 * number))
+    manifest = read_manifest(config)
+    assert set(manifest.twin_digests) == {None}
+    assert manifest.grouping.commonest_file == ""
 
 
 def test_images_of_equal_size_that_differ_join_nobody(make_cohort: Cohort) -> None:

@@ -304,6 +304,16 @@ def test_another_encoding_is_read_when_it_is_named_and_refused_when_not(
         read_manifest(config)
 
 
+def test_utf_8_is_not_read_as_latin_1(tmp_path: Path) -> None:
+    """Which takes any bytes: two letters for one, and nobody would notice."""
+    umlaut = set_column("remark", lambda t: ["Müller"] * len(t))
+    with pytest.raises(
+        ManifestError, match=r"is UTF-8, not iso8859-1; set manifest\.encoding=utf-8"
+    ):
+        read_manifest(config_of(tmp_path, umlaut, encoding="latin-1"))
+    assert read_manifest(config_of(tmp_path, encoding="latin-1")).findings == ()
+
+
 def test_plain_text_is_not_taken_for_utf_16(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read_manifest(config_of(tmp_path, encoding="utf-16"))
@@ -474,8 +484,22 @@ def test_a_patient_id_that_is_a_group_column_too_is_reported_once(tmp_path: Path
 
 
 def test_coarser_ids_hold_whole_patients(tmp_path: Path) -> None:
-    halves = set_column("case", lambda t: ["x", "y"] * (len(t) // 2))
-    assert findings_of(config_of(tmp_path, halves)) == []
+    in_turn = set_column("case", lambda t: [f"x{i % 3}" for i in range(len(t))])
+    assert findings_of(config_of(tmp_path, in_turn)) == []
+
+
+def test_a_coarser_column_that_is_mostly_blank_or_names_no_people_is_no_id(tmp_path: Path) -> None:
+    mostly_blank = set_column("case", lambda t: [*"aaaabbbbcccc", *[""] * (len(t) - 12)])
+    beds = set_column("bed", lambda t: t["patient_id"].map(lambda p: int(p[1]) // 2))
+    for column in (mostly_blank, beds):
+        assert findings_of(config_of(tmp_path, column)) == []
+
+
+def test_cells_of_white_space_are_no_two_spellings(tmp_path: Path) -> None:
+    blanks = set_column("family", lambda t: ["", " ", *["\t"] * (len(t) - 2)])
+    assert findings_of(config_of(tmp_path, blanks, group_columns=("family",))) == []
+    sites = set_column("site", lambda t: ["", " ", *["x"] * (len(t) - 2)])
+    assert findings_of(config_of(tmp_path, sites)) == []
 
 
 @pytest.mark.parametrize("column", ["PatientSex", "patient_age", "PatientAge", "case_control"])

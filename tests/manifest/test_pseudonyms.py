@@ -47,6 +47,23 @@ def test_everything_after_reading_knows_pseudonyms_only(
         assert path.name.startswith(owner)
 
 
+def test_keys_that_link_rows_are_hidden_and_link_the_same_rows(
+    config: ManifestConfig, privacy: PrivacyConfig
+) -> None:
+    """A family's name tells whose family it is; a blank one still links nobody."""
+    table = pd.read_csv(config.path, dtype=str)
+    of = table["patient_id"].map({"Quitte00": "Apfel", "Quitte02": "Apfel", "Quitte03": "Birne"})
+    table.assign(family=of.fillna(""), exam=of.fillna(" ")).to_csv(config.path, index=False)
+    columns = replace(config.columns, study="exam")
+    keyed = replace(config, columns=columns, group_columns=("family",))
+    plain, manifest = read_manifest(keyed), read_manifest(keyed, privacy)
+    hidden = manifest.table.to_csv()
+    assert not [name for name in ("Quitte", "Apfel", "Birne") if name in hidden]
+    assert sorted(manifest.table["family"].str.fullmatch("k-[0-9a-f]{16}|")) == [True] * 24
+    assert manifest.grouping.num_groups == plain.grouping.num_groups == 11
+    assert manifest.grouping.joins == plain.grouping.joins
+
+
 def test_the_same_key_gives_the_same_plan_whatever_the_order_of_rows(
     config: ManifestConfig, privacy: PrivacyConfig
 ) -> None:
@@ -79,6 +96,18 @@ def test_a_key_that_others_may_read_or_that_is_damaged_is_refused(tmp_path: Path
     path.write_text("short")
     with pytest.raises(UserError, match="expected 64 hexadecimal digits"):
         Pseudonyms.open(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="cannot be read as a key"):
+        Pseudonyms.open(path)
+    path.unlink()
+    path.mkdir(mode=0o700)
+    with pytest.raises(UserError, match="cannot be read as a key"):
+        Pseudonyms.open(path)
+
+
+def test_a_blank_cell_has_no_pseudonym() -> None:
+    """Else all patients without a family would share one, and be one group."""
+    assert Pseudonyms(bytes(32)).of("family", " ") == " "
 
 
 def test_what_is_wrong_with_the_csv_is_told_on_the_console_only(

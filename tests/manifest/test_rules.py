@@ -74,9 +74,13 @@ def test_a_patient_at_two_sites_and_a_column_that_determines_the_label_are_repor
 
 
 def test_paths_that_leave_the_root_and_dates_that_are_none() -> None:
+    rows = table(["a", "b", "c", "d", "e", "f"])
+    rows["image_path"] = [
+        *("../x.png", "a..b/x.png", "/else/x.png", "/elsewhere/in/x.png"),
+        *("C:\\scans\\x.png", "a/..\\../x.png"),
+    ]
+    assert [f.line for f in outside_findings(rows, Path("/elsewhere/in"))] == [2, 4, 6, 7]
     rows = table(["a", "b", "c", "d"])
-    rows["image_path"] = ["../x.png", "a..b/x.png", "/else/x.png", "/elsewhere/in/x.png"]
-    assert [f.line for f in outside_findings(rows, Path("/elsewhere/in"))] == [2, 4]
     rows["date"] = ["2024-02-29", "2023-02-29", "", "20240101"]
     config = ManifestConfig(name="x", path="x", columns=ColumnsConfig(date="day"))
     assert [f.line for f in date_findings(rows, config)] == [3, 4, 5]

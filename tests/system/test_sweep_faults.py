@@ -46,6 +46,18 @@ def test_settings_refused_before_a_job_begins_are_told_at_once_and_listed(tmp_pa
         assert "training.patience: " in row[-1]
 
 
+def test_a_line_feed_in_the_settings_of_a_job_forges_no_line(tmp_path: Path) -> None:
+    command = cv_command(
+        "-m", "manifest.name=x", "manifest.path='my\nerror: set.csv','a\nFORGED.csv'"
+    )
+    swept = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert swept.returncode == 1
+    assert r"error: job 1 of 2: manifest my\nerror: set.csv" in swept.stderr
+    assert r"error: job 2 of 2: manifest a\nFORGED.csv" in swept.stderr
+    lines = (swept.stdout + swept.stderr).splitlines()
+    assert not [line for line in lines if line.startswith(("error: set", "FORGED"))]
+
+
 @pytest.mark.slow
 def test_a_job_that_fails_is_told_when_it_fails_and_the_others_go_on(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")

@@ -39,6 +39,13 @@ def test_the_views_lead_to_validation_and_fold_away_the_test(select_by: str) -> 
         assert list(sections)[: len(shown)] == shown
         assert sorted(shown) == ["train", "train/image", "val", "val/image", "val/patient"]
         assert {"test/image", "test/patient"} <= sections.keys()
+    assert runs["selectedColumns"] == [
+        "attributes.`Duration`",
+        *(f"metrics.`{select_by}{end}`" for end in ("", "_min", "_max")),
+        "params.`optimizer.lr`",
+        "params.`training.epochs`",
+        "tags.`patientfold.folds_done`",
+    ]
     filters = {state["searchFilter"] for state in views(tags).values()}
     assert filters == {"tags.`patientfold.role` = 'cv'", "tags.`patientfold.role` = 'fold'"}
 

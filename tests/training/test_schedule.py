@@ -26,7 +26,8 @@ PEAK = 0.1
 
 
 def made(name, warmup_epochs=0.0):
-    overrides = ["manifest=demo", f"training.epochs={EPOCHS}", f"scheduler={name}"]
+    scheduler = TARGETS.get(name, [f"scheduler={name}"])
+    overrides = ["manifest=demo", f"training.epochs={EPOCHS}", *scheduler]
     config = load_config([*overrides, "optimizer=gradient_descent", f"optimizer.lr={PEAK}"])
     parameters = [torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)]
     optimizer = torch.optim.SGD([{"params": [p]} for p in parameters], lr=PEAK)
@@ -58,6 +59,17 @@ def one_cycle(step):
     return end + (PEAK - end) / 2 * (1 + math.cos(math.pi * (step - top) / (last - top)))
 
 
+MILESTONES = "milestones"
+"""No file of ours: a class of torch in place of that of scheduler=step."""
+TARGETS = {
+    MILESTONES: [
+        "scheduler=step",
+        "~scheduler.step_size",
+        "scheduler._target_=torch.optim.lr_scheduler.MultiStepLR",
+        "+scheduler.milestones=[2,3,7]",
+        "scheduler.gamma=0.5",
+    ]
+}
 COURSES = {
     "constant": lambda *_: PEAK,
     "linear": lambda epoch, _: PEAK * (1 + (0.01 - 1) * epoch / EPOCHS),
@@ -66,6 +78,7 @@ COURSES = {
     "plateau": lambda epoch, _: PEAK * (0.3 if epoch > 5 else 1),
     "cosine": lambda epoch, _: PEAK * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2,
     "one_cycle": lambda _, step: one_cycle(step),
+    MILESTONES: lambda epoch, _: PEAK * 0.5 ** sum(epoch >= at for at in (2, 3, 7)),
 }
 
 
@@ -75,7 +88,7 @@ def course(name):
 
 def test_every_schedule_has_its_course_here():
     files = (Path(__file__).parents[2] / "conf" / "scheduler").glob("*.yaml")
-    assert {file.stem for file in files} == set(COURSES)
+    assert {file.stem for file in files} == COURSES.keys() - TARGETS
 
 
 @pytest.mark.parametrize("name", COURSES)
@@ -120,6 +133,10 @@ def test_a_state_saved_before_there_was_warm_up_is_taken():
         (
             ["scheduler=one_cycle", "scheduler.total_steps=7"],
             "7 outlives .*; .*='@num_steps' counts",
+        ),
+        (
+            [*TARGETS[MILESTONES], "scheduler.milestones=[2,6]"],
+            r"scheduler.milestones=\[2, 6\] outlives .* set scheduler.milestones to 5 or less",
         ),
         (["training.warmup_epochs=6"], "training.warmup_epochs=6 must be less than"),
     ],

@@ -1,0 +1,29 @@
+"""Whatever a line holds, a terminal obeys none of it."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pipeline.console import cell, say, tell, warn
+
+STRANGE = "a\x1b[31m\x07\x9b\u202e[/nope] b"
+SHOWN = r"a\x1b[31m\x07\x9b\u202e[/nope] b"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_lines_are_printed_whole_with_escapes_written_out(is_terminal: bool) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=20, force_terminal=is_terminal, color_system=None)
+    say([STRANGE, f"two\nlines of {'much more than twenty letters ' * 3}"], console)
+    warn([STRANGE], console)
+    first, *rest = file.getvalue().splitlines()
+    assert first == SHOWN
+    assert rest[:2] == ["two", f"lines of {'much more than twenty letters ' * 3}"]
+    assert rest[2:] == [f"warning: {SHOWN}"]
+
+
+def test_plain_text_and_cells_of_tables_too(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(STRANGE)
+    assert capsys.readouterr().out == f"{SHOWN}\n"
+    assert cell(f"{STRANGE}\nforged").plain == rf"{SHOWN}\nforged"
