@@ -14,6 +14,7 @@ from pipeline.config import AugmentConfig
 from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.plots import save_figure
 from pipeline.images.sampler import draw_epoch
+from pipeline.label_names import BETWEEN
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.words import one_line
 
@@ -23,6 +24,8 @@ TILES = 6
 """Side by side, where that many fit."""
 INCHES = 1.5
 """A tile is so wide and high."""
+TITLE = 28
+"""Characters of a line above a tile."""
 WIDTH = 100
 """Characters of a line above the tiles."""
 
@@ -42,7 +45,10 @@ def draw_batch_sheet(job: FoldJob, path: Path) -> list[str]:
     """Write the PNG; the patients on it."""
     sheet = _network_sheet(job) if not is_baseline(job.config.model) else _baseline_sheet(job)
     table = job.manifest.table.iloc[sheet.rows]
-    names = (table["label"] + ": " + table["patient_id"]).tolist()
+    labels = table["label"]
+    if job.manifest.is_multilabel:
+        labels = labels.str.replace(BETWEEN, f" {BETWEEN} ", regex=False)  # where a line may break
+    names = (labels + ": " + table["patient_id"]).tolist()
     _draw(sheet, names, path)
     return sorted(set(table["patient_id"]))
 
@@ -55,7 +61,7 @@ def _network_sheet(job: FoldJob) -> Sheet:
     order = draw_epoch(job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed))
     drawn = part.rows[order]
     batch = augmented(part, drawn[: config.training.batch_size], seed).cpu().numpy()
-    labels = job.manifest.labels[drawn[: config.training.batch_size]]
+    counts = job.manifest.num_per_class(drawn[: config.training.batch_size])
     rows = _first_of_each_class(job, drawn)
     still = AugmentConfig()
     variants = {"normalised": plain(part, rows).cpu().numpy()}
@@ -64,7 +70,6 @@ def _network_sheet(job: FoldJob) -> Sheet:
             f"as trained on, {number}": augmented(part, rows, seed + number).cpu().numpy()
             for number in (1, 2)
         }
-    counts = np.bincount(labels, minlength=len(job.manifest.classes))
     drawn_as = ", ".join(f"{n} {c}" for n, c in zip(counts, job.manifest.classes, strict=True) if n)
     lines = (
         f"{config.name}, fold {job.fold.index}: what the network sees",
@@ -92,15 +97,16 @@ def _baseline_sheet(job: FoldJob) -> Sheet:
 def _first_of_each_class(job: FoldJob, drawn: Ints) -> Ints:
     """(N,) rows in the order of the classes: `images.preview` of each, the first that are drawn.
 
-    Of another patient each, as far as there are others.
+    Of another patient each, as far as there are others. Of several labels, those without any come
+    last, and nobody comes twice.
     """
-    labels, each = job.manifest.labels, job.config.images.preview
+    has, each = job.manifest.has_class, job.config.images.preview
     unique = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
     of_patient = job.manifest.table.iloc[unique].groupby(["patient_id", "label"])
     unique = unique[np.argsort(of_patient.cumcount().to_numpy(), kind="stable")]
-    classes = range(min(MOST_CLASSES, len(job.manifest.classes)))
-    found: Ints = np.concatenate([unique[labels[unique] == c][:each] for c in classes])
-    return found
+    groups = [*has[unique, :MOST_CLASSES].T, ~has[unique].any(axis=1)]
+    found: Ints = np.concatenate([unique[group][:each] for group in groups])
+    return found[np.sort(np.unique(found, return_index=True)[1])]
 
 
 def _augmentation(config: AugmentConfig) -> str:
@@ -164,9 +170,6 @@ def _draw(sheet: Sheet, names: Sequence[str], path: Path) -> None:
                 axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 above = one_line(name) if title == next(iter(planes)) and view == 0 else ""
                 below = title if view == 0 else ""
-                axes.set_title(f"{_short(above)}\n{below}", size=7, loc="left", parse_math=False)
+                told = wrap(above, TITLE, max_lines=4, placeholder="...") or [""]
+                axes.set_title("\n".join([*told, below]), size=7, loc="left", parse_math=False)
     save_figure(figure, path)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:26]}..."

@@ -1,0 +1,181 @@
+"""What training makes of images with several labels: samplers, priors, parts that miss a side."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from label_sets import LABELS, job_of, with_labels
+
+from pipeline.arrays import Ints
+from pipeline.config import Config, ConfigError
+from pipeline.evaluation.predictions import read_predictions
+from pipeline.manifest import Manifest
+from pipeline.splits import Plan, check_classes
+from pipeline.splits.conflicts import PlanError
+from pipeline.splits.quality import missing_classes
+from pipeline.training.baseline import train_baseline
+from pipeline.training.fold import train_fold
+from pipeline.training.imbalance import check_imbalance, emphasis
+from pipeline.training.job import FoldJob
+from pipeline.training.loss import build_loss, num_right, probabilities
+
+
+def cohort(tmp_path: Path, *overrides: str) -> tuple[Config, Manifest, Ints]:
+    """10 training images: edema 5 times, effusion twice (once with edema), 4 times none; whose?
+    Patient P0 has the first four.
+    """
+    job = job_of(tmp_path, "sampler=none", *overrides)
+    texts = ["edema", "edema", "edema", "edema", "edema|effusion", "effusion", *["none"] * 4]
+    table = job.manifest.table.iloc[:10].assign(
+        label=texts, patient_id=["P0"] * 4 + [f"P{i}" for i in range(1, 7)]
+    )
+    manifest = replace(job.manifest, table=table, classes=type(LABELS)(LABELS[:2]))
+    return job.config, manifest, np.arange(10)
+
+
+# --- the loss
+
+
+def test_focal_of_sets_is_the_mean_over_the_labels(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "loss=focal", "loss.output=sigmoid", "loss.function.gamma=2")
+    loss = build_loss(job.config.loss, np.zeros(3), job.output)
+    logits, labels = torch.tensor([[0.5, -1.0, 2.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    p = logits.sigmoid()
+    of_truth = torch.where(labels == 1, p, 1 - p)
+    expected = (-((1 - of_truth) ** 2) * of_truth.log()).mean()
+    assert float(loss(logits, labels, torch.ones(1))) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_accuracy_is_the_share_of_right_labels() -> None:
+    logits = torch.tensor([[1.0, -1.0], [1.0, 1.0]])
+    assert int(num_right(logits, torch.tensor([[1.0, 0.0], [0.0, 1.0]]))) == 3
+
+
+# --- samplers
+
+
+def test_class_draws_an_image_by_its_rarest_label(tmp_path: Path) -> None:
+    """Three kinds, each a third: effusion (2 images), edema alone (4), none (4)."""
+    config, manifest, rows = cohort(tmp_path, "sampler=class")
+    found = emphasis(config, manifest, rows)
+    expected = [1 / 12] * 4 + [1 / 6] * 2 + [1 / 12] * 4
+    assert found.drawing.tolist() == pytest.approx(expected)
+    assert found.prior.tolist() == pytest.approx([4 / 12 + 1 / 6, 2 / 6])
+    assert found.shares.tolist() == pytest.approx([0.5, 0.2])
+    assert found.repeats.tolist() == pytest.approx([0.5 * 10 / 5, (1 / 3) * 10 / 2])
+
+
+def test_class_patient_draws_patients_of_a_kind_alike(tmp_path: Path) -> None:
+    """Edema alone is all of one patient's images: it may not count four times."""
+    config, manifest, rows = cohort(tmp_path, "sampler=class_patient")
+    table = manifest.table.assign(patient_id=["P0"] * 3 + ["P1", "P2", *"PPPPP"])
+    found = emphasis(config, replace(manifest, table=table), rows)
+    assert found.drawing[:4].tolist() == pytest.approx([1 / 18] * 3 + [1 / 6])
+
+
+# --- priors
+
+
+def test_the_logit_adjustment_is_the_log_odds_of_each_label(tmp_path: Path) -> None:
+    config, manifest, rows = cohort(tmp_path, "loss.logit_adjustment=1")
+    found = emphasis(config, manifest, rows)
+    assert found.adjustment.tolist() == pytest.approx([0, math.log(0.2 / 0.8)])
+    assert found.prior.tolist() == pytest.approx([0.5, 0.5])
+    assert found.shift(config, manifest.classes).tolist() == pytest.approx([0, math.log(0.2 / 0.8)])
+    config, manifest, rows = cohort(tmp_path, "loss.logit_adjustment=1", "sampler=class")
+    with pytest.raises(ConfigError, match="correct the imbalance twice"):
+        check_imbalance(config, manifest, rows)
+
+
+@pytest.mark.parametrize(
+    ("prior", "wanted"),
+    [
+        ("train", [0.5, 0.2]),
+        ("{edema: 0.1, effusion: 0.7}", [0.1, 0.7]),
+        ("none", [0.5, 1 / 3]),
+    ],
+)
+def test_probabilities_are_corrected_label_by_label(
+    tmp_path: Path, prior: str, wanted: list[float]
+) -> None:
+    """A network that has learnt only the prevalences it was trained under says those wanted."""
+    config, manifest, rows = cohort(tmp_path, "sampler=class", f"evaluation.prior={prior}")
+    found = emphasis(config, manifest, rows)
+    learnt = torch.tensor(np.log(found.prior / (1 - found.prior)))[None]
+    said = probabilities(learnt, "labels", found.shift(config, manifest.classes))
+    assert said[0].tolist() == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("prior", "told"),
+    [
+        ("{edema: 0.1}", "must name each class once, edema, effusion; got edema"),
+        ("{edema: 1.0, effusion: 0.7}", "must be below 1, got 1"),
+    ],
+)
+def test_prevalences_that_cannot_be(tmp_path: Path, prior: str, told: str) -> None:
+    config, manifest, rows = cohort(tmp_path, f"evaluation.prior={prior}")
+    with pytest.raises(ConfigError, match=told):
+        check_imbalance(config, manifest, rows)
+
+
+# --- parts that show one side of a label only
+
+
+def plan_of(job: FoldJob) -> Plan:
+    ids = job.manifest.table["patient_id"].unique()
+    return Plan("holdout", 0, (job.fold,), {i: i for i in ids}, job.manifest.hash)
+
+
+def one_sided(job: FoldJob, part: str, text: str) -> FoldJob:
+    texts = job.manifest.table["label"].to_numpy().copy()
+    texts[job.rows(part)] = text  # type: ignore[arg-type]
+    return with_labels(job, LABELS, texts)
+
+
+@pytest.mark.parametrize(
+    ("part", "missing"),
+    [
+        ("test", ["no edema", "effusion", "nodule"]),
+        ("val", ["no edema", "effusion", "nodule"]),
+    ],
+)
+def test_a_part_in_which_every_image_has_a_label_is_told(
+    tmp_path: Path, part: str, missing: list[str]
+) -> None:
+    job = one_sided(job_of(tmp_path), part, "edema")
+    found = missing_classes(plan_of(job), job.manifest)
+    assert found == [(0, part, name) for name in missing]
+    lines = check_classes(plan_of(job), job.manifest, ("train",))
+    assert any(
+        "class 'no edema' has " in line and f"none in {part} of fold 0" in line for line in lines
+    )
+    with pytest.raises(PlanError, match="class 'no edema' has"):
+        check_classes(plan_of(job), job.manifest, (part,))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["edema", "none"])
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("model", ["logistic", "linear"])
+def test_metrics_of_a_part_that_shows_one_side_are_missing(
+    tmp_path: Path, model: str, part: str, text: str
+) -> None:
+    settings = (f"model={model}", "training.epochs=1", "training.select_by=val/loss")
+    job = one_sided(job_of(tmp_path, *settings), part, text)
+    job.fold_dir.mkdir()
+    job = replace(job, key="a" * 64)
+    (train_baseline if model == "logistic" else train_fold)(job)
+    result = json.loads((job.fold_dir / "result.json").read_text())
+    found = result["test"]["image"]
+    if part == "test":
+        assert found["auroc_edema"] is None
+        assert found["auroc"] is None
+    else:
+        assert result["thresholds"]["image"]["edema"] == 0.5, "nothing to choose from"
+        assert found["auroc_edema"] is not None
+    table = read_predictions(job.fold_dir / "predictions_test.csv", LABELS)
+    assert len(table) == len(job.rows("test"))
