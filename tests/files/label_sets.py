@@ -22,7 +22,7 @@ TASK = ("manifest.task=multilabel", "loss=binary_cross_entropy", "training.batch
 Plant = Callable[[Any, Collection[str]], None]
 
 
-def job_of(folder: Path, *overrides: str, plant: Plant | None = None) -> FoldJob:
+def job_of(folder: Path, *overrides: str, plant: Plant | None = None, side: int = SIDE) -> FoldJob:
     """Two images of each of 60 patients, a bright square inside for each of their labels.
 
     A quarter have none. Every fifth patient is tested, every fifth validates.
@@ -30,7 +30,7 @@ def job_of(folder: Path, *overrides: str, plant: Plant | None = None) -> FoldJob
     generator = np.random.default_rng(0)
     has = generator.random((NUM_PATIENTS, len(LABELS))) < (0.5, 0.4, 0.3)
     has[::4] = False
-    pixels = generator.normal(90, 20, (2 * NUM_PATIENTS, 1, SIDE, SIDE))
+    pixels = generator.normal(90, 20, (2 * NUM_PATIENTS, 1, side, side))
     rows = []
     for row, image in enumerate(pixels[:, 0]):
         found = [name for name, yes in zip(LABELS, has[row // 2], strict=True) if yes]
@@ -52,7 +52,9 @@ def job_of(folder: Path, *overrides: str, plant: Plant | None = None) -> FoldJob
     config = load_config(["manifest=demo", *TASK, *overrides])
     manifest = Manifest(folder / "x.csv", folder, LABELS, pd.DataFrame(rows, columns=columns))
     fold = Fold(0, frozenset(patients) - val - test, val, test)
-    return FoldJob(config, manifest, fold, PackedImages(folder, "key"), folder / "fold_00", "key")
+    return FoldJob(
+        config, manifest, fold, PackedImages(folder, "key"), folder / "fold_00", "a" * 64
+    )
 
 
 def with_labels(job: FoldJob, classes: LabelNames, texts: Collection[str]) -> FoldJob:

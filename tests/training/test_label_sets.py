@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,23 @@ from label_sets import LABELS, job_of, with_labels
 
 from pipeline.arrays import Ints
 from pipeline.config import Config, ConfigError
+from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, check_classes
 from pipeline.splits.conflicts import PlanError
 from pipeline.splits.quality import missing_classes
+from pipeline.tracking.journal import EpochEnded, read_journal
 from pipeline.training.baseline import train_baseline
 from pipeline.training.fold import train_fold
 from pipeline.training.imbalance import check_imbalance, emphasis
 from pipeline.training.job import FoldJob
+from pipeline.training.learner import try_out
 from pipeline.training.loss import build_loss, num_right, probabilities
+
+CONF = Path(__file__).parents[2] / "conf"
+HEAVY = ("alexnet", "resnet101", "resnet152", "vgg11", "vgg16", "vit_b16")
+"""Checkpoints of hundreds of megabytes: without an optimizer's own state."""
 
 
 def cohort(tmp_path: Path, *overrides: str) -> tuple[Config, Manifest, Ints]:
@@ -35,6 +43,122 @@ def cohort(tmp_path: Path, *overrides: str) -> tuple[Config, Manifest, Ints]:
     )
     manifest = replace(job.manifest, table=table, classes=type(LABELS)(LABELS[:2]))
     return job.config, manifest, np.arange(10)
+
+
+def train(job: FoldJob) -> None:
+    job.fold_dir.mkdir(exist_ok=True)
+    (train_baseline if is_baseline(job.config.model) else train_fold)(job)
+
+
+def epochs(job: FoldJob) -> list[EpochEnded]:
+    events = read_journal(job.fold_dir / "journal.jsonl")
+    return [event for event in events if isinstance(event, EpochEnded)]
+
+
+# --- every choice
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def refusal(folder: Path, *settings: str) -> str:
+    """What is said before a fold is begun."""
+    try:
+        try_out(job_of(folder, *settings))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("output", [[], ["loss.output=sigmoid"]], ids=["as it is", "sigmoid"])
+@pytest.mark.parametrize("loss", options("loss"))
+def test_a_loss_is_trained_or_refused_with_what_to_write(
+    tmp_path: Path, loss: str, output: list[str]
+) -> None:
+    settings = (f"loss={loss}", *output, "model=linear", "training.epochs=1", "sampler=none")
+    told = refusal(tmp_path, *settings)
+    fits = loss == "binary_cross_entropy" or (loss == "focal" and bool(output))
+    assert not (fits and told), told
+    if told:
+        assert "use loss=" in told or "needs loss=" in told or "set loss.class_weights=none" in told
+        assert not (tmp_path / "fold_00").exists()
+        return
+    job = job_of(tmp_path, *settings)
+    train(job)
+    (epoch,) = epochs(job)
+    assert math.isfinite(epoch.metrics["train/loss"] or math.nan)
+    assert math.isfinite(epoch.metrics["val/loss"] or math.nan)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in HEAVY or name.startswith("resnet1")))
+        for name in options("model")
+    ],
+)
+def test_a_model_is_trained(tmp_path: Path, model: str) -> None:
+    text = (CONF / "model" / f"{model}.yaml").read_text()
+    found = re.search(r"from (\d+) pixel", text)
+    side = -(-max(24, int(found[1]) if found else 0) // 16) * 16
+    settings = (f"model={model}", "training.epochs=1", "training.batch_size=32")
+    light = ("optimizer=gradient_descent",) if model in HEAVY else ()
+    job = job_of(tmp_path, *settings, *light, side=side)
+    if not is_baseline(job.config.model):
+        try_out(job)
+    train(job)
+    assert all(math.isfinite(epoch.metrics["val/loss"] or math.nan) for epoch in epochs(job))
+    table = read_predictions(job.fold_dir / "predictions_test.csv", LABELS)
+    assert table[[f"prob_{name}" for name in LABELS]].to_numpy().shape == (24, 3)
+
+
+# --- resume and non-interference of baselines; of networks: tests/system/test_multilabel.py
+
+
+def decided(job: FoldJob) -> dict[str, str]:
+    return {
+        name: (job.fold_dir / name).read_text() for name in ("best.json", "predictions_val.csv")
+    }
+
+
+@pytest.mark.parametrize("model", ["knn", "logistic", "svm"])
+def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str) -> None:
+    def noise(job: FoldJob) -> FoldJob:
+        pixels, rows = np.array(job.images.array), job.rows("test")
+        generator = np.random.default_rng(1)
+        pixels[rows] = generator.integers(0, 256, pixels[rows].shape, dtype=np.uint8)
+        np.save(job.images.path / "images.npy", pixels)
+        texts = job.manifest.table["label"].to_numpy().copy()
+        texts[rows] = generator.permutation(texts[rows])
+        return replace(with_labels(job, LABELS, texts), images=replace(job.images))
+
+    settings = (f"model={model}", "features=intensity")
+    real = job_of(tmp_path / "real", *settings)
+    noisy = noise(job_of(tmp_path / "noisy", *settings))
+    for job in (real, noisy):
+        train(job)
+    assert decided(real) == decided(noisy)
+    assert [e.metrics for e in epochs(real)] == [e.metrics for e in epochs(noisy)]
+    results = [json.loads((job.fold_dir / "result.json").read_text()) for job in (real, noisy)]
+    assert results[0]["thresholds"] == results[1]["thresholds"]
+    assert results[0]["test"] != results[1]["test"], "the noise did not arrive"
+
+
+@pytest.mark.parametrize("model", ["knn", "boosted_trees"])
+def test_a_killed_baseline_ends_as_if_nothing_had_happened(tmp_path: Path, model: str) -> None:
+    whole, killed = (job_of(tmp_path / name, f"model={model}") for name in ("whole", "killed"))
+    train(whole)
+    train(killed)
+    for name in ("result.json", "best.json", "predictions_val.csv", "predictions_test.csv"):
+        (killed.fold_dir / name).unlink()
+    journal = killed.fold_dir / "journal.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:3]))
+    train(killed)
+    assert decided(killed) == decided(whole)
+    tests = [(job.fold_dir / "predictions_test.csv").read_bytes() for job in (whole, killed)]
+    assert tests[0] == tests[1]
+    assert [e.epoch for e in epochs(killed)] == [e.epoch for e in epochs(whole)]
 
 
 # --- the loss
@@ -167,8 +291,7 @@ def test_metrics_of_a_part_that_shows_one_side_are_missing(
     settings = (f"model={model}", "training.epochs=1", "training.select_by=val/loss")
     job = one_sided(job_of(tmp_path, *settings), part, text)
     job.fold_dir.mkdir()
-    job = replace(job, key="a" * 64)
-    (train_baseline if model == "logistic" else train_fold)(job)
+    train(job)
     result = json.loads((job.fold_dir / "result.json").read_text())
     found = result["test"]["image"]
     if part == "test":
