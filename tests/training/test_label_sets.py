@@ -16,7 +16,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.manifest import Manifest
-from pipeline.splits import Plan, check_classes
+from pipeline.splits import Part, Plan, check_classes
 from pipeline.splits.conflicts import PlanError
 from pipeline.splits.quality import missing_classes
 from pipeline.tracking.journal import EpochEnded, read_journal
@@ -28,6 +28,7 @@ from pipeline.training.learner import try_out
 from pipeline.training.loss import build_loss, num_right, probabilities
 
 CONF = Path(__file__).parents[2] / "conf"
+QUICK = ("majority", "knn", "logistic", "svm", "linear", "mlp", "lenet5")
 HEAVY = ("alexnet", "resnet101", "resnet152", "vgg11", "vgg16", "vit_b16")
 """Checkpoints of hundreds of megabytes: without an optimizer's own state."""
 
@@ -94,7 +95,7 @@ def test_a_loss_is_trained_or_refused_with_what_to_write(
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in HEAVY or name.startswith("resnet1")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK))
         for name in options("model")
     ],
 )
@@ -255,9 +256,9 @@ def plan_of(job: FoldJob) -> Plan:
     return Plan("holdout", 0, (job.fold,), {i: i for i in ids}, job.manifest.hash)
 
 
-def one_sided(job: FoldJob, part: str, text: str) -> FoldJob:
+def one_sided(job: FoldJob, part: Part, text: str) -> FoldJob:
     texts = job.manifest.table["label"].to_numpy().copy()
-    texts[job.rows(part)] = text  # type: ignore[arg-type]
+    texts[job.rows(part)] = text
     return with_labels(job, LABELS, texts)
 
 
@@ -269,7 +270,7 @@ def one_sided(job: FoldJob, part: str, text: str) -> FoldJob:
     ],
 )
 def test_a_part_in_which_every_image_has_a_label_is_told(
-    tmp_path: Path, part: str, missing: list[str]
+    tmp_path: Path, part: Part, missing: list[str]
 ) -> None:
     job = one_sided(job_of(tmp_path), part, "edema")
     found = missing_classes(plan_of(job), job.manifest)
@@ -279,14 +280,14 @@ def test_a_part_in_which_every_image_has_a_label_is_told(
         "class 'no edema' has " in line and f"none in {part} of fold 0" in line for line in lines
     )
     with pytest.raises(PlanError, match="class 'no edema' has"):
-        check_classes(plan_of(job), job.manifest, (part,))  # type: ignore[arg-type]
+        check_classes(plan_of(job), job.manifest, (part,))
 
 
 @pytest.mark.parametrize("text", ["edema", "none"])
 @pytest.mark.parametrize("part", ["val", "test"])
 @pytest.mark.parametrize("model", ["logistic", "linear"])
 def test_metrics_of_a_part_that_shows_one_side_are_missing(
-    tmp_path: Path, model: str, part: str, text: str
+    tmp_path: Path, model: str, part: Part, text: str
 ) -> None:
     settings = (f"model={model}", "training.epochs=1", "training.select_by=val/loss")
     job = one_sided(job_of(tmp_path, *settings), part, text)
