@@ -279,8 +279,9 @@ def test_a_part_in_which_every_image_has_a_label_is_told(
     assert any(
         "class 'no edema' has " in line and f"none in {part} of fold 0" in line for line in lines
     )
+    needed: tuple[Part, ...] = (part,)
     with pytest.raises(PlanError, match="class 'no edema' has"):
-        check_classes(plan_of(job), job.manifest, (part,))
+        check_classes(plan_of(job), job.manifest, needed)
 
 
 @pytest.mark.parametrize("text", ["edema", "none"])
