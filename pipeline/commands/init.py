@@ -13,6 +13,7 @@ from pipeline.commands.settings import InitSettings
 from pipeline.console import tell
 from pipeline.errors import UserError
 from pipeline.files import write_whole
+from pipeline.label_names import BETWEEN
 from pipeline.words import counted, listed
 
 Columns = dict[str, list[str]]
@@ -29,12 +30,14 @@ README = """\
 IGNORED = "runs/\n.cache/\nmlflow.db*\nmlartifacts/\n*.key\n"
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 MOST_CLASSES = 20
+SIGMOID = "loss=binary_cross_entropy"
+"""What a network of several labels needs."""
 IMAGE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|nii|nii\.gz|npy)", re.IGNORECASE)
 DAY = re.compile(r"\d{4}-\d\d-\d\d(T.*)?")
 CALLED = {
     "patient": r"(patient|subject|participant|person)(_?(id|no|nr|number|key))?|mrn|pid",
     "image": ".+",
-    "label": r"label|class|target|diagnosis|dx|finding|outcome|grade",
+    "label": r"labels?|class(es)?|target|diagnos[ie]s|dx|findings?|outcome|grade",
     "site": r"(site|hospital|cent(er|re)|institution|clinic)(_?(id|name))?",
     "study": r"(study|exam|examination|visit)(_?(instance_?)?(id|uid))",
     "date": r"((study|scan|image|acquisition|exam)_?)?date",
@@ -70,7 +73,10 @@ def main(settings: InitSettings) -> None:
         raise UserError(f"{MANIFEST} exists, and init overwrites nothing; edit it, or move it away")
     path = settings.manifest.path
     manifest = _yaml(None if path is None else Path(path))
-    files = {MANIFEST: manifest, Path("README.md"): README, Path(".gitignore"): IGNORED}
+    several = "task: multilabel" in manifest
+    mine = f"manifest=mine {SIGMOID}" if several else "manifest=mine"
+    readme = README.replace("manifest=mine", mine)
+    files = {MANIFEST: manifest, Path("README.md"): readme, Path(".gitignore"): IGNORED}
     for file, text in files.items():
         if file.exists():
             tell(f"left {file} as it is")
@@ -79,7 +85,9 @@ def main(settings: InitSettings) -> None:
             tell(f"made {file}")
     if num_questions := len(re.findall(r"# .*\?$", manifest, re.MULTILINE)):
         tell(f"{MANIFEST} asks {counted(num_questions, 'question')} that only you can answer")
-    tell("next: patientfold check manifest=mine audit.content=false")
+    tell(f"next: patientfold check {mine} audit.content=false")
+    if several:
+        tell(f"then: patientfold cv {mine}")
 
 
 def look(path: Path) -> tuple[str, Columns]:
@@ -102,12 +110,31 @@ def candidates(table: Columns, meaning: str) -> list[str]:
         case "patient":
             return called or [name for name in table if _plain(name) in ("id", "case", "case_id")]
         case "label":
-            return [name for name in called if 2 <= len(set(table[name])) <= MOST_CLASSES]
+            return [name for name in called if 2 <= len(labels_in(table[name])) <= MOST_CLASSES]
         case "image" | "date":
             pattern = IMAGE if meaning == "image" else DAY
             return [name for name in called if _all(pattern, table[name])]
         case _:
             return called
+
+
+def labels_in(cells: list[str]) -> list[str]:
+    """What occurs, sorted; of cells that name several labels, `edema|effusion`, each of them."""
+    if not names_several(cells):
+        return sorted(set(cells))
+    return sorted({name.strip() for cell in cells for name in cell.split(BETWEEN)} - {""})
+
+
+def names_several(cells: list[str]) -> bool:
+    return any(BETWEEN in cell for cell in cells)
+
+
+def flags(table: Columns) -> list[str]:
+    """Columns of 0 and 1 that may be labels; no less than two."""
+    ours = {name for meaning in CALLED if meaning != "image" for name in candidates(table, meaning)}
+    found = [name for name, cells in table.items() if {c.strip() for c in cells} == {"0", "1"}]
+    found = [name for name in found if name not in ours]
+    return found if len(found) > 1 else []
 
 
 def _yaml(path: Path | None) -> str:
@@ -151,6 +178,14 @@ def _column(meaning: str, found: list[str], table: Columns) -> list[str]:
     if len(found) != 1:
         more = f" These may be meant: {listed(found)}. Which one?" if found else ""
         default = {"patient": "patient_id", "image": "image_path"}.get(meaning, meaning)
+        if meaning == "image" and found:
+            more = f" These may be meant: {listed(found)}. Which one, or are all of them channels?"
+            default = _quoted(found)
+        elif meaning == "label" and not found and (several := flags(table)):
+            more = (
+                f" {listed(several)} hold 0 and 1. Are they labels of which a row may have several?"
+            )
+            default = f"{_quoted(several)}  # with task: multilabel, below"
         return [f"  # {QUESTIONS[meaning]}{more}", f"  # {meaning}: {default}"]
     cells = table[found[0]]
     number = counted(len(set(cells)), "value")
@@ -162,10 +197,21 @@ def _column(meaning: str, found: list[str], table: Columns) -> list[str]:
 
 
 def _classes(found: list[str], table: Columns) -> list[str]:
+    if not found and flags(table):
+        return [f"# task: multilabel  # with several columns of labels; train with {SIGMOID}"]
     if len(found) != 1:
         return [
             "# task: binary  # or multiclass, from three classes on",
             "# classes: [healthy, lesion]  # binary: negative, then positive; by default sorted",
+        ]
+    if names_several(table[found[0]]):
+        classes = labels_in(table[found[0]])
+        return [
+            f"task: multilabel  # a row may have several of {len(classes)} labels, with | between "
+            f"them; train with {SIGMOID}",
+            "# A blank cell says none of them. Or does one of these words say so: "
+            f"{listed(classes, MOST_CLASSES)}?",
+            "# no_label: No Finding",
         ]
     classes = sorted({cell for cell in table[found[0]] if cell.strip()})
     task = f"task: {'binary' if len(classes) == 2 else 'multiclass'}  # {len(classes)} labels occur"

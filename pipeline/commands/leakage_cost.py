@@ -21,6 +21,8 @@ def main(cfg: DictConfig) -> None:
     config, console = to_config(cfg), Console()
     if config.folds != "all":
         raise UserError(f"folds={list(config.folds)}: leakage-cost compares all folds; use all.")
+    if config.manifest.task == "multilabel":
+        raise UserError("leakage-cost needs one label an image, not manifest.task=multilabel.")
     config = replace(config, name=f"{config.name}-leakage-cost")
     slots, images, content = decoded(config, console)
     runs = both_runs(config, content.manifest, images)

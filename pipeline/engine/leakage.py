@@ -36,8 +36,6 @@ def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple
     if config.split.scheme != "kfold" or config.split.file:
         raise UserError("leakage-cost needs split.scheme=kfold and no split.file.")
     leaking, unsafe_plan = plan_by_image(manifest, config.split)
-    if manifest.is_multilabel:
-        raise UserError("leakage-cost needs one label an image, not manifest.task=multilabel.")
     no_patients = replace(config.evaluation, patient_label="none")  # an image is no patient
     unsafe = Run(replace(config, evaluation=no_patients), leaking, unsafe_plan, images)
     planned = make_plan(config, manifest)

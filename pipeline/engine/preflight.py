@@ -35,11 +35,6 @@ def preflight(run: Run, slots: Sequence[str], console: Console) -> None:
     Raises:
         PreflightError: when one fails, with what it usually means and the setting to go on.
     """
-    if run.manifest.is_multilabel:
-        raise PreflightError(
-            "preflight cannot judge several labels an image yet; start the training without "
-            "training.preflight=true, or check one label at a time with manifest.columns.label"
-        )
     say(try_out(run), console)
     job = replace(run.job(run.folds[0]), device=slots[0])
     folder = Path("runs") / "preflight" / run.config.name

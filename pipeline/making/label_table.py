@@ -125,7 +125,11 @@ def _one_hot(row: Row, columns: tuple[str, ...]) -> str:
     positive = [name for name, cell in cells.items() if cell in POSITIVE]
     if len(positive) != 1:
         found = f"{positive or 'none'} of {list(columns)}"
-        raise UserError(f"label.one_hot: exactly one column must be 1, got {found}")
+        raise UserError(
+            f"label.one_hot: exactly one column must be 1, got {found}; where several may be, they "
+            "are labels of their own: manifest.task=multilabel manifest.columns.label="
+            f"[{','.join(columns)}]"
+        )
     return positive[0]
 
 

@@ -9,6 +9,7 @@ from pipeline.config.making import FIELD, MakeManifestConfig
 from pipeline.errors import UserError
 from pipeline.formats.files import series_parts
 from pipeline.formats.table import image_suffix
+from pipeline.label_names import BETWEEN
 from pipeline.making.dicom import rows_of_dicom
 from pipeline.making.image_tree import (
     DOCUMENT,
@@ -205,10 +206,11 @@ def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None
     root, problems = Path(config.root or "."), []
     if not made:
         raise UserError("no row is left; see `where`, label.values and skip_absent")
+    may_be_blank = names_several(made)  # then a blank cell means none of the labels
     for row in made:
         if not row["patient_id"]:
             problems.append(f"{row['image_path']}: the patient id is blank")
-        if not row["label"]:
+        if not row["label"] and not may_be_blank:
             problems.append(f"{row['image_path']}: the label is blank")
         if config.source == "table" and not _is_image(root / row["image_path"]):
             advice = "skip_absent=true leaves such rows out"
@@ -224,6 +226,11 @@ def _check(config: MakeManifestConfig, made: list[Row], rows: list[Row]) -> None
         raise UserError(
             "\n".join([heading, *lines_and_more(list(map(str, grouped)), PROBLEMS_SHOWN)])
         )
+
+
+def names_several(rows: list[Row]) -> bool:
+    """Does a label cell name several labels, `edema|effusion`?"""
+    return any(BETWEEN in row["label"] for row in rows)
 
 
 def _unique(rows: list[Row], flow: list[str]) -> list[Row]:

@@ -10,7 +10,8 @@ from pipeline.config import is_day
 from pipeline.config.making import LabelRule, MakeManifestConfig
 from pipeline.errors import UserError
 from pipeline.files import write_whole
-from pipeline.making.manifest import MadeManifest, out_path
+from pipeline.label_names import BETWEEN
+from pipeline.making.manifest import MadeManifest, names_several, out_path
 from pipeline.words import counted
 
 COLUMN = {"site": "site", "study": "study", "StudyInstanceUID": "study", "StudyDate": "date"}
@@ -67,7 +68,7 @@ def manifest_settings(made: MadeManifest, config: MakeManifestConfig) -> dict[st
     settings: dict[str, str | list[str]] = {
         "name": config.name or root.resolve().name,
         "path": str(path),
-        "task": "binary" if len(classes) == 2 else "multiclass",
+        "task": task_of(made, classes),
         "classes": classes,
     }
     if path.parent != root:
@@ -78,13 +79,21 @@ def manifest_settings(made: MadeManifest, config: MakeManifestConfig) -> dict[st
     return settings
 
 
+def task_of(made: MadeManifest, classes: list[str]) -> str:
+    """`manifest.task` of these labels."""
+    if names_several(made.rows):
+        return "multilabel"
+    return "binary" if len(classes) == 2 else "multiclass"
+
+
 def image_settings(made: MadeManifest, config: MakeManifestConfig) -> tuple[list[str], list[str]]:
     """Overrides for what the images are, and for a network and an augmentation that take them."""
     names = [row["image_path"].lower() for row in made.rows]
+    loss = ["loss=binary_cross_entropy"] * names_several(made.rows)
     is_series = any(int(row.get("num_files", "1")) > 1 for row in made.rows)
     if is_series or any(name.endswith(VOLUMES) for name in names):
-        return ["images=mri48"], ["model=resnet10", "augment=volume"]
-    return ["images.dtype=float16"] * (config.source == "dicom"), []  # more than 8 bits
+        return [*loss, "images=mri48"], ["model=resnet10", "augment=volume"]
+    return [*loss, *["images.dtype=float16"] * (config.source == "dicom")], []  # more than 8 bits
 
 
 def unlinked(made: MadeManifest) -> list[str]:
@@ -126,5 +135,8 @@ def classes_in_order(made: MadeManifest, rule: LabelRule) -> list[str]:
         named = [f"no_{rule.contains}", rule.contains]
     else:
         named = [*dict.fromkeys(label for label in rule.values.values() if label is not None)]
+    if names_several(made.rows):
+        cells = [row["label"].split(BETWEEN) for row in made.rows]
+        return sorted({name.strip() for names in cells for name in names} - {""})
     found = {row["label"] for row in made.rows}
     return [name for name in named if name in found] + sorted(found - set(named))

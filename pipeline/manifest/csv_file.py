@@ -72,12 +72,12 @@ def read_table(
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
     table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str).assign(line=list(rows))
-    images = list(config.columns.images)
-    if len(images) > 1:
+    if len(config.columns.images) > 1:
+        images = [names.get(name, name) for name in config.columns.images]
         paths = table[images].agg(SEVERAL.join, axis=1)
         table = table.drop(columns=images)
         table.insert(0, "image_path", paths)
-        names[SEVERAL.join(images)] = "image_path"
+        names[SEVERAL.join(config.columns.images)] = "image_path"
     return table, names, problems
 
 
@@ -102,8 +102,6 @@ def _our_names(config: ManifestConfig, header: list[str]) -> dict[str, str]:
     for name in (*images, *label_columns(config)):  # they keep their names, become one column later
         del names[name]
     for name in header:
-        if name in images:
-            continue
         if name in (*_OURS.values(), "line", "group") and name not in names:
             names[name] = f"csv {name}"
             while names[name] in header:

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 
+from pandas import DataFrame
+
 from pipeline.config import UserError
 from pipeline.manifest import Manifest
 from pipeline.splits.folds import Part
 from pipeline.splits.plan import Plan
-from pipeline.splits.quality import missing_classes
+from pipeline.splits.quality import missing_classes, without
 from pipeline.words import SHOWN, and_more, counted
 
 Missing = tuple[int, str, str]
@@ -34,8 +36,8 @@ def check_classes(plan: Plan, manifest: Manifest, needed: Collection[Part]) -> l
 def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
     """One line per class: how many patients it has, and where it is missing."""
     lines = []
-    counts = manifest.num_patients_per_class(manifest.of(manifest.patients)).tolist()
-    for name, count in zip(manifest.classes, counts, strict=True):
+    counts = _groups_of_class(manifest.samples, manifest, "patient_id")
+    for name, count in counts.items():
         places = [f"{part} of fold {fold}" for fold, part, label in missing if label == name]
         if places:
             where = and_more(places[:SHOWN], len(places))
@@ -43,12 +45,21 @@ def _class_by_class(missing: list[Missing], manifest: Manifest) -> list[str]:
     return lines
 
 
+def _groups_of_class(rows: DataFrame, manifest: Manifest, column: str) -> dict[str, int]:
+    """How many patients or groups, in `column` of the rows, each class has; of labels that do not
+    exclude each other also how many have images without each.
+    """
+    has_class = manifest.has_class[rows.index.to_numpy()]
+    names, of_class = list(manifest.classes), list(has_class.T)
+    if manifest.is_multilabel:
+        names, of_class = names + [without(name) for name in names], of_class + list(~has_class.T)
+    return {n: rows[column][has].nunique() for n, has in zip(names, of_class, strict=True)}
+
+
 def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
     """How to get a plan that can be trained."""
     rows = manifest.samples[~manifest.samples["patient_id"].isin(plan.locked)]
-    has_class = manifest.has_class[rows.index.to_numpy()]
-    of_class = [rows["group"][has].nunique() for has in has_class.T]
-    independent = dict(zip(manifest.classes, of_class, strict=True))
+    independent = _groups_of_class(rows, manifest, "group")
     fewest = min(independent[label] for _, _, label in missing)
     most = min(fewest, plan.num_folds // plan.repeats - 1)
     if fewest < 3:
@@ -56,6 +67,11 @@ def _advice(missing: list[Missing], manifest: Manifest, plan: Plan) -> str:
             "a class needs 3 independent patients or more, one each to train, validate and test: "
             "leave its rows out, or merge it with another class"
         )
+        if manifest.is_multilabel:
+            advice = (
+                "a label needs 3 independent patients or more with it, and 3 without, one each to "
+                "train, validate and test: leave it out, or merge it with another label"
+            )
     elif not plan.made_by.rotates:
         advice = f"split.scheme={plan.scheme} separates the class from the others: "
         advice += plan.made_by.remedy

@@ -93,10 +93,22 @@ def count_parts(plan: Plan, manifest: Manifest) -> Iterator[PartCounts]:
 
 
 def missing_classes(plan: Plan, manifest: Manifest) -> list[tuple[int, str, str]]:
-    """Every (fold, part, class) where a part holds no image of a class."""
+    """Every (fold, part, class) where a part holds no image of a class.
+
+    Of labels that do not exclude each other also `no edema`, where every image has that label.
+    """
     return [
-        (int(counts.fold), counts.part, name)
+        (int(counts.fold), counts.part, missing)
         for counts in count_parts(plan, manifest)
         for name, num in zip(manifest.classes, counts.images_per_class, strict=True)
-        if not num
+        for missing, is_missing in (
+            (name, not num),
+            (without(name), manifest.is_multilabel and 0 < num == counts.num_images),
+        )
+        if is_missing
     ]
+
+
+def without(name: str) -> str:
+    """What the images that do not have a label are called."""
+    return f"no {name}"

@@ -14,6 +14,7 @@ from pipeline.config import AugmentConfig
 from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.plots import save_figure
 from pipeline.images.sampler import draw_epoch
+from pipeline.label_names import BETWEEN
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.words import one_line
 
@@ -26,7 +27,7 @@ INCHES = 1.5
 WIDTH = 100
 """Characters of a line above the tiles."""
 NAME, LEAST = 28, 12
-"""Characters above a tile, and of them for the label of a patient with a long name."""
+"""Characters of a line above a tile, and of them for the label of a patient with a long name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def draw_batch_sheet(job: FoldJob, path: Path) -> list[str]:
     """Write the PNG; the patients on it."""
     sheet = _network_sheet(job) if not is_baseline(job.config.model) else _baseline_sheet(job)
     table = job.manifest.table.iloc[sheet.rows]
-    names = map(_name, table["label"], table["patient_id"])
+    names = map(
+        _labels if job.manifest.is_multilabel else _name, table["label"], table["patient_id"]
+    )
     _draw(sheet, list(names), path)
     return sorted(set(table["patient_id"]))
 
@@ -59,7 +62,7 @@ def _network_sheet(job: FoldJob) -> Sheet:
     order = draw_epoch(job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed))
     drawn = part.rows[order]
     batch = augmented(part, drawn[: config.training.batch_size], seed).cpu().numpy()
-    labels = job.manifest.labels[drawn[: config.training.batch_size]]
+    counts = job.manifest.num_per_class(drawn[: config.training.batch_size])
     # a class that this epoch happens not to draw is on the sheet all the same
     rows = _first_of_each_class(job, np.concatenate([drawn, part.rows]))
     still = AugmentConfig()
@@ -69,7 +72,6 @@ def _network_sheet(job: FoldJob) -> Sheet:
             f"as trained on, {number}": augmented(part, rows, seed + number).cpu().numpy()
             for number in (1, 2)
         }
-    counts = np.bincount(labels, minlength=len(job.manifest.classes))
     drawn_as = ", ".join(f"{n} {c}" for n, c in zip(counts, job.manifest.classes, strict=True) if n)
     lines = (
         f"{config.name}, fold {job.fold.index}: what the network sees",
@@ -106,15 +108,16 @@ def _left_out(job: FoldJob) -> list[str]:
 def _first_of_each_class(job: FoldJob, drawn: Ints) -> Ints:
     """(N,) rows in the order of the classes: `images.preview` of each, the first that are drawn.
 
-    Of another patient each, as far as there are others.
+    Of another patient each, as far as there are others. Of several labels, those without any come
+    last, and nobody comes twice.
     """
-    labels, each = job.manifest.labels, job.config.images.preview
+    has, each = job.manifest.has_class, job.config.images.preview
     unique = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
     of_patient = job.manifest.table.iloc[unique].groupby(["patient_id", "label"])
     unique = unique[np.argsort(of_patient.cumcount().to_numpy(), kind="stable")]
-    classes = range(min(MOST_CLASSES, len(job.manifest.classes)))
-    found: Ints = np.concatenate([unique[labels[unique] == c][:each] for c in classes])
-    return found
+    groups = [*has[unique, :MOST_CLASSES].T, ~has[unique].any(axis=1)]
+    found: Ints = np.concatenate([unique[group][:each] for group in groups])
+    return found[np.sort(np.unique(found, return_index=True)[1])]
 
 
 def _augmentation(config: AugmentConfig) -> str:
@@ -181,7 +184,8 @@ def _draw(sheet: Sheet, names: Sequence[str], path: Path) -> None:
                 axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
                 above = one_line(name) if title == next(iter(planes)) and view == 0 else ""
                 below = title if view == 0 else ""
-                axes.set_title(f"{above}\n{below}", size=7, loc="left", parse_math=False)
+                told = wrap(above, NAME, max_lines=4, placeholder="...") or [""]
+                axes.set_title("\n".join([*told, below]), size=7, loc="left", parse_math=False)
     save_figure(figure, path)
 
 
@@ -189,6 +193,11 @@ def _name(label: str, patient: str) -> str:
     """Of a tile, no longer than it is wide; a long label leaves room for the patient."""
     label = _short(label, max(LEAST, NAME - 2 - len(patient)))
     return f"{label}: {_short(patient, NAME - 2 - len(label))}"
+
+
+def _labels(labels: str, patient: str) -> str:
+    """Of a tile, on several lines: they may break between labels."""
+    return f"{labels.replace(BETWEEN, f' {BETWEEN} ')}: {patient}"
 
 
 def _short(name: str, most: int) -> str:

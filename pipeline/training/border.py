@@ -1,5 +1,7 @@
 """Is the label still there when the images' centres are masked out? Imports no torch."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -7,9 +9,10 @@ from numpy.typing import NDArray
 from pipeline.arrays import Floats, Ints
 from pipeline.baselines.features import Range, features, limits_of
 from pipeline.config import FeaturesConfig
-from pipeline.evaluation.intervals import auroc_interval
+from pipeline.evaluation.intervals import Interval, auroc_interval
 from pipeline.training.check import Check
 from pipeline.training.job import FoldJob, seed_for
+from pipeline.words import counted
 
 FRAME = 8
 """What stays is an eighth of each side, at each end of it."""
@@ -20,6 +23,8 @@ FEWEST_PATIENTS = 10
 """Of a class: two to test in each of the folds."""
 MOST_IMAGES = 4000
 CHUNK = 64
+EVERY = ""
+"""The one question of classes that exclude each other."""
 KINDS = (FeaturesConfig(kind="pixels", size=16), FeaturesConfig(kind="intensity", bins=16))
 IN_THE_BORDER = (
     "usually the label is in the border: a marker, text, a frame, the black edge of another "
@@ -32,12 +37,14 @@ IN_THE_BORDER = (
 def check_border(job: FoldJob) -> Check:
     """Predict the label from the border alone, by boosted trees in folds of whole groups.
 
-    The fold's train and val parts are what is predicted: its test part is not looked at.
+    The fold's train and val parts are what is predicted: its test part is not looked at. Of labels
+    that do not exclude each other each is predicted, and the one that is told best decides.
     """
-    rows = _usable(job)
-    labels = np.unique(job.manifest.labels[rows], return_inverse=True)[1].astype(np.int64)
-    if len(rows) == 0:
+    rows, questions = _usable(job)
+    if not questions:
         missing = f"fewer than two classes have {FEWEST_PATIENTS} patients to train and validate"
+        if job.manifest.is_multilabel:
+            missing = f"no label has {FEWEST_PATIENTS} patients with it and as many without"
         return Check("border", None, missing)
     if min(job.images.spatial_shape) < 3:
         return Check("border", None, "the images have no centre")
@@ -47,16 +54,31 @@ def check_border(job: FoldJob) -> Check:
         return Check("border", None, f"there are fewer than {NUM_FOLDS} groups of patients")
     seen = border_features(job.images.array, rows, limits_of(job.images.array, job.rows("train")))
     seed = seed_for(job.config.training.seed, job.fold.index, 0, purpose=4)
-    scores, folds = _out_of_fold(seen, labels, groups, seed)
     patients = table["patient_id"].to_numpy()
-    interval = auroc_interval(labels, scores, folds, patients, seed)
-    if interval is None:
+    found: dict[str, Interval] = {}
+    for name, labels in questions.items():
+        scores, folds = _out_of_fold(seen, labels, groups, seed)
+        if (interval := auroc_interval(labels, scores, folds, patients, seed)) is not None:
+            found[name] = interval
+    if not found:
         return Check("border", None, "a class is too rare to be in every fold")
-    found = (
-        f"AUROC {interval} without the images' centres (the interval must reach {ALARM} or less)"
+    return _judged(found, len(job.manifest.classes) if job.manifest.is_multilabel else 1)
+
+
+def _judged(found: Mapping[str, Interval], num_asked: int) -> Check:
+    """The border tells none of these: of several labels, the one that is told best decides."""
+    worst = max(found, key=lambda name: found[name].low)
+    interval = found[worst]
+    of_label = f" of {worst!r}, the highest of {counted(num_asked, 'label')}," * (worst != EVERY)
+    unknown = f"; {num_asked - len(found)} too rare to ask" if num_asked > len(found) else ""
+    text = (
+        f"AUROC {interval}{of_label} without the images' centres (the interval must reach {ALARM} "
+        f"or less{unknown})"
     )
     values = {"auroc": interval.value, "low": interval.low, "high": interval.high}
-    return Check("border", interval.low <= ALARM, found, IN_THE_BORDER, values)
+    if worst != EVERY:
+        values |= {f"auroc_{name}": of.value for name, of in found.items()}
+    return Check("border", interval.low <= ALARM, text, IN_THE_BORDER, values)
 
 
 def border_features(array: NDArray[np.generic], rows: Ints, limits: Range) -> Floats:
@@ -74,17 +96,31 @@ def border_features(array: NDArray[np.generic], rows: Ints, limits: Range) -> Fl
     return table[:, np.ptp(table, axis=0) > 0]
 
 
-def _usable(job: FoldJob) -> Ints:
-    """Rows of train and val whose class has enough patients there; of very many, some."""
+def _usable(job: FoldJob) -> tuple[Ints, dict[str, Ints]]:
+    """(N,) rows of train and val whose class has enough patients there, of very many some; and
+    what is asked about them, (N,) classes. Of several labels: with and without each.
+    """
+    manifest = job.manifest
     rows = np.sort(np.concatenate([job.rows("train"), job.rows("val")]))
-    enough = np.flatnonzero(job.manifest.num_patients_per_class(rows) >= FEWEST_PATIENTS)
-    rows = rows[np.isin(job.manifest.labels[rows], enough)]
-    if len(enough) < 2:
-        return rows[:0]
-    if len(rows) > MOST_IMAGES:
-        generator = np.random.default_rng(job.config.training.seed)
-        rows = np.sort(generator.choice(rows, MOST_IMAGES, replace=False))
-    return rows
+    if not manifest.is_multilabel:
+        enough = np.flatnonzero(manifest.num_patients_per_class(rows) >= FEWEST_PATIENTS)
+        rows = _some(job, rows[np.isin(manifest.labels[rows], enough)])
+        labels = np.unique(manifest.labels[rows], return_inverse=True)[1].astype(np.int64)
+        return rows, {EVERY: labels} if len(enough) > 1 else {}
+    rows = _some(job, rows)
+    patients = manifest.table["patient_id"].to_numpy(object)[rows]
+    asked = {}
+    for name, has in zip(manifest.classes, manifest.has_class[rows].T, strict=True):
+        if min(len(set(patients[has])), len(set(patients[~has]))) >= FEWEST_PATIENTS:
+            asked[name] = has.astype(np.int64)
+    return rows, asked
+
+
+def _some(job: FoldJob, rows: Ints) -> Ints:
+    if len(rows) <= MOST_IMAGES:
+        return rows
+    generator = np.random.default_rng(job.config.training.seed)
+    return np.sort(generator.choice(rows, MOST_IMAGES, replace=False))
 
 
 def _out_of_fold(seen: Floats, labels: Ints, groups: Ints, seed: int) -> tuple[Floats, Ints]:

@@ -3,14 +3,14 @@
 The images of a patient are alike, so that chance is wider than the number of images says.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pipeline.arrays import AnyFloats, Floats, Ints
+from pipeline.arrays import AnyFloats, Ints
 
 NUM_SHUFFLES = 2000
 COVERAGE = 0.998
@@ -20,9 +20,10 @@ Statistic = Callable[[Ints], float]
 
 
 class LabelsByPatient:
-    """(N,) labels that can be dealt to other patients, all of a patient's together.
+    """(N,) labels, or (N, L), that can be dealt to other patients, all of a patient's together.
 
-    A patient with more images than the one whose labels it gets repeats them from the first on.
+    Of several labels, an image's whole set is dealt. A patient with more images than the one whose
+    labels it gets repeats them from the first on.
     """
 
     def __init__(self, labels: Ints, patients: NDArray[np.object_]) -> None:
@@ -52,19 +53,20 @@ def chance(
 
 
 def auroc_of(scores: AnyFloats) -> Statistic:
-    """Labels -> AUROC of (N, C) scores; beyond two classes the mean of one against the rest."""
+    """Labels -> AUROC of (N, C) scores; beyond two classes the mean of one against the rest.
+
+    Of (N, L) labels that do not exclude each other, the mean over those that can be told apart.
+    """
+    ranks = rankdata(scores, axis=0)
     num_classes = scores.shape[1]
-    ranks: Mapping[int, Floats] = {
-        c: rankdata(scores[:, c]) for c in ([1] if num_classes == 2 else range(num_classes))
-    }
 
     def auroc(labels: Ints) -> float:
         found = []
-        for c, rank in ranks.items():
-            positive = labels == c
+        for c in [1] if num_classes == 2 and labels.ndim == 1 else range(num_classes):
+            positive = labels[:, c] == 1 if labels.ndim == 2 else labels == c
             num = int(positive.sum())
             if 0 < num < len(labels):
-                above = rank[positive].sum() - num * (num + 1) / 2
+                above = ranks[positive, c].sum() - num * (num + 1) / 2
                 found.append(above / (num * (len(labels) - num)))
         return float(np.mean(found)) if found else float("nan")
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.arrays import Ints
+from pipeline.arrays import Bools, Ints
 from pipeline.config import UserError
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.chance import chance
@@ -17,6 +17,7 @@ from pipeline.training.check import Check
 from pipeline.training.epoch import DIVERGED, TrainPart
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import Learner
+from pipeline.training.loss import num_right
 from pipeline.training.trial import augmented, begin_trial
 from pipeline.words import counted
 
@@ -63,18 +64,22 @@ def check_start(job: FoldJob) -> Check:
     targets, weights = part.labels[at], part.weights[at]
     loss = float(learner.loss(logits, targets, weights))
     expected = float(learner.loss(torch.zeros_like(logits), targets, weights))
-    decided = logits.argmax(dim=1).cpu().numpy()
+    several = job.manifest.is_multilabel
+    decided = (logits > 0 if several else logits.argmax(dim=1)).cpu().numpy()
     labels = job.manifest.labels[rows]
     patients = job.manifest.table["patient_id"].to_numpy()[rows]
 
     def accuracy(labels: Ints) -> float:
-        """Mean over classes: a shuffle by patient does not keep how many images each has."""
-        return float(np.mean([(decided[labels == c] == c).mean() for c in np.unique(labels)]))
+        """Mean over classes: a shuffle by patient does not keep how many images each has. Of
+        several labels, the mean over them of that of images with and without.
+        """
+        pairs = zip(labels.T, decided.T, strict=True) if several else [(labels, decided)]
+        return float(np.mean([(d[of == c] == c).mean() for of, d in pairs for c in np.unique(of)]))
 
     right = accuracy(labels)
     low, high = chance(labels, patients, accuracy, part.seed(1))
     is_near = abs(loss - expected) <= TOLERANCE * abs(expected)  # never of nan
-    num_classes = logits.shape[1]
+    num_classes = 2 if several else logits.shape[1]  # with and without each label
     is_plain = abs(expected - math.log(num_classes)) < 1e-3
     name = f"ln {num_classes} = " if is_plain else "outputs that say nothing have "
     found = (
@@ -106,7 +111,7 @@ def check_overfit(job: FoldJob) -> Check:
     floor = smallest_loss(learner, labels, weights, job)
     excess, accuracy, step = math.inf, 0.0, 0
     for step in range(NUM_STEPS + 1):
-        loss, num_right = 0.0, 0
+        loss, right = 0.0, 0
         _train_without_dropout(learner)
         for chunk in chunks:
             with learner.autocast():
@@ -115,11 +120,11 @@ def check_overfit(job: FoldJob) -> Check:
             share = len(chunk) / len(rows)
             learner.scaler.scale(part_loss * share).backward()
             loss += float(part_loss.detach()) * share
-            decided = (logits.detach().float() + learner.loss.adjustment).argmax(dim=1)
-            num_right += int((decided == labels[chunk]).sum())
+            adjusted = logits.detach().float() + learner.loss.adjustment
+            right += int(num_right(adjusted, labels[chunk]))
         if not math.isfinite(loss):
             raise UserError(f"the loss of a handful is {loss} after {step} steps: {DIVERGED}")
-        excess, accuracy = loss - floor, num_right / len(rows)
+        excess, accuracy = loss - floor, right / labels.numel()
         if (excess < ENOUGH and accuracy == 1) or step == NUM_STEPS:
             break
         learner.step()
@@ -139,7 +144,8 @@ def _learnt(num: int, excess: float, floor: float, accuracy: float, step: int) -
 def handful(job: FoldJob) -> Ints:
     """Rows of the train part: 2 or more of each class, 16 in all if they fit, 32 at most.
 
-    Of as many patients as there are; images without weight are left out.
+    Of several labels: 2 or more with each and without each. Of as many patients as there are;
+    images without weight are left out.
     """
     labels, num_classes = job.manifest.labels, len(job.manifest.classes)
     rows = job.rows("train")
@@ -148,10 +154,23 @@ def handful(job: FoldJob) -> Ints:
     table = job.manifest.table.iloc[rows]
     nth_of_patient = table.groupby(["patient_id", "label"]).cumcount().to_numpy()
     rows = rows[np.argsort(nth_of_patient, kind="stable")]
+    if job.manifest.is_multilabel:
+        return np.sort(_of_each_label(rows, job.manifest.has_class[rows]))
     each = max(2, HANDFUL // num_classes)
     picked = [rows[labels[rows] == c][:each] for c in range(num_classes)]
     found: Ints = np.concatenate(picked)[:MOST] if num_classes <= MOST // 2 else rows[:MOST]
     return np.sort(found)
+
+
+def _of_each_label(rows: Ints, has: Bools) -> Ints:
+    """Some of the rows, the first that show each label (N, L), or its absence, where few do yet."""
+    picked = np.zeros(len(rows), np.bool_)
+    for wanted in (1, 2):
+        for shows in (*has.T, *~has.T):
+            if shows[picked].sum() < wanted and picked.sum() < MOST:
+                picked[np.flatnonzero(shows & ~picked)[:1]] = True
+    picked[np.flatnonzero(~picked)[: max(0, HANDFUL - picked.sum())]] = True
+    return rows[picked]
 
 
 def smallest_loss(learner: Learner, labels: Tensor, weights: Tensor, job: FoldJob) -> float:

@@ -101,6 +101,43 @@ def test_more_than_two_classes() -> None:
     assert load_config(["manifest=mine"]).manifest.classes == ("x", "y", "z")
 
 
+def test_cells_that_name_several_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = made("patient_id,file,findings\n1,a.png,edema|effusion\n2,b.png,\n3,c.png,edema\n")
+    said = capsys.readouterr().out.splitlines()
+    sigmoid = "manifest=mine loss=binary_cross_entropy"
+    assert said[-2] == f"next: patientfold check {sigmoid} audit.content=false"
+    assert said[-1] == f"then: patientfold cv {sigmoid}"
+    assert "cv manifest=mine loss=binary_cross_entropy`" in Path("README.md").read_text()
+    assert any(line.startswith("task: multilabel  # a row may have several of 2") for line in lines)
+    for number, name in enumerate("abc"):
+        Image.new("L", (4, 4), number).save(f"{name}.png")
+    manifest = read_manifest(load_config(["manifest=mine", "loss=binary_cross_entropy"]).manifest)
+    assert manifest.classes == ("edema", "effusion")
+    assert manifest.table["label"].tolist() == ["edema|effusion", "none", "edema"]
+
+
+def test_columns_of_0_and_1_are_asked_about() -> None:
+    """They may be labels, or anything else: nothing is filled in until a person says so."""
+    text = "patient_id,file,edema,nodule,age\n1,a.png,1,0,0\n2,b.png,0,1,1\n3,c.png,0,0,2\n"
+    lines = made(text)
+    question = "'edema', 'nodule' hold 0 and 1. Are they labels of which a row may have several?"
+    assert any(question in line for line in lines)
+    switched_on = MANIFEST.read_text().replace("# label: [", "label: [")
+    MANIFEST.write_text(switched_on.replace("# task: multilabel", "task: multilabel"))
+    for number, name in enumerate("abc"):
+        Image.new("L", (4, 4), number).save(f"{name}.png")
+    manifest = read_manifest(load_config(["manifest=mine", "loss=binary_cross_entropy"]).manifest)
+    assert manifest.table["label"].tolist() == ["edema", "nodule", "none"]
+
+
+def test_several_columns_of_images_are_asked_about() -> None:
+    lines = made("patient_id,t1,flair,label\n1,a.png,b.png,no\n2,c.png,d.png,yes\n")
+    asked = "These may be meant: 't1', 'flair'. Which one, or are all of them channels?"
+    assert any(asked in line for line in lines)
+    MANIFEST.write_text(MANIFEST.read_text().replace("# image: [", "image: ["))
+    assert load_config(["manifest=mine"]).manifest.columns.images == ("t1", "flair")
+
+
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     Path("README.md").write_text("mine")
     made(None)

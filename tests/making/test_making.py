@@ -949,3 +949,24 @@ def test_a_pipe_as_a_table_is_refused_and_not_waited_for(tmp_path):
             "labels_key='{patient}'",
             "label.column=dx",
         )
+
+
+def test_cells_that_name_several_labels_make_a_multilabel_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blank cell means none of them. The commands that are printed are those that work."""
+    monkeypatch.chdir(tmp_path)
+    found = ["edema|effusion", "", "edema"]
+    rows = [(f"P{i}", f"{i}.png", cell) for i, cell in enumerate(found)]
+    write_table(Path("list.csv"), ("patient", "file", "findings"), *rows)
+    for i in range(3):
+        write_image(Path(f"{i}.png"), i)
+    arguments = ("source=table", "root=.", "table=list.csv", "image={file}", "patient={patient}")
+    table, told = made(*arguments, "label.column=findings", "name=chest")
+    assert [row["label"] for row in table] == found
+    check, cv = told.splitlines()[-2:]
+    assert check == "next: patientfold check manifest=chest loss=binary_cross_entropy"
+    assert cv == "then: patientfold cv manifest=chest loss=binary_cross_entropy"
+    manifest = read_manifest(load_config(check.split()[3:]).manifest)
+    assert manifest.classes == ("edema", "effusion")
+    assert manifest.table["label"].tolist() == ["edema|effusion", "none", "edema"]

@@ -1,5 +1,6 @@
 """Every rule of a manifest: the line, what was found, what is allowed."""
 
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -289,6 +290,36 @@ def test_columns_that_are_only_called_like_ours_are_set_aside(write: Write) -> N
     found = [manifest.table[manifest.column(name) or ""].tolist() for name in names]
     assert found == [["s0", "s1"], ["c0", "c1"], ["g0", "g1"], ["h0", "h1"]]
     assert manifest.table["group"].tolist() == ["P1", "P2"]
+
+
+OURS = ("site", "study", "date", "part", "fold", "line", "group", "weight", "label")
+
+
+def test_labels_may_be_called_like_our_own_columns(write: Write) -> None:
+    """Each label is on in one row; the next label is on there too."""
+    rows = []
+    for number, letter in enumerate("abcdefgh"):
+        flags = ["1" if n in (number, number + 1) else "0" for n in range(len(OURS))]
+        rows.append(f"P{number},{letter}.png," + ",".join(flags))
+    columns = ColumnsConfig(label=OURS, site=None)
+    header = ",".join(["patient_id", "image_path", *OURS])
+    manifest = read_manifest(write(*rows, header=header, columns=columns, task="multilabel"))
+    assert manifest.classes == OURS
+    expected = [f"{one}|{two}" for one, two in itertools.pairwise(OURS)]
+    assert manifest.table["label"].tolist() == expected
+    assert manifest.table["group"].tolist() == [f"P{number}" for number in range(8)]
+    assert manifest.table["line"].tolist() == list(range(2, 10))
+
+
+@pytest.mark.parametrize("names", [("line", "group"), ("label", "site"), ("image_path", "weight")])
+def test_images_may_be_in_columns_called_like_ours(write: Write, names: tuple[str, ...]) -> None:
+    lines = ("P1,a.png,b.png,no", "P2,c.png,d.png,yes")
+    columns = ColumnsConfig(image=names, label="dx", site=None)
+    header = ",".join(["patient_id", *names, "dx"])
+    manifest = read_manifest(write(*lines, header=header, columns=columns))
+    assert manifest.table["image_path"].tolist() == ["a.png|b.png", "c.png|d.png"]
+    assert manifest.table["label"].tolist() == ["no", "yes"]
+    assert manifest.table["line"].tolist() == [2, 3]
 
 
 # --- one person, one spelling

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,23 @@ def test_a_loss_of_classes_that_exclude_each_other(loss: str) -> None:
     config = load_config(["manifest=demo", f"loss={loss}"])
     with pytest.raises(ConfigError, match="needs loss=binary_cross_entropy"):
         build_loss(config.loss, np.zeros(3), "labels")
+
+
+def test_leakage_cost_is_of_one_label_an_image(tmp_path: Path) -> None:
+    """Said before an image is read: there is no image file."""
+    data = write_cohort(tmp_path / "data", num_patients=3)
+    for file in (tmp_path / "data").glob("*.png"):
+        file.unlink()
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline", "leakage-cost", *data, *NETWORK],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    told = "error: leakage-cost needs one label an image, not manifest.task=multilabel."
+    assert ran.stderr.strip() == told
 
 
 def test_both_kinds_of_columns_say_the_same(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from command_line import called
 from PIL import Image
 from rich.console import Console
 from system_runs import Cohort, fold_job, make_cohort, run_cv
+from test_multilabel import NETWORK, write_cohort
 from test_non_interference import _noise_in_test
 
 from pipeline.commands.door import load_config
@@ -81,6 +82,19 @@ def test_a_marker_stops_cv_until_it_is_accepted(tmp_path: Path, cohort: Cohort) 
     done = run_cv(tmp_path, *settings, "training.preflight=true", "folds=[0]")
     assert "all folds are done already" in done.stdout, "neither setting makes another run"
     assert "preflight of fold" not in done.stdout, "nothing is left to train"
+
+
+def test_several_labels_are_checked_too(tmp_path: Path) -> None:
+    """Two of the bright squares reach into the border, and the command names such a label."""
+    data = write_cohort(tmp_path / "cohort", num_patients=60)
+    settings = [*data, *NETWORK, "name=manifest"]
+    ran = run(tmp_path, "preflight", *settings)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert verdicts(tmp_path) == {**dict.fromkeys(NAMES, "passed"), "border": "FAILED"}
+    assert "ln 2 = 0.693" in ran.stdout
+    assert ", the highest of 3 labels," in ran.stderr
+    assert (tmp_path / "runs" / "preflight" / "manifest" / "batch.png").exists()
 
 
 def test_a_training_that_diverges_has_failed(tmp_path: Path, cohort: Cohort) -> None:

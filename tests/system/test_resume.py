@@ -17,6 +17,7 @@ from system_runs import (
     mlflow_runs,
     only_run_dir,
 )
+from test_multilabel import NETWORK, write_cohort
 
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
@@ -58,6 +59,26 @@ def test_killed_runs_end_like_an_uninterrupted_one(
         assert path.stat().st_mtime_ns == changed, f"{path} of a finished fold was touched"
     _assert_each_epoch_once_in_journals(killed_dir)
     _assert_each_epoch_once_in_mlflow(tmp_path / "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [NETWORK, ("model=boosted_trees",)], ids=["network", "baseline"])
+def test_killed_runs_of_several_labels_end_like_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: tuple[str, ...]
+) -> None:
+    data = write_cohort(tmp_path / "data")
+    overrides = [*data, *model, "name=demo", f"training.epochs={NUM_EPOCHS}"]
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    moments = random.Random(0)
+    killed = [_start_and_kill(tmp_path / "killed", overrides, moments) for _ in range(NUM_KILLS)]
+    assert any(killed), "no kill came before the end"
+    for name in ("whole", "killed"):
+        monkeypatch.chdir(tmp_path / name)
+        cross_validate(load_config(overrides))
+    whole, killed_dir = (only_run_dir(tmp_path / name, "demo") for name in ("whole", "killed"))
+    for path in ["predictions.csv", "metrics.json", "plan.csv"]:
+        assert (killed_dir / path).read_bytes() == (whole / path).read_bytes(), path
 
 
 def _start_and_kill(cwd: Path, overrides: list[str], moments: random.Random) -> bool:
