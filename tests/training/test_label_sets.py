@@ -275,7 +275,8 @@ def test_a_part_in_which_every_image_has_a_label_is_told(
     job = one_sided(job_of(tmp_path), part, "edema")
     found = missing_classes(plan_of(job), job.manifest)
     assert found == [(0, part, name) for name in missing]
-    lines = check_classes(plan_of(job), job.manifest, ("train",))
+    train: tuple[Part, ...] = ("train",)
+    lines = check_classes(plan_of(job), job.manifest, train)
     assert any(
         "class 'no edema' has " in line and f"none in {part} of fold 0" in line for line in lines
     )
