@@ -134,6 +134,22 @@ def test_an_image_counts_as_its_weight_says(tmp_path: Path, model: str) -> None:
         assert means == pytest.approx([0.5, 0.9])
 
 
+@pytest.mark.parametrize("model", ["majority", "logistic"])
+def test_probabilities_are_reported_as_if_no_weight_had_changed_the_classes(
+    tmp_path: Path, model: str
+) -> None:
+    """Half of the images are b, which count 9 times as much as the others."""
+    means = {}
+    for prior in ("none", "train"):
+        job = job_of(tmp_path, f"model={model}", "sampler=none", f"evaluation.prior={prior}")
+        weights = ["1" if label == "a" else "9" for label in job.manifest.table["label"]]
+        table = job.manifest.table.assign(weight=weights)
+        train_baseline(replace(job, manifest=replace(job.manifest, table=table)))
+        means[prior] = pd.read_csv(job.fold_dir / "predictions_test.csv").prob_b.mean()
+    assert means["train"] == pytest.approx(0.5, abs=0.05)
+    assert means["none"] > means["train"] + 0.05
+
+
 def test_neighbours_are_told_not_to_weigh(tmp_path: Path) -> None:
     """All of them count alike, so that nothing is balanced and nothing has to be corrected."""
     job = job_of(tmp_path, "model=knn", "sampler=class", "loss.class_weights=inverse", classes=3)
