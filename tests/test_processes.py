@@ -180,13 +180,13 @@ def test_a_fork_server_that_still_imports_ends_quietly_with_its_command(
         elif ends == "killed":
             process.kill()
         process.wait()
-    pid, deadline, has_torch = server.read_text(), time.monotonic() + 60, False
+    pid, deadline, went_on = server.read_text(), time.monotonic() + 60, False
     while is_running(pid) and time.monotonic() < deadline:
         with suppress(OSError):
-            has_torch |= "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+            went_on |= "/matplotlib/" in Path(f"/proc/{pid}/maps").read_text()  # seconds later
         time.sleep(0.02)
     assert not is_running(pid)
-    assert not has_torch, "it went on without a command"
+    assert not went_on, "it went on without a command"
     told = (tmp_path / "errors").read_text()
     if ends == "Ctrl-C":
         assert told.count("Traceback") == 1, told  # of the code above

@@ -102,21 +102,23 @@ def end_of_sweep() -> None:
     Raises:
         UserError: when a job failed, unless something else ends the command.
     """
-    if not JOBS:
+    jobs = [*JOBS]
+    JOBS.clear()
+    if not jobs:
         return
-    for folder in sorted(JOBS[0].sweep_dir.glob("*/")):
+    for folder in sorted(jobs[0].sweep_dir.glob("*/")):
         with suppress(OSError):  # it holds something
             folder.rmdir()
     console = Console()
-    console.print(_table(JOBS))
-    if uri := next((job.uri for job in JOBS if job.uri), ""):
+    console.print(_table(jobs))
+    if uri := next((job.uri for job in jobs if job.uri), ""):
         say([one_line(f"compare the runs: {look_at(uri)}")], console)
-    num_done = sum(job.outcome is not None for job in JOBS)
-    of_all = f"of {counted(len(JOBS), 'job')}"
-    if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in JOBS):
+    num_done = sum(job.outcome is not None for job in jobs)
+    of_all = f"of {counted(len(jobs), 'job')}"
+    if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in jobs):
         say([f"{num_done} {of_all} done; the same command trains only what is missing"], console)
-    elif num_done < len(JOBS) and sys.exception() is None:
-        raise UserError(f"{len(JOBS) - num_done} {of_all} failed; the same command tries again")
+    elif num_done < len(jobs) and sys.exception() is None:
+        raise UserError(f"{len(jobs) - num_done} {of_all} failed; the same command tries again")
 
 
 def _table(jobs: Sequence[Job]) -> Table:

@@ -30,7 +30,7 @@ from pipeline.training.loss import build_loss, num_right, probabilities
 CONF = Path(__file__).parents[2] / "conf"
 QUICK = ("majority", "knn", "logistic", "svm", "linear", "mlp", "lenet5")
 HEAVY = ("alexnet", "resnet101", "resnet152", "vgg11", "vgg16", "vit_b16")
-"""Checkpoints of hundreds of megabytes: without an optimizer's own state."""
+"""Hundreds of megabytes; trained in tests/system/test_every_choice.py. A head is like another."""
 
 
 def cohort(tmp_path: Path, *overrides: str) -> tuple[Config, Manifest, Ints]:
@@ -97,6 +97,7 @@ def test_a_loss_is_trained_or_refused_with_what_to_write(
     [
         pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK))
         for name in options("model")
+        if name not in HEAVY
     ],
 )
 def test_a_model_is_trained(tmp_path: Path, model: str) -> None:
@@ -104,8 +105,7 @@ def test_a_model_is_trained(tmp_path: Path, model: str) -> None:
     found = re.search(r"from (\d+) pixel", text)
     side = -(-max(24, int(found[1]) if found else 0) // 16) * 16
     settings = (f"model={model}", "training.epochs=1", "training.batch_size=32")
-    light = ("optimizer=gradient_descent",) if model in HEAVY else ()
-    job = job_of(tmp_path, *settings, *light, side=side)
+    job = job_of(tmp_path, *settings, side=side)
     if not is_baseline(job.config.model):
         try_out(job)
     train(job)
