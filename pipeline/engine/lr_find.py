@@ -23,8 +23,8 @@ def check_asked(config: Config) -> None:
     """UserError for a model without a learning rate, or rates that do not rise."""
     if is_baseline(config.model):
         raise UserError(
-            f"lr-find: {config.model['_target_']} is fitted without steps, so that it has no "
-            "learning rate; choose a network, e.g. model=lenet5"
+            "lr-find: a baseline is fitted without steps, so that it has no learning rate; choose "
+            "a network, e.g. model=lenet5"
         )
     if config.lr_find.lowest >= config.lr_find.highest:
         problem = (

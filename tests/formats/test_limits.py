@@ -79,6 +79,18 @@ def test_images_most_voxels_sets_the_limit(tmp_path):
         read_image(path, 2, 3, most_voxels=9 * 7 * 3 - 1)
 
 
+def test_a_flat_image_of_far_more_values_than_bytes_is_no_picture(tmp_path):
+    """Its header is within images.most_voxels: what it holds of its file tells."""
+    side = 4200
+    path = tmp_path / "flat.png"
+    Image.fromarray(np.zeros((side, side), np.uint8)).save(path)
+    assert BOMB_VOXELS < side**2 < MOST_VOXELS
+    with pytest.raises(
+        ImageError, match=r"4,200 x 4,200 x 1 values in a file of .* are no picture"
+    ):
+        read_image(path, 2, 1)
+
+
 def test_a_large_image_that_is_one_is_read(tmp_path):
     """Noise: its file is as large as it should be."""
     side = 4200

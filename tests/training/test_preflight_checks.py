@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from plugin_network import write_network
 from sklearn.metrics import roc_auc_score
 
 from pipeline.arrays import Ints
@@ -71,20 +72,6 @@ def job_of(
         return FoldJob(settings, planned.manifest, fold, images, tmp_path / "fold_00", "key")
 
     return job
-
-
-def write_plugin(body: str) -> list[str]:
-    """A network `my_lab.Net` of `(B, 1, 24, 24)` images."""
-    Path("my_lab.py").write_text(
-        "import torch\n"
-        "from torch import nn\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.head = nn.Linear(576, 2)\n"
-        f"    def forward(self, images):\n        {body}\n"
-    )
-    return ["plugins=[my_lab]", "~model", "+model={_target_:my_lab.Net}"]
 
 
 # --- what chance gives
@@ -183,7 +170,7 @@ def test_the_expected_loss_is_weighted_where_the_training_is(
 def test_a_network_whose_first_weights_are_too_large_fails_in_plain_words(
     job_of: Callable[..., FoldJob],
 ) -> None:
-    check = check_start(job_of(*write_plugin("return 20 * self.head(images.flatten(1))")))
+    check = check_start(job_of(*write_network("return 20 * self.head(images.flatten(1))")))
     assert check.passed is False
     assert check.values["loss"] > 1.05 * np.log(2)
     assert "the first weights are too large" in check.meaning
@@ -197,7 +184,7 @@ def test_a_network_that_knows_the_labels_before_it_learns_fails(
         "x = images[:, 0, 9:15, 9:15].mean((1, 2))\n"
         "        return 0.01 * torch.stack([-x, x], 1) + 0 * self.head(images.flatten(1))"
     )
-    check = check_start(job_of(*write_plugin(body)))
+    check = check_start(job_of(*write_network(body)))
     assert check.passed is False
     assert check.values["accuracy"] > check.values["high"]
     assert check.values["loss"] == pytest.approx(np.log(2), rel=0.05)
@@ -205,7 +192,7 @@ def test_a_network_that_knows_the_labels_before_it_learns_fails(
 
 
 def test_a_network_that_gives_nan_fails(job_of: Callable[..., FoldJob]) -> None:
-    job = job_of(*write_plugin("return self.head(images.flatten(1)) * float('nan')"))
+    job = job_of(*write_network("return self.head(images.flatten(1)) * float('nan')"))
     assert check_start(job).passed is False
 
 
@@ -237,7 +224,7 @@ def test_a_handful_is_learnt_by_heart(job_of: Callable[..., FoldJob], overrides:
 
 def test_what_training_puts_in_the_way_is_left_out(job_of: Callable[..., FoldJob]) -> None:
     body = "return self.head(nn.functional.relu(self.drop(images.flatten(1))))"
-    plugin = write_plugin(body)
+    plugin = write_network(body)
     text = Path("my_lab.py").read_text()
     dropped = "nn.Linear(576, 2)\n        self.drop = nn.Dropout(0.99)"
     Path("my_lab.py").write_text(text.replace("nn.Linear(576, 2)", dropped))
@@ -258,7 +245,7 @@ def test_a_network_that_does_not_move_fails_in_plain_words(
 def test_a_network_whose_trunk_loses_everything_fails_when_only_its_head_learns(
     job_of: Callable[..., FoldJob],
 ) -> None:
-    plugin = write_plugin("return self.head(self.trunk(images.flatten(1)))")
+    plugin = write_network("return self.head(self.trunk(images.flatten(1)))")
     text = Path("my_lab.py").read_text()
     trunk = "nn.Linear(2, 2)\n        self.trunk = nn.Linear(576, 2)"
     trunk += "\n        nn.init.zeros_(self.trunk.weight)"

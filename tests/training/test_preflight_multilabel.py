@@ -9,6 +9,7 @@ import pytest
 import torch
 from label_sets import LABELS, PLACES, job_of, with_labels
 from matplotlib.axes import Axes
+from plugin_network import write_network
 
 from pipeline.arrays import Ints
 from pipeline.label_names import LabelNames
@@ -24,18 +25,8 @@ FAST = ("model=lenet5", "optimizer.lr=3e-3", "augment=none")
 
 
 def write_plugin(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A network `my_lab.Net` of `(B, 1, 24, 24)` images, three outputs."""
     monkeypatch.chdir(folder)
-    Path("my_lab.py").write_text(
-        "import torch\n"
-        "from torch import nn\n"
-        "class Net(nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.head = nn.Linear(576, 3)\n"
-        f"    def forward(self, images):\n        {body}\n"
-    )
-    return ["plugins=[my_lab]", "~model", "+model={_target_:my_lab.Net}"]
+    return write_network(body, num_outputs=3)
 
 
 # --- the fresh network
