@@ -5,8 +5,10 @@ What is left to import may take seconds, in which the command may end and its fo
 
 import ctypes
 import os
+import pickle
 import signal
 import sys
+from types import TracebackType
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 COMMAND_PID = "PATIENTFOLD_COMMAND_PID"  # set by `processes`
@@ -17,6 +19,15 @@ ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with the co
 command = os.environ.pop(COMMAND_PID, "")  # not there when Python starts a server anew
 if command and os.getppid() != int(command):  # it ended before that
     os._exit(0)
+
+
+def say_why(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say why a worker does not begin, unless the command ended while it sent what to do."""
+    if not issubclass(kind, EOFError | pickle.UnpicklingError):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = say_why
 os.chdir("/")  # workers go to the command's folder themselves
 
 sys.modules["mlflow"] = None  # type: ignore[assignment]  # monai would import it, for 1.5 s

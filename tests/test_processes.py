@@ -1,6 +1,7 @@
 """Processes for heavy work, on machines that are not as usual."""
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -193,6 +194,37 @@ def test_a_fork_server_that_still_imports_ends_quietly_with_its_command(
         assert told.rstrip().endswith("KeyboardInterrupt")
     else:
         assert told == ""
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (pickle.dumps({"name": "worker"})[:-5], ""),  # Ctrl-C, or the command was killed
+        (b"", ""),
+        (b"cno_such_plugin\nNetwork\n.", "No module named 'no_such_plugin'"),
+    ],
+)
+def test_a_worker_whose_command_stops_while_it_starts_says_nothing(
+    sent: bytes, said: str
+) -> None:
+    code = (
+        "import os\n"
+        "from multiprocessing import forkserver\n"
+        "from pipeline.processes import PRELOAD, start_forkserver\n"
+        "del PRELOAD[1:]\n"
+        "start_forkserver()\n"
+        "answer, order = forkserver.connect_to_new_process([])\n"
+        f"os.write(order, {sent!r})\n"
+        "os.close(order)\n"
+        "forkserver.read_signed(answer)\n"  # its process id
+        "print(forkserver.read_signed(answer))\n"  # its exit code, when it has ended
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENV, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "1\n"
+    assert said in done.stderr
+    assert ("Traceback" in done.stderr) is bool(said)
 
 
 def is_running(pid: str) -> bool:
