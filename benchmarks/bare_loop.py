@@ -1,8 +1,9 @@
 """The least that training a fold can cost: a bare PyTorch loop on tensors in memory.
 
 The same network, images, augmentation, sampler, optimizer and number of steps as a fold of
-`experiment=idc`, with a forward pass over val each epoch and over test at the end; no plan, no
-checkpoint, no metric, no journal, no tracking. `loop_overhead.py` runs it as a whole process.
+`experiment=idc` without an average of the weights, with a forward pass over val each epoch and
+over test at the end; no plan, no checkpoint, no metric, no journal, no tracking.
+`loop_overhead.py` runs it as a whole process.
 """
 
 import sys

@@ -204,9 +204,7 @@ def test_a_fork_server_that_still_imports_ends_quietly_with_its_command(
         (b"cno_such_plugin\nNetwork\n.", "No module named 'no_such_plugin'"),
     ],
 )
-def test_a_worker_whose_command_stops_while_it_starts_says_nothing(
-    sent: bytes, said: str
-) -> None:
+def test_a_worker_whose_command_stops_while_it_starts_says_nothing(sent: bytes, said: str) -> None:
     code = (
         "import os\n"
         "from multiprocessing import forkserver\n"

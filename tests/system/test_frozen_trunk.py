@@ -105,16 +105,22 @@ def test_other_weights_or_pixels_have_other_features(tmp_path: Path, override: s
     assert len(_kept(job)) == 2
 
 
-def test_another_fold_has_its_own_features(tmp_path: Path) -> None:
-    """Its pixels are normalised by its own train part."""
+@pytest.mark.parametrize("differ", ["normalisation and images", "images", "normalisation"])
+def test_another_fold_has_its_own_features(tmp_path: Path, differ: str) -> None:
+    """Its pixels are normalised by its own train part, and its test part is another."""
     cohort = make_cohort(tmp_path / "cohort")
     weights = tmp_path / "weights.pt"
     torch.save(LeNet5(1, 2).state_dict(), weights)
-    for index in (0, 1):
-        more = [f"images.cache_dir={tmp_path}/cache", f"init.weights={weights}"]
-        job = fold_job(cohort, tmp_path / f"{index}", *FROZEN, *more, index=index)
+    more = [f"images.cache_dir={tmp_path}/cache", f"init.weights={weights}"]
+    if differ == "images":
+        more.append("images.normalise=image")
+    jobs = [fold_job(cohort, tmp_path / f"{i}", *FROZEN, *more, index=i) for i in (0, 1)]
+    if differ == "normalisation":
+        fold = jobs[0].fold
+        jobs[1] = replace(jobs[1], fold=replace(fold, train=fold.val, val=fold.train))
+    for job in jobs:
         train_fold(job)
-    assert len(_kept(job)) == 2
+    assert len(_kept(jobs[0])) == 2
 
 
 def test_features_that_were_changed_or_that_others_may_write_are_refused(tmp_path: Path) -> None:
