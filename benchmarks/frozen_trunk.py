@@ -24,7 +24,13 @@ from pipeline.training import frozen
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 
-OVERRIDES = ["experiment=idc", "model=resnet10", "training.freeze=[conv1,bn1,layer]"]
+OVERRIDES = [
+    "experiment=idc",
+    "model=resnet10",
+    "scheduler=cosine",
+    "training.average=0",
+    "training.freeze=[conv1,bn1,layer]",
+]
 
 
 def main() -> None:

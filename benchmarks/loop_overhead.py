@@ -26,6 +26,7 @@ from pipeline.splits import plan_folds
 OVERRIDES = [
     "experiment=idc",
     "model=lenet5",
+    "scheduler=cosine",
     "training.average=0",  # the bare loop has none
     "folds=[0]",
     "engine.folds_at_once=1",

@@ -203,8 +203,11 @@ def test_a_fork_server_that_still_imports_ends_quietly_with_its_command(
         (b"", ""),
         (b"cno_such_plugin\nNetwork\n.", "No module named 'no_such_plugin'"),
     ],
+    ids=["cut short", "nothing", "not to be imported"],
 )
-def test_a_worker_whose_command_stops_while_it_starts_says_nothing(sent: bytes, said: str) -> None:
+def test_a_worker_that_cannot_begin_says_why_unless_its_command_stopped(
+    sent: bytes, said: str
+) -> None:
     code = (
         "import os\n"
         "from multiprocessing import forkserver\n"
