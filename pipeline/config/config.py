@@ -101,13 +101,23 @@ def leaves(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _images_problems(images: sections.ImagesConfig) -> Iterator[str]:
+    dims = images.spatial_dims
     for name in ("spacing", "size"):
-        values, dims = getattr(images, name), images.spatial_dims
+        values = getattr(images, name)
         if values is not None and len(values) not in (1, dims):
             yield (
                 f"images.{name}: {dims}D images need {dims} values, or one for all axes, "
                 f"got {list(values)}"
             )
+    for i, leaf in enumerate(images.transforms):
+        for name in ("spatial_size", "roi_size", "pixdim"):
+            values = leaf.get(name)
+            if isinstance(values, list | tuple) and len(values) not in (1, dims):
+                volumes = "images=mr or images=mri2mm, or " if dims == 3 else ""
+                yield (
+                    f"images.transforms.{i}.{name}: {dims}D images need {dims} values, got "
+                    f"{list(values)}; set {volumes}images.transforms=[] with images.size"
+                )
     for name in ("window", "percentiles"):
         values = getattr(images, name)
         if values is not None and values[0] >= values[1]:

@@ -59,7 +59,7 @@ def join_groups(
     """The manifest with the groups of each pair of rows in `links` merged.
 
     Raises:
-        ManifestError: when a group becomes too large (`manifest.largest_group`).
+        ManifestError: when a group becomes too large by them (`manifest.largest_group`).
     """
     if not len(links):
         return manifest
@@ -74,9 +74,14 @@ def join_groups(
     # Joins are counted in groups, of which the manifest may have fewer than patients already.
     before = {key: num for key, num in old.joins.items() if num}
     gained = num_groups - grouping.num_groups
-    grouping = replace(grouping, joins=before | {why: before.get(why, 0) + gained})
+    grouping = replace(
+        grouping,
+        joins=before | {why: before.get(why, 0) + gained},
+        commonest_file=old.commonest_file,
+    )
     joined = _with_groups(manifest, labels, grouping)
-    if problems := group_findings(joined):
+    problems = group_findings(joined)
+    if problems and not old.problem():  # else it has been reported
         raise ManifestError(manifest.path, problems)
     return joined
 

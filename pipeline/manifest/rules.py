@@ -34,6 +34,7 @@ def class_findings(
     expected = "exactly 2 classes" if task == "binary" else "at least 2 classes"
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         text = f"task {task} needs {expected}, got {len(classes)}: {listed(classes, MAX_VALUES)}"
+        text += "; set manifest.task=multiclass" if len(classes) > 2 else ""
         yield Finding("classes", "error", text)
     for names in spelled_alike(classes, _spelling_of_class):
         text = f"classes {listed(names)} differ by case, space or .0 only; write one class one way"

@@ -234,6 +234,10 @@ def test_a_preset_of_volumes_says_what_to_change_for_pictures(tmp_path: Path) ->
     [
         (["images.size=[8,8,8]"], "images.size: 2D images need 2 values, or one for all axes, got"),
         (["images=mr", "images.spacing=[1,1]"], "images.spacing: 3D images need 3 values, or one"),
+        (
+            ["images.spatial_dims=3"],
+            "images.transforms.0.spatial_size: 3D images need 3 values",
+        ),
         (["images.window=[250,-150]"], "images.window: the first value must be less than the"),
         (["images.percentiles=[99,99]"], "images.percentiles: the first value must be less"),
         (["images.percentiles=[-1,99]"], "images.percentiles.0: "),

@@ -257,7 +257,11 @@ def test_an_unknown_class_is_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("labels", "task", "allowed"),
     [
-        (("a", "b", "c"), "binary", "exactly 2 classes, got 3: 'a', 'b', 'c'"),
+        (
+            ("a", "b", "c"),
+            "binary",
+            "exactly 2 classes, got 3: 'a', 'b', 'c'; set manifest.task=multiclass",
+        ),
         (("a", "a", "a"), "binary", "exactly 2 classes, got 1: 'a'"),
         (("a", "a", "a"), "multiclass", "at least 2 classes, got 1: 'a'"),
     ],

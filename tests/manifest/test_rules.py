@@ -1,5 +1,6 @@
 """Rules that look at many rows at once: ids, sites, columns that determine the label, paths."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -106,3 +107,13 @@ def test_links_join_groups_and_a_giant_group_stops(make_cohort) -> None:
     assert (joined.grouping.num_groups, joined.grouping.joins["identical images"]) == (29, 1)
     with pytest.raises(ManifestError, match="one leakage group holds 11 of 30 patients"):
         join_groups(manifest, [(0, 2 * i) for i in range(1, 11)])
+
+
+def test_a_group_that_was_too_large_before_is_not_reported_once_more(make_cohort) -> None:
+    manifest = read_manifest(make_cohort({f"P{i:02d}": ["no", "yes"] for i in range(30)}))
+    grouping = replace(manifest.grouping, largest_num_patients=11, commonest_file="4 rows")
+    joined = join_groups(
+        replace(manifest, grouping=grouping), [(0, 2 * i) for i in range(1, 11)], "copied images"
+    )
+    assert joined.grouping.largest_num_patients == 11
+    assert joined.grouping.commonest_file == "4 rows"
