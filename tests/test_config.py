@@ -157,7 +157,7 @@ def test_every_setting_can_be_overridden_by_name() -> None:
     changed = flat(
         config_of(
             "augment=none",
-            "images.spatial_dims=3",
+            "images=mri48",
             *(
                 text
                 for text in overrides
@@ -660,5 +660,5 @@ def test_a_fingerprint_ignores_the_order_of_keys_only() -> None:
 def test_flip_axes_must_be_axes_of_the_images():
     with pytest.raises(ConfigError, match=r"augment.flip_axes: 2D images have axes 0 to 1"):
         load_config(["manifest=demo", "augment.flip_axes=[2]"])
-    volumes = load_config(["manifest=demo", "augment.flip_axes=[2]", "images.spatial_dims=3"])
+    volumes = load_config(["manifest=demo", "augment.flip_axes=[2]", "images=mri48"])
     assert volumes.augment.flip_axes == (2,)

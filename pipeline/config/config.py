@@ -110,7 +110,7 @@ def _images_problems(images: sections.ImagesConfig) -> Iterator[str]:
                 f"got {list(values)}"
             )
     for i, leaf in enumerate(images.transforms):
-        for name in ("spatial_size", "roi_size", "pixdim"):
+        for name in ("spatial_size", "roi_size"):
             values = leaf.get(name)
             if isinstance(values, list | tuple) and len(values) not in (1, dims):
                 volumes = "images=mr or images=mri2mm, or " if dims == 3 else ""
