@@ -1,5 +1,6 @@
 """All settings of one command together, and what must hold between them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, field, replace
 from typing import Annotated, Any, Literal
@@ -139,11 +140,14 @@ def _schedule_problems(config: Config) -> Iterator[str]:
     # What moves the rate after so many epochs moves nothing after the last one.
     latest = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs}
     latest |= dict.fromkeys(("step_size", "milestones"), epochs - 1)
+    latest["patience"] = epochs - 3  # the best epoch, so many and one more, then one to use it
     for name, most in latest.items():
-        value = scheduler.get(name, 0)
+        value = scheduler.get(name, -math.inf)
         ends = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(end, int | float) and end > most for end in ends):
-            advice = f"set scheduler.{name} to {most} or less" if most else "take more epochs"
+            advice = f"set scheduler.{name} to {most} or less"
+            if most < (0 if name == "patience" else 1):
+                advice = "take more epochs"
             if name == "total_steps":
                 advice = f"scheduler.{name}='@num_steps' counts the steps of the training"
             yield (

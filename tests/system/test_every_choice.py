@@ -49,10 +49,10 @@ def choices() -> list[dict[str, str]]:
 
 
 def num_epochs(run: dict[str, str]) -> int:
-    """Of a step of 5 epochs one more, to see it."""
+    """Enough to see each schedule act: of a step of 5 epochs, or a patience of 3, 6."""
     if run["model"] in HEAVY:
         return 1
-    return 6 if run["scheduler"] == "step" else 2
+    return 6 if run["scheduler"] in ("step", "plateau") else 2
 
 
 RUNS = choices()

@@ -138,6 +138,7 @@ def test_a_state_saved_before_there_was_warm_up_is_taken():
             [*TARGETS[MILESTONES], "scheduler.milestones=[2,6]"],
             r"scheduler.milestones=\[2, 6\] outlives .* set scheduler.milestones to 5 or less",
         ),
+        (["scheduler=plateau", "scheduler.patience=4"], "set scheduler.patience to 3 or less"),
         (["training.warmup_epochs=6"], "training.warmup_epochs=6 must be less than"),
     ],
 )
@@ -147,9 +148,11 @@ def test_what_the_training_ends_before_is_refused(overrides, message):
 
 
 def test_the_advised_step_moves_the_rate_and_the_whole_length_suits_a_cosine():
-    for override in ("scheduler.step_size=5", "scheduler=cosine"):
+    for override in ("scheduler.step_size=5", "scheduler=cosine", "scheduler=plateau"):
         load_config(["manifest=demo", "training.epochs=6", "scheduler=step", override])
     with pytest.raises(ConfigError, match=r"step_size=1 outlives .*; take more epochs"):
         load_config(
             ["manifest=demo", "training.epochs=1", "scheduler=step", "scheduler.step_size=1"]
         )
+    with pytest.raises(ConfigError, match=r"patience=3 outlives .*; take more epochs"):
+        load_config(["manifest=demo", "training.epochs=2", "scheduler=plateau"])
