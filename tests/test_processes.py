@@ -48,6 +48,7 @@ except UserError as error:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs another user")
 def test_a_user_whom_the_machine_does_not_know_can_import_and_expand_home() -> None:
     """As in a container that is started with a number for a user: no passwd entry, no HOME."""
@@ -98,6 +99,7 @@ def test_a_script_without_a_guard_gets_one_line(
     assert line.endswith('Put it under `if __name__ == "__main__":`')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_module", [False, True])
 def test_a_script_with_a_guard_works(tmp_path: Path, as_module: bool) -> None:
     done = run_script(tmp_path, 'if __name__ == "__main__": ', as_module)
@@ -106,6 +108,7 @@ def test_a_script_with_a_guard_works(tmp_path: Path, as_module: bool) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_code_without_a_file_needs_no_guard_and_code_of_a_pipe_is_refused(tmp_path: Path) -> None:
     code = SCRIPT.format("")
     inline, piped = (
@@ -196,6 +199,7 @@ def test_a_fork_server_that_still_imports_ends_quietly_with_its_command(
         assert told == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "said"),
     [

@@ -170,6 +170,7 @@ def test_a_model_may_be_a_class_or_function_of_a_plugin(lab):
         assert network(torch.zeros(2, 1, 3, 3)).shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_a_child_process_finds_the_plugin_too(lab):
     lab(NETWORK)
     config = with_plugin("model={_target_:my_lab.Net,num_classes:2}")

@@ -482,6 +482,7 @@ def test_the_split_that_came_with_the_paediatric_radiographs_shares_170_ids() ->
     )
 
 
+@pytest.mark.slow
 def test_a_set_with_a_fold_for_each_of_many_patients() -> None:
     """Where every fold listed its train part, 5,000 folds of 50,000 images would take 2 GB."""
     num = 50_000

@@ -424,6 +424,7 @@ def test_images_that_our_plan_purged_are_in_no_part(tmp_path: Path) -> None:
     assert sum(p.num_images for p in split.parts) == len(manifest) - len(plan.purged_images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("json_text", "why"),
     [

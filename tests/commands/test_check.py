@@ -111,6 +111,7 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, make_cohort: Coho
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_ascii_terminal_shows_every_id(tmp_path: Path, make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS | {"J\u00f6rg 1": ["yes"], "J\u00f6rg1": ["no"]})
     overrides = of(config, "split.num_folds=3", "audit.content=false")
@@ -220,6 +221,7 @@ def test_all_problems_of_a_manifest_are_told(tmp_path: Path, make_cohort: Cohort
     assert message.endswith("\n  hint: look in the cupboard")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
@@ -390,6 +392,7 @@ def test_a_leaf_that_does_not_fit_is_refused_before_an_image_is_decoded(
 # --- a split that needs no pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["some", "all"])
 @pytest.mark.parametrize("source", ["part_column", "part_file"])
 def test_a_split_audit_needs_no_image(

@@ -91,6 +91,7 @@ def test_a_second_call_writes_nothing(made: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["missing", "cut short", "not a PNG", "other pixels", "16 bits", "bad header"]
 )
@@ -147,6 +148,7 @@ def test_images_betray_their_patient_only_to_a_split_by_image() -> None:
     assert 0.4 < np.mean(by_patient) < 0.6
 
 
+@pytest.mark.slow
 def test_the_command_says_how_many_images_it_wrote(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

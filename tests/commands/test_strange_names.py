@@ -88,6 +88,7 @@ def test_make_manifest_shows_strange_names_escaped(study: Path) -> None:
     assert_plain(text)
 
 
+@pytest.mark.slow
 def test_cv_its_summary_and_forget_show_strange_names_escaped(study: Path) -> None:
     text = printed(study, "cv", *SETTINGS, *TRAINING, f"run_dir='run{STRANGE}'")
     assert "positive: patients labelled yes" in text

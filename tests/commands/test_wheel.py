@@ -57,6 +57,7 @@ def test_it_holds_every_module_config_recipe_and_template(installed: Path) -> No
     assert "patientfold = pipeline.__main__:main" in entry.read_text()
 
 
+@pytest.mark.slow
 def test_it_works_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     def run(*words: str) -> str:
         done = subprocess.run(

@@ -91,6 +91,7 @@ def test_a_renamed_folder_is_found(run_of: RunOf) -> None:
     assert again.key == first.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

@@ -101,6 +101,7 @@ def covers(seed: int, truth: float = 0.8) -> bool:
     return interval.low <= truth <= interval.high
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     hits = np.mean([covers(seed) for seed in range(200)])
     assert hits > 0.89  # 95 % less two standard errors of 200 and what few patients cost

@@ -54,6 +54,7 @@ EVERYTHING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [1, 30])
 @pytest.mark.parametrize("num_folds", [1, 5])
 def test_everything_of_every_fold_is_on_one_plot(tmp_path, figures, num_folds, num_epochs):

@@ -34,6 +34,7 @@ def test_threshold_by_hand(negative, positive, threshold):
     assert youden(negative, positive) == threshold
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     negative=st.lists(st.floats(0, 1), min_size=1, max_size=12),

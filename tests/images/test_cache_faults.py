@@ -232,6 +232,7 @@ def in_a_mount(script: str, options: str, place: Path) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_before_an_image_is_decoded(tmp_path: Path, manifest: Manifest) -> None:
     """4 images of 16 x 16 float32 and their thumbnails need 20 kB; the disk has 16."""
     cache = tmp_path / "cache"
@@ -288,6 +289,7 @@ except UserError as error:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_small_dev_shm_is_enough_for_batches_of_loader_workers() -> None:
     """A batch of 1 MB, from two workers."""
     script = """

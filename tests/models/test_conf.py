@@ -165,6 +165,7 @@ def test_the_linear_classifier_is_wx_plus_b() -> None:
     torch.testing.assert_close(network(images), images.reshape(6, 40) @ weight.T + bias)
 
 
+@pytest.mark.slow
 @each_model
 def test_the_smallest_size_of_a_model_is_the_one_that_its_file_says(path: Path) -> None:
     side = least_side(path)
@@ -179,6 +180,7 @@ def test_the_smallest_size_of_a_model_is_the_one_that_its_file_says(path: Path) 
             on_meta(side - 1)
 
 
+@pytest.mark.slow
 @each_model_2d_and_3d
 def test_every_model_gives_logits_and_learns(path: Path, dims: int) -> None:
     side = least_side(path)

@@ -135,6 +135,7 @@ def test_a_shuffled_csv_gives_the_same_plan(make_cohort: Cohort) -> None:
     assert plan_folds(one, kfold(4, 0)) == plan_folds(other, kfold(4, 0))
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_makes_the_same_plan(make_cohort: Cohort) -> None:
     config = make_cohort(PATIENTS)
     code = (
@@ -386,6 +387,7 @@ def off_by(plan: Plan, manifest: Manifest) -> tuple[float, float]:
     return float(images), float(patients)
 
 
+@pytest.mark.slow
 def test_balance_is_as_good_as_scikit_learns() -> None:
     """Over 16 uneven cohorts: image shares within 2 points of StratifiedGroupKFold's on average.
 

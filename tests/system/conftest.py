@@ -1,4 +1,4 @@
-"""MLflow's tables, made once: its migrations take seconds."""
+"""Whole runs. MLflow's tables are made once: its migrations take seconds."""
 
 import shutil
 from collections.abc import Callable
@@ -6,6 +6,15 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+
+QUICK = {"test_engine.py", "test_experiments.py", "test_extending.py", "test_non_interference.py"}
+"""What `make test` takes of this room; the others are slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name not in QUICK:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

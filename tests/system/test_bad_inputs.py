@@ -111,7 +111,6 @@ def is_known(path: Path) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_check_and_make_manifest_end_with_all_of_them_at_once(
     tmp_path: Path, images: list[Path]
 ) -> None:

@@ -14,6 +14,7 @@ from pipeline.config import UserError
 from pipeline.files import lock
 
 
+@pytest.mark.slow
 def test_folds_side_by_side_and_in_turn_predict_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -35,6 +36,7 @@ def test_folds_side_by_side_and_in_turn_predict_the_same(
     assert predictions[0] == predictions[1]
 
 
+@pytest.mark.slow
 def test_folds_asked_for_one_by_one_end_like_all_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

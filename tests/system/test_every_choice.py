@@ -63,7 +63,6 @@ def test_every_file_is_chosen() -> None:
         assert {run[group] for run in RUNS} == set(options(group)), group
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: "-".join(run.values()))
 def test_a_choice_is_trained(
     run: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,7 +126,6 @@ def make_files(folder: Path, preset: str, dims: int) -> Cohort:
     return cohort
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("preset", "dims"), images_choices())
 def test_a_preset_is_trained(
     preset: str, dims: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -62,7 +62,6 @@ def test_workers_end_within_seconds_when_their_parent_is_gone(tmp_path: Path) ->
         os.killpg(process.pid, signal.SIGKILL) if any(map(_is_alive, workers)) else None
 
 
-@pytest.mark.slow
 def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     process = _start(tmp_path, [*cohort.overrides, *LONG])
@@ -91,7 +90,6 @@ def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: 
     assert len({run.info.run_name for run in children_again}) == len(children_again)
 
 
-@pytest.mark.slow
 def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,6 @@ NUM_EPOCHS = 6
 NUM_KILLS = 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0])
 def test_killed_runs_end_like_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
@@ -61,7 +60,6 @@ def test_killed_runs_end_like_an_uninterrupted_one(
     _assert_each_epoch_once_in_mlflow(tmp_path / "killed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", [NETWORK, ("model=boosted_trees",)], ids=["network", "baseline"])
 def test_killed_runs_of_several_labels_end_like_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: tuple[str, ...]

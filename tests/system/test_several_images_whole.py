@@ -93,7 +93,6 @@ def test_all_of_them_are_learned_from(
         assert next(iter(best.values())).shape[1] == 3, "channels of the first convolution"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 def test_a_killed_run_ends_like_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dims: int

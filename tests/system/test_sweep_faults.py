@@ -7,7 +7,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from system_runs import cv_command, make_cohort, run_cv, start_cv
 
 
@@ -58,7 +57,6 @@ def test_a_line_feed_in_the_settings_of_a_job_forges_no_line(tmp_path: Path) -> 
     assert not [line for line in lines if line.startswith(("error: set", "FORGED"))]
 
 
-@pytest.mark.slow
 def test_a_job_that_fails_is_told_when_it_fails_and_the_others_go_on(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     rates = "optimizer.lr=-1,1e30,1e-3"
@@ -98,7 +96,6 @@ def test_a_job_that_fails_is_told_when_it_fails_and_the_others_go_on(tmp_path: P
     assert "fold 0: the training loss is nan in epoch 1" in rows[2][-1]
 
 
-@pytest.mark.slow
 def test_ctrl_c_in_a_sweep_says_what_is_done_and_the_command_goes_on(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path / "cohort")
     command = ["-m", *cohort.overrides, "training.epochs=1,100000,2", "folds=[0]"]

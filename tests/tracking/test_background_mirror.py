@@ -45,6 +45,7 @@ class Warnings(list[str]):
         self.arrived.set()
 
 
+@pytest.mark.slow
 def test_it_mirrors_while_the_folds_train(
     run_dir: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

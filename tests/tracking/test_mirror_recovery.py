@@ -135,6 +135,7 @@ class Killed(BaseException):
     """Stands for kill -9: no handler of the mirror may tidy up."""
 
 
+@pytest.mark.slow
 def test_a_kill_after_any_step_loses_and_doubles_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +372,7 @@ def test_an_experiment_that_another_process_made_first_is_used(
     assert set(runs_at(uri)) == {"demo-abc123", "fold-00", "fold-01"}
 
 
+@pytest.mark.slow
 def test_a_sweep_can_start_on_a_database_that_does_not_exist(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     processes = []

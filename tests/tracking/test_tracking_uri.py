@@ -69,6 +69,7 @@ def test_a_folder_that_an_address_cannot_name_is_told(
         absolute_tracking_uri("sqlite:///mlflow.db")
 
 
+@pytest.mark.slow
 def test_other_odd_names_of_folders_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "100 % #1 scans"
     folder.mkdir()

@@ -69,6 +69,7 @@ def candidates(job: FoldJob) -> list[EpochEnded]:
     return [event for event in events if isinstance(event, EpochEnded)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("model", MODELS)
 def test_a_fold_of_a_baseline(tmp_path: Path, model: str, classes: int) -> None:
@@ -94,6 +95,7 @@ def test_a_fold_of_a_baseline(tmp_path: Path, model: str, classes: int) -> None:
     np.testing.assert_allclose(columns.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str) -> None:
     real = job_of(tmp_path / "real", f"model={model}", "features=intensity")
@@ -107,6 +109,7 @@ def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str)
     assert lines[0] == lines[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["knn", "boosted_trees"])
 def test_a_killed_fold_ends_as_if_nothing_had_happened(tmp_path: Path, model: str) -> None:
     whole, killed = (job_of(tmp_path / name, f"model={model}") for name in ("whole", "killed"))

@@ -73,6 +73,7 @@ def refusal(folder: Path, *settings: str) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [[], ["loss.output=sigmoid"]], ids=["as it is", "sigmoid"])
 @pytest.mark.parametrize("loss", options("loss"))
 def test_a_loss_is_trained_or_refused_with_what_to_write(
@@ -124,6 +125,7 @@ def decided(job: FoldJob) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["knn", "logistic", "svm"])
 def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str) -> None:
     def noise(job: FoldJob) -> FoldJob:
@@ -147,6 +149,7 @@ def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str)
     assert results[0]["test"] != results[1]["test"], "the noise did not arrive"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["knn", "boosted_trees"])
 def test_a_killed_baseline_ends_as_if_nothing_had_happened(tmp_path: Path, model: str) -> None:
     whole, killed = (job_of(tmp_path / name, f"model={model}") for name in ("whole", "killed"))
@@ -283,6 +286,7 @@ def test_a_part_in_which_every_image_has_a_label_is_told(
         check_classes(plan_of(job), job.manifest, needed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["edema", "none"])
 @pytest.mark.parametrize("part", ["val", "test"])
 @pytest.mark.parametrize("model", ["logistic", "linear"])

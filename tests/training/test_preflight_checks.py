@@ -204,6 +204,7 @@ def test_weights_of_a_file_are_not_fresh(job_of: Callable[..., FoldJob]) -> None
 # --- a handful by heart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -254,6 +255,7 @@ def test_a_network_whose_trunk_loses_everything_fails_when_only_its_head_learns(
     assert check_overfit(job_of(*plugin)).passed is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_classes", [2, 3, 7, 16, 30])
 def test_a_handful_holds_every_class_as_far_as_it_goes(
     job_of: Callable[..., FoldJob], num_classes: int
@@ -283,6 +285,7 @@ def test_a_handful_is_of_many_patients(job_of: Callable[..., FoldJob]) -> None:
     assert found.nunique() >= HANDFUL - 2  # of the rarer class there may be fewer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "least"),
     [
@@ -366,6 +369,7 @@ def test_labels_of_one_class_cannot_be_shuffled(job_of: Callable[..., FoldJob]) 
     assert (check.passed, check.found) == (None, "a part has one class only")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["majority", "knn", "logistic"])
 def test_baselines_see_chance_too(job_of: Callable[..., FoldJob], model: str) -> None:
     check = check_shuffled(job_of(f"model={model}"))
@@ -447,6 +451,7 @@ def test_equal_borders_say_nothing(job_of: Callable[..., FoldJob]) -> None:
 # --- the sheet
 
 
+@pytest.mark.slow
 def test_the_sheet_shows_training_patients_of_each_class(
     job_of: Callable[..., FoldJob], tmp_path: Path
 ) -> None:
@@ -461,6 +466,7 @@ def test_the_sheet_shows_training_patients_of_each_class(
     assert len(np.unique(shades)) > 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", [["model=knn"], ["augment=none"], ["augment=monai"]])
 def test_the_sheet_of_other_ways_to_see(
     job_of: Callable[..., FoldJob], tmp_path: Path, overrides: list[str]

@@ -272,6 +272,7 @@ def test_the_sheet_shows_each_label_and_images_without(
     assert (tmp_path / "batch.png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_the_checks_leave_the_test_part_alone(tmp_path: Path) -> None:
     job = job_of(tmp_path, *FAST)
     texts = job.manifest.table["label"].to_numpy().copy()

@@ -1,6 +1,7 @@
 """The learning rate moves as its schedule says, with a warm-up, and across a resume."""
 
 import math
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,19 @@ VALUES = [
 PEAK = 0.1
 
 
-def made(name, warmup_epochs=0.0):
+@cache
+def leaf(name):
     scheduler = TARGETS.get(name, [f"scheduler={name}"])
-    overrides = ["manifest=demo", f"training.epochs={EPOCHS}", *scheduler]
-    config = load_config([*overrides, "optimizer=gradient_descent", f"optimizer.lr={PEAK}"])
+    overrides = ["manifest=demo", f"training.epochs={EPOCHS}", *scheduler, f"optimizer.lr={PEAK}"]
+    return load_config(overrides).scheduler
+
+
+def made(name, warmup_epochs=0.0):
     parameters = [torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)]
     optimizer = torch.optim.SGD([{"params": [p]} for p in parameters], lr=PEAK)
     facts = {"num_steps": EPOCHS * STEPS, "select_mode": "max"}
-    inner = build("scheduler", config.scheduler, facts, optimizer=optimizer)
-    stepwise = "@num_steps" in config.scheduler.values()
+    inner = build("scheduler", leaf(name), facts, optimizer=optimizer)
+    stepwise = "@num_steps" in leaf(name).values()
     return Schedule(inner, optimizer, round(warmup_epochs * STEPS), stepwise)
 
 

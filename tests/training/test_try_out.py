@@ -82,6 +82,7 @@ def test_a_network_of_pictures_that_is_given_volumes_is_told_what_to_set(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "smallest", "shape"),
     [
