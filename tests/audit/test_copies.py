@@ -172,6 +172,7 @@ def ultrasound(generator: np.random.Generator) -> NDArray[np.uint8]:
     return pixels
 
 
+@pytest.mark.slow
 def test_what_every_picture_of_a_device_has_is_no_evidence_of_a_copy() -> None:
     """Alike beyond 0.92 as a whole, because of what is around the fan."""
     generator = np.random.default_rng(7)

@@ -47,6 +47,7 @@ def read_in_child(paths):
     return {name: (refusals, peak) for name, refusals, peak in lines}
 
 
+@pytest.mark.slow
 def test_a_small_file_that_asks_for_much_is_refused_by_its_header(tmp_path):
     for name, write in BOMBS.items():
         write(tmp_path / name)

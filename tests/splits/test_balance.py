@@ -99,6 +99,7 @@ def test_the_floor_tells_of_a_patient_who_fills_half_a_class():
     assert balance(even, deal(even, shares, 0), shares).floor == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 999),

@@ -344,6 +344,7 @@ def test_equal_patients_are_dealt_equally() -> None:
         assert [counts.images_per_class for counts in tests] == [(12, 6)] * 5
 
 
+@pytest.mark.slow
 def test_a_rare_class_reaches_every_block_when_it_can() -> None:
     patients = {f"H{i}": ["no"] * (1 + i % 7) for i in range(60)} | {
         f"S{i}": ["yes"] for i in range(5)

@@ -84,6 +84,7 @@ def test_a_sweep_makes_one_parent_a_job_under_one_tag(tmp_path: Path) -> None:
     assert means == sorted(means, reverse=True)
 
 
+@pytest.mark.slow
 def test_a_run_folder_takes_one_cross_validation_and_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
