@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from killed_fold import cut_short
+from sklearn.ensemble import ExtraTreesClassifier
 
+from pipeline.baselines import Baseline
 from pipeline.commands.door import load_config
 from pipeline.config import ConfigError, UserError
 from pipeline.images.packed import PackedImages
@@ -33,6 +35,7 @@ def job_of(folder: Path, *overrides: str, classes: int = 2, noise_in_test: bool 
     patients = [f"p{i:02d}" for i in range(NUM_PATIENTS) for _ in range(2)]
     labels = np.array([int(p[1:]) % classes for p in patients])
     pixels = rng.normal(120 + 30 * labels[:, None, None, None], 40, (90, 1, SIDE, SIDE))
+    pixels = pixels.clip(20, 235)  # the noise is brighter and darker
     tested = np.array([int(p[1:]) >= 30 for p in patients])
     if noise_in_test:
         pixels[tested] = rng.normal(0, 99, (int(tested.sum()), 1, SIDE, SIDE))
@@ -107,6 +110,15 @@ def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str)
     assert before == after
     lines = [[event.metrics for event in candidates(job)] for job in (real, noisy)]
     assert lines[0] == lines[1]
+
+
+def test_an_estimator_that_draws_is_seeded() -> None:
+    rng = np.random.default_rng(0)
+    x, y, asked = rng.normal(size=(60, 5)), rng.integers(0, 2, 60), rng.normal(size=(30, 5))
+    forest = Baseline(ExtraTreesClassifier(n_estimators=5))
+    found = [forest.fitted({}, x, y, np.ones(60), seed).predict_proba(asked) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
 
 
 @pytest.mark.slow
