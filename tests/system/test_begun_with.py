@@ -12,7 +12,8 @@ from system_runs import Cohort, make_cohort, only_run_dir
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
 from pipeline.config import UserError
-from pipeline.splits import load_plan
+from pipeline.manifest import read_manifest
+from pipeline.splits import load_plan, plan_by_image, save_plan
 
 Train = Callable[..., Path]
 
@@ -81,3 +82,23 @@ def test_a_start_is_followed_to_the_run_that_it_began_with(train: Train, tmp_pat
     first.unlink()
     with pytest.raises(UserError, match="cannot be read: No such file"):
         train("fourth", f"init.weights={second}")
+
+
+def test_a_run_that_cannot_tell_whom_it_saw_is_no_start(train: Train, tmp_path: Path) -> None:
+    first = train("first")
+    start, run_dir = f"init.weights={first}", first.parents[1]
+    environment = json.loads((run_dir / "environment.json").read_text())
+    (run_dir / "environment.json").write_text(json.dumps(environment | {"key": "0" * 64}))
+    with pytest.raises(UserError, match=r"it belongs to another run than .*, so that nobody can"):
+        train("second", start)
+    (run_dir / "environment.json").write_text(json.dumps(environment))
+
+    config = load_config(Cohort(tmp_path / "cohort").overrides)
+    _, by_image = plan_by_image(read_manifest(config.manifest), config.split)
+    save_plan(by_image, run_dir / "plan.csv")
+    with pytest.raises(UserError, match="its plan deals images, not patients, so that nobody can"):
+        train("second", start)
+
+    hidden = train("hidden", "privacy.pseudonyms=true")
+    with pytest.raises(UserError, match="its patients have other pseudonyms, so that nobody can"):
+        train("second", f"init.weights={hidden}")
