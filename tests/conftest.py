@@ -21,7 +21,7 @@ from PIL import Image
 from pipeline.config import ColumnsConfig, ManifestConfig
 
 # HYPOTHESIS_PROFILE=thorough draws the 500 cohorts that every kind of plan must survive.
-settings.register_profile("quick", max_examples=60, deadline=None)
+settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("thorough", max_examples=500, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

@@ -100,6 +100,7 @@ NEEDS = {
 """What only the user can know."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_that_ships_is_valid(group: str, option: str) -> None:
     config = config_of(f"{group}={option}", *NEEDS.get(option, []))

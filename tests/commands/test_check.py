@@ -263,6 +263,7 @@ def test_a_good_manifest_is_described(tmp_path: Path, make_cohort: Cohort) -> No
     assert not (tmp_path / ".cache").exists()
 
 
+@pytest.mark.slow
 def test_the_demo_is_fit_and_nothing_slow_is_imported(tmp_path: Path) -> None:
     """That is why the answer comes within seconds; torch, monai and mlflow need many."""
     demo.make_images(tmp_path / "demo")

@@ -3,12 +3,13 @@
 import io
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from pipeline.commands.door import load_config
@@ -34,17 +35,29 @@ NUM_FOLDS, EPOCHS, SECONDS = 20, 4, 10.0
 """An epoch of these folds takes 10 seconds."""
 
 
-@pytest.fixture
-def run(tmp_path: Path, make_cohort: Callable[..., Any]) -> Run:
-    """A leave-one-out over 20 patients, nothing trained yet."""
-    cohort = make_cohort({f"P{i:02d}": [["no", "yes"][i % 2]] * 2 for i in range(NUM_FOLDS)})
-    overrides = [f"manifest.path={cohort.path}", f"run_dir={tmp_path}/run", "split=leave_one_out"]
-    config = load_config([*overrides, "training.select_by=val/loss", "manifest.columns.site=null"])
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A leave-one-out over 20 patients, nothing trained yet; only read."""
+    folder = tmp_path_factory.mktemp("leave_one_out")
+    rows = [f"P{i:02d},{i}.png,{['no', 'yes'][i % 2]}\n" for i in range(NUM_FOLDS)]
+    (folder / "m.csv").write_text("patient_id,image_path,label\n" + "".join(rows))
+    for i in range(NUM_FOLDS):
+        Image.new("L", (2, 2), i).save(folder / f"{i}.png")
+    config = load_config(
+        [f"manifest.path={folder}/m.csv", "split=leave_one_out", "training.select_by=val/loss"]
+    )
     manifest = read_manifest(config.manifest)
-    np.save(tmp_path / "images.npy", np.zeros((len(manifest), 1, 2, 2), np.uint8))
+    np.save(folder / "images.npy", np.zeros((len(manifest), 1, 2, 2), np.uint8))
     plan = plan_folds(manifest, config.split)
     assert plan.num_folds == NUM_FOLDS
-    return Run(config, manifest, plan, PackedImages(tmp_path, "pixels"))
+    return Run(config, manifest, plan, PackedImages(folder, "pixels"))
+
+
+@pytest.fixture
+def run(untrained: Run, tmp_path: Path) -> Run:
+    """Its run folder is the test's own."""
+    config = replace(untrained.config, run_dir=f"{tmp_path}/run")
+    return replace(untrained, config=config)
 
 
 def write(run: Run, fold: int, *events: Event) -> None:

@@ -21,6 +21,7 @@ def test_there_are_experiments() -> None:
     assert {"demo", "idc", "kermany", "hippocampus3d"} <= set(EXPERIMENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own settings on a few of its patients, one epoch of one fold."""

@@ -111,6 +111,7 @@ def _trained_on_test_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FoldJob, "rows", leaky)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("break_it", "caught_by"),
     [

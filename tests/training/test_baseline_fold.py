@@ -170,6 +170,7 @@ def test_neighbours_are_told_not_to_weigh(tmp_path: Path) -> None:
     assert job.logit_shift.tolist() == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_monai_is_needed(tmp_path: Path) -> None:
     here = Path(__file__).parent
     code = (

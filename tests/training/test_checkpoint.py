@@ -170,6 +170,7 @@ def state_of(learner):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "scheduler"), PAIRS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_going_on_from_last_is_the_same_as_never_having_stopped(
