@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats, Ints
-from pipeline.evaluation.intervals import auroc_interval
+from pipeline.evaluation.auroc import auroc_interval, one_against_rest
 from pipeline.manifest import Finding, Manifest
 
 ALARM = 0.6
@@ -93,7 +93,7 @@ def patient_table(
     return table
 
 
-def find_shortcuts(patients: pd.DataFrame, seed: int = 0, num_draws: int = 1000) -> list[Shortcut]:
+def find_shortcuts(patients: pd.DataFrame, seed: int = 0) -> list[Shortcut]:
     """Measure each shortcut that `patients` has columns for (a `patient_table`).
 
     Five folds of whole leakage groups, made here: the answer does not depend on the plan.
@@ -112,8 +112,7 @@ def find_shortcuts(patients: pd.DataFrame, seed: int = 0, num_draws: int = 1000)
         return [Shortcut(name, len(patients), missing=rare) for name in columns]
     kept = patients[patients["label"].isin(common)].sort_index()
     return [
-        _measure(name, kept, features, model, seed, num_draws)
-        for name, (features, model) in columns.items()
+        _measure(name, kept, features, model, seed) for name, (features, model) in columns.items()
     ]
 
 
@@ -132,7 +131,7 @@ def shortcut_findings(shortcuts: Sequence[Shortcut]) -> list[Finding]:
 
 
 def _measure(
-    name: str, patients: pd.DataFrame, columns: list[str], model: _Model, seed: int, num_draws: int
+    name: str, patients: pd.DataFrame, columns: list[str], model: _Model, seed: int
 ) -> Shortcut:
     """Out-of-fold scores of every patient, and the AUROC of them."""
     from sklearn.model_selection import StratifiedGroupKFold
@@ -151,7 +150,7 @@ def _measure(
         train_part, test_part = features.iloc[train], features.iloc[test]
         scores[test] = model(train_part, labels[train], test_part, labels.max() + 1)
         folds[test] = fold
-    interval = auroc_interval(labels, scores, folds, groups, seed, num_draws)
+    interval = auroc_interval(*one_against_rest(labels, scores), folds, groups)
     if interval is None:
         alone = "a class lies in so few independent groups that a fold has none of it"
         return Shortcut(name, len(patients), missing=alone)

@@ -11,7 +11,8 @@ from rich.table import Table
 from pipeline.config import Config, UserError
 from pipeline.console import say
 from pipeline.engine.run_folder import Run
-from pipeline.evaluation.intervals import Interval, auroc_interval
+from pipeline.evaluation.auroc import auroc_interval, one_against_rest
+from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.predictions import prob_columns, read_predictions
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
@@ -21,7 +22,7 @@ from pipeline.training.planning import make_plan
 
 @dataclass(frozen=True, slots=True)
 class LeakageCost:
-    """Image-level test AUROC under both plans, with patients drawn for the intervals."""
+    """Image-level test AUROC under both plans, with intervals over patients."""
 
     by_image: Interval
     by_patient: Interval
@@ -57,13 +58,10 @@ def _image_auroc(run: Run, true_ids: pd.Series) -> Interval:
     classes = run.manifest.classes
     table = read_predictions(run.dir / "predictions.csv", classes)
     patient_of = dict(zip(run.manifest.table["patient_id"], true_ids, strict=True))
-    interval = auroc_interval(
-        labels=np.array([classes.index(label) for label in table["label"]]),
-        scores=table[prob_columns(classes)].to_numpy(),
-        folds=table["fold"].to_numpy(),
-        patients=table["patient_id"].map(patient_of).to_numpy(),
-        seed=run.config.split.seed,
-    )
+    labels = np.array([classes.index(label) for label in table["label"]])
+    targets = one_against_rest(labels, table[prob_columns(classes)].to_numpy())
+    patients, _ = pd.factorize(table["patient_id"].map(patient_of))
+    interval = auroc_interval(*targets, table["fold"].to_numpy(), patients)
     if interval is None:
         raise UserError(
             f"run folder {run.dir}: the test part of a fold lacks a class, so that there is no "

@@ -38,6 +38,7 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
             "patient": pd.concat(patients, ignore_index=True) if patients else None,
         },
         classes,
+        run.plan.groups,
     )
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):

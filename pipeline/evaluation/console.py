@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
-from pipeline.evaluation.summary import MetricEntry, Summary, classes_of
+from pipeline.evaluation.summary import (
+    IMPRECISE_ABOVE,
+    UNSTABLE_BELOW,
+    MetricEntry,
+    Summary,
+    classes_of,
+)
 from pipeline.label_names import LabelNames
 from pipeline.words import one_line
 
@@ -15,6 +21,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 80
+BOUNDS = ("low", "high")
+MARKS = {
+    "unstable": f"fewer than {UNSTABLE_BELOW} patients of a class",
+    "imprecise": f"the interval is wider than {2 * IMPRECISE_ABOVE:.2f}",
+}
 LABEL_METRICS = (
     "prevalence",
     "auroc",
@@ -28,7 +39,7 @@ Columns = dict[str, list[str]]
 
 
 def print_summary(summary: Summary, level: Level, console: Console) -> None:
-    """Print one row per fold and a last row over folds, and below it what each value is.
+    """Print one row per fold, one over folds, its interval, and below it what each value is.
 
     At most 80 columns wide: metrics that do not fit follow in a table below. Those that each class
     has of its own, of more than two, are in metrics.json only; labels that do not exclude each
@@ -46,7 +57,10 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
     scores = {
-        name: [gap if v is None else f"{v:.3f}" for v in (*entry["per_fold"], entry["value"])]
+        name: [
+            gap if value is None else f"{value:.3f}"
+            for value in (*entry["per_fold"], entry["value"], entry["ci_low"], entry["ci_high"])
+        ]
         for name, entry in shown.items()
     }
     console.print(Text(f"Test results, {level} level", style="bold"))
@@ -96,18 +110,18 @@ def _label_columns(classes: LabelNames, entries: Mapping[str, MetricEntry], gap:
 
 
 def _count_columns(summary: Summary, level: Level) -> Columns:
-    """Fold numbers and counts: one value per fold, then the one over folds."""
+    """Fold numbers and counts: one value per fold, the one over folds, none for its bounds."""
     num, folds = summary["num"], summary["num"]["per_fold"]
     columns = {
-        "fold": [*(str(fold["fold"]) for fold in folds), "all"],
-        "patients": [str(count["patients"]) for count in (*folds, num)],
-        "images": [str(count["images"]) for count in (*folds, num)],
+        "fold": [*(str(fold["fold"]) for fold in folds), "all", *BOUNDS],
+        "patients": [*(str(count["patients"]) for count in (*folds, num)), "", ""],
+        "images": [*(str(count["images"]) for count in (*folds, num)), "", ""],
     }
     if len(summary["classes"]) == 2 and not summary.get("multilabel"):
         key: Literal["patients_per_class", "images_per_class"]
         key = "patients_per_class" if level == "patient" else "images_per_class"
         positives = [(fold[key] or {})[summary["classes"][1]] for fold in folds]
-        columns["positive"] = [str(count) for count in (*positives, sum(positives))]
+        columns["positive"] = [*(str(count) for count in (*positives, sum(positives))), "", ""]
     return columns
 
 
@@ -117,6 +131,10 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
     for how in dict.fromkeys(entry["how"] for entry in shown.values()):
         names = [name for name, entry in shown.items() if entry["how"] == how]
         notes.append(f"all: {how} for {', '.join(names)}")
+    notes.append(f"{', '.join(BOUNDS)}: 95 % interval of all, over patients")
+    for mark, why in MARKS.items():
+        if names := [name for name, entry in shown.items() if mark in entry["marks"]]:
+            notes.append(f"{mark} ({why}): {', '.join(names)}")
     if summary.get("multilabel"):
         names = [name for name in shown if name in LABEL_METRICS]
         notes.append(f"{', '.join(names)} of all: mean over the labels")

@@ -1,4 +1,4 @@
-"""Metrics of one table of predictions. What cannot be computed is None, never nan.
+"""The table of metrics: what each is called, and what it is over folds and of several classes.
 
 To add a metric: one function and one line in `METRICS`.
 """
@@ -7,145 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import AnyFloats, AnyInts, Bools, Ints
-from pipeline.evaluation.predictions import prob_columns
+from pipeline.arrays import AnyInts, Floats, Ints
+from pipeline.evaluation.cases import Cases, LabelCases, cases_of
+from pipeline.evaluation.intervals import Interval, drawn_interval
+from pipeline.evaluation.scores import (
+    accuracy,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    interval_of_auroc,
+    interval_of_average_precision,
+    mean_of_all,
+    prevalence,
+    sensitivity,
+    specificity,
+)
 from pipeline.label_names import LabelNames
 
 Level = Literal["patient", "image"]
-
-
-@dataclass(frozen=True)
-class Cases:
-    """N images or patients of C classes, judged. Of two classes, the last is the positive one."""
-
-    labels: AnyInts
-    """(N,) class indices."""
-    predicted: AnyInts
-    """(N,) class indices."""
-    probabilities: AnyFloats
-    """(N, C)."""
-
-    def __post_init__(self) -> None:
-        expected = (len(self.labels), self.num_classes)
-        if self.probabilities.shape != expected or self.predicted.shape != self.labels.shape:
-            raise RuntimeError(
-                f"Expected probabilities of shape {expected} and as many decisions, got "
-                f"{self.probabilities.shape} and {len(self.predicted)}."
-            )
-        largest = max(self.labels.max(initial=0), self.predicted.max(initial=0))
-        if largest >= self.num_classes:
-            raise RuntimeError(f"Expected labels below {self.num_classes}, got {largest}.")
-
-    @property
-    def num_classes(self) -> int:
-        return int(self.probabilities.shape[-1])
-
-    @cached_property
-    def confusion(self) -> Ints:
-        """(C, C) counts: row = true class, column = predicted class."""
-        size = self.num_classes
-        cells = np.bincount(self.labels * size + self.predicted, minlength=size * size)
-        return cells.astype(np.int64).reshape(size, size)
-
-    def against_rest(self, target: int) -> Cases:
-        """The same cases with two classes: all others, and `target`."""
-        score = self.probabilities[:, target]
-        labels, predicted = self.labels == target, self.predicted == target
-        return Cases(1 * labels, 1 * predicted, np.column_stack([1 - score, score]))
-
-
-@dataclass(frozen=True)
-class LabelCases:
-    """N images or patients, judged by L labels that do not exclude each other."""
-
-    labels: Bools
-    """(N, L) which labels each has."""
-    predicted: Bools
-    """(N, L)."""
-    probabilities: AnyFloats
-    """(N, L)."""
-
-    def __post_init__(self) -> None:
-        shapes = {self.labels.shape, self.predicted.shape, self.probabilities.shape}
-        if len(shapes) > 1:
-            raise RuntimeError(f"Expected three arrays of one shape, got {sorted(shapes)}.")
-
-    @property
-    def num_classes(self) -> int:
-        return int(self.labels.shape[1])
-
-    @property
-    def confusion(self) -> Ints:
-        """(L, 2, 2) counts of each label: without and with it, called without and with it."""
-        each = [self.against_rest(code).confusion for code in range(self.num_classes)]
-        return np.array(each, np.int64)
-
-    def against_rest(self, target: int) -> Cases:
-        """The cases of one label: without, and with it."""
-        score = self.probabilities[:, target]
-        labels, predicted = (1 * of[:, target] for of in (self.labels, self.predicted))
-        return Cases(labels, predicted, np.column_stack([1 - score, score]))
-
-
-def cases_of(table: pd.DataFrame, classes: Sequence[str]) -> Cases | LabelCases:
-    """The cases of a table with label, predicted and prob_*."""
-    if isinstance(classes, LabelNames):
-        has, called = (classes.matrix(table[name]) for name in ("label", "predicted"))
-        return LabelCases(has, called, table[prob_columns(classes)].to_numpy())
-    label, predicted = (_codes(table[name], classes) for name in ("label", "predicted"))
-    return Cases(label, predicted, table[prob_columns(classes)].to_numpy())
-
-
-def mean_of_all(values: Sequence[float | None]) -> float | None:
-    """None where one is missing: a mean over fewer classes or folds would be another quantity."""
-    present = [value for value in values if value is not None]
-    return float(np.mean(present)) if len(present) == len(values) else None
-
-
-def auroc(cases: Cases) -> float | None:
-    """Area under the ROC curve, of two classes."""
-    from sklearn.metrics import roc_auc_score
-
-    return _of_scores(roc_auc_score, cases)
-
-
-def average_precision(cases: Cases) -> float | None:
-    """Mean precision over the thresholds, weighted by the gain in sensitivity, of two classes."""
-    from sklearn.metrics import average_precision_score
-
-    return _of_scores(average_precision_score, cases)
-
-
-def balanced_accuracy(cases: Cases) -> float | None:
-    """Mean over classes of the share that is recognised."""
-    matrix = cases.confusion
-    return mean_of_all([_ratio(row[code], row.sum()) for code, row in enumerate(matrix)])
-
-
-def accuracy(cases: Cases) -> float | None:
-    """Share of right decisions."""
-    return _ratio(np.diag(cases.confusion).sum(), cases.confusion.sum())
-
-
-def sensitivity(cases: Cases) -> float | None:
-    """Share of the positive cases that are called positive."""
-    return _ratio(cases.confusion[1, 1], cases.confusion[1].sum())
-
-
-def specificity(cases: Cases) -> float | None:
-    """Share of the negative cases that are called negative."""
-    return _ratio(cases.confusion[0, 0], cases.confusion[0].sum())
-
-
-def prevalence(cases: Cases) -> float | None:
-    """Share of the positive cases among all."""
-    return _ratio(cases.confusion[1].sum(), cases.confusion.sum())
 
 
 @dataclass(frozen=True)
@@ -168,15 +52,46 @@ class Metric:
     higher_is_better: bool = True
     validates: bool = False
     """Is it computed after every epoch, so that `training.select_by` may name it?"""
+    interval: Callable[[Sequence[Cases], AnyInts, AnyInts], Interval | None] | None = None
+    """Over folds, of the cases of its targets (the mean over targets), folds (N,), units (N,); by
+    default a bootstrap of units."""
+    is_share: bool = True
+    """Does it lie between 0 and 1?"""
 
     def of(self, cases: Cases | LabelCases, target: int | None = None) -> float | None:
         """Of class `target` against the rest, or of all; None where it cannot be computed."""
+        return mean_of_all([self.function(of_target) for of_target in self.targets(cases, target)])
+
+    def targets(self, cases: Cases | LabelCases, target: int | None = None) -> list[Cases]:
+        """The cases that it is the mean over: one, or each class against the rest."""
         if target is not None:
-            return self.function(cases.against_rest(target))
+            return [cases.against_rest(target)]
         if isinstance(cases, Cases) and self._takes(cases):
-            return self.function(cases)
-        targets = range(cases.num_classes)
-        return mean_of_all([self.function(cases.against_rest(code)) for code in targets])
+            return [cases]
+        return [cases.against_rest(code) for code in range(cases.num_classes)]
+
+    def interval_of(
+        self, cases: Cases | LabelCases, target: int | None, folds: AnyInts, units: AnyInts
+    ) -> Interval | None:
+        """Its 95 % interval over folds, of cases (N,) in `folds` (N,) and of `units` (N,)."""
+        targets = self.targets(cases, target)
+        if self.interval is not None:
+            return self.interval(targets, folds, units)
+        pooled = [np.arange(len(folds))]
+        averaged = self.over_folds == "mean over folds"
+        parts = [np.flatnonzero(folds == f) for f in np.unique(folds)] if averaged else pooled
+
+        def value(weights: Floats) -> Floats:
+            return np.array([self._of_draw(targets, parts, draw.astype(int)) for draw in weights])
+
+        positive = np.column_stack([of_target.labels > 0 for of_target in targets])
+        return drawn_interval(value, positive, folds, units, 200, self.is_share, whole=True)
+
+    def _of_draw(self, targets: Sequence[Cases], parts: Sequence[Ints], times: Ints) -> float:
+        """The value over folds where case n counts `times[n]` times; nan where undefined."""
+        rows = [part.repeat(times[part]) for part in parts]
+        found = mean_of_all([self.function(cases.at(at)) for cases in targets for at in rows])
+        return np.nan if found is None else found
 
     def _takes(self, cases: Cases) -> bool:
         """Does the function know all these classes?"""
@@ -184,7 +99,15 @@ class Metric:
 
 
 METRICS = [
-    Metric("auroc", auroc, "mean over folds", "mean", for_labels="mean and each", validates=True),
+    Metric(
+        "auroc",
+        auroc,
+        "mean over folds",
+        "mean",
+        for_labels="mean and each",
+        validates=True,
+        interval=interval_of_auroc,
+    ),
     Metric(
         "average_precision",
         average_precision,
@@ -192,6 +115,7 @@ METRICS = [
         "mean",
         for_labels="mean and each",
         validates=True,
+        interval=interval_of_average_precision,
     ),
     Metric(
         "balanced_accuracy",
@@ -199,12 +123,39 @@ METRICS = [
         "pooled decisions",
         for_labels="mean and each",
         validates=True,
+        interval=balanced_accuracy.interval,
     ),
-    Metric("accuracy", accuracy, "pooled decisions", least_classes=3),
-    Metric("sensitivity", sensitivity, "pooled decisions", "each", for_labels="each"),
-    Metric("specificity", specificity, "pooled decisions", "each", for_labels="each"),
+    Metric(
+        "accuracy",
+        accuracy,
+        "pooled decisions",
+        least_classes=3,
+        interval=accuracy.interval,
+    ),
+    Metric(
+        "sensitivity",
+        sensitivity,
+        "pooled decisions",
+        "each",
+        for_labels="each",
+        interval=sensitivity.interval,
+    ),
+    Metric(
+        "specificity",
+        specificity,
+        "pooled decisions",
+        "each",
+        for_labels="each",
+        interval=specificity.interval,
+    ),
 ]
-PREVALENCE = Metric("prevalence", prevalence, "pooled decisions", for_labels="each")
+PREVALENCE = Metric(
+    "prevalence",
+    prevalence,
+    "pooled decisions",
+    for_labels="each",
+    interval=prevalence.interval,
+)
 """Of labels that do not exclude each other; what an average precision is compared with."""
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
@@ -231,29 +182,3 @@ def metrics(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[s
     """The metrics of a level's table with label, predicted and prob_*."""
     cases, named = cases_of(table, classes), named_metrics(classes, level)
     return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
-
-
-def num_per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
-    """How many rows carry each label, zeros included."""
-    if isinstance(classes, LabelNames):
-        counts = classes.matrix(table["label"]).sum(axis=0)
-    else:
-        counts = np.bincount(_codes(table["label"], classes), minlength=len(classes))
-    return dict(zip(classes, counts.tolist(), strict=True))
-
-
-def _of_scores(function: Callable[[AnyInts, AnyFloats], float], cases: Cases) -> float | None:
-    both = len(np.unique(cases.labels)) == 2
-    return float(function(cases.labels, cases.probabilities[:, 1])) if both else None
-
-
-def _codes(names: pd.Series, classes: Sequence[str]) -> Ints:
-    codes = pd.Index(classes).get_indexer(pd.Index(names)).astype(np.int64)
-    if (codes < 0).any():
-        unknown = sorted(set(names) - set(classes))
-        raise RuntimeError(f"{names.name} must be among {list(classes)}, got {unknown}.")
-    return codes
-
-
-def _ratio(part: np.int64, whole: np.int64) -> float | None:
-    return float(part / whole) if whole else None

@@ -1,19 +1,34 @@
 """The numbers of one cross-validation: per fold, and over folds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pandas as pd
 
+from pipeline.evaluation.cases import Cases, cases_of, num_per_class
 from pipeline.evaluation.fit import Fit
-from pipeline.evaluation.metrics import Level, cases_of, mean_of_all, named_metrics, num_per_class
+from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.scores import mean_of_all
 from pipeline.label_names import LabelNames
+
+Mark = Literal["unstable", "imprecise"]
+UNSTABLE_BELOW = 10
+"""Patients with or without the class: fewer make a metric jump when one is exchanged."""
+IMPRECISE_ABOVE = 0.10
+"""Half the width of the interval."""
 
 
 class MetricEntry(TypedDict):
-    """One metric over the folds; `value` is None where it cannot be computed."""
+    """One metric over the folds; what cannot be computed is None."""
 
     value: float | None
+    ci_low: float | None
+    """95 % interval over patients (leakage groups)."""
+    ci_high: float | None
+    num_positive: int
+    """Patients with the class that it is of; of several classes, with the rarest."""
+    marks: list[Mark]
     per_fold: list[float | None]
     num_missing: int
     how: str
@@ -60,11 +75,16 @@ def classes_of(summary: Summary) -> Sequence[str]:
     return LabelNames(classes) if summary.get("multilabel") else classes
 
 
-def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str]) -> Summary:
+def summarise(
+    tables: Mapping[Level, pd.DataFrame | None],
+    classes: Sequence[str],
+    groups: Mapping[str, str] | None = None,
+) -> Summary:
     """Sum up the out-of-fold tables of both levels, decisions included.
 
     Each metric is averaged over folds or pooled, as its line in the table of metrics says.
-    `tables["patient"]` may be missing or None: no patient-level metrics.
+    `tables["patient"]` may be missing or None: no patient-level metrics. `groups`: patient id ->
+    leakage group, what intervals are over; by default each patient is one.
     """
     image, patient = tables["image"], tables.get("patient")
     assert image is not None
@@ -72,8 +92,8 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
         raise RuntimeError("Expected the same folds at patient and at image level.")
     summary: Summary = {
         "classes": list(classes),
-        "patient": None if patient is None else _entries(patient, classes, "patient"),
-        "image": _entries(image, classes, "image"),
+        "patient": None if patient is None else _entries(patient, classes, "patient", groups),
+        "image": _entries(image, classes, "image", groups),
         "confusion": {
             level: None if table is None else cases_of(table, classes).confusion.tolist()
             for level, table in (("patient", patient), ("image", image))
@@ -85,20 +105,45 @@ def summarise(tables: Mapping[Level, pd.DataFrame | None], classes: Sequence[str
     return summary
 
 
-def _entries(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, MetricEntry]:
+def _entries(
+    table: pd.DataFrame, classes: Sequence[str], level: Level, groups: Mapping[str, str] | None
+) -> dict[str, MetricEntry]:
     folds = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
     pooled = cases_of(table, classes)
+    patients = table["patient_id"]
+    units, _ = pd.factorize(patients if groups is None else patients.map(groups))
+    sides = [pooled.against_rest(code).labels for code in range(len(classes))]
+    num = [tuple(patients[side == has].nunique() for has in (1, 0)) for side in sides]
     entries: dict[str, MetricEntry] = {}
     for name, (metric, target) in named_metrics(classes, level).items():
         per_fold = [metric.of(cases, target) for cases in folds]
         averaged = metric.over_folds == "mean over folds"
+        interval = metric.interval_of(pooled, target, table["fold"].to_numpy(), units)
+        if target is not None:
+            positive, rarest = num[target][0], min(num[target])
+        elif len(classes) == 2 and isinstance(pooled, Cases):
+            positive, rarest = num[1][0], min(num[1])
+        else:
+            positive = min(with_it for with_it, _ in num)
+            rarest = min(map(min, num))
         entries[name] = {
             "value": mean_of_all(per_fold) if averaged else metric.of(pooled, target),
+            "ci_low": None if interval is None else interval.low,
+            "ci_high": None if interval is None else interval.high,
+            "num_positive": positive,
+            "marks": _marks(rarest, interval),
             "per_fold": per_fold,
             "num_missing": per_fold.count(None),
             "how": metric.over_folds,
         }
     return entries
+
+
+def _marks(rarest: int, interval: Interval | None) -> list[Mark]:
+    marks: list[Mark] = ["unstable"] if rarest < UNSTABLE_BELOW else []
+    if interval is not None and interval.high - interval.low > 2 * IMPRECISE_ABOVE:
+        marks.append("imprecise")
+    return marks
 
 
 def _counts(image: pd.DataFrame, patient: pd.DataFrame | None, classes: Sequence[str]) -> Counts:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pipeline.arrays import Floats, Ints
 from pipeline.baselines.features import Range, features, limits_of
 from pipeline.config import FeaturesConfig
-from pipeline.evaluation.intervals import Interval, auroc_interval
+from pipeline.evaluation.auroc import auroc_interval, one_against_rest
+from pipeline.evaluation.intervals import Interval
 from pipeline.training.check import Check
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.words import counted
@@ -54,11 +55,11 @@ def check_border(job: FoldJob) -> Check:
         return Check("border", None, f"there are fewer than {NUM_FOLDS} groups of patients")
     seen = border_features(job.images.array, rows, limits_of(job.images.array, job.rows("train")))
     seed = seed_for(job.config.training.seed, job.fold.index, 0, purpose=4)
-    patients = table["patient_id"].to_numpy()
     found: dict[str, Interval] = {}
     for name, labels in questions.items():
         scores, folds = _out_of_fold(seen, labels, groups, seed)
-        if (interval := auroc_interval(labels, scores, folds, patients, seed)) is not None:
+        interval = auroc_interval(*one_against_rest(labels, scores), folds, groups)
+        if interval is not None:
             found[name] = interval
     if not found:
         return Check("border", None, "a class is too rare to be in every fold")

@@ -1,107 +1,149 @@
-"""AUROC intervals: the value, what is drawn, and how often the truth is inside."""
-
-from dataclasses import astuple
+"""Intervals of shares, of means of shares, and of what is drawn."""
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
+from sklearn.metrics import average_precision_score
 
-from pipeline.evaluation.intervals import Interval, _strata, auroc_interval
+from pipeline.evaluation.cases import Cases
+from pipeline.evaluation.intervals import (
+    Interval,
+    drawn_interval,
+    mean_of_shares_interval,
+    strata_of,
+    weighted_average_precision,
+)
+from pipeline.evaluation.metrics import METRICS
 
 
-def two_columns(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.column_stack([-scores, scores])
+def share(right, units=None):
+    everyone = np.ones(len(right), bool)
+    units = np.arange(len(right)) if units is None else units
+    return mean_of_shares_interval([(everyone, np.array(right))], units)
 
 
-def test_value_is_the_mean_of_the_folds_aurocs_with_ties() -> None:
+def bounds(interval):
+    return [interval.low, interval.high]
+
+
+@given(st.integers(1, 300), st.data())
+def test_a_share_of_patients_has_wilsons_interval(num, data):
+    hits = data.draw(st.integers(0, num))
+    found = share(np.arange(num) < hits)
+    expected = binomtest(hits, num).proportion_ci(method="wilson")
+    assert found.value == pytest.approx(hits / num)
+    assert bounds(found) == pytest.approx([expected.low, expected.high], abs=1e-12)
+
+
+def test_images_of_a_patient_that_are_alike_count_as_one():
+    right = np.arange(40) < 31
+    once, tenfold = share(right), share(right.repeat(10), np.arange(40).repeat(10))
+    assert bounds(tenfold) == pytest.approx(bounds(once), abs=0.01)
+    assert tenfold.high - tenfold.low > once.high - once.low
+
+
+def test_images_that_are_not_alike_tell_more():
     generator = np.random.default_rng(0)
-    labels, folds = generator.integers(2, size=90), np.repeat([0, 1, 2], 30)
-    scores = np.round(generator.random(90), 1) + folds  # pooled, the folds' offsets would spoil it
-    expected = [roc_auc_score(labels[folds == f], scores[folds == f]) for f in range(3)]
-    interval = auroc_interval(labels, two_columns(scores), folds, np.arange(90))
-    assert interval is not None
-    assert interval.value == pytest.approx(np.mean(expected), abs=1e-12)
-    assert interval.low < interval.value < interval.high
+    right, units = generator.random(400) < 0.8, np.arange(40).repeat(10)
+    width = np.subtract(*bounds(share(right, units)))
+    assert width == pytest.approx(np.subtract(*bounds(share(right))), rel=0.3)
 
 
-def test_multiclass_is_one_against_the_rest() -> None:
-    generator = np.random.default_rng(1)
-    labels, folds = np.arange(120) % 3, np.repeat([0, 1], 60)
-    scores = generator.random((120, 3)) + np.eye(3)[labels] / 2
-    expected = [
-        roc_auc_score(labels[folds == f] == c, scores[folds == f, c])
-        for f in range(2)
-        for c in range(3)
-    ]
-    interval = auroc_interval(labels, scores, folds, np.arange(120))
-    assert interval is not None
-    assert interval.value == pytest.approx(np.mean(expected), abs=1e-12)
+@pytest.mark.parametrize("all_right", [True, False])
+def test_many_images_of_few_patients_are_no_certainty(all_right):
+    """All alike says nothing of how alike another patient's would be: three patients count."""
+    found = share(np.full(60, all_right), np.arange(3).repeat(20))
+    assert found.high - found.low > 0.5
 
 
-def test_images_of_a_patient_are_drawn_together() -> None:
+def test_nothing_counted_has_no_interval():
+    nobody = np.zeros(3, bool)
+    assert mean_of_shares_interval([(nobody, nobody)], np.arange(3)) is None
+
+
+def covered(rates, sizes, seed, num_draws=400):
+    """How often the mean of independent shares is inside."""
+    generator, hits = np.random.default_rng(seed), 0
+    of = np.arange(len(sizes)).repeat(sizes)
+    for _ in range(num_draws):
+        right = generator.random(len(of)) < np.array(rates)[of]
+        pairs = [(of == number, right) for number in range(len(sizes))]
+        found = mean_of_shares_interval(pairs, np.arange(len(of)))
+        hits += found.low <= np.mean(rates) <= found.high
+    return hits / num_draws
+
+
+@pytest.mark.parametrize("sizes", [(5, 50), (20, 20), (10, 300), (10, 20, 40)])
+@pytest.mark.parametrize("rate", [0.6, 0.9])
+def test_a_balanced_accuracy_is_inside_as_often_as_it_says(sizes, rate):
+    rates = [rate, 0.75, 0.8][: len(sizes)]
+    assert 0.92 <= covered(rates, sizes, seed=1) <= 0.995
+
+
+def test_shares_of_the_same_patients_are_not_taken_for_independent():
+    """The same patients, right in both shares or in none: no surer than one share."""
     generator = np.random.default_rng(2)
-    labels, folds = np.arange(60) % 2, np.repeat([0, 1, 2], 20)
-    scores = two_columns(labels + generator.normal(size=60))
-    once = auroc_interval(labels, scores, folds, np.arange(60), seed=5)
-    rows = np.arange(60).repeat(10)
-    tenfold = auroc_interval(labels[rows], scores[rows], folds[rows], rows, seed=5)
-    assert once is not None
-    assert tenfold is not None  # ten equal images tell no more than one
-    assert astuple(tenfold) == pytest.approx(astuple(once), abs=1e-9)
+    right = (generator.random(40) < 0.7).repeat(2)
+    first = np.arange(80) % 2 == 0
+    units = np.arange(40).repeat(2)
+    both = mean_of_shares_interval([(first, right), (~first, right)], units)
+    one = share(right[::2])
+    assert bounds(both) == pytest.approx(bounds(one), abs=1e-9)
+    apart = mean_of_shares_interval([(first, right), (~first, right)], np.arange(80))
+    assert apart.high - apart.low < 0.8 * (one.high - one.low)
 
 
-def test_the_same_seed_draws_the_same() -> None:
-    labels, folds = np.arange(40) % 2, np.repeat([0, 1], 20)
-    scores = two_columns(np.random.default_rng(3).random(40))
-    first, second, other = (
-        auroc_interval(labels, scores, folds, np.arange(40), seed=seed) for seed in (1, 1, 2)
-    )
-    assert first == second != other
-
-
-def test_a_fold_without_a_class_has_no_interval() -> None:
-    labels, folds = np.array([0, 1, 0, 0]), np.array([0, 0, 1, 1])
-    assert auroc_interval(labels, two_columns(np.arange(4.0)), folds, np.arange(4)) is None
-
-
-def test_a_patient_in_several_folds_is_drawn_for_all_of_them() -> None:
-    """An image-level plan: 20 patients, an image of each in every fold."""
-    generator = np.random.default_rng(4)
-    patients, folds = np.tile(np.arange(20), 3), np.repeat([0, 1, 2], 20)
-    own = np.tile(generator.normal(size=20), 3)
-    labels = patients % 2
-    together = auroc_interval(labels, two_columns(labels + own), folds, patients)
-    apart = auroc_interval(labels, two_columns(labels + own), folds, np.arange(60))
-    assert together is not None
-    assert apart is not None
-    assert together.high - together.low > 1.4 * (apart.high - apart.low)
-
-
-def test_strata_are_classes_and_folds_unless_folds_share_patients() -> None:
+def test_strata_are_classes_and_folds_unless_folds_share_patients():
     labels, folds = np.arange(24) % 2, np.arange(24) // 8
-    assert len(_strata(labels, folds, np.arange(24))) == 6
-    assert len(_strata(labels, folds, np.arange(24) % 10)) == 2
+    assert len(strata_of(labels, folds, np.arange(24))) == 6
+    assert len(strata_of(labels, folds, np.arange(24) % 10)) == 2
 
 
-def test_rows_must_match() -> None:
-    with pytest.raises(RuntimeError, match="Expected 4 scores, folds and patients, got 4, 3"):
-        auroc_interval(np.arange(4) % 2, np.zeros((4, 2)), np.zeros(3, int), np.arange(4))
+def test_a_weighted_average_precision_is_that_of_scikit_learn():
+    generator = np.random.default_rng(3)
+    positive, scores = generator.random(80) < 0.3, generator.random(80).round(1)  # ties
+    weights = generator.integers(0, 4, (5, 80)).astype(float)
+    expected = [average_precision_score(positive, scores, sample_weight=w) for w in weights]
+    found = weighted_average_precision(positive, scores, weights)
+    assert found == pytest.approx(expected, abs=1e-12)
+    nobody = weighted_average_precision(positive, scores, 1.0 * ~positive[None])
+    assert np.isnan(nobody).all()
 
 
-def covers(seed: int, truth: float = 0.8) -> bool:
-    """60 patients in 3 folds, normal scores whose AUROC is `truth`, a fold's own offset."""
-    generator = np.random.default_rng(seed)
-    labels, folds = np.arange(60) % 3 // 2, np.repeat([0, 1, 2], 20)
-    shift = np.sqrt(2) * norm.ppf(truth)
-    scores = generator.normal(size=60) + shift * labels + 5 * folds
-    interval = auroc_interval(labels, two_columns(scores), folds, np.arange(60), seed, 400)
-    assert isinstance(interval, Interval)
-    return interval.low <= truth <= interval.high
+def test_an_average_precision_holds_its_truth():
+    (metric,) = (metric for metric in METRICS if metric.name == "average_precision")
+    shift, prevalence, generator = np.sqrt(2) * norm.ppf(0.85), 0.2, np.random.default_rng(4)
+    labels = np.arange(200_000) < 200_000 * prevalence
+    truth = average_precision_score(labels, generator.normal(size=200_000) + shift * labels)
+    for num, least in ((50, 0.92), (200, 0.92)):
+        hits = 0
+        for _ in range(100):
+            labels = 1 * (np.arange(num) < num * prevalence)
+            scores = generator.normal(size=num) + shift * labels
+            cases = Cases(labels, labels, np.column_stack([-scores, scores]))
+            found = metric.interval([cases], np.zeros(num, int), np.arange(num))
+            hits += found.low <= truth <= found.high
+        assert hits >= 100 * least
 
 
-@pytest.mark.slow
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    hits = np.mean([covers(seed) for seed in range(200)])
-    assert hits > 0.89  # 95 % less two standard errors of 200 and what few patients cost
+def test_a_perfect_value_is_not_certain():
+    positive = (np.arange(30) < 6)[:, None]
+    found = drawn_interval(
+        lambda weights: np.ones(len(weights)), positive, np.zeros(30, int), np.arange(30)
+    )
+    assert found.value == found.high == 1
+    assert found.low < 0.75
+
+
+def test_what_is_undefined_in_many_draws_has_no_interval():
+    positive = np.ones((30, 1), bool)
+    found = drawn_interval(
+        lambda w: np.where(w[:, 0] == 0, np.nan, 0.5), positive, np.zeros(30, int), np.arange(30)
+    )
+    assert found is None
+
+
+def test_an_interval_is_written_with_three_digits():
+    assert str(Interval(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"

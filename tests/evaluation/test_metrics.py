@@ -11,16 +11,9 @@ from rich.console import Console
 from sklearn import metrics as sklearn_metrics
 
 from pipeline.config import TrainingConfig
+from pipeline.evaluation.cases import Cases, cases_of, num_per_class
 from pipeline.evaluation.console import print_summary
-from pipeline.evaluation.metrics import (
-    METRICS,
-    VAL_METRICS,
-    Cases,
-    Metric,
-    cases_of,
-    metrics,
-    num_per_class,
-)
+from pipeline.evaluation.metrics import METRICS, VAL_METRICS, Metric, metrics
 from pipeline.evaluation.summary import summarise
 from pipeline.files import write_json
 

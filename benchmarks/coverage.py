@@ -1,0 +1,110 @@
+"""How often 95 % intervals hold the truth, on scores whose truth is known.
+
+    python benchmarks/coverage.py [--draws 2000]
+
+Scores are normal with equal variances; each fold has an offset of its own, as each fold's network
+has. Images of a patient share half of their variance (intraclass correlation 0.5).
+"""
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from pipeline.evaluation.cases import Cases
+from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.metrics import METRICS
+
+Ints = NDArray[np.int64]
+TRUTHS = (0.6, 0.8, 0.9, 0.97)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """How many patients there are, and how they are tested."""
+
+    positives: int
+    negatives: int
+    num_folds: int = 1
+    images: int = 1
+
+    def __str__(self) -> str:
+        images = f", {self.images} images each" if self.images > 1 else ""
+        folds = f"{self.num_folds} folds" if self.num_folds > 1 else "1 fold"
+        return f"{self.positives} + {self.negatives}, {folds}{images}"
+
+    def drawn(self, auroc: float, generator: np.random.Generator) -> tuple[Cases, Ints, Ints]:
+        """Cases, folds and units."""
+        sides = self.positives, self.negatives
+        labels = np.repeat([1, 0], sides).repeat(self.images)
+        folds = np.concatenate([np.arange(n) % self.num_folds for n in sides]).repeat(self.images)
+        units = np.arange(sum(sides)).repeat(self.images)
+        shared, own = generator.normal(size=sum(sides))[units], generator.normal(size=len(units))
+        scores = shared if self.images == 1 else np.sqrt(0.5) * (shared + own)
+        scores = scores + np.sqrt(2) * norm.ppf(auroc) * labels
+        decided = 1 * (scores > norm.ppf(auroc) / np.sqrt(2))  # both classes are told alike
+        probabilities = np.column_stack([-scores - 5 * folds, scores + 5 * folds])
+        return Cases(labels, decided, probabilities), folds, units
+
+
+def truth_of(metric: str, auroc: float, found: Sequence[Interval]) -> float:
+    """What the interval should hold.
+
+    An average precision of few patients is too high by itself: its truth is the mean of all draws.
+    """
+    if metric == "auroc":
+        return auroc
+    if metric == "average_precision":
+        return float(np.mean([of.value for of in found]))
+    return float(norm.cdf(norm.ppf(auroc) / np.sqrt(2)))
+
+
+def one(seed: int, cohort: Cohort, auroc: float, metric: str, as_patients: bool) -> Interval:
+    """The interval of one draw; None counts as one that holds nothing."""
+    (found,) = (of for of in METRICS if of.name == metric)
+    cases, folds, units = cohort.drawn(auroc, np.random.default_rng(seed))
+    units = np.arange(len(units)) if as_patients else units
+    return found.interval_of(cases, None, folds, units) or Interval(np.nan, np.nan, np.nan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=2000, help="of each cohort")
+    num_draws = parser.parse_args().draws
+    few = [Cohort(5, 20, k) for k in (1, 5)] + [Cohort(5, 95, 1), Cohort(10, 90, 5)]
+    more = [Cohort(n, r * n, k) for n in (20, 50, 100, 200) for r in (1, 4) for k in (1, 5)]
+    clustered = [Cohort(5, 20, 1, 20), Cohort(10, 40, 5, 20), Cohort(30, 30, 5, 20)]
+    clustered.append(Cohort(100, 100, 5, 5))
+    plans = [
+        ("auroc", [*few, *more, *clustered], False),
+        ("auroc", [Cohort(30, 30, 1, 20)], True),
+        ("balanced_accuracy", [*few, Cohort(50, 50), *clustered[:3]], False),
+        ("sensitivity", [*few, Cohort(50, 50), *clustered[:3]], False),
+        ("average_precision", [*few, Cohort(50, 50), Cohort(50, 200, 5), *clustered[:3]], False),
+    ]
+    with ProcessPoolExecutor() as pool:
+        for metric, cohorts, as_patients in plans:
+            wrong = ", images taken for patients (what others do)" if as_patients else ""
+            print(f"\n{metric}{wrong}: share of intervals that hold the truth (mean width)\n")
+            print("| patients with + without | " + " | ".join(f"AUROC {a}" for a in TRUTHS) + " |")
+            print("|---|" + "---|" * len(TRUTHS))
+            for cohort in cohorts:
+                cells = []
+                for auroc in TRUTHS:
+                    more = {"metric": metric, "as_patients": as_patients}
+                    draw = partial(one, cohort=cohort, auroc=auroc, **more)
+                    found = list(pool.map(draw, range(num_draws), chunksize=50))
+                    truth = truth_of(metric, auroc, found)
+                    held = np.mean([of.low - 1e-9 <= truth <= of.high + 1e-9 for of in found])
+                    width = np.nanmean([of.high - of.low for of in found])
+                    cells.append(f"{held:.3f} ({width:.2f})")
+                print(f"| {cohort} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

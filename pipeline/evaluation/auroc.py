@@ -1,0 +1,169 @@
+"""The interval of an AUROC: the mean over folds, patients as units, few positives or many."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
+from pipeline.evaluation.intervals import FEWEST_UNITS, Interval, alike, quantile
+
+FEW, MANY = 10, 100
+"""Units of the rarer class: below 10 the wider of both intervals counts, below 100 Newcombe's."""
+
+
+def auroc_interval(
+    positive: Bools, scores: AnyFloats, folds: AnyInts, units: AnyInts
+) -> Interval | None:
+    """The mean of the folds' AUROCs, of one or several targets, with its 95 % interval over units.
+
+    `positive` and `scores` are (N, T): which rows have each target, and how sure the network is of
+    it; `folds` (N,); `units` (N,) numbers from 0. The folds' AUROCs are averaged, not pooled: the
+    network of each has a scale of its own. So are the targets'.
+
+    With 100 units of the rarer class or more: DeLong's variance (1988), for several rows a unit in
+    Obuchowski's form (1997), on the logit scale. With fewer, that variance is told by too few
+    positives: Newcombe's method 5 (2006) takes it from the AUROC itself, times what the rows of a
+    unit have in common. None where a fold lacks a class of a target.
+    """
+    shapes = {positive.shape, scores.shape, (len(folds), positive.shape[1])}
+    if len(shapes) > 1 or len(units) != len(folds):
+        raise RuntimeError(
+            f"Expected labels and scores (N, T), folds and units (N,), got {positive.shape}, "
+            f"{scores.shape}, {folds.shape} and {units.shape}."
+        )
+    in_folds, fold_of = np.unique(folds, return_inverse=True)
+    columns = range(positive.shape[1])
+    num = [_counts(positive[:, t], fold_of, len(in_folds)) for t in columns]
+    if not all((counts > 0).all() for counts in num):
+        return None
+    targets = [_Target.of(positive[:, t], scores[:, t], fold_of, units, num[t]) for t in columns]
+    together = alike(np.array([target.pulls for target in targets]))
+    share = float(together.sum()) / len(targets) ** 2 if len(targets) > 1 else 1.0
+    share = min(1.0, max(share, 1 / len(targets) ** 2))
+    value = float(np.mean([target.value for target in targets]))
+    rarest = min(target.num_units for target in targets)
+    z = quantile(rarest, clustered=any(target.clustered for target in targets))
+    found = [_newcombe(value, z, [target.model for target in targets], share)]
+    if 0 < value < 1 and (rarest < FEW or rarest >= MANY):
+        error = np.sqrt(share) * float(np.mean([np.sqrt(t.variance) for t in targets]))
+        found.append(_logit(value, z * error))
+    if rarest >= MANY:
+        found = found[-1:]
+    return Interval(value, min(low for low, _ in found), max(high for _, high in found))
+
+
+def one_against_rest(labels: AnyInts, scores: AnyFloats) -> tuple[Bools, AnyFloats]:
+    """(N, T) targets and their scores, of class indices (N,) and scores (N, C).
+
+    Of two classes the last is the one target; of more, each against the rest.
+    """
+    targets = [1] if scores.shape[1] == 2 else list(range(scores.shape[1]))
+    return labels[:, None] == np.array(targets), scores[:, targets]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One class against the rest, in all folds."""
+
+    value: float
+    pulls: Floats
+    """(U,) how far each unit moves the value."""
+    variance: float
+    """Obuchowski's; DeLong's where a unit has one row."""
+    model: Callable[[float], float]
+    """Newcombe's variance at an AUROC."""
+    num_units: int
+    """Of the rarer class."""
+    clustered: bool
+
+    @classmethod
+    def of(
+        cls, positive: Bools, scores: AnyFloats, fold_of: AnyInts, units: AnyInts, num: AnyInts
+    ) -> "_Target":
+        """`num` (F, 2): rows of each fold without and with the target."""
+        num_folds = len(num)
+        placed = np.empty(len(scores))
+        for fold in range(num_folds):
+            rows = np.flatnonzero(fold_of == fold)
+            placed[rows] = _placements(positive[rows], scores[rows])
+        own = num[fold_of, 1 * positive]  # (N,) rows of its class in its fold
+        sums = np.bincount(fold_of[positive], placed[positive])
+        value = float(np.mean(sums / num[:, 1]))
+        pull = (placed - value) / (num_folds * own)
+        size = int(units.max()) + 1
+        sides = [np.flatnonzero(positive == side) for side in (False, True)]
+        of_units: list[Floats] = [
+            np.bincount(units[rows], pull[rows], minlength=size).astype(np.float64)
+            for rows in sides
+        ]
+        num_units = [len(np.unique(units[rows])) for rows in sides]
+        variance = _corrected(of_units, num_units) + 2 * float(of_units[0] @ of_units[1])
+        apart = _corrected([pull[rows] for rows in sides], [len(rows) for rows in sides])
+        clustered = max(num_units) < max(map(len, sides)) or bool(
+            np.intersect1d(units[sides[0]], units[sides[1]]).size
+        )
+        worth = max(1.0, variance / apart) if clustered and apart > 0 else 1.0
+        if clustered and min(num_units) < FEWEST_UNITS:  # their images count as one
+            pairs = np.unique(np.column_stack([fold_of, positive, units]), axis=0)
+            num, worth = _counts(pairs[:, 1] == 1, pairs[:, 0], num_folds), 1.0
+
+        def model(auroc: float) -> float:
+            return worth * float(_newcombe_variance(auroc, num).sum()) / num_folds**2
+
+        pulls: Floats = of_units[0] + of_units[1]
+        return cls(value, pulls, max(variance, 0.0), model, min(num_units), clustered)
+
+
+def _counts(positive: Bools, fold_of: AnyInts, num_folds: int) -> AnyInts:
+    """(F, 2) rows without and with the target."""
+    cells = np.bincount(2 * fold_of + positive, minlength=2 * num_folds)
+    return cells.reshape(num_folds, 2)
+
+
+def _placements(positive: Bools, scores: AnyFloats) -> Floats:
+    """(N,) of a positive row the share of negatives below it, of a negative of positives above."""
+    above, below = np.sort(scores[positive]), np.sort(scores[~positive])
+    placed = np.empty(len(scores))
+    for rows, others in ((positive, below), (~positive, above)):
+        sides = [np.searchsorted(others, scores[rows], side) for side in ("left", "right")]
+        placed[rows] = (sides[0] + sides[1]) / (2 * len(others))
+    placed[~positive] = 1 - placed[~positive]
+    return placed
+
+
+def _corrected(pulls: Sequence[Floats], num: Sequence[int]) -> float:
+    """The variance that both classes make, as if they had nothing in common."""
+    return sum(n / max(1, n - 1) * float(side @ side) for side, n in zip(pulls, num, strict=True))
+
+
+def _newcombe_variance(auroc: float, num: AnyInts) -> Floats:
+    """(F,) of Newcombe's method 5: Hanley and McNeil's with the mean size for both classes."""
+    without, having = num[:, 0], num[:, 1]
+    rest = (without + having) / 2 - 1
+    pairs = 1 + rest * ((1 - auroc) / (2 - auroc) + auroc / (1 + auroc))
+    found: Floats = auroc * (1 - auroc) * pairs / (without * having)
+    return found
+
+
+def _newcombe(
+    value: float, z: float, models: list[Callable[[float], float]], share: float
+) -> tuple[float, float]:
+    """The AUROCs that lie no more than `z` of their own standard errors from the value."""
+    from scipy.optimize import brentq
+
+    def beyond(auroc: float) -> float:
+        error = np.sqrt(share) * np.mean([np.sqrt(model(auroc)) for model in models])
+        return float(abs(auroc - value) - z * error)
+
+    near = 1e-9
+    low = 0.0 if value <= near else float(brentq(beyond, 0.0, value - near * value))
+    high = 1.0 if value >= 1 - near else float(brentq(beyond, value + near * (1 - value), 1.0))
+    return low, high
+
+
+def _logit(value: float, reach: float) -> tuple[float, float]:
+    """Bounds at a distance of `reach` on the scale of the value, taken on that of its logit."""
+    centre, far = np.log(value / (1 - value)), reach / (value * (1 - value))
+    low, high = (float(1 / (1 + np.exp(-(centre + side * far)))) for side in (-1, 1))
+    return low, high

@@ -1,0 +1,123 @@
+"""What the metrics compute, and how sure it is. What cannot be computed is None, never nan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
+from pipeline.evaluation.auroc import auroc_interval
+from pipeline.evaluation.cases import Cases
+from pipeline.evaluation.intervals import (
+    Interval,
+    drawn_interval,
+    mean_of_shares_interval,
+    weighted_average_precision,
+)
+
+
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """None where one is missing: a mean over fewer classes or folds would be another quantity."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if len(present) == len(values) else None
+
+
+def auroc(cases: Cases) -> float | None:
+    """Area under the ROC curve, of two classes."""
+    from sklearn.metrics import roc_auc_score
+
+    return _of_scores(roc_auc_score, cases)
+
+
+def average_precision(cases: Cases) -> float | None:
+    """Mean precision over the thresholds, weighted by the gain in sensitivity, of two classes."""
+    from sklearn.metrics import average_precision_score
+
+    return _of_scores(average_precision_score, cases)
+
+
+@dataclass(frozen=True)
+class MeanOfShares:
+    """A metric that is a mean of shares, each of the cases that it counts."""
+
+    shares: Callable[[Cases], Iterator[tuple[Bools, Bools]]]
+    """Of each share: which cases (N,) it counts, and which are right."""
+
+    def __call__(self, cases: Cases) -> float | None:
+        return mean_of_all(
+            [
+                float(right[counted].mean()) if counted.any() else None
+                for counted, right in self.shares(cases)
+            ]
+        )
+
+    def interval(self, targets: Sequence[Cases], _: AnyInts, units: AnyInts) -> Interval | None:
+        """Of the mean over targets."""
+        shares = [share for cases in targets for share in self.shares(cases)]
+        return mean_of_shares_interval(shares, units)
+
+
+@MeanOfShares
+def balanced_accuracy(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Mean over classes of the share that is recognised."""
+    for code in range(cases.num_classes):
+        yield cases.labels == code, cases.predicted == code
+
+
+@MeanOfShares
+def accuracy(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Share of right decisions."""
+    yield np.ones(len(cases.labels), bool), cases.predicted == cases.labels
+
+
+@MeanOfShares
+def sensitivity(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Share of the positive cases that are called positive."""
+    yield cases.labels == 1, cases.predicted == 1
+
+
+@MeanOfShares
+def specificity(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Share of the negative cases that are called negative."""
+    yield cases.labels == 0, cases.predicted == 0
+
+
+@MeanOfShares
+def prevalence(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Share of the positive cases among all."""
+    yield np.ones(len(cases.labels), bool), cases.labels == 1
+
+
+def interval_of_auroc(targets: Sequence[Cases], folds: AnyInts, units: AnyInts) -> Interval | None:
+    return auroc_interval(*_columns(targets), folds, units)
+
+
+def interval_of_average_precision(
+    targets: Sequence[Cases], folds: AnyInts, units: AnyInts
+) -> Interval | None:
+    positive, scores = _columns(targets)
+    parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+
+    def value(weights: Floats) -> Floats:
+        each = [
+            weighted_average_precision(positive[rows, t], scores[rows, t], weights[:, rows])
+            for rows in parts
+            for t in range(len(targets))
+        ]
+        means: Floats = np.mean(each, axis=0)
+        return means
+
+    return drawn_interval(value, positive, folds, units)
+
+
+def _columns(targets: Sequence[Cases]) -> tuple[Bools, AnyFloats]:
+    """(N, T) which cases are positive, and their scores."""
+    positive = np.column_stack([cases.labels == 1 for cases in targets])
+    return positive, np.column_stack([cases.probabilities[:, 1] for cases in targets])
+
+
+def _of_scores(function: Callable[[AnyInts, AnyFloats], float], cases: Cases) -> float | None:
+    both = len(np.unique(cases.labels)) == 2
+    return float(function(cases.labels, cases.probabilities[:, 1])) if both else None
