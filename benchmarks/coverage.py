@@ -96,8 +96,8 @@ def main() -> None:
             for cohort in cohorts:
                 cells = []
                 for auroc in TRUTHS:
-                    more = {"metric": metric, "as_patients": as_patients}
-                    draw = partial(one, cohort=cohort, auroc=auroc, **more)
+                    draw = partial(one, cohort=cohort, auroc=auroc, metric=metric)
+                    draw = partial(draw, as_patients=as_patients)
                     found = list(pool.map(draw, range(num_draws), chunksize=50))
                     truth = truth_of(metric, auroc, found)
                     held = np.mean([of.low - 1e-9 <= truth <= of.high + 1e-9 for of in found])

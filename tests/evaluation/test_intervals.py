@@ -18,10 +18,16 @@ from pipeline.evaluation.intervals import (
 from pipeline.evaluation.metrics import METRICS
 
 
+def joined(pairs, units):
+    found = mean_of_shares_interval(pairs, units)
+    assert found is not None
+    return found
+
+
 def share(right, units=None):
     everyone = np.ones(len(right), bool)
     units = np.arange(len(right)) if units is None else units
-    return mean_of_shares_interval([(everyone, np.array(right))], units)
+    return joined([(everyone, np.array(right))], units)
 
 
 def bounds(interval):
@@ -70,7 +76,7 @@ def covered(rates, sizes, seed, num_draws=400):
     for _ in range(num_draws):
         right = generator.random(len(of)) < np.array(rates)[of]
         pairs = [(of == number, right) for number in range(len(sizes))]
-        found = mean_of_shares_interval(pairs, np.arange(len(of)))
+        found = joined(pairs, np.arange(len(of)))
         hits += found.low <= np.mean(rates) <= found.high
     return hits / num_draws
 
@@ -88,10 +94,10 @@ def test_shares_of_the_same_patients_are_not_taken_for_independent():
     right = (generator.random(40) < 0.7).repeat(2)
     first = np.arange(80) % 2 == 0
     units = np.arange(40).repeat(2)
-    both = mean_of_shares_interval([(first, right), (~first, right)], units)
+    both = joined([(first, right), (~first, right)], units)
     one = share(right[::2])
     assert bounds(both) == pytest.approx(bounds(one), abs=1e-9)
-    apart = mean_of_shares_interval([(first, right), (~first, right)], np.arange(80))
+    apart = joined([(first, right), (~first, right)], np.arange(80))
     assert apart.high - apart.low < 0.8 * (one.high - one.low)
 
 
@@ -104,26 +110,27 @@ def test_strata_are_classes_and_folds_unless_folds_share_patients():
 def test_a_weighted_average_precision_is_that_of_scikit_learn():
     generator = np.random.default_rng(3)
     positive, scores = generator.random(80) < 0.3, generator.random(80).round(1)  # ties
-    weights = generator.integers(0, 4, (5, 80)).astype(float)
+    weights = np.array(generator.integers(0, 4, (5, 80)), np.float64)
     expected = [average_precision_score(positive, scores, sample_weight=w) for w in weights]
     found = weighted_average_precision(positive, scores, weights)
     assert found == pytest.approx(expected, abs=1e-12)
-    nobody = weighted_average_precision(positive, scores, 1.0 * ~positive[None])
+    nobody = weighted_average_precision(positive, scores, np.where(positive[None], 0.0, 1.0))
     assert np.isnan(nobody).all()
 
 
 def test_an_average_precision_holds_its_truth():
     (metric,) = (metric for metric in METRICS if metric.name == "average_precision")
     shift, prevalence, generator = np.sqrt(2) * norm.ppf(0.85), 0.2, np.random.default_rng(4)
-    labels = np.arange(200_000) < 200_000 * prevalence
-    truth = average_precision_score(labels, generator.normal(size=200_000) + shift * labels)
+    everyone = np.arange(200_000) < 200_000 * prevalence
+    truth = average_precision_score(everyone, generator.normal(size=200_000) + shift * everyone)
     for num, least in ((50, 0.92), (200, 0.92)):
         hits = 0
         for _ in range(100):
-            labels = 1 * (np.arange(num) < num * prevalence)
+            labels = (np.arange(num) < num * prevalence).astype(np.int64)
             scores = generator.normal(size=num) + shift * labels
             cases = Cases(labels, labels, np.column_stack([-scores, scores]))
-            found = metric.interval([cases], np.zeros(num, int), np.arange(num))
+            found = metric.interval_of(cases, None, np.zeros(num, int), np.arange(num))
+            assert found is not None
             hits += found.low <= truth <= found.high
         assert hits >= 100 * least
 
@@ -133,6 +140,7 @@ def test_a_perfect_value_is_not_certain():
     found = drawn_interval(
         lambda weights: np.ones(len(weights)), positive, np.zeros(30, int), np.arange(30)
     )
+    assert found is not None
     assert found.value == found.high == 1
     assert found.low < 0.75
 
