@@ -53,7 +53,11 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         return
     classes = classes_of(summary)
     named = named_metrics(classes, level)
-    shown = {name: entries[name] for name, (_, target) in named.items() if target is None}
+    shown = {
+        name: entries[name]
+        for name, (metric, target) in named.items()
+        if target is None and metric.headline and name in entries
+    }
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
     scores = {

@@ -4,14 +4,23 @@ A *unit* is what can be drawn independently: a patient, or a leakage group of se
 unit, and the same unit in the folds of several repeats, count together.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats, Ints
 
 COVERAGE = 0.95
+Scale = Literal["share", "correlation", "loss", "number"]
+BOUNDS: dict[Scale, tuple[float, float]] = {
+    "share": (0.0, 1.0),
+    "correlation": (-1.0, 1.0),
+    "loss": (0.0, math.inf),
+    "number": (-math.inf, math.inf),
+}
 FEWEST_UNITS = 5
 """Of a class: with fewer, how alike a unit's images are cannot be told, and they count as one."""
 
@@ -71,10 +80,10 @@ def alike(pulls: Floats) -> Floats:
 
 def quantile(num_units: int, clustered: bool) -> float:
     """How many standard errors; more where their size is told by few units with several rows."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit  # scipy.stats would take a second to import
 
     middle = (1 + COVERAGE) / 2
-    return float(t.ppf(middle, max(1, num_units - 1)) if clustered else norm.ppf(middle))
+    return float(stdtrit(max(1, num_units - 1), middle) if clustered else ndtri(middle))
 
 
 def _wilson(right: Bools, units: AnyInts) -> Interval:
@@ -100,7 +109,7 @@ def drawn_interval(
     folds: AnyInts,
     units: AnyInts,
     num_draws: int = 500,
-    is_share: bool = True,
+    scale: Scale = "share",
     whole: bool = False,
 ) -> Interval | None:
     """A value whose spread a bootstrap over units tells; of a share on the logit scale.
@@ -129,11 +138,12 @@ def drawn_interval(
         smallest = min((len(stratum) for stratum in strata if len(stratum) > 1), default=2)
         spread *= float(np.sqrt(smallest / (smallest - 1)))
     many = quantile(fewest, clustered=True)
-    if not is_share:
-        return Interval(found, found - many * spread, found + many * spread)
+    if scale != "share":
+        least, most = BOUNDS[scale]
+        return Interval(found, max(least, found - many * spread), min(most, found + many * spread))
     inside = float(np.clip(found, 0.5 / (fewest + 1), 1 - 0.5 / (fewest + 1)))
-    least = np.sqrt(inside * (1 - inside) / fewest)
-    reach = many * max(spread, float(least)) / (inside * (1 - inside))
+    of_a_share = float(np.sqrt(inside * (1 - inside) / fewest))
+    reach = many * max(spread, of_a_share) / (inside * (1 - inside))
     centre = np.log(inside / (1 - inside))
     low, high = (float(1 / (1 + np.exp(-(centre + side * reach)))) for side in (-1, 1))
     return Interval(found, min(low, found), max(high, found))

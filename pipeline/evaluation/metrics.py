@@ -7,22 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from pipeline.arrays import AnyInts, Floats, Ints
+from pipeline.evaluation.calibration import (
+    brier,
+    brier_skill,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+    log_loss,
+)
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of
-from pipeline.evaluation.intervals import Interval, drawn_interval
+from pipeline.evaluation.intervals import Interval, Scale, drawn_interval
 from pipeline.evaluation.scores import (
     accuracy,
     auroc,
     average_precision,
     balanced_accuracy,
+    f1,
     interval_of_auroc,
     interval_of_average_precision,
+    matthews,
     mean_of_all,
+    negative_predictive_value,
+    positive_predictive_value,
     prevalence,
     sensitivity,
     specificity,
@@ -38,12 +51,13 @@ class Metric:
 
     name: str
     function: Callable[[Cases], float | None]
-    over_folds: Literal["mean over folds", "pooled decisions"]
+    over_folds: Literal["mean over folds", "pooled decisions", "pooled probabilities"]
     """Rankings are averaged, because the network of each fold has a score scale of its own.
-    Decisions were made with the threshold of each fold, and are pooled."""
-    more_classes: Literal["as it is", "mean", "each"] = "as it is"
-    """With more than two: the function knows; the mean over classes of one against the rest; or
-    one metric for each class, named <name>_<class>."""
+    Decisions were made with the threshold of each fold, and are pooled. So are probabilities, where
+    they are taken at their word."""
+    more_classes: Literal["as it is", "mean and each", "mean", "each"] = "as it is"
+    """With more than two: the function knows; the mean over classes of one against the rest, and
+    one metric for each class, named <name>_<class>; or one of both."""
     least_classes: int = 2
     for_labels: Literal["mean and each", "each", "not"] = "not"
     """With labels that do not exclude each other: the mean over labels and <name>_<label>, the
@@ -55,8 +69,10 @@ class Metric:
     interval: Callable[[Sequence[Cases], AnyInts, AnyInts], Interval | None] | None = None
     """Over folds, of the cases of its targets (the mean over targets), folds (N,), units (N,); by
     default a bootstrap of units."""
-    is_share: bool = True
-    """Does it lie between 0 and 1?"""
+    scale: Scale = "share"
+    """Between which values it lies."""
+    headline: bool = True
+    """Is it in the table on the console? All are in metrics.json."""
 
     def of(self, cases: Cases | LabelCases, target: int | None = None) -> float | None:
         """Of class `target` against the rest, or of all; None where it cannot be computed."""
@@ -85,7 +101,7 @@ class Metric:
             return np.array([self._of_draw(targets, parts, draw.astype(int)) for draw in weights])
 
         positive = np.column_stack([of_target.labels > 0 for of_target in targets])
-        return drawn_interval(value, positive, folds, units, 200, self.is_share, whole=True)
+        return drawn_interval(value, positive, folds, units, 200, self.scale, whole=True)
 
     def _of_draw(self, targets: Sequence[Cases], parts: Sequence[Ints], times: Ints) -> float:
         """The value over folds where case n counts `times[n]` times; nan where undefined."""
@@ -98,12 +114,15 @@ class Metric:
         return self.more_classes == "as it is" or cases.num_classes == 2
 
 
+_told = partial(Metric, over_folds="pooled probabilities", headline=False)
+_loss = partial(_told, higher_is_better=False, scale="loss")
+_line = partial(_told, more_classes="each", for_labels="each", scale="number")
 METRICS = [
     Metric(
         "auroc",
         auroc,
         "mean over folds",
-        "mean",
+        "mean and each",
         for_labels="mean and each",
         validates=True,
         interval=interval_of_auroc,
@@ -112,7 +131,7 @@ METRICS = [
         "average_precision",
         average_precision,
         "mean over folds",
-        "mean",
+        "mean and each",
         for_labels="mean and each",
         validates=True,
         interval=interval_of_average_precision,
@@ -148,6 +167,41 @@ METRICS = [
         for_labels="each",
         interval=specificity.interval,
     ),
+    Metric(
+        "ppv",
+        positive_predictive_value,
+        "pooled decisions",
+        "each",
+        for_labels="each",
+        interval=positive_predictive_value.interval,
+        headline=False,
+    ),
+    Metric(
+        "npv",
+        negative_predictive_value,
+        "pooled decisions",
+        "each",
+        for_labels="each",
+        interval=negative_predictive_value.interval,
+        headline=False,
+    ),
+    Metric(
+        "f1", f1, "pooled decisions", "mean and each", for_labels="mean and each", headline=False
+    ),
+    Metric(
+        "mcc",
+        matthews,
+        "pooled decisions",
+        for_labels="each",
+        scale="correlation",
+        headline=False,
+    ),
+    _loss("brier", brier, for_labels="mean and each"),
+    _told("brier_skill", brier_skill, for_labels="each", scale="number"),
+    _loss("log_loss", log_loss, for_labels="mean and each"),
+    _loss("ece", expected_calibration_error, for_labels="each"),
+    _line("calibration_slope", calibration_slope, interval=calibration_slope.interval),
+    _line("calibration_intercept", calibration_intercept, interval=calibration_intercept.interval),
 ]
 PREVALENCE = Metric(
     "prevalence",
@@ -170,15 +224,18 @@ def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metri
         means = [metric for metric in fit if metric.for_labels == "mean and each"]
         each = [metric for metric in fit if metric.for_labels != "not"] + [PREVALENCE]
     else:
-        each = [m for m in fit if m.more_classes == "each" and len(classes) > 2]
-        means = [metric for metric in fit if metric not in each]
+        each = [m for m in fit if m.more_classes.endswith("each") and len(classes) > 2]
+        means = [m for m in fit if m not in each or m.more_classes != "each"]
     named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in means}
     for code, name in enumerate(classes):
         named |= {f"{metric.name}_{name}": (metric, code) for metric in each}
     return named
 
 
-def metrics(table: pd.DataFrame, classes: Sequence[str], level: Level) -> dict[str, float | None]:
-    """The metrics of a level's table with label, predicted and prob_*."""
+def metrics(
+    table: pd.DataFrame, classes: Sequence[str], level: Level, names: Sequence[str] | None = None
+) -> dict[str, float | None]:
+    """The metrics of a level's table with label, predicted and prob_*: all, or these names."""
     cases, named = cases_of(table, classes), named_metrics(classes, level)
-    return {name: metric.of(cases, target) for name, (metric, target) in named.items()}
+    wanted = named if names is None else {name: named[name] for name in names if name in named}
+    return {name: metric.of(cases, target) for name, (metric, target) in wanted.items()}

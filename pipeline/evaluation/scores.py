@@ -85,6 +85,33 @@ def specificity(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
 
 
 @MeanOfShares
+def positive_predictive_value(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Share of those called positive that are positive."""
+    yield cases.predicted == 1, cases.labels == 1
+
+
+@MeanOfShares
+def negative_predictive_value(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
+    """Share of those called negative that are negative."""
+    yield cases.predicted == 0, cases.labels == 0
+
+
+def f1(cases: Cases) -> float | None:
+    """Harmonic mean of sensitivity and positive predictive value, of two classes."""
+    hits, missed, alarms = (cases.confusion[cell] for cell in ((1, 1), (1, 0), (0, 1)))
+    whole = 2 * hits + missed + alarms
+    return float(2 * hits / whole) if whole else None
+
+
+def matthews(cases: Cases) -> float | None:
+    """Correlation of decisions and labels (Matthews 1975; Gorodkin 2004 for more classes)."""
+    matrix = cases.confusion.astype(np.float64)
+    true, called, num = matrix.sum(axis=1), matrix.sum(axis=0), matrix.sum()
+    spread = (num**2 - true @ true) * (num**2 - called @ called)
+    return float((np.trace(matrix) * num - true @ called) / np.sqrt(spread)) if spread else None
+
+
+@MeanOfShares
 def prevalence(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
     """Share of the positive cases among all."""
     yield np.ones(len(cases.labels), bool), cases.labels == 1

@@ -3,7 +3,7 @@
 Imports no torch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,9 +39,8 @@ class Judge:
         """The validation metrics of an epoch, `val/...`, image level first."""
         table, loss = self._predict("val")
         values: dict[str, float | None] = {"val/loss": loss}
-        for level, found in self.metrics(table, self.thresholds(table)).items():
-            named = {name: found[name] for name in VAL_METRICS if found and name in found}
-            values |= {f"val/{level}/{name}": value for name, value in named.items()}
+        for level, found in self.metrics(table, self.thresholds(table), VAL_METRICS).items():
+            values |= {f"val/{level}/{name}": value for name, value in (found or {}).items()}
         return {**values, "val/image/accuracy": self._accuracy(table)}
 
     def predict(self, part: Part) -> DataFrame:
@@ -58,13 +57,15 @@ class Judge:
         """The table with `predicted`, by the image level's threshold."""
         return with_decisions(table, self.job.manifest.classes, thresholds["image"])
 
-    def metrics(self, table: DataFrame, thresholds: Thresholds) -> Levels:
-        """Metrics of both levels; the patient level is None where it is switched off."""
+    def metrics(
+        self, table: DataFrame, thresholds: Thresholds, names: Sequence[str] | None = None
+    ) -> Levels:
+        """All metrics of both levels, or these; the patient level is None where it is off."""
         classes = self.job.manifest.classes
         return {
             level: None
             if cases is None
-            else metrics(with_decisions(cases, classes, thresholds[level]), classes, level)
+            else metrics(with_decisions(cases, classes, thresholds[level]), classes, level, names)
             for level, cases in self._levels(table).items()
         }
 

@@ -19,6 +19,8 @@ from pipeline.files import write_json
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
+HEADLINE = [metric.name for metric in METRICS if metric.headline]
+CALIBRATION = {"ece", "calibration_slope", "calibration_intercept"}
 
 
 def table_of(classes, labels, predicted, probabilities):
@@ -47,13 +49,22 @@ def test_binary_by_hand():
     )
     table.loc[4] = ["neg", "neg", 0.95, 0.05]
     found = metrics(table, BINARY, "image")
-    assert found == {
-        "auroc": pytest.approx(5 / 6),  # 5 of the 6 pairs of a pos and a neg are in order
-        "average_precision": pytest.approx((1 / 1 + 2 / 3) / 2),
-        "balanced_accuracy": pytest.approx((1 / 2 + 2 / 3) / 2),
+    expected = {
+        "auroc": 5 / 6,  # 5 of the 6 pairs of a pos and a neg are in order
+        "average_precision": (1 / 1 + 2 / 3) / 2,
+        "balanced_accuracy": (1 / 2 + 2 / 3) / 2,
         "sensitivity": 1 / 2,
         "specificity": 2 / 3,
+        "ppv": 1 / 2,
+        "npv": 2 / 3,
+        "f1": 1 / 2,
+        "mcc": 1 / 6,
+        "brier": (0.1**2 + 0.4**2 + 0.65**2 + 0.2**2 + 0.05**2) / 5,
+        "log_loss": -np.log([0.9, 0.6, 0.35, 0.8, 0.95]).mean(),
     }
+    expected["brier_skill"] = 1 - expected["brier"] / (0.4 * 0.6)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["ece"] is None  # fewer cases than bins
     assert cases_of(table, BINARY).confusion.tolist() == [[2, 1], [1, 1]]
 
 
@@ -61,15 +72,23 @@ def test_binary_by_hand():
 def test_binary_agrees_with_scikit_learn(seed):
     table = random_table(BINARY, seed)
     truth, decided, scores = table["label"] == "pos", table["predicted"] == "pos", table["prob_pos"]
-    assert metrics(table, BINARY, "image") == pytest.approx(
-        {
-            "auroc": sklearn_metrics.roc_auc_score(truth, scores),
-            "average_precision": sklearn_metrics.average_precision_score(truth, scores),
-            "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(truth, decided),
-            "sensitivity": sklearn_metrics.recall_score(truth, decided),
-            "specificity": sklearn_metrics.recall_score(~truth, ~decided),
-        }
-    )
+    expected = {
+        "auroc": sklearn_metrics.roc_auc_score(truth, scores),
+        "average_precision": sklearn_metrics.average_precision_score(truth, scores),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(truth, decided),
+        "sensitivity": sklearn_metrics.recall_score(truth, decided),
+        "specificity": sklearn_metrics.recall_score(~truth, ~decided),
+        "ppv": sklearn_metrics.precision_score(truth, decided),
+        "npv": sklearn_metrics.precision_score(~truth, ~decided),
+        "f1": sklearn_metrics.f1_score(truth, decided),
+        "mcc": sklearn_metrics.matthews_corrcoef(truth, decided),
+        "brier": sklearn_metrics.brier_score_loss(truth, scores),
+        "brier_skill": sklearn_metrics.d2_brier_score(truth, scores),
+        "log_loss": sklearn_metrics.log_loss(truth, scores),
+    }
+    found = metrics(table, BINARY, "image")
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert found.keys() - expected.keys() == CALIBRATION
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -83,12 +102,28 @@ def test_more_classes_agree_with_scikit_learn(seed):
         "average_precision": sklearn_metrics.average_precision_score(one_hot, probabilities),
         "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(truth, decided),
         "accuracy": sklearn_metrics.accuracy_score(truth, decided),
+        "f1": sklearn_metrics.f1_score(truth, decided, average="macro"),
+        "mcc": sklearn_metrics.matthews_corrcoef(truth, decided),
+        "brier": sklearn_metrics.brier_score_loss(truth, probabilities, labels=sorted(GRADES)),
+        "brier_skill": sklearn_metrics.d2_brier_score(truth, probabilities, labels=sorted(GRADES)),
+        "log_loss": sklearn_metrics.log_loss(truth, probabilities, labels=sorted(GRADES)),
     }
     for name in GRADES:
         is_class, called = truth == name, decided == name
         expected[f"sensitivity_{name}"] = sklearn_metrics.recall_score(is_class, called)
         expected[f"specificity_{name}"] = sklearn_metrics.recall_score(~is_class, ~called)
-    assert metrics(table, GRADES, "image") == pytest.approx(expected)
+        expected[f"ppv_{name}"] = sklearn_metrics.precision_score(is_class, called)
+        expected[f"npv_{name}"] = sklearn_metrics.precision_score(~is_class, ~called)
+        expected[f"f1_{name}"] = sklearn_metrics.f1_score(is_class, called)
+        own = probabilities[f"prob_{name}"]
+        expected[f"auroc_{name}"] = sklearn_metrics.roc_auc_score(is_class, own)
+        expected[f"average_precision_{name}"] = sklearn_metrics.average_precision_score(
+            is_class, own
+        )
+    found = metrics(table, GRADES, "image")
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    lines = {f"calibration_{of}_{name}" for of in ("slope", "intercept") for name in GRADES}
+    assert found.keys() - expected.keys() == {"ece"} | lines
     assert cases_of(table, GRADES).confusion.tolist() == (
         sklearn_metrics.confusion_matrix(truth, decided, labels=GRADES).tolist()
     )
@@ -97,14 +132,16 @@ def test_more_classes_agree_with_scikit_learn(seed):
 @pytest.mark.parametrize(("label", "defined"), [("neg", {"specificity"}), ("pos", {"sensitivity"})])
 def test_binary_metrics_that_need_the_absent_class_are_missing(label, defined):
     table = table_of(BINARY, [label] * 3, ["neg", "pos", "pos"], np.full((3, 2), 0.5))
-    found = metrics(table, BINARY, "image")
+    found = metrics(table, BINARY, "image", HEADLINE)
     assert {name for name, value in found.items() if value is not None} == defined
     assert len(found) == 5
+    assert metrics(table, BINARY, "image")["brier_skill"] is None
 
 
 def test_multiclass_metrics_that_need_the_absent_class_are_missing():
     table = table_of(GRADES, ["none", "mild"], ["none", "none"], np.full((2, 3), 1 / 3))
-    assert metrics(table, GRADES, "image") == {
+    found = metrics(table, GRADES, "image")
+    expected = {
         "auroc": None,
         "average_precision": None,
         "balanced_accuracy": None,
@@ -115,7 +152,13 @@ def test_multiclass_metrics_that_need_the_absent_class_are_missing():
         "specificity_mild": 1.0,
         "sensitivity_severe": None,
         "specificity_severe": 1.0,
+        "ppv_none": 0.5,
+        "ppv_mild": None,
+        "f1_none": 2 / 3,
+        "f1_severe": None,
+        "f1": None,
     }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 def test_a_class_that_is_the_only_one_has_no_specificity():
@@ -134,6 +177,7 @@ def test_nothing_predicted_gives_nothing():
 @pytest.mark.parametrize("classes", [BINARY, GRADES])
 def test_values_are_plain_floats(classes):
     found = metrics(random_table(classes, seed=0), classes, "image")
+    assert len(found) >= 15
     assert {type(value) for value in found.values()} == {float}
 
 
@@ -193,10 +237,10 @@ def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
     table = pd.concat(folds, ignore_index=True)
     table["patient_id"] = table.index.astype(str)
     before = summarise({"image": table, "patient": table}, classes)
-    line = Metric("f1", f1, "pooled decisions", "mean", levels=("image",))
+    line = Metric("dice", f1, "pooled decisions", "mean", levels=("image",))
     monkeypatch.setattr(sys.modules[Metric.__module__], "METRICS", [*METRICS, line])
     summary = summarise({"image": table, "patient": table}, classes)
-    entry = summary["image"].pop("f1")
+    entry = summary["image"].pop("dice")
     assert summary == before  # nothing else moved, and the patient level has none
     kind = {"average": "macro"} if len(classes) > 2 else {"pos_label": "pos"}
     expected = [
@@ -205,14 +249,19 @@ def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
     ]
     assert [*entry["per_fold"], entry["value"]] == pytest.approx(expected)
     assert (entry["how"], entry["num_missing"]) == ("pooled decisions", 0)
-    summary["image"]["f1"] = entry
+    summary["image"]["dice"] = entry
     write_json(tmp_path / "metrics.json", summary)
-    assert json.loads((tmp_path / "metrics.json").read_text())["image"]["f1"] == entry
+    assert json.loads((tmp_path / "metrics.json").read_text())["image"]["dice"] == entry
     text = shown(summary, "image")
     assert re.search(rf"^ +all .*{entry['value']:.3f}$", text, re.MULTILINE)
     assert max(len(row) for row in text.split("all:")[0].splitlines()) <= 80
-    assert re.search(r"pooled decisions for [^:]*f1", text)
-    assert "f1" not in shown(summary, "patient")
+    assert re.search(r"pooled decisions for [^:]*dice", text)
+    assert "dice" not in shown(summary, "patient")
+    low, value, high = (entry[name] for name in ("ci_low", "value", "ci_high"))
+    assert low is not None
+    assert value is not None
+    assert high is not None
+    assert low < value < high
 
 
 def test_columns_that_do_not_fit_continue_in_a_table_below(monkeypatch):
