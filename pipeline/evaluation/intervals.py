@@ -5,13 +5,13 @@ unit, and the same unit in the folds of several repeats, count together.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats, Ints
+from pipeline.arrays import AnyInts, Bools, Floats
 
 COVERAGE = 0.95
 Scale = Literal["share", "correlation", "loss", "number"]
@@ -24,8 +24,8 @@ BOUNDS: dict[Scale, tuple[float, float]] = {
 FEWEST_UNITS = 5
 """Of a class: with fewer, how alike a unit's images are cannot be told, and they count as one."""
 
-_CELLS_AT_ONCE = 4_000_000  # weights held in memory: draws x rows
-_MOST_UNDEFINED = 0.05
+MOST_UNDEFINED = 0.05
+"""Share of draws in which a value may be undefined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,97 +104,24 @@ def _wilson(right: Bools, units: AnyInts) -> Interval:
 
 
 def drawn_interval(
-    value: Callable[[Floats], Floats],
-    positive: Bools,
-    folds: AnyInts,
-    units: AnyInts,
-    num_draws: int = 500,
-    scale: Scale = "share",
-    whole: bool = False,
+    value: float, drawn: Floats, correction: float, fewest: int, scale: Scale
 ) -> Interval | None:
-    """A value whose spread a bootstrap over units tells; of a share on the logit scale.
+    """A value whose spread `drawn` (B,) values tell; of a share on the logit scale.
 
-    `value` maps weights (B, N) to (B,), nan where undefined; `positive` (N, T). Units are drawn
-    within their class and fold. The spread of a share is no less than that of a share of as many
-    positive units (Boyd, Eng and Page 2013), since few positives vary less among themselves than
-    they would in another sample. `whole`: weights are whole numbers. None where the value is
-    undefined, or more than 1 draw in 20 is.
+    `fewest` units have the rarest target. The spread of a share is no less than that of a share of
+    as many units (Boyd, Eng and Page 2013), since few positives vary less among themselves than
+    they would in another sample. None where more than 1 draw in 20 is undefined.
     """
-    (found,) = value(np.ones((1, len(folds)))).tolist()
-    if np.isnan(found):
+    defined = drawn[~np.isnan(drawn)]
+    if len(defined) < (1 - MOST_UNDEFINED) * len(drawn):
         return None
-    generator = np.random.default_rng(0)
-    strata = strata_of(positive @ (1 << np.arange(positive.shape[1])), folds, units)
-    at_once = max(1, _CELLS_AT_ONCE // max(1, len(folds)))
-    sizes = [min(at_once, num_draws - start) for start in range(0, num_draws, at_once)]
-    drawn = [value(_draw(strata, generator, size, whole)[:, units]) for size in sizes]
-    draws = np.concatenate(drawn)
-    draws = draws[~np.isnan(draws)]
-    if len(draws) < (1 - _MOST_UNDEFINED) * num_draws:
-        return None
-    fewest = min(len(np.unique(units[positive[:, t]])) for t in range(positive.shape[1]))
-    spread = float(draws.std(ddof=1))
-    if whole:  # n of n were drawn: too small a spread by this factor
-        smallest = min((len(stratum) for stratum in strata if len(stratum) > 1), default=2)
-        spread *= float(np.sqrt(smallest / (smallest - 1)))
-    many = quantile(fewest, clustered=True)
+    spread, many = correction * float(defined.std(ddof=1)), quantile(fewest, clustered=True)
     if scale != "share":
         least, most = BOUNDS[scale]
-        return Interval(found, max(least, found - many * spread), min(most, found + many * spread))
-    inside = float(np.clip(found, 0.5 / (fewest + 1), 1 - 0.5 / (fewest + 1)))
+        return Interval(value, max(least, value - many * spread), min(most, value + many * spread))
+    inside = float(np.clip(value, 0.5 / (fewest + 1), 1 - 0.5 / (fewest + 1)))
     of_a_share = float(np.sqrt(inside * (1 - inside) / fewest))
     reach = many * max(spread, of_a_share) / (inside * (1 - inside))
     centre = np.log(inside / (1 - inside))
     low, high = (float(1 / (1 + np.exp(-(centre + side * reach)))) for side in (-1, 1))
-    return Interval(found, min(low, found), max(high, found))
-
-
-def strata_of(labels: AnyInts, folds: AnyInts, units: AnyInts) -> list[Ints]:
-    """The unit numbers of each stratum, a class (the latest of a unit's) in a fold.
-
-    Together every unit once; where several folds share units, a stratum is a class only.
-    """
-    num = int(units.max()) + 1
-    latest, first, last = np.full(num, -1), np.full(num, folds.max()), np.full(num, folds.min())
-    np.maximum.at(latest, units, labels)
-    np.minimum.at(first, units, folds)
-    np.maximum.at(last, units, folds)
-    keys = np.column_stack([latest, first]) if (first == last).all() else latest[:, None]
-    _, stratum = np.unique(keys, axis=0, return_inverse=True)
-    return [np.flatnonzero(stratum == number) for number in range(stratum.max() + 1)]
-
-
-def _draw(
-    strata: Sequence[Ints], generator: np.random.Generator, num_draws: int, whole: bool
-) -> Floats:
-    """(num_draws, U): the weight of each unit, drawn with replacement within its stratum.
-
-    Of n units n - 1 are drawn and weighted n / (n - 1) (Rao and Wu 1988): drawing n would make the
-    spread too small by that factor, which counts where a fold has three patients of a class. A
-    stratum of one unit adds no spread at all. `whole`: n are drawn, and weighted 1.
-    """
-    counts = np.zeros((num_draws, sum(len(stratum) for stratum in strata)))
-    for stratum in strata:
-        size = len(stratum)
-        num_picks = size if whole else max(1, size - 1)
-        picks = generator.integers(size, size=(num_draws, num_picks))
-        cells = picks + size * np.arange(num_draws)[:, None]
-        drawn = np.bincount(cells.ravel(), minlength=num_draws * size)
-        counts[:, stratum] = drawn.reshape(num_draws, size) * (size / num_picks)
-    return counts
-
-
-def weighted_average_precision(positive: Bools, scores: AnyFloats, weights: Floats) -> Floats:
-    """(B,) of labels and scores (N,) under weights (B, N): one sort for all draws; nan without."""
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    of_rows = weights[:, order]
-    hits = np.add.reduceat(of_rows * positive[order], starts, axis=1)
-    called = np.cumsum(np.add.reduceat(of_rows, starts, axis=1), axis=1)
-    found = np.cumsum(hits, axis=1)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    whole = found[:, -1]
-    areas = np.full(len(weights), np.nan)
-    np.divide((hits * precision).sum(axis=1), whole, out=areas, where=whole > 0)
-    return areas
+    return Interval(value, min(low, value), max(high, value))

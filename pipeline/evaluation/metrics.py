@@ -23,15 +23,17 @@ from pipeline.evaluation.calibration import (
     log_loss,
 )
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of
+from pipeline.evaluation.draws import Draws
 from pipeline.evaluation.intervals import Interval, Scale, drawn_interval
 from pipeline.evaluation.scores import (
+    MeanOfShares,
+    Ranking,
     accuracy,
     auroc,
     average_precision,
     balanced_accuracy,
     f1,
     interval_of_auroc,
-    interval_of_average_precision,
     matthews,
     mean_of_all,
     negative_predictive_value,
@@ -43,6 +45,8 @@ from pipeline.evaluation.scores import (
 from pipeline.label_names import LabelNames
 
 Level = Literal["patient", "image"]
+NUM_DRAWS = 300
+"""Of a bootstrap whose spread is asked for; its tails would take more."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +97,47 @@ class Metric:
         targets = self.targets(cases, target)
         if self.interval is not None:
             return self.interval(targets, folds, units)
-        pooled = [np.arange(len(folds))]
-        averaged = self.over_folds == "mean over folds"
-        parts = [np.flatnonzero(folds == f) for f in np.unique(folds)] if averaged else pooled
-
-        def value(weights: Floats) -> Floats:
-            return np.array([self._of_draw(targets, parts, draw.astype(int)) for draw in weights])
-
+        if (value := self.over(cases, target, folds)) is None:
+            return None
         positive = np.column_stack([of_target.labels > 0 for of_target in targets])
-        return drawn_interval(value, positive, folds, units, 200, self.scale, whole=True)
+        draws = Draws.of(positive, folds, units, NUM_DRAWS)
+        drawn = np.concatenate(
+            [self.weighted(cases, target, folds, weights) for weights in draws.weights()]
+        )
+        fewest = min(len(np.unique(units[column])) for column in positive.T)
+        return drawn_interval(value, drawn, draws.correction, fewest, self.scale)
 
-    def _of_draw(self, targets: Sequence[Cases], parts: Sequence[Ints], times: Ints) -> float:
-        """The value over folds where case n counts `times[n]` times; nan where undefined."""
-        rows = [part.repeat(times[part]) for part in parts]
-        found = mean_of_all([self.function(cases.at(at)) for cases in targets for at in rows])
-        return np.nan if found is None else found
+    def over(self, cases: Cases | LabelCases, target: int | None, folds: AnyInts) -> float | None:
+        """The value over folds (N,), as `over_folds` says."""
+        return mean_of_all([self._of_parts(of, folds) for of in self.targets(cases, target)])
+
+    def weighted(
+        self, cases: Cases | LabelCases, target: int | None, folds: AnyInts, weights: Floats
+    ) -> Floats:
+        """(B,) the value over folds where cases count as often as weights (B, N) say, or nan."""
+        found = [
+            self._weighted(of_target.at(rows), weights[:, rows])
+            for of_target in self.targets(cases, target)
+            for rows in self._parts(folds)
+        ]
+        means: Floats = np.mean(found, axis=0)
+        return means
+
+    def _weighted(self, cases: Cases, weights: Floats) -> Floats:
+        if isinstance(self.function, Ranking | MeanOfShares):
+            return self.function.weighted(cases, weights)
+        every = np.arange(len(cases.labels))
+        values = [self.function(cases.at(every.repeat(times))) for times in weights.astype(int)]
+        return np.array([np.nan if value is None else value for value in values])
+
+    def _of_parts(self, cases: Cases, folds: AnyInts) -> float | None:
+        return mean_of_all([self.function(cases.at(rows)) for rows in self._parts(folds)])
+
+    def _parts(self, folds: AnyInts) -> list[Ints]:
+        """The rows that are one value each: those of a fold, or all."""
+        if self.over_folds == "mean over folds":
+            return [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+        return [np.arange(len(folds))]
 
     def _takes(self, cases: Cases) -> bool:
         """Does the function know all these classes?"""
@@ -134,7 +164,6 @@ METRICS = [
         "mean and each",
         for_labels="mean and each",
         validates=True,
-        interval=interval_of_average_precision,
     ),
     Metric(
         "balanced_accuracy",

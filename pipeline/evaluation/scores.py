@@ -10,12 +10,8 @@ import numpy as np
 from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
 from pipeline.evaluation.auroc import auroc_interval
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.intervals import (
-    Interval,
-    drawn_interval,
-    mean_of_shares_interval,
-    weighted_average_precision,
-)
+from pipeline.evaluation.draws import weighted_auroc, weighted_average_precision
+from pipeline.evaluation.intervals import Interval, mean_of_shares_interval
 
 
 def mean_of_all(values: Sequence[float | None]) -> float | None:
@@ -24,18 +20,30 @@ def mean_of_all(values: Sequence[float | None]) -> float | None:
     return float(np.mean(present)) if len(present) == len(values) else None
 
 
-def auroc(cases: Cases) -> float | None:
-    """Area under the ROC curve, of two classes."""
-    from sklearn.metrics import roc_auc_score
+@dataclass(frozen=True)
+class Ranking:
+    """A metric of two classes that asks only which cases are ranked above which."""
 
-    return _of_scores(roc_auc_score, cases)
+    name: str
+    """Of the function in scikit-learn."""
+    of_draws: Callable[[Bools, AnyFloats, Floats], Floats]
+
+    def __call__(self, cases: Cases) -> float | None:
+        from sklearn import metrics
+
+        if len(np.unique(cases.labels)) < 2:
+            return None
+        return float(getattr(metrics, self.name)(cases.labels, cases.probabilities[:, 1]))
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+        return self.of_draws(cases.labels == 1, cases.probabilities[:, 1], weights)
 
 
-def average_precision(cases: Cases) -> float | None:
-    """Mean precision over the thresholds, weighted by the gain in sensitivity, of two classes."""
-    from sklearn.metrics import average_precision_score
-
-    return _of_scores(average_precision_score, cases)
+auroc = Ranking("roc_auc_score", weighted_auroc)
+"""Area under the ROC curve."""
+average_precision = Ranking("average_precision_score", weighted_average_precision)
+"""Mean precision over the thresholds, weighted by the gain in sensitivity."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,16 @@ class MeanOfShares:
                 for counted, right in self.shares(cases)
             ]
         )
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+        found = []
+        for counted, right in self.shares(cases):
+            whole = weights @ counted.astype(np.float64)
+            hits = weights @ (counted & right).astype(np.float64)
+            found.append(np.divide(hits, whole, out=np.full_like(hits, np.nan), where=whole > 0))
+        means: Floats = np.mean(found, axis=0)
+        return means
 
     def interval(self, targets: Sequence[Cases], _: AnyInts, units: AnyInts) -> Interval | None:
         """Of the mean over targets."""
@@ -121,30 +139,7 @@ def interval_of_auroc(targets: Sequence[Cases], folds: AnyInts, units: AnyInts) 
     return auroc_interval(*_columns(targets), folds, units)
 
 
-def interval_of_average_precision(
-    targets: Sequence[Cases], folds: AnyInts, units: AnyInts
-) -> Interval | None:
-    positive, scores = _columns(targets)
-    parts = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-
-    def value(weights: Floats) -> Floats:
-        each = [
-            weighted_average_precision(positive[rows, t], scores[rows, t], weights[:, rows])
-            for rows in parts
-            for t in range(len(targets))
-        ]
-        means: Floats = np.mean(each, axis=0)
-        return means
-
-    return drawn_interval(value, positive, folds, units)
-
-
 def _columns(targets: Sequence[Cases]) -> tuple[Bools, AnyFloats]:
     """(N, T) which cases are positive, and their scores."""
     positive = np.column_stack([cases.labels == 1 for cases in targets])
     return positive, np.column_stack([cases.probabilities[:, 1] for cases in targets])
-
-
-def _of_scores(function: Callable[[AnyInts, AnyFloats], float], cases: Cases) -> float | None:
-    both = len(np.unique(cases.labels)) == 2
-    return float(function(cases.labels, cases.probabilities[:, 1])) if both else None

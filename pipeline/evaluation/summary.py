@@ -9,7 +9,6 @@ from pipeline.evaluation.cases import Cases, cases_of, num_per_class
 from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Level, named_metrics
-from pipeline.evaluation.scores import mean_of_all
 from pipeline.label_names import LabelNames
 
 Mark = Literal["unstable", "imprecise"]
@@ -108,7 +107,8 @@ def summarise(
 def _entries(
     table: pd.DataFrame, classes: Sequence[str], level: Level, groups: Mapping[str, str] | None
 ) -> dict[str, MetricEntry]:
-    folds = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
+    folds = table["fold"].to_numpy()
+    parts = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
     pooled = cases_of(table, classes)
     patients = table["patient_id"]
     units, _ = pd.factorize(patients if groups is None else patients.map(groups))
@@ -116,9 +116,8 @@ def _entries(
     num = [tuple(patients[side == has].nunique() for has in (1, 0)) for side in sides]
     entries: dict[str, MetricEntry] = {}
     for name, (metric, target) in named_metrics(classes, level).items():
-        per_fold = [metric.of(cases, target) for cases in folds]
-        averaged = metric.over_folds == "mean over folds"
-        interval = metric.interval_of(pooled, target, table["fold"].to_numpy(), units)
+        per_fold = [metric.of(cases, target) for cases in parts]
+        interval = metric.interval_of(pooled, target, folds, units)
         if target is not None:
             positive, rarest = num[target][0], min(num[target])
         elif len(classes) == 2 and isinstance(pooled, Cases):
@@ -127,7 +126,7 @@ def _entries(
             positive = min(with_it for with_it, _ in num)
             rarest = min(map(min, num))
         entries[name] = {
-            "value": mean_of_all(per_fold) if averaged else metric.of(pooled, target),
+            "value": metric.over(pooled, target, folds),
             "ci_low": None if interval is None else interval.low,
             "ci_high": None if interval is None else interval.high,
             "num_positive": positive,

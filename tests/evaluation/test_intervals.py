@@ -5,16 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.intervals import (
-    Interval,
-    drawn_interval,
-    mean_of_shares_interval,
-    strata_of,
-    weighted_average_precision,
-)
+from pipeline.evaluation.draws import Draws, strata_of, weighted_auroc, weighted_average_precision
+from pipeline.evaluation.intervals import Interval, drawn_interval, mean_of_shares_interval
 from pipeline.evaluation.metrics import METRICS
 
 
@@ -107,15 +102,49 @@ def test_strata_are_classes_and_folds_unless_folds_share_patients():
     assert len(strata_of(labels, folds, np.arange(24) % 10)) == 2
 
 
-def test_a_weighted_average_precision_is_that_of_scikit_learn():
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(weighted_auroc, roc_auc_score), (weighted_average_precision, average_precision_score)],
+)
+def test_weighted_rankings_are_those_of_scikit_learn(ours, theirs):
     generator = np.random.default_rng(3)
     positive, scores = generator.random(80) < 0.3, generator.random(80).round(1)  # ties
     weights = np.array(generator.integers(0, 4, (5, 80)), np.float64)
-    expected = [average_precision_score(positive, scores, sample_weight=w) for w in weights]
-    found = weighted_average_precision(positive, scores, weights)
-    assert found == pytest.approx(expected, abs=1e-12)
-    nobody = weighted_average_precision(positive, scores, np.where(positive[None], 0.0, 1.0))
-    assert np.isnan(nobody).all()
+    expected = [theirs(positive, scores, sample_weight=w) for w in weights]
+    assert ours(positive, scores, weights) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(ours(positive, scores, np.where(positive[None], 0.0, 1.0))).all()
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("num_folds", [1, 3])
+def test_what_counts_twice_is_there_twice(metric, num_folds):
+    """Every metric under weights is that of rows that are repeated."""
+    generator = np.random.default_rng(4)
+    labels, folds = generator.integers(0, 2, 90), np.arange(90) % num_folds
+    told = np.clip(0.2 * labels + 0.8 * generator.random(90), 0.01, 0.99)
+    cases = Cases(labels, 1 * (told > 0.6), np.column_stack([1 - told, told]))
+    times = generator.integers(0, 3, 90)
+    rows = np.arange(90).repeat(times)
+    expected = metric.over(cases.at(rows), None, folds[rows])
+    found = metric.weighted(cases, None, folds, times[None].astype(np.float64))
+    assert found == pytest.approx([expected], abs=1e-9)
+    once = metric.weighted(cases, None, folds, np.ones((1, 90)))
+    assert once == pytest.approx([metric.over(cases, None, folds)], abs=1e-9)
+
+
+def test_draws_are_of_whole_units_within_their_strata():
+    units, folds = np.arange(30).repeat(2), (np.arange(60) // 30)
+    positive = (units % 3 == 0)[:, None]
+    draws = Draws.of(positive, folds, units, num=50)
+    (weights,) = draws.weights()
+    assert (weights[:, ::2] == weights[:, 1::2]).all()  # both images of a patient
+    for fold in (0, 1):
+        for side in (True, False):
+            rows = (folds == fold) & (positive[:, 0] == side)
+            assert (weights[:, rows].sum(axis=1) == rows.sum()).all()
+    (again,) = draws.weights()
+    assert (weights == again).all()
+    assert draws.correction == pytest.approx(np.sqrt(5 / 4))
 
 
 def test_an_average_precision_holds_its_truth():
@@ -136,21 +165,16 @@ def test_an_average_precision_holds_its_truth():
 
 
 def test_a_perfect_value_is_not_certain():
-    positive = (np.arange(30) < 6)[:, None]
-    found = drawn_interval(
-        lambda weights: np.ones(len(weights)), positive, np.zeros(30, int), np.arange(30)
-    )
+    found = drawn_interval(1.0, np.ones(100), 1.0, 6, "share")
     assert found is not None
     assert found.value == found.high == 1
     assert found.low < 0.75
 
 
 def test_what_is_undefined_in_many_draws_has_no_interval():
-    positive = np.ones((30, 1), bool)
-    found = drawn_interval(
-        lambda w: np.where(w[:, 0] == 0, np.nan, 0.5), positive, np.zeros(30, int), np.arange(30)
-    )
-    assert found is None
+    drawn = np.where(np.arange(100) < 6, np.nan, 0.5 + np.arange(100) / 1000)
+    assert drawn_interval(0.5, drawn, 1.0, 6, "share") is None
+    assert drawn_interval(0.5, drawn[2:], 1.0, 6, "share") is not None
 
 
 def test_an_interval_is_written_with_three_digits():
