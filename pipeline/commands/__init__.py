@@ -42,6 +42,7 @@ COMMANDS = {
         "train split by image and by patient: what does the leak pretend?", "cv", TRAINED
     ),
     "canary": Command("random labels through the whole pipeline: would a leak show?"),
+    "compare": Command("is one run better than another? Over the same patients, with intervals"),
     "sync": Command("complete the MLflow runs of a run folder"),
     "forget": Command("find and delete what the study folder holds of a patient"),
 }

@@ -1,14 +1,26 @@
 """The few settings of the commands that compose no experiment."""
 
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config import Config, Upload
 from pipeline.config.making import MakeManifestConfig
 from pipeline.config.sections import SETTINGS
+
+Listed = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda text: (
+            tuple(part.strip() for part in text.strip("[] ").split(",") if part.strip())
+            if isinstance(text, str)
+            else text
+        )
+    ),
+]
+"""[a,b] on the command line."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -52,6 +64,20 @@ class ForgetSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class CompareSettings:
+    runs: Listed
+    """Two or more run folders of the same plan, [runs/a/KEY,runs/b/KEY]; the first is what the
+    others are compared with."""
+    metric: str = "auroc"
+    """Any of metrics.json, e.g. balanced_accuracy, brier or auroc_virus."""
+    level: Literal["patient", "image"] | None = None
+    """Default: patient where the runs have that level."""
+    out: str = "comparisons"
+    """Folder in which a folder of this comparison is made."""
+    tracking: OtherServer = field(default_factory=OtherServer)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -66,6 +92,7 @@ SCHEMAS: dict[str, type] = {
     "cv": Config,
     "make_manifest": MakeManifestConfig,
     "canary": CanarySettings,
+    "compare": CompareSettings,
     "demo": NoSettings,
     "forget": ForgetSettings,
     "init": InitSettings,

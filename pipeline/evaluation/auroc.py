@@ -32,12 +32,8 @@ def auroc_interval(
             f"Expected labels and scores (N, T), folds and units (N,), got {positive.shape}, "
             f"{scores.shape}, {folds.shape} and {units.shape}."
         )
-    in_folds, fold_of = np.unique(folds, return_inverse=True)
-    columns = range(positive.shape[1])
-    num = [_counts(positive[:, t], fold_of, len(in_folds)) for t in columns]
-    if not all((counts > 0).all() for counts in num):
+    if (targets := _targets(positive, scores, folds, units)) is None:
         return None
-    targets = [_Target.of(positive[:, t], scores[:, t], fold_of, units, num[t]) for t in columns]
     together = alike(np.array([target.pulls for target in targets]))
     share = float(together.sum()) / len(targets) ** 2 if len(targets) > 1 else 1.0
     share = min(1.0, max(share, 1 / len(targets) ** 2))
@@ -51,6 +47,30 @@ def auroc_interval(
     if rarest >= MANY:
         found = found[-1:]
     return Interval(value, min(low for low, _ in found), max(high for _, high in found))
+
+
+def paired_delong(
+    positive: Bools, first: AnyFloats, second: AnyFloats, folds: AnyInts, units: AnyInts
+) -> tuple[float, float] | None:
+    """The second mean AUROC less the first, and its standard error (DeLong 1988; Obuchowski 1997).
+
+    Arguments as of `auroc_interval`, with the scores of two runs on the same rows. None where a
+    fold lacks a class of a target.
+    """
+    one, other = (_targets(positive, scores, folds, units) for scores in (first, second))
+    if one is None or other is None:
+        return None
+    values = [float(np.mean([target.value for target in of])) for of in (one, other)]
+    without, having = (
+        np.mean([b.sides[side] - a.sides[side] for a, b in zip(one, other, strict=True)], axis=0)
+        for side in (0, 1)
+    )
+    num = [
+        min(len(np.unique(units[column == side])) for column in positive.T)
+        for side in (False, True)
+    ]
+    variance = _corrected([without, having], num) + 2 * float(without @ having)
+    return values[1] - values[0], float(np.sqrt(max(0.0, variance)))
 
 
 def one_against_rest(labels: AnyInts, scores: AnyFloats) -> tuple[Bools, AnyFloats]:
@@ -67,8 +87,8 @@ class _Target:
     """One class against the rest, in all folds."""
 
     value: float
-    pulls: Floats
-    """(U,) how far each unit moves the value."""
+    sides: list[Floats]
+    """(U,) how far each unit moves the value, by its rows without and by those with the target."""
     variance: float
     """Obuchowski's; DeLong's where a unit has one row."""
     model: Callable[[float], float]
@@ -111,8 +131,24 @@ class _Target:
         def model(auroc: float) -> float:
             return worth * float(_newcombe_variance(auroc, num).sum()) / num_folds**2
 
-        pulls: Floats = of_units[0] + of_units[1]
-        return cls(value, pulls, max(variance, 0.0), model, min(num_units), clustered)
+        return cls(value, of_units, max(variance, 0.0), model, min(num_units), clustered)
+
+    @property
+    def pulls(self) -> Floats:
+        """(U,) how far each unit moves the value."""
+        return self.sides[0] + self.sides[1]
+
+
+def _targets(
+    positive: Bools, scores: AnyFloats, folds: AnyInts, units: AnyInts
+) -> "list[_Target] | None":
+    """Each target in all folds; None where a fold lacks a class of one."""
+    in_folds, fold_of = np.unique(folds, return_inverse=True)
+    columns = range(positive.shape[1])
+    num = [_counts(positive[:, t], fold_of, len(in_folds)) for t in columns]
+    if not all((counts > 0).all() for counts in num):
+        return None
+    return [_Target.of(positive[:, t], scores[:, t], fold_of, units, num[t]) for t in columns]
 
 
 def _counts(positive: Bools, fold_of: AnyInts, num_folds: int) -> AnyInts:
