@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
-from pipeline.evaluation.intervals import FEWEST_UNITS, Interval, alike, quantile
+from pipeline.evaluation.intervals import Interval, alike, quantile
 
 FEW, MANY = 10, 100
 """Units of the rarer class: below 10 the wider of both intervals counts, below 100 Newcombe's."""
@@ -124,9 +124,6 @@ class _Target:
             np.intersect1d(units[sides[0]], units[sides[1]]).size
         )
         worth = max(1.0, variance / apart) if clustered and apart > 0 else 1.0
-        if clustered and min(num_units) < FEWEST_UNITS:  # their images count as one
-            pairs = np.unique(np.column_stack([fold_of, positive, units]), axis=0)
-            num, worth = _counts(pairs[:, 1] == 1, pairs[:, 0], num_folds), 1.0
 
         def model(auroc: float) -> float:
             return worth * float(_newcombe_variance(auroc, num).sum()) / num_folds**2

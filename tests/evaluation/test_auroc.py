@@ -9,7 +9,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from pipeline.evaluation import auroc
-from pipeline.evaluation.auroc import auroc_interval, one_against_rest
+from pipeline.evaluation.auroc import auroc_interval, one_against_rest, paired_delong
 from pipeline.evaluation.intervals import Interval
 
 Array = NDArray[Any]
@@ -190,6 +190,75 @@ def test_images_taken_for_patients_would_be_far_too_sure() -> None:
         hits += found.low <= truth <= found.high
     assert hits < 60
     assert coverage(100, 30, 30, truth, 1, 20) > 0.9
+
+
+def test_with_fewer_than_ten_positives_the_wider_of_both_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = cohort(np.random.default_rng(8), 8, 40, 0.7, num_folds=2)
+    both = interval_of(*drawn)
+    monkeypatch.setattr(auroc, "FEW", 0)
+    newcombe = interval_of(*drawn)
+    monkeypatch.setattr(auroc, "MANY", 0)
+    delong = interval_of(*drawn)
+    assert newcombe != delong
+    assert both.low == min(newcombe.low, delong.low)
+    assert both.high == max(newcombe.high, delong.high)
+
+
+def test_of_several_folds_the_variances_are_averaged_not_the_errors() -> None:
+    """Newcombe's equation for the mean of three folds with 12 and 20 patients each."""
+    labels, scores, folds, units = cohort(np.random.default_rng(9), 36, 60, 0.8, num_folds=3)
+    found = interval_of(labels, scores, folds, units)
+    for bound in (found.low, found.high):
+        q1, q2, rest = bound / (2 - bound), 2 * bound**2 / (1 + bound), (12 + 20) / 2 - 1
+        of_fold = (bound * (1 - bound) + rest * (q1 + q2 - 2 * bound**2)) / (12 * 20)
+        assert abs(bound - found.value) == pytest.approx(norm.ppf(0.975) * np.sqrt(of_fold / 3))
+
+
+def mixed(seed: int) -> list[Array]:
+    """120 patients with images of both classes, whose scores share most of what they are."""
+    generator = np.random.default_rng(seed)
+    labels, units = np.tile([0, 1], 120), np.arange(120).repeat(2)
+    scores = 2 * generator.normal(size=120)[units] + generator.normal(size=240) + labels
+    return [labels, scores, 0 * units, units]
+
+
+def test_patients_with_images_of_both_classes_are_one_unit() -> None:
+    """Their images go up and down together: of their AUROC the width is that of many cohorts."""
+    draws = [interval_of(*mixed(seed)) for seed in range(200)]
+    truth = np.mean([found.value for found in draws])
+    widths = np.mean([found.high - found.low for found in draws])
+    spread = np.std([found.value for found in draws], ddof=1)
+    assert widths == pytest.approx(2 * 1.98 * spread, rel=0.15)
+    assert np.mean([found.low <= truth <= found.high for found in draws]) > 0.9
+
+
+def test_paired_patients_with_images_of_both_classes_are_one_unit() -> None:
+    found = []
+    for seed in range(200):
+        labels, scores, folds, units = mixed(seed)
+        other = labels + np.random.default_rng(seed + 1000).normal(size=120)[units]
+        positive = (labels == 1)[:, None]
+        of_both = paired_delong(positive, scores[:, None], other[:, None], folds, units)
+        assert of_both is not None
+        found.append(of_both)
+    differences, errors = np.array(found).T
+    assert np.mean(errors) == pytest.approx(np.std(differences, ddof=1), rel=0.15)
+
+
+def test_the_mean_over_classes_is_as_sure_as_many_cohorts_say() -> None:
+    draws = []
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        labels = np.arange(330) % 3
+        scores = generator.normal(size=(330, 3)) + np.eye(3)[labels]
+        found = auroc_interval(*one_against_rest(labels, scores), 0 * labels, np.arange(330))
+        assert found is not None
+        draws.append(found)
+    spread = np.std([found.value for found in draws], ddof=1)
+    widths = np.mean([found.high - found.low for found in draws])
+    assert widths == pytest.approx(2 * 1.96 * spread, rel=0.2)
 
 
 def test_which_method_is_a_matter_of_the_rarer_class() -> None:

@@ -10,6 +10,7 @@ from pipeline.evaluation import comparison
 from pipeline.evaluation.auroc import paired_delong
 from pipeline.evaluation.cases import Cases
 from pipeline.evaluation.comparison import Pair, corrected_t, difference, holm, verdict
+from pipeline.evaluation.draws import Draws
 from pipeline.evaluation.metrics import METRICS
 
 NAMED = {metric.name: metric for metric in METRICS}
@@ -73,6 +74,17 @@ def test_a_worse_run_is_called_so():
     back = compared(replace(pair, first=pair.second, second=pair.first))
     assert back.interval.value == pytest.approx(-found.interval.value)
     assert verdict(back, back.p, AUROC, "old", "new").startswith("new is worse than old")
+
+
+def test_the_spread_of_draws_is_corrected(monkeypatch):
+    pair = pair_of(3)
+    once = compared(pair)
+    correction = float(np.sqrt(6 / 5))  # of 30 patients in five folds, six in each
+    monkeypatch.setattr(Draws, "correction", 2 * correction)
+    twice = compared(pair)
+    assert twice.interval.high - twice.interval.low == pytest.approx(
+        2 * (once.interval.high - once.interval.low)
+    )
 
 
 def test_values_and_folds_are_those_of_the_metric():

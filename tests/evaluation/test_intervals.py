@@ -171,6 +171,15 @@ def test_a_perfect_value_is_not_certain():
     assert found.low < 0.75
 
 
+@pytest.mark.parametrize("scale", ["share", "loss", "correlation", "number"])
+def test_what_draws_lack_widens_the_interval(scale):
+    drawn = 0.5 + np.random.default_rng(0).normal(size=300) / 20
+    once, twice = (drawn_interval(0.5, drawn, by, 1000, scale) for by in (1.0, 2.0))
+    assert once is not None
+    assert twice is not None
+    assert twice.high - twice.low == pytest.approx(2 * (once.high - once.low), rel=0.05)
+
+
 def test_what_is_undefined_in_many_draws_has_no_interval():
     drawn = np.where(np.arange(100) < 6, np.nan, 0.5 + np.arange(100) / 1000)
     assert drawn_interval(0.5, drawn, 1.0, 6, "share") is None

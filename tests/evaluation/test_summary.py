@@ -137,3 +137,28 @@ def test_nan_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "metrics.json", summary)
     assert not list(tmp_path.iterdir())
+
+
+def width_of(entry):
+    assert entry["ci_low"] is not None
+    assert entry["ci_high"] is not None
+    return entry["ci_high"] - entry["ci_low"]
+
+
+def test_intervals_are_over_leakage_groups():
+    """Three images, or patients, of one family are worth one."""
+    generator = np.random.default_rng(0)
+    family = np.arange(40).repeat(3)
+    labels = np.where(family % 2 == 0, "pos", "neg")
+    scores = 0.3 + 0.2 * (family % 2 == 0) + 0.2 * generator.normal(size=40)[family]
+    table = fold_table(0, labels, np.clip(scores, 0.01, 0.99))
+    table["patient_id"] = [f"P{row}" for row in range(120)]
+    groups = {f"P{row}": f"family {row // 3}" for row in range(120)}
+    alone = summarise({"image": table, "patient": table}, CLASSES)
+    together = summarise({"image": table, "patient": table}, CLASSES, groups)
+    for level in ("patient", "image"):
+        for name in ("auroc", "balanced_accuracy", "average_precision", "brier"):
+            one, other = ((of[level] or {})[name] for of in (alone, together))
+            assert one["value"] == other["value"]
+            widths = [width_of(entry) for entry in (one, other)]
+            assert widths[1] > 1.3 * widths[0], name
