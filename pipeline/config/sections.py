@@ -3,6 +3,7 @@
 The text below a setting is its description: help and error messages show it.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -24,6 +25,15 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": 
 SETTINGS = ConfigDict(
     extra="forbid", strict=False, validate_default=True, use_attribute_docstrings=True
 )
+
+
+def known_aggregate(rule: str) -> str:
+    """ValueError for a rule that does not exist."""
+    if rule in ("mean", "max", "majority", "noisy_or"):
+        return rule
+    if re.fullmatch(r"top[1-9][0-9]{0,3}|q([1-9]?[0-9]|100)", rule):
+        return rule
+    raise ValueError("must be mean, max, top3 (or any number), q75 (or any), majority or noisy_or")
 
 
 def with_text_keys(value: object) -> object:
@@ -58,7 +68,7 @@ ClassWeights = Literal["none", "inverse", "effective_number"]
 Shares = Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(with_text_keys)]
 """A number for each class, by its name."""
 Balance = Literal["none", "class", "patient", "class_patient"]
-Aggregate = Literal["mean", "max"]
+Aggregate = Annotated[str, AfterValidator(known_aggregate)]
 PatientLabel = Literal["same", "worst", "majority", "none"]
 ThresholdRule = Literal["youden", "fixed"]
 Upload = Literal["all", "no_patients", "metrics"]
@@ -409,7 +419,9 @@ class EvaluationConfig:
     """From predictions of images to decisions and patients."""
 
     aggregate: Aggregate = "mean"
-    """How a patient's image probabilities become one."""
+    """How a patient's image probabilities become one: mean | max | mean of the three highest (top3,
+    or any number) | 75th percentile (q75, or any) | majority: share of the images that vote for the
+    class | noisy_or: 1 - product of (1 - p)."""
     patient_label: PatientLabel = "same"
     """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
     threshold: ThresholdRule = "youden"

@@ -5,7 +5,9 @@ import pandas as pd
 
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
+from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.fit import fits
+from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
@@ -40,6 +42,10 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
         classes,
         run.plan.groups,
     )
+    if patients and grows(evaluation.aggregate):
+        every = pd.concat(patients, ignore_index=True)
+        if count := image_count(every, classes, run.plan.groups, evaluation.aggregate):
+            summary["image_count"] = count
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
         summary["fit"] = found

@@ -75,6 +75,8 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         console.print(_table(_label_columns(classes, entries, gap)))
     for line in _notes(summary, level, shown, gap):
         console.print(Text(one_line(line)))
+    if level == "patient" and (count := summary.get("image_count")):
+        console.print(Text(one_line(count["note"]), style="bold"))
     for found in summary.get("fit", []):
         console.print(Text(found["note"], style="bold"))
 

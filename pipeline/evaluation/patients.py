@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import Floats, Ints
+from pipeline.arrays import Ints
 from pipeline.config import Aggregate, PatientLabel, UserError
+from pipeline.evaluation.aggregation import aggregate
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.label_names import LabelNames
 
 
 def per_patient(
-    table: pd.DataFrame, classes: Sequence[str], aggregate: Aggregate, patient_label: PatientLabel
+    table: pd.DataFrame, classes: Sequence[str], rule: Aggregate, patient_label: PatientLabel
 ) -> pd.DataFrame | None:
     """Return one row per (fold, patient_id): label, prob_*, num_images; None for label "none".
 
-    `aggregate`: "mean" of the image probabilities; "max" lets one positive image make the patient
-    positive (with more than two classes: each class's largest, scaled to sum 1).
+    `rule`: how image probabilities become the patient's (`evaluation.aggregate`).
     `patient_label`: "same" raises UserError where a patient's images disagree; "worst" is the
     label latest in `classes`; "majority" the most frequent, of equals the later class. Of labels
     that do not exclude each other a patient has those of any image ("worst"), or of half of its
@@ -32,32 +32,13 @@ def per_patient(
     names, probabilities = patients["patient_id"], table[prob_columns(classes)].to_numpy()
     if isinstance(classes, LabelNames):
         patients["label"] = _sets(table["label"], starts, names, classes, patient_label)
-        largest = np.maximum.reduceat(probabilities, starts)
-        of_patients = largest if aggregate == "max" else _means(probabilities, starts)
     else:
         labels = _patient_labels(table, starts, names, classes, patient_label)
         patients["label"] = [classes[code] for code in labels]
-        of_patients = _aggregate(probabilities, starts, aggregate)
-    patients[prob_columns(classes)] = of_patients
+    exclusive = not isinstance(classes, LabelNames)
+    patients[prob_columns(classes)] = aggregate(probabilities, starts, rule, exclusive)
     patients["num_images"] = np.diff(starts, append=len(table))
     return patients
-
-
-def _aggregate(probabilities: Floats, starts: Ints, aggregate: Aggregate) -> Floats:
-    """(N, C) image probabilities -> (P, C)."""
-    if aggregate == "mean":
-        return _means(probabilities, starts)
-    largest = np.maximum.reduceat(probabilities, starts)
-    if largest.shape[1] == 2:
-        return np.column_stack([1 - largest[:, 1], largest[:, 1]])
-    scaled: Floats = largest / largest.sum(axis=1, keepdims=True)
-    return scaled
-
-
-def _means(probabilities: Floats, starts: Ints) -> Floats:
-    num_images = np.diff(starts, append=len(probabilities))
-    means: Floats = np.add.reduceat(probabilities, starts) / num_images[:, None]
-    return means
 
 
 def _sets(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.evaluation.cases import Cases, cases_of, num_per_class
 from pipeline.evaluation.fit import Fit
+from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Level, named_metrics
 from pipeline.label_names import LabelNames
@@ -64,6 +65,8 @@ class Summary(TypedDict):
     """True for a plan that tests patients it trained on; missing otherwise."""
     fit: NotRequired[list[Fit]]
     """Over- or under-fitting; missing where the learning curves show neither."""
+    image_count: NotRequired[ImageCount]
+    """Where the rule of patients grows with the number of images, and that tells a class."""
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,10 @@ from hypothesis import strategies as st
 
 from pipeline.config import UserError
 from pipeline.config.sections import EvaluationConfig
+from pipeline.evaluation.aggregation import aggregate, grows
+from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.patients import per_patient
+from pipeline.label_names import LabelNames
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
@@ -47,6 +52,17 @@ TWO_PATIENTS = [
     (0, "a", "neg", 0.375),
     (0, "b", "pos", 0.25),
 ]
+
+
+BY_HAND: dict[str, Any] = {
+    "mean": "mean",
+    "max": "max",
+    "top2": lambda of: sum(sorted(of)[-2:]) / min(2, len(of)),
+    "q75": lambda of: of.quantile(0.75),
+    "majority": lambda of: (of >= 0.5).mean(),
+    "noisy_or": lambda of: 1 - np.prod(1 - of),
+}
+"""Of a patient's images, by pandas."""
 
 
 def test_mean_by_hand():
@@ -120,7 +136,9 @@ def test_a_patient_in_two_folds_has_a_row_in_each():
 @pytest.mark.parametrize(
     ("setting", "match"),
     [
-        ({"aggregate": "median"}, "aggregate\n.*should be 'mean' or 'max'.*'median'"),
+        ({"aggregate": "median"}, "aggregate\n.*must be mean, max, top3 .*'median'"),
+        ({"aggregate": "top0"}, "aggregate\n.*must be mean, max, top3 .*'top0'"),
+        ({"aggregate": "q101"}, "aggregate\n.*must be mean, max, top3 .*'q101'"),
         ({"patient_label": "any"}, "patient_label\n.*should be 'same', 'worst', .*'any'"),
     ],
 )
@@ -141,7 +159,7 @@ def test_an_unknown_rule_is_refused_by_the_settings(setting, match):
         min_size=1,
         max_size=20,
     ),
-    aggregate=st.sampled_from(["mean", "max"]),
+    aggregate=st.sampled_from([*BY_HAND]),
     label=st.sampled_from(["worst", "majority"]),
     random=st.randoms(use_true_random=False),
 )
@@ -151,8 +169,91 @@ def test_row_order_does_not_matter_and_no_image_is_lost(rows, aggregate, label, 
     shuffled = table.sample(frac=1, random_state=random.randrange(1000))
     pd.testing.assert_frame_equal(patients_of(shuffled, BINARY, aggregate, label), patients)
     assert patients["num_images"].sum() == len(rows)
-    expected = table.groupby(["fold", "patient_id"])["prob_pos"].agg(aggregate)
+    expected = table.groupby(["fold", "patient_id"])["prob_pos"].agg(BY_HAND[aggregate])
     assert patients["prob_pos"].tolist() == pytest.approx(expected.tolist())
     assert (patients["prob_neg"] + patients["prob_pos"]).tolist() == pytest.approx(
         [1] * len(patients)
     )
+
+
+@pytest.mark.parametrize("rule", [*BY_HAND])
+def test_of_more_classes_each_is_aggregated_and_the_sum_is_1(rule):
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 7)
+    patients = ["a"] * 4 + ["b"] * 3
+    found = patients_of(graded_table(patients, ["mild"] * 7, probabilities), GRADES, rule, "same")
+    columns = found[[f"prob_{name}" for name in GRADES]].to_numpy()
+    assert columns.sum(axis=1) == pytest.approx([1, 1])
+    for row, rows in enumerate((probabilities[:4], probabilities[4:])):
+        votes = (rows == rows.max(axis=1, keepdims=True)) if rule == "majority" else rows
+        each = pd.DataFrame(1.0 * votes).agg("mean" if rule == "majority" else BY_HAND[rule])
+        assert columns[row] == pytest.approx((each / each.sum()).to_numpy())
+
+
+def test_labels_that_do_not_exclude_each_other_are_aggregated_alone():
+    classes = LabelNames(["edema", "mass"])
+    table = pd.DataFrame({"fold": 0, "patient_id": "a", "label": "edema", "prob_edema": [0.9, 0.2]})
+    table["prob_mass"], table["image_path"] = [0.6, 0.5], ["0.png", "1.png"]
+    found = patients_of(table, classes, "noisy_or", "worst")
+    assert found["prob_edema"].tolist() == pytest.approx([0.92])
+    assert found["prob_mass"].tolist() == pytest.approx([0.8])
+    found = patients_of(table, classes, "majority", "worst")
+    assert found[["prob_edema", "prob_mass"]].to_numpy().tolist() == [[0.5, 1.0]]
+
+
+def test_no_vote_of_any_class_is_an_equal_one():
+    table = graded_table(["a"], ["mild"], [[0.0, 0.0, 0.0]])
+    found = patients_of(table, GRADES, "max", "same")
+    assert found[[f"prob_{name}" for name in GRADES]].to_numpy() == pytest.approx(1 / 3)
+
+
+# --- the number of images
+
+
+def counted_patients(more_for_pos):
+    generator = np.random.default_rng(0)
+    label = np.where(np.arange(80) % 2 == 0, "pos", "neg")
+    table = pd.DataFrame({"fold": np.arange(80) % 4, "patient_id": [f"P{n}" for n in range(80)]})
+    table["label"] = table["predicted"] = label
+    table["prob_pos"] = generator.random(80)
+    table["prob_neg"] = 1 - table["prob_pos"]
+    table["num_images"] = generator.integers(1, 9, 80) + more_for_pos * (label == "pos")
+    return table
+
+
+@pytest.mark.parametrize("more", [4, -4])
+def test_a_number_of_images_that_tells_the_class_is_told(more):
+    table = counted_patients(more)
+    found = image_count(table, BINARY, {p: p for p in table["patient_id"]}, "max")
+    assert found is not None
+    assert (found["ci_low"] > 0.5) == (more > 0)
+    assert "The number of images alone tells pos" in found["note"]
+    assert "evaluation.aggregate=max grows with that number" in found["note"]
+
+
+def test_a_number_of_images_that_tells_nothing_is_not_told():
+    table = counted_patients(0)
+    assert image_count(table, BINARY, {p: p for p in table["patient_id"]}, "max") is None
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("mean", False),
+        ("max", True),
+        ("top3", True),
+        ("q75", True),
+        ("noisy_or", True),
+        ("majority", False),
+    ],
+)
+def test_which_rules_grow_with_the_number_of_images(rule, expected):
+    """By what they do: a patient whose images are repeated at random levels."""
+    assert grows(rule) == expected
+    generator = np.random.default_rng(1)
+    few, many = (
+        np.mean(
+            [aggregate(generator.random((n, 2)), np.array([0]), rule, False) for _ in range(400)]
+        )
+        for n in (4, 12)
+    )
+    assert (many - few > 0.05) == expected
