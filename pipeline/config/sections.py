@@ -3,6 +3,7 @@
 The text below a setting is its description: help and error messages show it.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import field
@@ -34,6 +35,19 @@ def known_aggregate(rule: str) -> str:
     if re.fullmatch(r"top[1-9][0-9]{0,3}|q([1-9]?[0-9]|100)", rule):
         return rule
     raise ValueError("must be mean, max, top3 (or any number), q75 (or any), majority or noisy_or")
+
+
+def known_threshold(rule: str) -> str:
+    """ValueError for a rule that does not exist, or a share that is none."""
+    if rule in ("youden", "fixed"):
+        return rule
+    found = re.fullmatch(r"(sensitivity|specificity|cost)([0-9]+(\.[0-9]+)?)", rule)
+    if found and 0 < float(found[2]) <= (math.inf if found[1] == "cost" else 1):
+        return rule
+    raise ValueError(
+        "must be youden, fixed, sensitivity0.9, specificity0.9 (or another share) or cost5 (or "
+        "another number of false alarms that a missed one is worth)"
+    )
 
 
 def with_text_keys(value: object) -> object:
@@ -70,7 +84,7 @@ Shares = Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(wit
 Balance = Literal["none", "class", "patient", "class_patient"]
 Aggregate = Annotated[str, AfterValidator(known_aggregate)]
 PatientLabel = Literal["same", "worst", "majority", "none"]
-ThresholdRule = Literal["youden", "fixed"]
+ThresholdRule = Annotated[str, AfterValidator(known_threshold)]
 Upload = Literal["all", "no_patients", "metrics"]
 PreflightCheck = Literal["start", "overfit", "shuffled", "border"]
 PartWord = Annotated[str, Field(coerce_numbers_to_str=True)]
@@ -425,7 +439,9 @@ class EvaluationConfig:
     patient_label: PatientLabel = "same"
     """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
     threshold: ThresholdRule = "youden"
-    """Binary decisions: best balanced accuracy on the validation part, or 0.5."""
+    """Binary decisions, on the validation part: youden, the best balanced accuracy |
+    sensitivity0.9, the highest threshold that finds 90 % | specificity0.9, the lowest that leaves
+    90 % in peace | cost5, where a missed one costs 5 false alarms | fixed: 0.5."""
     prior: Literal["none", "train"] | Shares = "none"
     """Class shares that reported probabilities are corrected to, where sampler, weights or loss
     trained under others: none: not corrected; train: of the train part's images; or those of where

@@ -25,7 +25,7 @@ def youden(negative, positive):
         ([0.25], [0.25], 0.625),  # nothing to tell apart: below 0.25 or above it
         ([0.75], [0.75], 0.375),
         ([0.5], [0.5], 0.25),  # of two at the same distance the lower
-        ([1.0], [1.0], 0.5),  # nothing lies above 1
+        ([1.0], [1.0], 0.5),  # all or none: all is nearer to 0.5
         ([1.0], [0.0], 0.0),
         ([0.75], [0.25], 0.125),  # worse than chance: calling all alike is better
     ],
@@ -80,10 +80,65 @@ def test_one_class_only_is_an_error(labels, found):
         choose_threshold(np.array(labels), np.full(len(labels), 0.5), "youden")
 
 
-@pytest.mark.parametrize("rule", ["f1", ""])
+@pytest.mark.parametrize(
+    "rule", ["f1", "", "sensitivity", "sensitivity0", "specificity1.2", "cost0", "cost-1", "cost5x"]
+)
 def test_an_unknown_rule_is_refused_by_the_settings(rule):
-    with pytest.raises(ValueError, match=f"threshold\n.*'youden' or 'fixed'.*input_value='{rule}'"):
+    with pytest.raises(ValueError, match=f"threshold\n.*must be youden, .*input_value='{rule}'"):
         EvaluationConfig(threshold=rule)
+
+
+NEGATIVE, POSITIVE = [0.1, 0.2, 0.3, 0.6, 0.8], [0.25, 0.5, 0.7, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("rule", "threshold"),
+    [
+        ("sensitivity1", 0.225),  # all four: above 0.2
+        ("sensitivity0.75", 0.4),  # three of four: above 0.3
+        ("sensitivity0.76", 0.225),
+        ("sensitivity0.01", 0.85),  # one is enough
+        ("specificity0.8", 0.65),  # four of five: above 0.6
+        ("specificity0.81", 0.85),
+        ("specificity1", 0.85),
+        ("specificity0.01", 0.15),
+        ("cost1", 0.4),  # 1 missed, 2 alarms; as 0.65 (2, 1) and 0.85 (3, 0): nearest to 0.5
+        ("cost10", 0.225),  # none missed, 3 alarms
+        ("cost0.01", 0.85),  # no alarm
+    ],
+)
+def test_operating_points_by_hand(rule, threshold):
+    labels = np.array([False] * len(NEGATIVE) + [True] * len(POSITIVE))
+    found = choose_threshold(labels, np.array([*NEGATIVE, *POSITIVE]), rule)
+    assert found == pytest.approx(threshold)
+
+
+def test_a_specificity_that_takes_calling_nobody_is_kept():
+    labels, scores = np.array([True, False]), np.array([1.0, 1.0])
+    threshold = choose_threshold(labels, scores, "specificity0.9")
+    assert not (scores >= threshold).any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=15),
+    share=st.sampled_from([0.1, 0.5, 0.8, 0.95, 1.0]),
+)
+def test_what_was_asked_for_is_reached_and_no_better_threshold_does(rows, share):
+    labels, levels = map(np.array, zip(*rows, strict=True))
+    if labels.all() or not labels.any():
+        return
+    scores = levels / 8
+    every = [*np.unique(scores), 2.0]
+    for rule, side, other in (("sensitivity", True, False), ("specificity", False, True)):
+        found = choose_threshold(labels, scores, f"{rule}{share}")
+
+        def right(threshold, of):
+            return ((scores >= threshold) == of)[labels == of].mean()
+
+        assert right(found, side) >= share - 1e-9
+        reach = [right(t, other) for t in every if right(t, side) >= share - 1e-9]
+        assert right(found, other) == pytest.approx(max(reach))
 
 
 @pytest.mark.parametrize("score", [np.nan, -0.1, 1.1])
