@@ -137,7 +137,7 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
     for how in dict.fromkeys(entry["how"] for entry in shown.values()):
         names = [name for name, entry in shown.items() if entry["how"] == how]
         notes.append(f"all: {how} for {', '.join(names)}")
-    notes.append(f"{', '.join(BOUNDS)}: 95 % interval of all, over patients")
+    notes.append(f"{', '.join(BOUNDS)}: 95 % confidence interval of all, over patients")
     for mark, why in MARKS.items():
         if names := [name for name, entry in shown.items() if mark in entry["marks"]]:
             notes.append(f"{mark} ({why}): {', '.join(names)}")

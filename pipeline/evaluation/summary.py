@@ -16,7 +16,7 @@ Mark = Literal["unstable", "imprecise"]
 UNSTABLE_BELOW = 10
 """Patients with or without the class: fewer make a metric jump when one is exchanged."""
 IMPRECISE_ABOVE = 0.10
-"""Half the width of the interval."""
+"""Half the width of the interval, of a share."""
 
 
 class MetricEntry(TypedDict):
@@ -133,7 +133,7 @@ def _entries(
             "ci_low": None if interval is None else interval.low,
             "ci_high": None if interval is None else interval.high,
             "num_positive": positive,
-            "marks": _marks(rarest, interval),
+            "marks": _marks(rarest, interval if metric.scale == "share" else None),
             "per_fold": per_fold,
             "num_missing": per_fold.count(None),
             "how": metric.over_folds,

@@ -162,3 +162,10 @@ def test_intervals_are_over_leakage_groups():
             assert one["value"] == other["value"]
             widths = [width_of(entry) for entry in (one, other)]
             assert widths[1] > 1.3 * widths[0], name
+
+
+def test_only_a_share_is_imprecise_by_its_width():
+    """A slope or a loss has no width that is too wide for all of them."""
+    summary = summarise({"image": pd.concat([FIRST, SHIFTED])}, CLASSES)
+    assert summary["image"]["calibration_slope"]["marks"] == ["unstable"]
+    assert summary["image"]["auroc"]["marks"] == ["unstable", "imprecise"]
