@@ -43,8 +43,10 @@ def main(settings: CompareSettings) -> None:
     )
     write_json(folder / "comparison.json", asdict(found))
     say([f"written: {folder}/comparison.json and forest.png"], console)
-    uri = settings.tracking.uri or trusted_uri(runs[0].dir)
-    say([one_line(log_comparison(runs[0].dir, folder, asdict(found), uri))], console)
+    command = "compare", f"runs=[{','.join(settings.runs)}]"
+    uri = settings.tracking.uri or trusted_uri(runs[0].dir, *command)
+    where = log_comparison(runs[0].dir, folder, asdict(found), uri, settings.tracking.upload)
+    say([one_line(where)], console)
 
 
 def _lines(found: Comparison) -> Iterator[str]:

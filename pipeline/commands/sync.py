@@ -22,5 +22,5 @@ def main(settings: SyncSettings) -> None:
     refuse_void(run_dir)
     with lock(run_dir / ".lock", IN_USE.format(run_dir)):
         check_run_folder(run_dir)
-        uri = settings.tracking.uri or trusted_uri(run_dir)
+        uri = settings.tracking.uri or trusted_uri(run_dir, "sync", f"run_dir={run_dir}")
         tell(one_line(sync(run_dir, uri, settings.tracking.upload)))

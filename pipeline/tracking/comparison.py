@@ -5,22 +5,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import UserError, fingerprint
+from pipeline.config import Upload, UserError, fingerprint
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import connect, reaching
+from pipeline.tracking.upload import allowed
 
 
-def log_comparison(run_dir: Path, folder: Path, record: Mapping[str, Any], uri: str | None) -> str:
+def log_comparison(
+    run_dir: Path,
+    folder: Path,
+    record: Mapping[str, Any],
+    uri: str | None,
+    upload: Upload | None = None,
+) -> str:
     """Log `record` and the files of `folder` into the experiment of `run_dir`; says where.
 
-    The same comparison made again is the same MLflow run. No patient is named in it.
+    The same comparison made again is the same MLflow run. No patient is named in it. `upload`: what
+    may be uploaded; default: what the run was made with.
 
     Raises:
         UserError: no server is known.
         TrackingError: the server cannot be reached.
     """
     tracked = RunRecord.load(run_dir)
+    policy = upload or tracked.upload
     if uri is None:
         raise UserError(f"{run_dir} takes its server from the environment; name it: tracking.uri=")
     names = [record["first"], *(of["name"] for of in record["compared"])]
@@ -38,7 +47,7 @@ def log_comparison(run_dir: Path, folder: Path, record: Mapping[str, Any], uri: 
             values |= {f"{prefix}_ci_{end}": one["interval"][end] for end in ("low", "high")}
             values[f"{prefix}_p"] = of["p"]
         run.log_final(values, time.time())
-        for path in sorted(folder.iterdir()):
-            run.upload(path)
+        for name in allowed(sorted(path.name for path in folder.iterdir()), policy):
+            run.upload(folder / name)
         run.set_status("FINISHED", time.time())
     return f"logged to MLflow at {uri}: {tracked.experiment}, 'compare {names[0]}'"

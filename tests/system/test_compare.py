@@ -67,9 +67,35 @@ def test_the_difference_is_told_written_drawn_and_logged(here: Path) -> None:
     assert run.data.tags["mlflow.note.content"] == one["verdict"]
     logged = run.data.metrics["difference/patient/auroc/logistic"]
     assert logged == pytest.approx(of["interval"]["value"])
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert names == {"comparison.json", "forest.png"}
     again = called(here, "compare", "runs=[runs/majority,runs/logistic]")
     assert again.returncode == 0
     assert len(client.search_runs([experiment.experiment_id], role)) == 1
+
+
+def test_no_file_is_uploaded_where_the_run_forbids_it(here: Path) -> None:
+    path = here / "runs" / "majority" / "tracking.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"upload": "metrics"}))
+    ended = called(here, "compare", "runs=[runs/majority,runs/logistic]")
+    assert ended.returncode == 0, ended.stderr
+    client = mlflow_client(here)
+    experiment = client.get_experiment_by_name("study")
+    assert experiment is not None
+    role = "tags.`patientfold.role` = 'comparison'"
+    (run,) = client.search_runs([experiment.experiment_id], role)
+    assert "difference/patient/auroc/logistic" in run.data.metrics
+    assert not client.list_artifacts(run.info.run_id)
+
+
+def test_a_server_that_only_the_run_folder_names_is_refused(here: Path) -> None:
+    for path in (here / "runs").glob("*/tracking.json"):
+        record = json.loads(path.read_text()) | {"uri": "http://elsewhere:5000"}
+        path.write_text(json.dumps(record))
+    ended = called(here, "compare", "runs=[runs/majority,runs/logistic]")
+    assert ended.returncode == 1
+    assert "the run folder names the server http://elsewhere:5000" in ended.stderr
+    assert "tracking.uri=http://elsewhere:5000" in ended.stderr
 
 
 def test_of_three_runs_the_p_values_are_for_both_comparisons(here: Path) -> None:
