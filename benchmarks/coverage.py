@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, on scores whose truth is known.
+"""How often 95 % intervals hold the truth, and tests tell equals apart, where the truth is known.
 
     python benchmarks/coverage.py [--draws 2000]
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from pipeline.evaluation.cases import Cases
+from pipeline.evaluation.comparison import Pair, difference
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import METRICS
 
@@ -72,6 +73,25 @@ def one(seed: int, cohort: Cohort, auroc: float, metric: str, as_patients: bool)
     return found.interval_of(cases, None, folds, units) or Interval(np.nan, np.nan, np.nan)
 
 
+def null(seed: int, cohort: Cohort) -> tuple[float, ...]:
+    """The p values of two runs that are equally good and agree in part."""
+    generator = np.random.default_rng(seed)
+    first, folds, units = cohort.drawn(0.8, generator)
+    second, _, _ = cohort.drawn(0.8, generator)
+    shared = generator.normal(size=units.max() + 1)[units]
+    runs = []
+    for of in (first, second):
+        score = of.probabilities[:, 1] - 5 * folds + shared
+        told = norm.cdf((score - np.median(score)) / 2)
+        runs.append(Cases(of.labels, 1 * (told > 0.5), np.column_stack([1 - told, told])))
+    rotates = 1 / (cohort.num_folds - 2) if cohort.num_folds > 2 else None
+    (auroc,) = (of for of in METRICS if of.name == "auroc")
+    found = difference(Pair(runs[0], runs[1], folds, units), auroc, None, rotates)
+    assert found is not None
+    p_values = found.p, found.p_delong, found.p_mcnemar, found.p_folds
+    return tuple(np.nan if p is None else p for p in p_values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="of each cohort")
@@ -104,6 +124,13 @@ def main() -> None:
                     width = np.nanmean([of.high - of.low for of in found])
                     cells.append(f"{held:.3f} ({width:.2f})")
                 print(f"| {cohort} | " + " | ".join(cells) + " |", flush=True)
+        print("\nTwo runs that are equally good: share of p values below 0.05, of the AUROC\n")
+        print("| patients with + without | bootstrap | DeLong | McNemar | corrected t |")
+        print("|---|---|---|---|---|")
+        for cohort in [Cohort(10, 90), Cohort(10, 40, 5), *more[::3], *clustered[1:]]:
+            values = np.array(list(pool.map(partial(null, cohort=cohort), range(num_draws))))
+            rates = ["-" if np.isnan(of).all() else f"{np.mean(of < 0.05):.3f}" for of in values.T]
+            print(f"| {cohort} | " + " | ".join(rates) + " |", flush=True)
 
 
 if __name__ == "__main__":

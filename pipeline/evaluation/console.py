@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 80
+SHIFT = 0.02
+"""Between the mean of the folds' AUROCs and the pooled one, from which it is told."""
 BOUNDS = ("low", "high")
 MARKS = {
     "unstable": f"fewer than {UNSTABLE_BELOW} patients of a class",
@@ -154,4 +156,23 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
                 f"{gap}: {', '.join(names)} not defined in {num} of {num_folds} folds, whose test "
                 f"{level}s lack a class; a mean over the other folds would mislead"
             )
-    return notes
+    ranked = [n for n, of in shown.items() if of["num_missing"] and "pooled" in of]
+    if ranked:
+        notes.append(
+            f"{', '.join(ranked)}: not of all folds together either, since each fold has a network "
+            "of its own, with scores of another scale"
+        )
+    return [*notes, *_shifts(shown)]
+
+
+def _shifts(shown: Mapping[str, MetricEntry]) -> Iterator[str]:
+    """Where the scores of the folds are shifted against one another."""
+    entry = shown.get("auroc")
+    if entry is None or entry["value"] is None or (pooled := entry.get("pooled")) is None:
+        return
+    if abs(pooled - entry["value"]) > SHIFT:
+        yield (
+            f"auroc of all folds' scores together is {pooled:.3f}, not {entry['value']:.3f}: the "
+            "networks of the folds have scores of different scales. Take the mean over folds, and "
+            "no threshold for all of them"
+        )

@@ -32,6 +32,9 @@ class MetricEntry(TypedDict):
     per_fold: list[float | None]
     num_missing: int
     how: str
+    pooled: NotRequired[float | None]
+    """Of a ranking that is averaged over folds: that of all folds' scores together. None where a
+    fold lacks a class: it would compare networks, which have scales of their own."""
 
 
 class FoldCounts(TypedDict):
@@ -128,7 +131,7 @@ def _entries(
         else:
             positive = min(with_it for with_it, _ in num)
             rarest = min(map(min, num))
-        entries[name] = {
+        entry: MetricEntry = {
             "value": metric.over(pooled, target, folds),
             "ci_low": None if interval is None else interval.low,
             "ci_high": None if interval is None else interval.high,
@@ -138,6 +141,9 @@ def _entries(
             "num_missing": per_fold.count(None),
             "how": metric.over_folds,
         }
+        if metric.over_folds == "mean over folds":
+            entry["pooled"] = None if None in per_fold else metric.of(pooled, target)
+        entries[name] = entry
     return entries
 
 

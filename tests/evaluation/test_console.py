@@ -127,3 +127,26 @@ def test_no_patient_level_is_said():
     summary = summarise({"image": table_of(["neg", "pos"], 2)}, ["neg", "pos"])
     print_summary(summary, "patient", Console(file=file))
     assert file.getvalue() == "No patient-level metrics.\n"
+
+
+def test_scores_of_folds_that_are_shifted_are_told():
+    table = table_of(["neg", "pos"], num_folds=3, size=40)
+    score = 0.3 * (table["label"] == "pos") + 0.3 * table["prob_pos"] + 0.02 * table["fold"]
+    for shift, is_told in ((0.0, False), (0.15, True)):
+        table["prob_pos"] = score + shift * table["fold"]
+        table["prob_neg"] = 1 - table["prob_pos"]
+        text = " ".join(printed(table, ["neg", "pos"]).split())
+        assert ("auroc of all folds' scores together is" in text) == is_told
+
+
+def test_leave_one_out_has_no_auroc_and_says_why():
+    """A patient a fold: neither a mean over folds nor all scores together would be right."""
+    table = table_of(["neg", "pos"], num_folds=1, size=12)
+    table["fold"] = range(12)
+    text = " ".join(printed(table, ["neg", "pos"], "patient").split())
+    assert "auroc, average_precision, balanced_accuracy not defined in 12 of 12 folds" in text
+    assert "auroc, average_precision: not of all folds together either" in text
+    summary = summarise({"image": table, "patient": table}, ["neg", "pos"])
+    for level in ("patient", "image"):
+        entry = (summary[level] or {})["auroc"]
+        assert (entry["value"], entry["pooled"], entry["ci_low"]) == (None, None, None)

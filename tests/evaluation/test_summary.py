@@ -44,6 +44,7 @@ def test_rankings_are_averaged_over_folds_not_pooled():
         "per_fold": [1.0, 0.75],
         "num_missing": 0,
         "how": "mean over folds",
+        "pooled": metrics(together, CLASSES, "image")["auroc"],
         "num_positive": 3,
         "marks": ["unstable", "imprecise"],
     }
@@ -69,6 +70,7 @@ def test_a_ranking_missing_in_one_fold_is_missing_over_folds():
     assert entry["value"] is None
     assert entry["per_fold"] == [1.0, 0.75, None]
     assert entry["num_missing"] == 1
+    assert entry["pooled"] is None
 
 
 def test_a_decision_missing_in_one_fold_is_still_pooled():
@@ -169,3 +171,11 @@ def test_only_a_share_is_imprecise_by_its_width():
     summary = summarise({"image": pd.concat([FIRST, SHIFTED])}, CLASSES)
     assert summary["image"]["calibration_slope"]["marks"] == ["unstable"]
     assert summary["image"]["auroc"]["marks"] == ["unstable", "imprecise"]
+
+
+def test_decisions_have_no_other_pooled_value():
+    entries = summarise({"image": pd.concat([FIRST, SHIFTED])}, CLASSES)["image"]
+    assert {name for name, entry in entries.items() if "pooled" in entry} == {
+        "auroc",
+        "average_precision",
+    }
