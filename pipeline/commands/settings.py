@@ -78,6 +78,14 @@ class CompareSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class SelectSettings:
+    sweep: Listed
+    """Run folders of one plan, [runs/a/KEY,runs/a/KEY2], or a folder that holds them, runs/demo."""
+    out: str = "comparisons"
+    """Folder in which a folder of this selection is made."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -96,6 +104,7 @@ SCHEMAS: dict[str, type] = {
     "demo": NoSettings,
     "forget": ForgetSettings,
     "init": InitSettings,
+    "select": SelectSettings,
     "sync": SyncSettings,
 }
 """Of a YAML at the top of conf/, or of a command that composes none."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from pipeline.config import UserError
+from pipeline.engine.alike import names_of, refuse_unlike
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.comparison import Difference, Pair, difference, holm, verdict
@@ -43,7 +43,7 @@ def compare_runs(runs: Sequence[Finished], metric: str, level: Level | None) -> 
         UserError: they have not judged the same rows in the same folds by the same rules, or the
             metric is unknown or cannot be computed for one of them.
     """
-    _refuse_unlike(runs)
+    refuse_unlike(runs)
     first = runs[0]
     if level is None:
         level = "image" if first.summary["patient"] is None else "patient"
@@ -60,24 +60,13 @@ def compare_runs(runs: Sequence[Finished], metric: str, level: Level | None) -> 
                 "fold, or a draw of its patients, lacks a class"
             )
         differences.append(one)
-    names = _names(runs)
+    names = names_of(runs)
     together = holm([one.p for one in differences])
     compared = [
         Compared(name, one, p, verdict(one, p, found, names[0], name))
         for name, one, p in zip(names[1:], differences, together, strict=True)
     ]
     return Comparison(names[0], metric, level, found.higher_is_better, compared)
-
-
-def _names(runs: Sequence[Finished]) -> list[str]:
-    """Of each run, without the words that all have; two of one name have their folder's with it."""
-    words = [run.name.split() for run in runs]
-    shared = set.intersection(*map(set, words))
-    names = [" ".join(word for word in of if word not in shared) or " ".join(of) for of in words]
-    return [
-        f"{name} ({run.dir.resolve().name})" if names.count(name) > 1 else name
-        for name, run in zip(names, runs, strict=True)
-    ]
 
 
 def _pairs(runs: Sequence[Finished], level: Level) -> Iterator[Pair]:
@@ -97,40 +86,3 @@ def _test_over_train(run: Finished) -> float | None:
         return None
     per_repeat: int = header["num_folds"] // header["repeats"]
     return 1 / (per_repeat - 2)
-
-
-def _refuse_unlike(runs: Sequence[Finished]) -> None:
-    """UserError unless all runs have judged the same rows in the same folds by the same rules."""
-    if len(runs) < 2:
-        raise UserError("runs: name two run folders or more, e.g. 'runs=[runs/demo/A,runs/demo/B]'")
-    if len({run.dir.resolve() for run in runs}) < len(runs):
-        raise UserError("runs: a run folder is named twice; it differs from itself by nothing")
-    first = runs[0]
-    problems = [
-        f"{run.dir} was split by image (UNSAFE): its numbers are no results"
-        for run in runs
-        if run.is_unsafe
-    ]
-    for run in runs[1:]:
-        for what, of_first, of_other in _facts(first, run):
-            if of_first != of_other:
-                problems.append(
-                    f"{run.dir} has another {what} than {first.dir}: "
-                    + f"{of_other}, not {of_first}".removesuffix(", not ")
-                )
-                break
-    if problems:
-        raise UserError("These runs cannot be compared:\n  " + "\n  ".join(problems))
-
-
-def _facts(first: Finished, other: Finished) -> Iterator[tuple[str, Any, Any]]:
-    """What must be the same: its name, and what both have; in the order of their weight."""
-    yield "plan", first.plan[0]["plan_hash"][:12], other.plan[0]["plan_hash"][:12]
-    yield "list of classes", list(first.classes), list(other.classes)
-    for name in ("aggregate", "patient_label"):
-        of_first, of_other = (run.settings["evaluation"][name] for run in (first, other))
-        yield f"evaluation.{name}", of_first, of_other
-    columns = ["fold", "patient_id", "image_path", "label"]
-    rows = [run.cases("image")[columns] for run in (first, other)]
-    missing = len(rows[0].merge(rows[1], how="outer", indicator=True).query("_merge != 'both'"))
-    yield "set of images and labels", "", f"{missing} rows are not in both" if missing else ""

@@ -1,4 +1,4 @@
-"""`patientfold compare`: two finished runs, from their folders alone."""
+"""`patientfold compare` and `select`: finished runs, from their folders alone."""
 
 import json
 import shutil
@@ -159,3 +159,54 @@ def test_a_split_by_image_is_no_result(here: Path) -> None:
     ended = called(here, "compare", "runs=[runs/majority,runs/logistic]")
     assert ended.returncode == 1
     assert "runs/logistic was split by image (UNSAFE)" in ended.stderr
+
+
+# --- select
+
+
+def test_each_fold_is_tested_by_the_run_that_its_validation_chose(here: Path) -> None:
+    ended = called(here, "select", "sweep=[runs/majority,runs/logistic]")
+    assert ended.returncode == 0, ended.stderr
+    (folder,) = (here / "comparisons").iterdir()
+    found = json.loads((folder / "selection.json").read_text())
+    results = [
+        [
+            json.loads((here / "runs" / name / f"fold_{k:02d}" / "result.json").read_text())
+            for k in range(3)
+        ]
+        for name in MODELS
+    ]
+    values = [[result["select_value"] for result in of_run] for of_run in results]
+    assert found["validation"] == values
+    assert found["chosen"] == [int(values[1][k] > values[0][k]) for k in range(3)]
+    expected = [
+        results[run][k]["test"]["patient"]["auroc"] for k, run in enumerate(found["chosen"])
+    ]
+    assert found["summary"]["patient"]["auroc"]["per_fold"] == pytest.approx(expected)
+    assert found["nested"] == pytest.approx(sum(expected) / 3)
+    assert "nested selection: report this for the sweep" in ended.stdout
+    assert found["best_test"] >= found["naive"]
+
+
+def test_a_folder_of_runs_is_a_sweep(here: Path) -> None:
+    for name in ("other", "max"):
+        shutil.rmtree(here / "runs" / name)
+    ended = called(here, "select", "sweep=runs")
+    assert ended.returncode == 0, ended.stderr
+    assert "2 settings, chosen by val/image/auroc" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep=runs"], "runs/other has another plan than"),
+        (["sweep=cohort"], "no such folder"),
+        (["sweep=comparisons"], "no such folder"),
+        (["sweep=[runs/majority]"], "name two run folders or more"),
+        ([], "sweep: missing"),
+    ],
+)
+def test_what_is_no_sweep_is_told(study: Path, words: list[str], message: str) -> None:
+    ended = called(study, "select", *words)
+    assert ended.returncode == 1
+    assert message in ended.stderr
