@@ -168,6 +168,7 @@ def test_a_metric_that_is_undefined_gives_none():
 # --- how often runs that are equally good are told apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("positives", "negatives", "num_folds", "images"),
     [(10, 90, 1, 1), (30, 50, 5, 1), (30, 30, 5, 10)],
