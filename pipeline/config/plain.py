@@ -1,8 +1,9 @@
-"""Plain values: flattened, and hashed."""
+"""Plain values: checked, flattened, and hashed."""
 
 import datetime
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -55,3 +56,25 @@ def flatten(value: object, prefix: str) -> Iterator[tuple[str, str]]:
             yield from flatten(inner, f"{prefix}.{position}")
     else:
         yield prefix, value if isinstance(value, str) else json.dumps(value)
+
+
+def known_aggregate(rule: str) -> str:
+    """ValueError for a rule that does not exist."""
+    if rule in ("mean", "max", "majority", "noisy_or"):
+        return rule
+    if re.fullmatch(r"top[1-9][0-9]{0,3}|q([1-9]?[0-9]|100)", rule):
+        return rule
+    raise ValueError("must be mean, max, top3 (or any number), q75 (or any), majority or noisy_or")
+
+
+def known_threshold(rule: str) -> str:
+    """ValueError for a rule that does not exist, or a share that is none."""
+    if rule in ("youden", "fixed"):
+        return rule
+    found = re.fullmatch(r"(sensitivity|specificity|cost)([0-9]+(\.[0-9]+)?)", rule)
+    if found and 0 < float(found[2]) <= (math.inf if found[1] == "cost" else 1):
+        return rule
+    raise ValueError(
+        "must be youden, fixed, sensitivity0.9, specificity0.9 (or another share) or cost5 (or "
+        "another number of false alarms that a missed one is worth)"
+    )

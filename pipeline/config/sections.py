@@ -3,8 +3,6 @@
 The text below a setting is its description: help and error messages show it.
 """
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
@@ -12,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config.plain import checked_name
+from pipeline.config.plain import checked_name, known_aggregate, known_threshold
 
 Target = dict[str, Any]
 """A leaf we do not own: `_target_` and its arguments; "@num_classes" and the like are filled in."""
@@ -26,28 +24,6 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": 
 SETTINGS = ConfigDict(
     extra="forbid", strict=False, validate_default=True, use_attribute_docstrings=True
 )
-
-
-def known_aggregate(rule: str) -> str:
-    """ValueError for a rule that does not exist."""
-    if rule in ("mean", "max", "majority", "noisy_or"):
-        return rule
-    if re.fullmatch(r"top[1-9][0-9]{0,3}|q([1-9]?[0-9]|100)", rule):
-        return rule
-    raise ValueError("must be mean, max, top3 (or any number), q75 (or any), majority or noisy_or")
-
-
-def known_threshold(rule: str) -> str:
-    """ValueError for a rule that does not exist, or a share that is none."""
-    if rule in ("youden", "fixed"):
-        return rule
-    found = re.fullmatch(r"(sensitivity|specificity|cost)([0-9]+(\.[0-9]+)?)", rule)
-    if found and 0 < float(found[2]) <= (math.inf if found[1] == "cost" else 1):
-        return rule
-    raise ValueError(
-        "must be youden, fixed, sensitivity0.9, specificity0.9 (or another share) or cost5 (or "
-        "another number of false alarms that a missed one is worth)"
-    )
 
 
 def with_text_keys(value: object) -> object:

@@ -21,9 +21,9 @@ def names_of(runs: Sequence[Finished]) -> list[str]:
 def refuse_unlike(runs: Sequence[Finished]) -> None:
     """UserError unless all runs have judged the same rows in the same folds by the same rules."""
     if len(runs) < 2:
-        raise UserError("runs: name two run folders or more, e.g. 'runs=[runs/demo/A,runs/demo/B]'")
+        raise UserError("name two run folders or more, e.g. '[runs/demo/A,runs/demo/B]'")
     if len({run.dir.resolve() for run in runs}) < len(runs):
-        raise UserError("runs: a run folder is named twice; it differs from itself by nothing")
+        raise UserError("a run folder is named twice; it differs from itself by nothing")
     first = runs[0]
     problems = [
         f"{run.dir} was split by image (UNSAFE): its numbers are no results"
@@ -50,6 +50,6 @@ def _facts(first: Finished, other: Finished) -> Iterator[tuple[str, Any, Any]]:
         of_first, of_other = (run.settings["evaluation"][name] for run in (first, other))
         yield f"evaluation.{name}", of_first, of_other
     columns = ["fold", "patient_id", "image_path", "label"]
-    rows = [run.cases("image")[columns] for run in (first, other)]
+    rows = [run.images[columns] for run in (first, other)]
     missing = len(rows[0].merge(rows[1], how="outer", indicator=True).query("_merge != 'both'"))
     yield "set of images and labels", "", f"{missing} rows are not in both" if missing else ""

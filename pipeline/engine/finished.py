@@ -80,18 +80,23 @@ class Finished:
         found = [read_result(path) for path in paths]
         return {result["fold"]: result for result in found}
 
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """predictions.csv, by fold, patient and image."""
+        table = read_predictions(self.dir / "predictions.csv", self.classes)
+        return table.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
+
     def cases(self, level: Level) -> pd.DataFrame:
         """The out-of-fold table of a level with decisions, by fold and patient.
 
         Raises:
             UserError: the run has no patient level.
         """
-        images = read_predictions(self.dir / "predictions.csv", self.classes)
         if level == "image":
-            return images.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
+            return self.images
         evaluation = self.settings["evaluation"]
         how = evaluation["aggregate"], evaluation["patient_label"]
-        table = per_patient(images, self.classes, *how)
+        table = per_patient(self.images, self.classes, *how)
         if table is None:
             raise UserError(
                 f"run folder {self.dir}: evaluation.patient_label=none, so that there is no "

@@ -34,18 +34,16 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
         if of_fold is not None:
             threshold = run.result(fold)["thresholds"]["patient"]
             patients.append(with_decisions(of_fold, classes, threshold))
+    of_patients = pd.concat(patients, ignore_index=True) if patients else None
     summary = summarise(
-        {
-            "image": pd.concat(images, ignore_index=True),
-            "patient": pd.concat(patients, ignore_index=True) if patients else None,
-        },
+        {"image": pd.concat(images, ignore_index=True), "patient": of_patients},
         classes,
         run.plan.groups,
     )
-    if patients and grows(evaluation.aggregate):
-        every = pd.concat(patients, ignore_index=True)
-        if count := image_count(every, classes, run.plan.groups, evaluation.aggregate):
-            summary["image_count"] = count
+    rule = evaluation.aggregate
+    if of_patients is not None and grows(rule):
+        count = image_count(of_patients, classes, run.plan.groups, rule)
+        summary |= {} if count is None else {"image_count": count}
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
         summary["fit"] = found

@@ -78,6 +78,10 @@ class LabelCases:
     def num_classes(self) -> int:
         return int(self.labels.shape[1])
 
+    def at(self, rows: Ints) -> LabelCases:
+        """The cases with these numbers, as often as each is named."""
+        return LabelCases(self.labels[rows], self.predicted[rows], self.probabilities[rows])
+
     @property
     def confusion(self) -> Ints:
         """(L, 2, 2) counts of each label: without and with it, called without and with it."""

@@ -11,7 +11,6 @@ from pipeline.evaluation.cases import Cases, LabelCases
 from pipeline.evaluation.draws import Draws
 from pipeline.evaluation.intervals import MOST_UNDEFINED, Interval, quantile
 from pipeline.evaluation.metrics import Metric
-from pipeline.evaluation.scores import mean_of_all
 
 NUM_DRAWS = 2000
 LEVEL = 0.05
@@ -154,10 +153,7 @@ def _per_fold(pair: Pair, metric: Metric, target: int | None) -> list[float | No
     found: list[float | None] = []
     for fold in np.unique(pair.folds):
         rows = np.flatnonzero(pair.folds == fold)
-        first, second = (
-            mean_of_all([metric.function(of.at(rows)) for of in metric.targets(cases, target)])
-            for cases in (pair.first, pair.second)
-        )
+        first, second = (metric.of(cases.at(rows), target) for cases in (pair.first, pair.second))
         found.append(None if first is None or second is None else second - first)
     return found
 

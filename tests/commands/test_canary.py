@@ -135,6 +135,7 @@ def test_cost_is_the_gap_with_intervals_over_patients(runs: tuple[Run, Run]) -> 
     predict(safe, patients, knows=True)
     cost = leakage_cost(runs)
     assert (cost.by_patient.value, cost.by_patient.high) == (1.0, 1.0)
+    assert 0.99 < cost.by_patient.low < 1  # a perfect ranking is not certain
     assert cost.gap == pytest.approx(cost.by_image.value - 1)
     # of 600 pseudo patients, the interval would be 0.09 wide; of 60 patients it is 0.3
     assert cost.by_image.high - cost.by_image.low > 0.2

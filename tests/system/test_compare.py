@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 from command_line import called
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from system_runs import make_cohort, mlflow_client, run_cv
+
+from pipeline.tracking.result import with_seal
 
 MODELS = ("majority", "logistic")
 
@@ -42,6 +46,13 @@ def here(study: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def comparisons(client: MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name("study")
+    assert experiment is not None
+    role = "tags.`patientfold.role` = 'comparison'"
+    return list(client.search_runs([experiment.experiment_id], role))
+
+
 def test_the_difference_is_told_written_drawn_and_logged(here: Path) -> None:
     ended = called(here, "compare", "runs=[runs/majority,runs/logistic]")
     assert ended.returncode == 0, ended.stderr
@@ -60,10 +71,7 @@ def test_the_difference_is_told_written_drawn_and_logged(here: Path) -> None:
     assert one["verdict"] in ended.stdout
     assert (folder / "forest.png").read_bytes().startswith(b"\x89PNG")
     client = mlflow_client(here)
-    experiment = client.get_experiment_by_name("study")
-    assert experiment is not None
-    role = "tags.`patientfold.role` = 'comparison'"
-    (run,) = client.search_runs([experiment.experiment_id], role)
+    (run,) = comparisons(client)
     assert run.data.tags["mlflow.note.content"] == one["verdict"]
     logged = run.data.metrics["difference/patient/auroc/logistic"]
     assert logged == pytest.approx(of["interval"]["value"])
@@ -71,7 +79,7 @@ def test_the_difference_is_told_written_drawn_and_logged(here: Path) -> None:
     assert names == {"comparison.json", "forest.png"}
     again = called(here, "compare", "runs=[runs/majority,runs/logistic]")
     assert again.returncode == 0
-    assert len(client.search_runs([experiment.experiment_id], role)) == 1
+    assert len(comparisons(client)) == 1
 
 
 def test_no_file_is_uploaded_where_the_run_forbids_it(here: Path) -> None:
@@ -80,10 +88,7 @@ def test_no_file_is_uploaded_where_the_run_forbids_it(here: Path) -> None:
     ended = called(here, "compare", "runs=[runs/majority,runs/logistic]")
     assert ended.returncode == 0, ended.stderr
     client = mlflow_client(here)
-    experiment = client.get_experiment_by_name("study")
-    assert experiment is not None
-    role = "tags.`patientfold.role` = 'comparison'"
-    (run,) = client.search_runs([experiment.experiment_id], role)
+    (run,) = comparisons(client)
     assert "difference/patient/auroc/logistic" in run.data.metrics
     assert not client.list_artifacts(run.info.run_id)
 
@@ -151,8 +156,6 @@ def test_a_run_that_was_edited_is_refused(here: Path) -> None:
 
 def test_a_split_by_image_is_no_result(here: Path) -> None:
     path = here / "runs" / "logistic" / "metrics.json"
-    from pipeline.tracking.result import with_seal
-
     content = json.loads(path.read_text())
     del content["seal"]
     path.write_text(json.dumps(with_seal(content | {"unsafe": True})))
