@@ -1,0 +1,91 @@
+"""From the image file to what the model sees."""
+
+from pipeline.report.paper.facts import Facts
+from pipeline.report.paper.markdown import escaped, joined, leaf, number, span
+
+KNOWN = (
+    *("spatial_dims", "num_channels", "transforms", "reader", "spacing", "unit", "window"),
+    *("percentiles", "size", "fit", "normalise", "nonfinite", "fill_value", "dtype"),
+    *("most_voxels", "cache_dir", "num_processes", "preview"),
+)
+
+
+def steps(facts: Facts) -> str:
+    """The deterministic steps, in the order in which they are made."""
+    get = facts.get
+    channels = get("images.num_channels")
+    kind = "volumes" if get("images.spatial_dims") == 3 else "two-dimensional images"
+    read = f"Images were read as {kind} with {channels} channel{'s' * (channels != 1)}"
+    read += f" by {leaf(get('images.reader'))}" if get("images.reader") else ""
+    done = []
+    if spacing := get("images.spacing"):
+        done.append(f"resampled to {' x '.join(f'{mm:g}' for mm in spacing)} mm")
+    if window := get("images.window"):
+        unit = f" {get('images.unit')}" if get("images.unit") else ""
+        done.append(f"windowed from {window[0]:g} to {window[1]:g}{unit}")
+    if cut := get("images.percentiles"):
+        done.append(f"scaled between the percentiles {cut[0]:g} and {cut[1]:g} of each image")
+    done += [f"transformed by {leaf(target)}" for target in get("images.transforms") or ()]
+    if size := get("images.size"):
+        how = "padded and cropped" if get("images.fit") == "crop" else "resampled"
+        done.append(f"{how} to {' x '.join(map(str, size))} pixels")
+    then = f", and {joined(done)}" if done else ", without further steps"
+    return f"{read}{then}.{_stored(facts)}{facts.others('images', KNOWN)}"
+
+
+def _stored(facts: Facts) -> str:
+    stored = facts.environment["identity"].get("images.dtype")
+    text = f" Pixels were stored as {stored}." if stored and stored != "auto" else ""
+    if (nonfinite := facts.get("images.nonfinite")) == "fill":
+        text += f" Values that are not finite became {facts.get('images.fill_value'):g}."
+    elif nonfinite == "error":
+        text += " An image with a value that is not finite would have stopped the run."
+    return text
+
+
+def normalisation(facts: Facts) -> str:
+    """Where mean and SD come from; values over folds."""
+    how = facts.get("images.normalise")
+    if how == "image":
+        return "Each image was scaled to mean 0 and SD 1 by itself, per channel."
+    if facts.is_baseline:
+        return (
+            "Each of the model's features was scaled to mean 0 and SD 1, as estimated on the "
+            f"training part of the fold ({features(facts)})."
+        )
+    fitted = [result["normalisation"] for result in facts.results if result.get("normalisation")]
+    if how == "none" or not fitted:
+        return "Intensities were not normalised further."
+    channels = range(len(fitted[0]["mean"]))
+    means = [span([of["mean"][c] for of in fitted], number) for c in channels]
+    deviations = [span([of["std"][c] for of in fitted], number) for c in channels]
+    return (
+        "Intensities were scaled to mean 0 and SD 1 per channel, as estimated on the training part "
+        f"of each fold alone (mean {joined(means)}, SD {joined(deviations)})."
+    )
+
+
+def features(facts: Facts) -> str:
+    """What a baseline sees of an image."""
+    kind = facts.get("features.kind")
+    if kind == "pixels":
+        size = facts.get("features.size")
+        return f"means of equal cells, {size} along each axis"
+    if kind == "intensity":
+        bins = facts.get("features.bins")
+        return f"intensity histograms of {bins} bins, and moments"
+    return "local binary patterns and gradients" if kind == "texture" else escaped(str(kind))
+
+
+def missing(facts: Facts) -> str | None:
+    """What was done about rows without a label and values that are not finite."""
+    rule = facts.get("manifest.blank_label")
+    if rule is None:
+        return None
+    rows = counted_rows(facts)
+    blank = "was left out" if rule == "leave_out" else "was an error: there was none"
+    return f"A row without a label {blank}. {rows} with a label and a readable image."
+
+
+def counted_rows(facts: Facts) -> str:
+    return f"All {facts.record.dataset.num_rows:,} images of the data set are"
