@@ -25,6 +25,7 @@ from pipeline.config import Config, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.devices import device_slots
+from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import (
@@ -84,8 +85,10 @@ def ready(config: Config, console: Console) -> tuple[Run, list[str]]:
     planned = make_plan(config, content.manifest)
     say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
     say_once(planned.imbalance, console)
-    warn([*planned.warnings, *crossing_warnings(planned.plan, content)], console)
-    return Run(config, planned.manifest, planned.plan, images), slots
+    doubts = crossing_warnings(planned.plan, content)
+    warn([*planned.warnings, *doubts], console)
+    flow = flow_of(content, planned, config.split, doubts)
+    return Run(config, planned.manifest, planned.plan, images, flow), slots
 
 
 def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Content]:

@@ -10,8 +10,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.config import UserError
-from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
-from pipeline.engine.soundness import check_run_folder
+from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
+from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder
 from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.predictions import read_predictions, with_decisions
@@ -19,7 +19,7 @@ from pipeline.evaluation.summary import Summary, classes_of
 from pipeline.files import read_json, refuse_foreign_files
 from pipeline.splits.plan_file import read_files
 from pipeline.tracking.record import RunRecord
-from pipeline.tracking.result import read_result
+from pipeline.tracking.result import SEAL, check_seal, read_result
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,20 @@ class Finished:
         """The header of plan.json, and patient id -> leakage group."""
         header, rows = read_files(self.dir / "plan.csv")
         return header, {row[0]: row[1] for row in rows}
+
+    @cached_property
+    def flow(self) -> Mapping[str, Any] | None:
+        """flow.json: rows and patients from manifest to folds; None of an earlier version's run.
+
+        Raises:
+            UserError: it was changed after it was written.
+        """
+        path = self.dir / FLOW
+        if not path.exists():
+            return None
+        found = read_json(path, WRITE_AGAIN)
+        check_seal(found, path, WRITE_AGAIN)
+        return {name: value for name, value in found.items() if name != SEAL}
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

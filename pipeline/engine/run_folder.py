@@ -4,9 +4,9 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -41,12 +41,14 @@ from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, save_plan
 from pipeline.tracking.journal import TRAIN_AGAIN
-from pipeline.tracking.result import read_result
+from pipeline.tracking.result import read_result, with_seal
 from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
 TRAINED = ("last.pt", "best.pt", "best.json", "result.json")
 IN_USE = "run folder {} is in use by another process; wait until it ends."
+FLOW = "flow.json"
+"""How rows became patients, groups and folds; runs of earlier versions have none."""
 VOID = "VOID.txt"
 """Of a run folder that a patient was deleted from; it says when and what is left."""
 UNSAFE_SUFFIX = "-UNSAFE-image-level"
@@ -61,6 +63,8 @@ class Run:
     manifest: Manifest
     plan: Plan
     images: PackedImages
+    flow: Mapping[str, Any] = field(default_factory=dict)
+    """From rows to folds, for the report; empty where nobody asked."""
 
     @cached_property
     def key(self) -> str:
@@ -259,6 +263,8 @@ def _describe(run: Run) -> None:
         "plugins": run.plugins,
     }
     write_json(run.dir / "environment.json", environment)
+    if run.flow:
+        write_json(run.dir / FLOW, with_seal(run.flow))
 
 
 def _hash_of(weights: Path) -> str:

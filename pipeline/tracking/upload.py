@@ -12,6 +12,7 @@ NAMING = frozenset(
         "predictions_val.csv",
         "predictions_test.csv",
         "journal.jsonl",  # the text of an error may name whom it is about
+        "flow.json",  # findings name whom they are about
         "report.html",
     }
 )
