@@ -9,42 +9,22 @@ from pipeline.evaluation.metrics import NUM_DRAWS, Metric, named_metrics
 from pipeline.evaluation.scores import MeanOfShares
 from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW
 from pipeline.report.paper.facts import Facts
-from pipeline.report.paper.markdown import escaped, joined, number, over_folds
+from pipeline.report.paper.markdown import escaped, joined, named, number, over_folds
 from pipeline.splits.describe import accuracy_half_width, auroc_half_width
 from pipeline.words import counted
 
 KNOWN = ("aggregate", "patient_label", "threshold", "prior")
-NAMES = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "balanced_accuracy": "balanced accuracy",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "mcc": "Matthews correlation",
-    "brier": "Brier score",
-    "brier_skill": "Brier skill",
-    "log_loss": "log loss",
-    "ece": "expected calibration error",
-    "calibration_slope": "calibration slope",
-    "calibration_intercept": "calibration intercept",
-}
 RULES = {
-    "mean": "the mean over its images",
-    "max": "the largest of its images",
-    "majority": "the share of its images that vote for the class",
-    "noisy_or": "1 - product of (1 - p) over its images",
+    "mean": "the mean of those of the patient's images",
+    "max": "the largest of those of the patient's images",
+    "majority": "the share of the patient's images that vote for it",
+    "noisy_or": "1 - product of (1 - p) over the patient's images",
 }
 LABELS = {
-    "same": "all images of a patient have the same label, which is the patient's",
+    "same": "the images of a patient have one label, which is the patient's",
     "worst": "a patient has the latest class of any image, in the order {}",
     "majority": "a patient has the most frequent label of its images (of equals the later of {})",
 }
-
-
-def named(metric: str) -> str:
-    """What a metric is called in a paper."""
-    return NAMES.get(metric, escaped(metric.replace("_", " ")))
 
 
 def aggregation(facts: Facts) -> str:
@@ -55,22 +35,22 @@ def aggregation(facts: Facts) -> str:
             "There is no patient level (evaluation.patient_label=none): metrics are those of "
             "images. Intervals are over patients all the same."
         )
-    order = joined([escaped(name) for name in facts.classes], "then")
+    order = ", ".join(escaped(name) for name in facts.classes)
     of_label = LABELS.get(str(label), escaped(str(label))).format(order)
     if facts.is_multilabel and label in ("worst", "majority"):
         share = "any image" if label == "worst" else "half of its images or more"
         of_label = f"a patient has the labels of {share}"
     return (
-        f"The probability of a patient is {_rule(str(rule))} (evaluation.aggregate={rule}); "
+        f"A patient's probability of a class is {_rule(str(rule))} (evaluation.aggregate={rule}); "
         f"{of_label}. The patient level is the primary one, the image level secondary."
     )
 
 
 def _rule(rule: str) -> str:
     if rule.startswith("top"):
-        return f"the mean of the {rule[3:]} highest probabilities among its images"
+        return f"the mean of the {rule[3:]} highest of those of the patient's images"
     if rule.startswith("q") and rule[1:].isdigit():
-        return f"the percentile {rule[1:]} of the probabilities of its images"
+        return f"the percentile {rule[1:]} of those of the patient's images"
     return RULES.get(rule, escaped(rule))
 
 
@@ -101,15 +81,13 @@ def _threshold(rule: str) -> str:
     if found := re.fullmatch(r"(sensitivity|specificity)([0-9.]+)", rule):
         word, share = found[1], float(found[2])
         side = "highest" if word == "sensitivity" else "lowest"
-        return f"as the {side} with a {word} of {share:g} or more"
+        return f"by the rule: the {side} with a {word} of {share:g} or more"
     if found := re.fullmatch(r"cost([0-9.]+)", rule):
         return (
-            f"as that of least cost, where a missed positive costs {float(found[1]):g} times a "
-            "false alarm"
+            f"by the rule: least cost, where a missed positive costs as much as "
+            f"{float(found[1]):g} false alarms"
         )
-    return (
-        "as that of the largest balanced accuracy (Youden)" if rule == "youden" else escaped(rule)
-    )
+    return "by the rule: largest balanced accuracy (Youden)" if rule == "youden" else escaped(rule)
 
 
 def _values(facts: Facts) -> str:
@@ -138,7 +116,6 @@ def tested_last(facts: Facts) -> str:
 def metrics(facts: Facts) -> str:
     """Which metrics, and what each is over folds."""
     entries = facts.entries(facts.level)
-    known = named_metrics(facts.classes, facts.level)
     by_how: dict[str, list[str]] = {}
     for name, entry in entries.items():
         shown = base(facts, name)
@@ -148,8 +125,8 @@ def metrics(facts: Facts) -> str:
     words = {
         "mean over folds": "computed in each fold and averaged, because the models of the folds "
         "have scores of their own scale",
-        "pooled decisions": "computed from the decisions of all folds together, each made with the "
-        "threshold of its own fold",
+        "pooled decisions": "computed from the decisions of all folds together, each made by the "
+        "model of its own fold",
         "pooled probabilities": "computed from the probabilities of all folds together",
     }
     single = len(facts.results) == 1
@@ -165,7 +142,6 @@ def metrics(facts: Facts) -> str:
             f" Values of all {len(facts.classes)} {noun} together are means over them unless the "
             "metric is defined for several; values of one are of that one against the rest."
         )
-    assert known, "every task has metrics"
     return f"{'. '.join(text[0].upper() + text[1:] for text in texts)}.{several}"
 
 
@@ -182,19 +158,18 @@ def intervals(facts: Facts) -> str:
     entries = facts.entries(facts.level)
     if all(entry.get("ci_low") is None for entry in entries.values()):
         return "No interval could be computed (a fold lacks a class)."
-    unit = "leakage groups" if _is_linked(facts) else "patients"
     known = named_metrics(facts.classes, facts.level)
     by_method: dict[str, list[str]] = {}
     for name, entry in entries.items():
         if entry.get("ci_low") is None or name not in known:
             continue
-        names = by_method.setdefault(_method(known[name][0], facts.rarest), [])
+        names = by_method.setdefault(method_of(facts, name), [])
         if (shown := named(base(facts, name))) not in names:
             names.append(shown)
     listed = "; ".join(f"for {joined(names)}, {method}" for method, names in by_method.items())
     return (
-        f"All intervals are 95 % confidence intervals, two-sided, over {unit} (also at image "
-        f"level): {listed}. They say how much a value would vary with other tested patients, not "
+        f"All intervals are two-sided 95 % confidence intervals over {units(facts)}, also at image "
+        f"level: {listed}. They say how much a value would vary with other tested patients, not "
         "with other training patients. The standard deviation over folds is not used as an "
         f"interval. Values are marked *unstable* where fewer than {UNSTABLE_BELOW} patients have, "
         "or do not have, the class, and *imprecise* where the interval is wider than "
@@ -202,9 +177,16 @@ def intervals(facts: Facts) -> str:
     )
 
 
-def _is_linked(facts: Facts) -> bool:
+def units(facts: Facts) -> str:
+    """What intervals are over."""
     groups: Mapping[str, str] = facts.plan.groups
-    return len(set(groups.values())) < len(groups)
+    return "leakage groups" if len(set(groups.values())) < len(groups) else "patients"
+
+
+def method_of(facts: Facts, name: str) -> str:
+    """What gives the interval of the metric `name`."""
+    metric, _ = named_metrics(facts.classes, facts.level)[name]
+    return _method(metric, facts.rarest)
 
 
 def _method(metric: Metric, rarest: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from pipeline.arrays import Bools
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.metrics import Level
@@ -20,8 +21,8 @@ from pipeline.splits import Plan, load_plan
 from pipeline.splits.folds import Part
 from pipeline.tracking.record import RunRecord
 
-Fill = Callable[["Facts"], str | None]
-"""A statement on a run, in Markdown; None where its folder does not say."""
+Statement = Callable[["Facts"], str | None]
+"""On a run, in Markdown; None where its folder does not say."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Facts:
 
     def others(self, group: str, known: Sequence[str]) -> str:
         """Settings of a group that the sentences do not know, so that none is passed over."""
-        unused = (None, False, 0, "", "none", [], {})
+        unused: tuple[object, ...] = (None, False, 0, "", "none", [], {})
         found = self.get(group) or {}
         new = {name: value for name, value in found.items() if name not in known}
         listed = [f"{group}.{name} = {v}" for name, v in new.items() if v not in unused]
@@ -159,9 +160,9 @@ class Facts:
         images = self.tested_images
         units = images["patient_id"].map(self.plan.groups)
         sides = [self._has(images["label"], name) for name in self.classes]
-        return min(units[side == has].nunique() for side in sides for has in (True, False))
+        return min(int(units[side == has].nunique()) for side in sides for has in (True, False))
 
-    def _has(self, labels: pd.Series, name: str) -> Any:
+    def _has(self, labels: pd.Series, name: str) -> Bools:
         if isinstance(self.classes, LabelNames):
             return self.classes.matrix(labels)[:, self.classes.index(name)]
         return np.asarray(labels == name)

@@ -5,16 +5,18 @@ The items are in the CSV files beside this module, one line each. `filled_by` na
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from typing import Literal
 
 from pipeline.report.paper import cells
-from pipeline.report.paper.facts import Facts, Fill
+from pipeline.report.paper.cells import Cell
+from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import text_table
 
+Fill = Callable[[Facts], Cell | None]
 State = Literal["filled", "in part", "open"]
 TODO = "TODO(author)"
 
@@ -34,8 +36,10 @@ class Item:
 
     def answer(self, facts: Facts) -> tuple[State, str]:
         """How far the run answers it, and the cell."""
-        found = [text.strip() for fill in self.fills if (text := fill(facts))]
-        said = " ".join(text if text.endswith((".", "**")) else f"{text}." for text in found)
+        found = [cell for fill in self.fills if (cell := fill(facts))]
+        where = ", ".join(f"*{name}*" for name in dict.fromkeys(c.where for c in found) if name)
+        texts = [f"{where}:" if where else "", *(_sentence(cell.text) for cell in found)]
+        said = " ".join(text for text in texts if text)
         is_whole = len(found) == len(self.fills) > 0
         todo = self.todo or ("" if is_whole else self.asks_for)
         if not found:
@@ -43,6 +47,11 @@ class Item:
         if todo:
             said += f" {TODO}: {todo}."
         return ("in part" if TODO in said else "filled"), said
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith(('.', '**')) else '.'}"
 
 
 @dataclass(frozen=True)

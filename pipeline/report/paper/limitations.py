@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 from pipeline.evaluation.console import SHIFT
 from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW
-from pipeline.report.paper.analysis import named
 from pipeline.report.paper.facts import Facts
-from pipeline.report.paper.markdown import escaped, interval, joined, number, span
+from pipeline.report.paper.markdown import escaped, interval, joined, named, number, span
 from pipeline.report.paper.outcomes import FIRST
 from pipeline.words import counted
 

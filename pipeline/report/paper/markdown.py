@@ -1,4 +1,4 @@
-"""Markdown: text of strangers in it, tables, numbers and lists in a sentence."""
+"""Markdown: text of strangers in it, tables, and numbers, names and lists in a sentence."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,6 +11,22 @@ from pipeline.words import one_line
 MISSING = "\N{EN DASH}"
 MOST_LISTED = 10
 """Folds whose values a sentence lists; of more it says the median and the range."""
+NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "balanced_accuracy": "balanced accuracy",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "brier": "Brier score",
+    "brier_skill": "Brier skill",
+    "log_loss": "log loss",
+    "ece": "expected calibration error",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+}
+"""What metrics are called in a paper, where that is not their name."""
 Row = Sequence[str]
 
 
@@ -18,6 +34,11 @@ def escaped(text: str) -> str:
     """A name from outside, as Markdown shows it: nothing in it starts a format or ends a cell."""
     shown = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*|$~\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", shown)
+
+
+def named(metric: str) -> str:
+    """What a metric is called in a paper."""
+    return NAMES.get(metric, escaped(metric.replace("_", " ")))
 
 
 def table(header: Row, rows: Sequence[Row]) -> str:

@@ -3,34 +3,29 @@
 from collections.abc import Iterator
 
 from pipeline.report.paper import analysis, partitions, preprocessing, recipe, software
-from pipeline.report.paper.facts import Facts, Fill
+from pipeline.report.paper.facts import Facts, Statement
 
-SECTIONS: dict[str, tuple[Fill, ...]] = {
-    "Data": (partitions.data, partitions.used),
+SECTIONS: dict[str, tuple[tuple[Statement, ...], ...]] = {
+    "Data": ((partitions.data, partitions.used, preprocessing.missing),),
     "Data partitions": (
-        partitions.unit,
-        partitions.assignment,
-        partitions.sizes,
-        partitions.balance,
-        partitions.identity,
+        (partitions.unit, partitions.assignment),
+        (partitions.sizes, partitions.balance, partitions.identity),
     ),
-    "Image preprocessing": (preprocessing.steps, preprocessing.normalisation),
-    "Model": (recipe.model, recipe.initialisation, recipe.ensembling),
-    "Training": (recipe.loss, recipe.optimisation, recipe.augmentation),
+    "Image preprocessing": ((preprocessing.steps, preprocessing.normalisation),),
+    "Model": ((recipe.model, recipe.initialisation, recipe.ensembling),),
+    "Training": ((recipe.loss, recipe.optimisation), (recipe.augmentation,)),
     "Selection and decision threshold": (
-        recipe.selection,
-        analysis.decision,
-        analysis.tested_last,
+        (recipe.selection,),
+        (analysis.decision, analysis.tested_last),
     ),
     "Statistical analysis": (
-        analysis.aggregation,
-        analysis.metrics,
-        analysis.intervals,
-        analysis.evaluation_settings,
+        (analysis.aggregation, analysis.evaluation_settings),
+        (analysis.metrics,),
+        (analysis.intervals,),
     ),
-    "Software and hardware": (software.software, software.hardware, software.seeds),
+    "Software and hardware": ((software.software, software.hardware, software.seeds),),
 }
-"""Heading -> the statements of its paragraph."""
+"""Heading -> its paragraphs -> their statements."""
 TODO = {
     "Data": "source, period and setting of the data, how patients were recruited or selected, "
     "inclusion and exclusion criteria, how images were acquired, how and by whom the reference "
@@ -41,9 +36,10 @@ TODO = {
 
 def methods(facts: Facts) -> Iterator[str]:
     """Blocks of Markdown: a heading, a paragraph, a heading, ..."""
-    for heading, statements in SECTIONS.items():
+    for heading, paragraphs in SECTIONS.items():
         yield f"### {heading}"
-        said = [text.strip() for statement in statements if (text := statement(facts))]
-        yield " ".join(text for text in said if text)
+        for statements in paragraphs:
+            said = [text.strip() for statement in statements if (text := statement(facts))]
+            yield " ".join(text for text in said if text)
         if heading in TODO:
             yield f"TODO(author): {TODO[heading]}"

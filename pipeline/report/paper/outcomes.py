@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from pipeline.evaluation.metrics import Level, named_metrics
 from pipeline.evaluation.summary import MetricEntry
-from pipeline.report.paper.analysis import named
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import (
     MISSING,
     escaped,
     interval,
     joined,
+    named,
     number,
     span,
     table,
@@ -20,7 +20,12 @@ from pipeline.words import counted
 
 MOST_ROWS = 25
 """Folds that a table shows one by one."""
-BY_CLASS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "f1")
+BY_CLASS = (
+    ("prevalence", "auroc", "average_precision", "sensitivity", "specificity"),
+    ("ppv", "npv", "f1", "mcc"),
+    ("brier", "brier_skill", "log_loss", "ece", "calibration_slope", "calibration_intercept"),
+)
+"""What each class has of its own, a table each."""
 FIRST = (
     "auroc",
     "average_precision",
@@ -46,7 +51,7 @@ def headline(facts: Facts) -> str:
     if level == "image":
         who = f"{num['images']:,} images of {who}"
     marks = sorted({mark for name in FIRST if name in entries for mark in entries[name]["marks"]})
-    marked = f" Marked {joined(marks)}: see the tables." if marks else ""
+    marked = f" Some values are {joined(marks)} (see Statistical analysis)." if marks else ""
     answer = joined(parts) or "no metric of the ranking or the decisions can be computed"
     return f"Internal test, {level} level, {who}: {answer}.{marked}"
 
@@ -54,13 +59,11 @@ def headline(facts: Facts) -> str:
 def results(facts: Facts) -> Iterator[str]:
     """Blocks of Markdown, patient level first."""
     for level in facts.levels:
-        entries = facts.entries(level)
         order = " (primary)" if level == facts.level else " (secondary)"
         yield f"### {level.capitalize()} level{order}"
         yield overall(facts, level)
-        if by_class := _by_class(facts, level):
-            yield by_class
-        if (note := _missing(facts, entries)) is not None:
+        yield from _by_class(facts, level)
+        if (note := _missing(facts, level)) is not None:
             yield note
         yield confusion(facts, level)
     if len(facts.results) > 1:
@@ -77,13 +80,15 @@ def overall(facts: Facts, level: Level) -> str:
     for name, entry in facts.entries(level).items():
         if name in known and known[name][1] is not None:
             continue
-        rows.append([named(name), number(entry["value"]), interval(entry), *_folds(entry, facts)])
-    header = ["metric", "value", "95 % CI", "patients with the class", "marks"]
-    header.insert(3, "folds, smallest to largest")
+        rows.append([named(name), number(entry["value"]), interval(entry), *_folds(entry)])
+    what = (
+        f"patients with {escaped(facts.positive)}" if facts.positive else "patients, rarest class"
+    )
+    header = ["metric", "value", "95 % CI", "folds, smallest to largest", what, "marks"]
     return table(header, rows)
 
 
-def _folds(entry: MetricEntry, facts: Facts) -> list[str]:
+def _folds(entry: MetricEntry) -> list[str]:
     values = [value for value in entry["per_fold"] if value is not None]
     shown = span(values, number) if len(values) == len(entry["per_fold"]) else ""
     if not shown:
@@ -93,33 +98,35 @@ def _folds(entry: MetricEntry, facts: Facts) -> list[str]:
     return [shown, counted_, ", ".join(entry.get("marks", [])) or MISSING]
 
 
-def _by_class(facts: Facts, level: Level) -> str | None:
+def _by_class(facts: Facts, level: Level) -> Iterator[str]:
     """A row for each class or label, where each has metrics of its own."""
-    entries, rows = facts.entries(level), []
-    shown = [m for m in BY_CLASS if all(f"{m}_{name}" in entries for name in facts.classes)]
-    if not shown or (len(facts.classes) == 2 and not facts.is_multilabel):
-        return None
-    for name in facts.classes:
-        of_class = [entries[f"{metric}_{name}"] for metric in shown]
-        numbers = f"{of_class[0].get('num_positive', MISSING)}"
-        cells = [with_interval(entry).replace("95 % CI ", "") for entry in of_class]
-        rows.append([escaped(name), numbers, *cells])
-    what = "label" if facts.is_multilabel else "class, against the rest"
-    header = [what, "patients with it", *map(named, shown)]
-    return f"Each value with its 95 % confidence interval:\n\n{table(header, rows)}"
+    if len(facts.classes) == 2 and not facts.is_multilabel:
+        return
+    entries, what = facts.entries(level), "label" if facts.is_multilabel else "class"
+    for wanted in BY_CLASS:
+        shown = [m for m in wanted if all(f"{m}_{name}" in entries for name in facts.classes)]
+        if not shown:
+            continue
+        rows = []
+        for name in facts.classes:
+            of_class = [entries[f"{metric}_{name}"] for metric in shown]
+            cells = [with_interval(entry).replace("95 % CI ", "") for entry in of_class]
+            rows.append([escaped(name), f"{of_class[0]['num_positive']:,}", *cells])
+        header = [what, "patients with it", *map(named, shown)]
+        yield f"Each {what} against the rest (95 % confidence interval):\n\n{table(header, rows)}"
 
 
-def _missing(facts: Facts, entries: object) -> str | None:
+def _missing(facts: Facts, level: Level) -> str | None:
     """Why a value is not there."""
-    assert isinstance(entries, dict)
+    entries = facts.entries(level)
     lacking = [name for name in FIRST if name in entries and entries[name]["value"] is None]
     if not lacking:
         return None
     num = max(entries[name]["num_missing"] for name in lacking)
     return (
         f"{joined([named(name) for name in lacking])} cannot be computed: in {num} of "
-        f"{len(facts.results)} folds the test part lacks a class. A mean over the other folds would "
-        "mislead, and so would a ranking of all folds' scores together, because each fold has a "
+        f"{len(facts.results)} folds the test part lacks a class. A mean over the other folds "
+        "would mislead, and so would a ranking of all folds' scores together, because each fold has a "
         "model of its own."
     )
 

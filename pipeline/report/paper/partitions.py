@@ -35,20 +35,20 @@ def classes(facts: Facts) -> str:
             parts.append(f"{counted(numbers[name], level)}, {percent(numbers[name] / total)}")
         shown.append(f"{escaped(name)} ({'; '.join(parts)})")
     if facts.is_multilabel:
-        what = "An image can have several labels, or none. Of those tested, the labels are"
-    elif facts.positive is not None:
-        what = "There are two classes. Among those tested,"
+        what = "An image can have several labels, or none; in numbers of those tested:"
     else:
-        what = f"There are {len(facts.classes)} classes. Among those tested,"
+        num = "two" if len(facts.classes) == 2 else str(len(facts.classes))
+        what = f"Images are labelled with one of {num} classes; in numbers of those tested:"
     positive = f" The positive class is {escaped(facts.positive)}." if facts.positive else ""
     return f"{what} {joined(shown)}.{positive}"
 
 
 def used(facts: Facts) -> str:
-    """Rows of the manifest that no fold tests, with the reason where the plan has one."""
+    """How many images were tested, and why the others were not."""
     rows, plan = facts.record.dataset.num_rows, facts.plan
     num_tested = len(facts.tested_images)
-    text = f"{num_tested:,} of {counted(rows, 'image')} in the data set were tested"
+    all_ = "All" if num_tested == rows else f"{num_tested:,} of"
+    text = f"{all_} {counted(rows, 'image')} were tested"
     reasons = []
     if plan.locked:
         reasons.append(f"{counted(len(plan.locked), 'patient')} locked away from all folds")
@@ -69,12 +69,12 @@ def groups(facts: Facts) -> str:
     linked = [size for size in sizes.values() if size > 1]
     links = _links(facts)
     why = f" Patients linked by {joined(links, 'or')} form one leakage group." if links else ""
-    found = (
-        f"{counted(len(linked), 'group')} held {sum(linked):,} patients, the largest {max(linked)}"
-        if linked
-        else "no two patients were linked"
-    )
-    return f"{why} Here {found}, which gives {counted(len(sizes), 'independent unit')}."
+    found = "no two patients were linked"
+    if linked:
+        held = f"{counted(len(linked), 'group')} of {span(linked)} patients"
+        found = f"there {'was' if len(linked) == 1 else 'were'} {held}"
+    units = counted(len(sizes), "independent unit")
+    return f"{why} In these data {found}, which leaves {units}."
 
 
 def _links(facts: Facts) -> list[str]:

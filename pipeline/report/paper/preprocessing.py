@@ -37,9 +37,9 @@ def _stored(facts: Facts) -> str:
     stored = facts.environment["identity"].get("images.dtype")
     text = f" Pixels were stored as {stored}." if stored and stored != "auto" else ""
     if (nonfinite := facts.get("images.nonfinite")) == "fill":
-        text += f" Values that are not finite became {facts.get('images.fill_value'):g}."
+        text += f" Values that were nan or infinite became {facts.get('images.fill_value'):g}."
     elif nonfinite == "error":
-        text += " An image with a value that is not finite would have stopped the run."
+        text += " An image with a value that is nan or infinite would have stopped the run."
     return text
 
 
@@ -50,8 +50,8 @@ def normalisation(facts: Facts) -> str:
         return "Each image was scaled to mean 0 and SD 1 by itself, per channel."
     if facts.is_baseline:
         return (
-            "Each of the model's features was scaled to mean 0 and SD 1, as estimated on the "
-            f"training part of the fold ({features(facts)})."
+            f"Features ({features(facts)}) were scaled to mean 0 and SD 1, as estimated on the "
+            "training part of each fold alone."
         )
     fitted = [result["normalisation"] for result in facts.results if result.get("normalisation")]
     if how == "none" or not fitted:
@@ -70,22 +70,29 @@ def features(facts: Facts) -> str:
     kind = facts.get("features.kind")
     if kind == "pixels":
         size = facts.get("features.size")
-        return f"means of equal cells, {size} along each axis"
+        return f"mean values in a grid of {size} cells along each axis"
     if kind == "intensity":
         bins = facts.get("features.bins")
-        return f"intensity histograms of {bins} bins, and moments"
+        return f"intensity histograms of {bins} bins, and moments of the intensities"
     return "local binary patterns and gradients" if kind == "texture" else escaped(str(kind))
 
 
 def missing(facts: Facts) -> str | None:
-    """What was done about rows without a label and values that are not finite."""
-    rule = facts.get("manifest.blank_label")
+    """What was done about rows without a label and images that cannot be read."""
+    rule, flow = facts.get("manifest.blank_label"), facts.run.flow
     if rule is None:
         return None
-    rows = counted_rows(facts)
-    blank = "was left out" if rule == "leave_out" else "was an error: there was none"
-    return f"A row without a label {blank}. {rows} with a label and a readable image."
-
-
-def counted_rows(facts: Facts) -> str:
-    return f"All {facts.record.dataset.num_rows:,} images of the data set are"
+    rows = f"{facts.record.dataset.num_rows:,}"
+    if rule != "leave_out":
+        return (
+            "A row without a label, or an image that cannot be read, would have stopped the run; "
+            f"each of the {rows} rows has a label and a readable image."
+        )
+    lacking = "rows without a label were left out"
+    for reason in [] if flow is None else flow["left_out"]:
+        if reason["reason"] == "no label":
+            lacking = f"{reason['rows']:,} {lacking}"
+    return (
+        f"{lacking[0].upper()}{lacking[1:]}; an image that cannot be read would have stopped the "
+        f"run, so that each of the other {rows} rows has a label and a readable image."
+    )

@@ -5,7 +5,16 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.report.paper.facts import Facts
-from pipeline.report.paper.markdown import escaped, joined, leaf, number, over_folds, percent, span
+from pipeline.report.paper.markdown import (
+    escaped,
+    joined,
+    leaf,
+    named,
+    number,
+    over_folds,
+    percent,
+    span,
+)
 from pipeline.report.paper.preprocessing import features
 from pipeline.words import counted
 
@@ -63,20 +72,21 @@ def model(facts: Facts) -> str:
         numbers = [r["num_parameters"] for r in facts.results if "num_parameters" in r]
         size = f", with {span(numbers)} trainable parameters" if numbers else ""
         named = leaf(filled_in(facts, facts.settings["model"]))
-        return f"The model is {named}{size}. It gives {_output(facts)}."
+        return f"The model is {named}{size}. It gives {output(facts)}."
     estimator = leaf(filled_in(facts, facts.get("model.estimator")))
     candidates = [
-        f"{escaped(name)} among {', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in of)}"
+        f"{escaped(name)} {', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in of)}"
         for name, of in (facts.get("model.chosen") or {}).items()
     ]
-    tried = f" Candidates: {joined(candidates)}." if candidates else ""
+    tried = f" Values tried: {joined(candidates)}." if candidates else ""
     return (
-        f"The model is {estimator}, on {features(facts)} of each image. It gives "
-        f"{_output(facts)}.{tried}"
+        f"The model is {estimator}, on image features: {features(facts)}. It gives "
+        f"{output(facts)}.{tried}"
     )
 
 
-def _output(facts: Facts) -> str:
+def output(facts: Facts) -> str:
+    """What the model gives for an image."""
     names = joined([escaped(name) for name in facts.classes])
     if facts.is_multilabel:
         return f"a probability for each of the labels {names}"
@@ -150,8 +160,8 @@ def imbalance(facts: Facts) -> str:
 
 def _prior(facts: Facts) -> str:
     """The shares trained under, and what probabilities were corrected to."""
-    priors = [result.get("trained_under") for result in facts.results]
-    if any(prior is None for prior in priors):
+    priors = [result["trained_under"] for result in facts.results if "trained_under" in result]
+    if not priors:
         return ""
     shares = [
         f"{escaped(name)} {span([prior[c] for prior in priors], percent)}"
@@ -166,7 +176,8 @@ def _prior(facts: Facts) -> str:
     if isinstance(prior, dict):
         listed = [f"{escaped(str(name))} {percent(share)}" for name, share in prior.items()]
         to = f"shares of {', '.join(listed)}"
-    return f"{text}; reported probabilities are corrected to {to} (logit shift up to {max(shifts):.2f})."
+    shift = f"logits are shifted by up to {max(shifts):.2f}"
+    return f"{text}; reported probabilities are corrected to {to} ({shift})."
 
 
 def optimisation(facts: Facts) -> str:
@@ -226,17 +237,16 @@ def augmentation(facts: Facts) -> str:
     ]
     done += [leaf(target) for target in found.get("transforms") or ()]
     known = ("flip_axes", "rotate90", *AUGMENT, "transforms")
-    if not done:
-        return f"Training images were not augmented.{facts.others('augment', known)}"
-    return f"Training images were augmented at random: {', '.join(done)}.{facts.others('augment', known)}"
+    how = f"augmented at random: {', '.join(done)}" if done else "not augmented"
+    return f"Training images were {how}.{facts.others('augment', known)}"
 
 
 def selection(facts: Facts) -> str:
     """The rule by which an epoch was kept, on validation, and which it was in each fold."""
     name = facts.results[0]["select_by"]
     best = "smallest" if name == "val/loss" else "largest"
-    *_, level, metric = ["", *name.removeprefix("val/").split("/")]
-    what = f"{level}-level {metric.replace('_', ' ')}" if level else "loss"
+    level, _, metric = str(name).removeprefix("val/").rpartition("/")
+    what = f"{level}-level {named(metric)}" if level else "loss"
     chosen = [result["best_epoch"] for result in facts.results]
     values = span([result["select_value"] for result in facts.results], number)
     if facts.is_baseline:

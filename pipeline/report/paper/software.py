@@ -30,7 +30,7 @@ def hardware(facts: Facts) -> str:
     """Device, cores and time."""
     devices = sorted({escaped(str(result.get("device", "cpu"))) for result in facts.results})
     cores = facts.environment.get("num_cores")
-    text = f"Folds were trained on {joined(devices)}"
+    text = f"Folds were trained on {joined(devices)}".replace(" cpu", " the CPU")
     text += f" of a machine with {counted(cores, 'core')}" if cores else ""
     seconds = [result["seconds"] for result in facts.results if "seconds" in result]
     text += f", in {span(seconds, _minutes)} each." if seconds else "."
@@ -47,6 +47,5 @@ def seeds(facts: Facts) -> str:
     """What makes the run repeatable."""
     return (
         f"Seeds: {facts.plan.seed} for the dealing of patients, {facts.get('training.seed')} for "
-        "training. The same settings, images and plan give the run with the key "
-        f"{facts.environment['key'][:12]}."
+        f"training. Key of settings, images and plan together: {facts.environment['key'][:12]}."
     )

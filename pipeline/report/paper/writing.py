@@ -5,16 +5,13 @@ from pathlib import Path
 
 from pipeline.engine.finished import Finished
 from pipeline.files import write_whole
-from pipeline.report.paper.claim import CLAIM
 from pipeline.report.paper.facts import Facts
+from pipeline.report.paper.guidelines import GUIDELINES
 from pipeline.report.paper.limitations import limitations
 from pipeline.report.paper.markdown import escaped
 from pipeline.report.paper.methods import methods
 from pipeline.report.paper.outcomes import headline, results
-from pipeline.report.paper.stard_ai import STARD_AI
-from pipeline.report.paper.tripod_ai import TRIPOD_AI
 
-GUIDELINES = (CLAIM, TRIPOD_AI, STARD_AI)
 WORDS = """\
 *Words.* Validation (tuning) part: it chooses epochs, settings and thresholds. Internal test part:
 patients of the same data set that took no part in any choice. CLAIM 2024 advises against the word
@@ -38,14 +35,16 @@ def blocks(finished: Finished) -> Iterator[str]:
         yield "**UNSAFE: split by image. These values are too good and belong in no paper.**"
     yield headline(facts)
     yield (
-        "A draft for a paper, written by patientfold from the run folder alone. What is marked "
-        "TODO(author) no run folder knows."
+        "A draft for a paper, written by patientfold from the run folder alone. What no run folder "
+        "knows is marked TODO(author). Reporting guidelines, of which the tables below have each "
+        "item in words of our own:"
     )
     yield "\n".join(f"- {guideline.coverage(facts)}" for guideline in GUIDELINES)
     yield "## Methods"
     yield from methods(facts)
     yield WORDS.replace("\n", " ")
     yield "## Results"
+    yield headline(facts)
     yield from (block for block in results(facts) if block)
     yield "## Limitations that the data show"
     yield "\n".join(f"- {text}" for text in limitations(facts))
