@@ -10,6 +10,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.config import UserError
+from pipeline.engine.cohort import FILE_NAME as COHORT
+from pipeline.engine.cohort import read_cohort
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import check_run_folder
 from pipeline.evaluation.metrics import Level
@@ -72,6 +74,12 @@ class Finished:
         """The header of plan.json, and patient id -> leakage group."""
         header, rows = read_files(self.dir / "plan.csv")
         return header, {row[0]: row[1] for row in rows}
+
+    @cached_property
+    def cohort(self) -> pd.DataFrame | None:
+        """cohort.csv, all cells as text; None in a run folder of an earlier version."""
+        path = self.dir / COHORT
+        return read_cohort(path) if path.exists() else None
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:
