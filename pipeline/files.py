@@ -23,6 +23,8 @@ FULL = {
 }
 BLOCK = 2**20
 """Bytes that are read and compared at once."""
+INNER = ("plots", "failures", "explain")
+"""Folders in a run folder, beside those of its folds."""
 NOT_FOLLOWED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """For opening a file that others may have put there: no link is followed, no pipe waited for."""
 
@@ -144,7 +146,7 @@ def refuse_foreign_files(run_dir: Path) -> None:
     Raises:
         UserError: names all such entries.
     """
-    inner = [*run_dir.glob("fold_*"), run_dir / "plots"]
+    inner = [*run_dir.glob("fold_*"), *(run_dir / name for name in INNER)]
     found = []
     for folder in [run_dir, *(path for path in inner if path.is_dir() and not path.is_symlink())]:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):

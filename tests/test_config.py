@@ -240,6 +240,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "patient_label": "same",
         "threshold": "youden",
         "prior": "train",
+        "subgroups": None,
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {

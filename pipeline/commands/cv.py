@@ -24,6 +24,7 @@ from pipeline.commands.sweep import (
 from pipeline.config import Config, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
+from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.devices import device_slots
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
@@ -100,6 +101,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     check_dimensions(config)
     manifest = read_manifest(config.manifest, config.privacy)
     rehearse(config, manifest)
+    subgroup_columns(manifest, config.evaluation.subgroups)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     say_once(manifest.describe(), console)

@@ -25,6 +25,7 @@ SECTIONS = [
     "training",
 ]
 WITHOUT = (
+    "evaluation.subgroups",
     "images.cache_dir",
     "images.most_voxels",
     "images.num_processes",

@@ -422,6 +422,9 @@ class EvaluationConfig:
     """Class shares that reported probabilities are corrected to, where sampler, weights or loss
     trained under others: none: not corrected; train: of the train part's images; or those of where
     the network will be used, {healthy: 0.98, sick: 0.02}."""
+    subgroups: tuple[str, ...] | None = None
+    """Columns of the manifest by whose values the results are shown apart, e.g. [sex,scanner]; []:
+    none; null: site, sex and age, where the manifest has them."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -10,6 +10,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.config import UserError
+from pipeline.engine.cohort import FILE_NAME as COHORT
+from pipeline.engine.cohort import read_cohort
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder
 from pipeline.evaluation.metrics import Level
@@ -86,6 +88,12 @@ class Finished:
         found = read_json(path, WRITE_AGAIN)
         check_seal(found, path, WRITE_AGAIN)
         return {name: value for name, value in found.items() if name != SEAL}
+
+    @cached_property
+    def cohort(self) -> pd.DataFrame | None:
+        """cohort.csv, all cells as text; None in a run folder of an earlier version."""
+        path = self.dir / COHORT
+        return read_cohort(path) if path.exists() else None
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

@@ -27,6 +27,8 @@ from pipeline.config import (
     plugin_facts,
     written,
 )
+from pipeline.engine.cohort import FILE_NAME as COHORT
+from pipeline.engine.cohort import cohort_of, cohort_text
 from pipeline.engine.soundness import check_before_going_on, read_environment
 from pipeline.files import (
     lock,
@@ -245,14 +247,17 @@ def _drop_half_a_plan(run_dir: Path) -> None:
 
 
 def _describe(run: Run) -> None:
-    """Write config, plan and environment; what is there already is the same."""
+    """Write config, cohort, plan and environment; a plan that is there already is the same."""
     if not any((run.dir / name).exists() for name in ("plan.csv", "plan.json")):
         save_plan(run.plan, run.dir / "plan.csv")
     config = OmegaConf.to_yaml(OmegaConf.create(written(run.config)))
     write_whole(run.dir / "config.yaml", config)
+    cohort = cohort_text(cohort_of(run.manifest, run.config))
+    write_whole(run.dir / COHORT, cohort)
     environment = {
         "key": run.key,
         "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
+        "cohort_sha256": hashlib.sha256(cohort.encode()).hexdigest(),
         "identity": run.identity,
         "unsafe": run.plan.unsafe,
         "git_commit": git_commit(),

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.config import UserError
+from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.files import read_json, sha256
 from pipeline.splits.plan_file import named, read_files
 from pipeline.tracking.journal import TRAIN_AGAIN, EpochEnded, read_journal
@@ -32,6 +33,7 @@ def check_run_folder(run_dir: Path) -> None:
             lambda: read_environment(run_dir),
             lambda: check_plan(run_dir),
             lambda: _check_config(run_dir),
+            lambda: _check_cohort(run_dir),
             lambda: RunRecord.load(run_dir),
             lambda: former_uid(run_dir),
             *(lambda path=path: check_fold(path) for path in _begun(run_dir)),
@@ -117,6 +119,17 @@ def _check_config(run_dir: Path) -> None:
     if not is_config:
         raise UserError(f"{path} holds no settings. {WRITE_AGAIN}")
     if known.get("config_sha256", now := sha256(path)) != now:
+        raise UserError(f"{path} was changed after it was written. {WRITE_AGAIN}")
+
+
+def _check_cohort(run_dir: Path) -> None:
+    """UserError unless cohort.csv is as it was written; earlier versions wrote none."""
+    path, known = run_dir / COHORT, _json_or_nothing(run_dir / "environment.json")
+    if "cohort_sha256" not in known:
+        return
+    if not path.is_file():
+        raise UserError(f"{path} is missing. {WRITE_AGAIN}")
+    if known["cohort_sha256"] != sha256(path):
         raise UserError(f"{path} was changed after it was written. {WRITE_AGAIN}")
 
 

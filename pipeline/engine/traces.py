@@ -19,7 +19,8 @@ READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".m
 """Files that are looked into; others are images, models and archives."""
 SKIPPED = {".git", ".venv", "__pycache__"}
 NAMING = (
-    *("plan.csv", "plan.json", "predictions.csv", "flow.json", "report.html", "report.md"),
+    *("plan.csv", "plan.json", "predictions.csv", "cohort.csv", "flow.json"),
+    *("report.html", "report.md"),
     "fold_*/predictions_*.csv",
 )
 """What of a run folder names its patients."""

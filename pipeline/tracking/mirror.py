@@ -37,7 +37,10 @@ FIT_TAG = "patientfold.fit"
 """Over- or under-fitting, where the learning curves show it."""
 NAME_PARAM = "asked_for"
 """The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
-RUN_FILES = ("plan.csv", "plan.json", "config.yaml", "environment.json", "predictions.csv")
+RUN_FILES = (
+    *("plan.csv", "plan.json", "cohort.csv"),
+    *("config.yaml", "environment.json", "predictions.csv"),
+)
 FOLD_FILES = (*KEPT, "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
 SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
 

@@ -6,6 +6,7 @@ from pipeline.config import Upload
 
 NAMING = frozenset(
     {
+        "cohort.csv",
         "plan.csv",
         "plan.json",
         "predictions.csv",
@@ -18,7 +19,7 @@ NAMING = frozenset(
 )
 """Files that name patients, or may."""
 GOES: Mapping[Upload, str] = {
-    "all": "settings, metrics, checkpoints, plots, plan and predictions",
+    "all": "settings, metrics, checkpoints, plots, plan, cohort and predictions",
     "no_patients": "settings, metrics, checkpoints and plots, no file that names a patient",
     "metrics": "settings and metrics, no files",
 }
