@@ -1,7 +1,7 @@
 """From predictions to numbers: patients, thresholds, metrics, intervals."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from pipeline.evaluation.auroc import FEW, MANY
 from pipeline.evaluation.calibration import LogOddsLine
@@ -13,7 +13,7 @@ from pipeline.report.paper.markdown import escaped, joined, named, number, over_
 from pipeline.splits.describe import accuracy_half_width, auroc_half_width
 from pipeline.words import counted
 
-KNOWN = ("aggregate", "patient_label", "threshold", "prior")
+KNOWN = ("aggregate", "patient_label", "threshold", "prior", "subgroups")
 RULES = {
     "mean": "the mean of those of the patient's images",
     "max": "the largest of those of the patient's images",
@@ -95,13 +95,13 @@ def _values(facts: Facts) -> str:
     values = [value for value in found if isinstance(value, int | float)]
     if len(values) == len(found):
         return f" ({facts.level} level: {over_folds(values, number)})"
-    if all(isinstance(value, Sequence) for value in found):
-        each = [
-            f"{escaped(name)} {over_folds([of[i] for of in found], number)}"
-            for i, name in enumerate(facts.classes)
-        ]
-        return f" ({facts.level} level: {'; '.join(each)})"
-    return ""
+    if not all(isinstance(value, Mapping) for value in found):
+        return ""
+    each = [
+        f"{escaped(name)} {over_folds([of[name] for of in found], number)}"
+        for name in facts.classes
+    ]
+    return f" ({facts.level} level: {'; '.join(each)})"
 
 
 def tested_last(facts: Facts) -> str:

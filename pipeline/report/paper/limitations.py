@@ -16,6 +16,7 @@ def limitations(facts: Facts) -> list[str]:
     found += [escaped(note["note"]) for note in facts.summary.get("fit", [])]
     if (count := facts.summary.get("image_count")) is not None:
         found.append(escaped(count["note"]))
+    found += _doubts(facts)
     return [*found, _internal(facts), tried(facts)]
 
 
@@ -63,6 +64,15 @@ def _range(facts: Facts) -> Iterator[str]:
                 f"{span(facts.num_patients('test'))} test patients each."
             )
             return
+
+
+def _doubts(facts: Facts) -> Iterator[str]:
+    """Warnings of the check of data and plan, by their rules: their texts may name patients."""
+    findings = [] if facts.run.flow is None else facts.run.flow["findings"]
+    rules = dict.fromkeys(f["rule"] for f in findings if f["severity"] == "warning")
+    if rules:
+        listed = joined([escaped(str(rule).replace("_", " ")) for rule in rules])
+        yield f"The check of data and plan gave warnings ({listed}); `flow.json` has their texts."
 
 
 def _internal(facts: Facts) -> str:

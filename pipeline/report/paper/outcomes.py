@@ -81,9 +81,9 @@ def overall(facts: Facts, level: Level) -> str:
         if name in known and known[name][1] is not None:
             continue
         rows.append([named(name), number(entry["value"]), interval(entry), *_folds(entry)])
-    what = (
-        f"patients with {escaped(facts.positive)}" if facts.positive else "patients, rarest class"
-    )
+    what = "patients, rarest class"
+    if facts.positive is not None:
+        what = f"patients with {escaped(facts.positive)}"
     header = ["metric", "value", "95 % CI", "folds, smallest to largest", what, "marks"]
     return table(header, rows)
 
@@ -126,8 +126,8 @@ def _missing(facts: Facts, level: Level) -> str | None:
     return (
         f"{joined([named(name) for name in lacking])} cannot be computed: in {num} of "
         f"{len(facts.results)} folds the test part lacks a class. A mean over the other folds "
-        "would mislead, and so would a ranking of all folds' scores together, because each fold has a "
-        "model of its own."
+        "would mislead, and so would a ranking of all folds' scores together: each fold has a "
+        "model of its own, with scores of its own scale."
     )
 
 

@@ -46,7 +46,11 @@ def classes(facts: Facts) -> str:
 def used(facts: Facts) -> str:
     """How many images were tested, and why the others were not."""
     rows, plan = facts.record.dataset.num_rows, facts.plan
-    num_tested = len(facts.tested_images)
+    num_tested, flow = len(facts.tested_images), facts.run.flow
+    before = ""
+    if flow is not None and flow["read"]["rows"] != rows:
+        before = f"The manifest has {counted(flow['read']['rows'], 'row')}, of which "
+        before += f"{rows:,} have a label. "
     all_ = "All" if num_tested == rows else f"{num_tested:,} of"
     text = f"{all_} {counted(rows, 'image')} were tested"
     reasons = []
@@ -59,7 +63,7 @@ def used(facts: Facts) -> str:
         )
     if untested := sum(times == 0 for times in plan.times_tested.values()):
         reasons.append(f"{counted(untested, 'patient')} in training or validation parts only")
-    return f"{text}{': ' + joined(reasons) if reasons else ''}."
+    return f"{before}{text}{': ' + joined(reasons) if reasons else ''}."
 
 
 def groups(facts: Facts) -> str:
@@ -72,9 +76,17 @@ def groups(facts: Facts) -> str:
     found = "no two patients were linked"
     if linked:
         held = f"{counted(len(linked), 'group')} of {span(linked)} patients"
-        found = f"there {'was' if len(linked) == 1 else 'were'} {held}"
+        found = f"there {'was' if len(linked) == 1 else 'were'} {held}{_joins(facts)}"
     units = counted(len(sizes), "independent unit")
     return f"{why} In these data {found}, which leaves {units}."
+
+
+def _joins(facts: Facts) -> str:
+    """Why patients were linked, and how often, where flow.json says."""
+    flow = facts.run.flow
+    joins = {} if flow is None else flow["groups"]["joins"]
+    listed = [f"{escaped(str(key))} {num:,}" for key, num in joins.items()]
+    return f" (links by {', '.join(listed)})" if listed else ""
 
 
 def _links(facts: Facts) -> list[str]:
@@ -113,7 +125,8 @@ def _kfold(facts: Facts) -> str:
         f"Patients were dealt to {k} blocks that are as alike as possible in their numbers of "
         f"patients and images and in the shares of each {joined(columns)} (seed {plan.seed}). In "
         f"fold i, block i was the internal test part, block i + 1 the validation (tuning) part, "
-        f"and the other {k - 2} {'block was' if k == 3 else 'blocks were'} the training part. "
+        f"and the {'remaining block was' if k == 3 else f'other {k - 2} blocks were'} the training "
+        "part. "
         "Both parts rotate: each patient was "
     )
     if plan.repeats == 1:

@@ -74,7 +74,9 @@ def features(facts: Facts) -> str:
     if kind == "intensity":
         bins = facts.get("features.bins")
         return f"intensity histograms of {bins} bins, and moments of the intensities"
-    return "local binary patterns and gradients" if kind == "texture" else escaped(str(kind))
+    if kind == "texture":
+        return "local binary patterns and gradients"
+    return "TODO(author): which" if kind is None else escaped(str(kind))
 
 
 def missing(facts: Facts) -> str | None:

@@ -183,7 +183,7 @@ def _prior(facts: Facts) -> str:
 def optimisation(facts: Facts) -> str:
     """Optimizer, schedule, epochs, batches and what else bears on the weights."""
     if facts.is_baseline:
-        return f"Every candidate was fitted once on the training part of each fold{_tried(facts)}."
+        return f"Each setting tried was fitted on the training part of each fold{_tried(facts)}."
     get = facts.get
     text = (
         f"The optimizer was {leaf(filled_in(facts, get('optimizer')))}, the schedule of the "
@@ -216,7 +216,7 @@ def optimisation(facts: Facts) -> str:
 
 def _tried(facts: Facts) -> str:
     numbers = [result["num_epochs"] for result in facts.results]
-    return f" ({counted(max(numbers), 'candidate')})"
+    return f" ({counted(max(numbers), 'setting')})"
 
 
 def augmentation(facts: Facts) -> str:
@@ -251,7 +251,7 @@ def selection(facts: Facts) -> str:
     values = span([result["select_value"] for result in facts.results], number)
     if facts.is_baseline:
         return (
-            f"In each fold the candidate with the {best} {what} on the validation part was kept "
+            f"In each fold the setting with the {best} {what} on the validation part was kept "
             f"({_candidates(facts)}; its {what}: {values})."
         )
     return (
