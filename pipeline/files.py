@@ -144,7 +144,7 @@ def refuse_foreign_files(run_dir: Path) -> None:
     Raises:
         UserError: names all such entries.
     """
-    inner = [*run_dir.glob("fold_*"), run_dir / "plots"]
+    inner = [*run_dir.glob("fold_*"), run_dir / "plots", run_dir / "locked"]
     found = []
     for folder in [run_dir, *(path for path in inner if path.is_dir() and not path.is_symlink())]:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):

@@ -18,7 +18,10 @@ from pipeline.splits.folds import PARTS
 READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
 """Files that are looked into; others are images, models and archives."""
 SKIPPED = {".git", ".venv", "__pycache__"}
-NAMING = ("plan.csv", "plan.json", "predictions.csv", "report.html", "fold_*/predictions_*.csv")
+NAMING = (
+    *("plan.csv", "plan.json", "predictions.csv", "report.html"),
+    *("fold_*/predictions_*.csv", "locked/predictions.csv"),
+)
 """What of a run folder names its patients."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
 """Of a run folder, what holds settings and numbers."""
