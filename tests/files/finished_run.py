@@ -24,6 +24,7 @@ from pipeline.images.packed import PackedImages
 from pipeline.label_names import LabelNames
 from pipeline.manifest import Manifest
 from pipeline.splits import Plan, plan_folds, save_plan
+from pipeline.splits.folds import PARTS
 from pipeline.tracking.journal import EpochEnded, Journal, Started
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.result import with_seal
@@ -106,7 +107,6 @@ def _made(folder: Path) -> Path:
 
 
 def _record(run: Run) -> RunRecord:
-    parts = ("train", "val", "test")
     return RunRecord(
         uri="sqlite:////nowhere/mlflow.db",
         experiment=run.config.name,
@@ -115,7 +115,7 @@ def _record(run: Run) -> RunRecord:
         tags={},
         params={},
         fold_params=[
-            {f"num_images/{part}": str(len(run.manifest.of(fold.of(part)))) for part in parts}
+            {f"num_images/{part}": str(len(run.manifest.of(fold.of(part)))) for part in PARTS}
             for fold in run.plan.folds
         ],
         dataset=DatasetRecord(

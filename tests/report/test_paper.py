@@ -16,6 +16,7 @@ from pipeline.engine.finished import Finished
 from pipeline.files import write_json
 from pipeline.report.paper import write_paper
 from pipeline.splits import plan_by_image
+from pipeline.tracking.ledger import Entry, note_tested
 from pipeline.tracking.result import with_seal
 
 Table = list[list[str]]
@@ -108,7 +109,7 @@ def test_mean_and_sd_over_folds_are_nowhere(binary: Finished, tmp_path: Path) ->
 # --- words
 
 
-def test_a_network_is_told_with_all_that_trained_it(several: Finished, tmp_path: Path) -> None:
+def test_a_network_is_described_with_all_that_trained_it(several: Finished, tmp_path: Path) -> None:
     text = paper_of(several, tmp_path / "report.md")
     for words in (
         "pipeline.models.LeNet5 (in_channels 1, num_classes 3), with 1,000 trainable parameters",
@@ -287,3 +288,41 @@ def test_a_folder_of_an_earlier_version_has_its_report(binary: Finished, tmp_pat
     new = paper_of(binary, tmp_path / "new.md")
     assert tables(text)[0] == tables(new)[0]  # intervals are computed anew
     assert "None" not in text
+
+
+def test_how_many_settings_were_tried_comes_from_the_ledger(
+    binary: Finished, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    run = with_settings(binary, {"tracking.ledger": str(ledger)})
+    plan = run.plan[0]
+    for num, words in enumerate(
+        ("nothing was chosen by test results", "those of the best of 2, and optimistic"), 1
+    ):
+        entry = Entry(
+            event="tested", plan=plan["plan_hash"], manifest=plan["manifest_hash"], key=f"key {num}"
+        )
+        ledger.touch()
+        note_tested(ledger, entry)
+        assert words in paper_of(run, tmp_path / "report.md")
+    assert "TODO(author): how many settings" in paper_of(binary, tmp_path / "report.md")
+
+
+def test_the_locked_patients_have_their_values(binary: Finished, tmp_path: Path) -> None:
+    opened = with_settings(binary, {})
+    vars(opened)["locked"] = {**binary.summary, "opened": [{"key": opened.key}]}
+    text = paper_of(opened, tmp_path / "report.md")
+    auroc = binary.summary["patient"]["auroc"]["value"]  # type: ignore[index]
+    assert f"at patient level: AUROC {auroc:.3f} (95 % CI" in text
+    assert "They were opened for 1 run." in text
+    assert "### Locked patients" not in paper_of(binary, tmp_path / "report.md")
+
+
+def test_a_threshold_that_was_no_choice_is_named(binary: Finished, tmp_path: Path) -> None:
+    changed = with_settings(binary, {})
+    point = {"patient": {"lesion": {"rule": "fixed"}}}
+    results = {fold: {**result, "operating_points": {}} for fold, result in binary.results.items()}
+    vars(changed)["results"] = results | {1: {**results[1], "operating_points": point}}
+    words = "In fold 1 the validation part had one class alone: the threshold is 0.5 there."
+    assert words in paper_of(changed, tmp_path / "report.md")
+    assert words not in paper_of(binary, tmp_path / "report.md")

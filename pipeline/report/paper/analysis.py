@@ -13,7 +13,10 @@ from pipeline.report.paper.markdown import escaped, joined, named, number, over_
 from pipeline.splits.describe import accuracy_half_width, auroc_half_width
 from pipeline.words import counted
 
-KNOWN = ("aggregate", "patient_label", "threshold", "prior", "subgroups")
+KNOWN = (
+    *("aggregate", "patient_label", "threshold", "prior", "subgroups"),
+    *("middle", "middle_aggregate"),
+)
 RULES = {
     "mean": "the mean of those of the patient's images",
     "max": "the largest of those of the patient's images",
@@ -40,9 +43,15 @@ def aggregation(facts: Facts) -> str:
     if facts.is_multilabel and label in ("worst", "majority"):
         share = "any image" if label == "worst" else "half of its images or more"
         of_label = f"a patient has the labels of {share}"
+    middle, first = facts.get("evaluation.middle"), ""
+    if middle:
+        by = facts.get("evaluation.middle_aggregate")
+        first = f"Images first make a {middle} (evaluation.middle_aggregate={by}), which then "
+        first += "stands for them. "
     return (
-        f"A patient's probability of a class is {_rule(str(rule))} (evaluation.aggregate={rule}); "
-        f"{of_label}. The patient level is the primary one, the image level secondary."
+        f"{first}A patient's probability of a class is {_rule(str(rule))} "
+        f"(evaluation.aggregate={rule}); {of_label}. The patient level is the primary one, the "
+        "image level secondary."
     )
 
 
@@ -67,7 +76,22 @@ def decision(facts: Facts) -> str:
     return (
         f"{_positive(facts)} at or above a threshold. On the validation part of each fold, never "
         f"on its test part, the threshold was chosen {_threshold(rule)}{_values(facts)}."
+        f"{_one_class(facts, rule)}"
     )
+
+
+def _one_class(facts: Facts, rule: str) -> str:
+    """The folds whose validation part left nothing to choose from, where results say so."""
+    folds = [
+        str(result["fold"])
+        for result in facts.results
+        for point in (result.get("operating_points") or {}).get(facts.level, {}).values()
+        if point["rule"] != rule
+    ]
+    if not folds:
+        return ""
+    listed = joined(list(dict.fromkeys(folds)))
+    return f" In fold {listed} the validation part had one class alone: the threshold is 0.5 there."
 
 
 def _positive(facts: Facts) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -108,21 +108,22 @@ class Facts:
         written = self.run.summary
         if all("ci_low" in entry for entry in written["image"].values()):
             return written
-        levels: list[Level] = ["image"] if written["patient"] is None else ["image", "patient"]
-        tables = {level: self.run.cases(level) for level in levels}
+        tables = {level: self.run.cases(level) for level in _levels_of(written)}
         return cast(Summary, {**written, **summarise(tables, self.classes, self.plan.groups)})
 
     @property
     def level(self) -> Level:
         """The first that is reported."""
-        return "image" if self.summary["patient"] is None else "patient"
+        return self.levels[0]
 
     @property
     def levels(self) -> list[Level]:
-        return ["image"] if self.level == "image" else ["patient", "image"]
+        """From patients to images."""
+        return _levels_of(self.summary)
 
     def entries(self, level: Level) -> Mapping[str, MetricEntry]:
-        return self.summary["patient"] or {} if level == "patient" else self.summary["image"]
+        found: Mapping[str, MetricEntry] = self.summary[level] or {}
+        return found
 
     @cached_property
     def tested_images(self) -> pd.DataFrame:
@@ -132,7 +133,7 @@ class Facts:
     @cached_property
     def tested_patients(self) -> pd.DataFrame | None:
         """Each tested patient once, with its label; None where there is no patient level."""
-        if self.level == "image":
+        if self.level != "patient":
             return None
         return self.run.cases("patient").drop_duplicates("patient_id")
 
@@ -166,3 +167,8 @@ class Facts:
         if isinstance(self.classes, LabelNames):
             return self.classes.matrix(labels)[:, self.classes.index(name)]
         return np.asarray(labels == name)
+
+
+def _levels_of(summary: Summary) -> list[Level]:
+    """The levels that it has, from patients to images."""
+    return [level for level in get_args(Level) if summary.get(level) is not None]

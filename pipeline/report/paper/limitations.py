@@ -89,10 +89,21 @@ def _internal(facts: Facts) -> str:
 
 
 def tried(facts: Facts) -> str:
-    """How many settings were looked at on this plan."""
-    plan = facts.run.plan[0]["plan_hash"][:12]
+    """How many settings were tested on this plan, and what follows."""
+    plan, tries = facts.run.plan[0]["plan_hash"][:12], facts.run.tries
+    if tries is None or not tries.num:
+        return (
+            f"TODO(author): how many settings were tried on this plan ({plan}). The best of "
+            "several, chosen by the mean of validation over rotating folds, is too good on test, "
+            "unless each fold chose for itself (`patientfold select`)."
+        )
+    settings = f"{counted(tries.num, 'setting')} {'was' if tries.num == 1 else 'were'} tested"
+    known = f"{settings} on this plan ({plan}), as far as the ledger beside the run folders knows"
+    if tries.num == 1:
+        return f"{known}; nothing was chosen by test results."
+    if not facts.run.optimism:
+        return f"{known}; the locked patients were opened for this one first, and are free of it."
     return (
-        f"TODO(author): how many settings were tried on this plan ({plan}). The best of several, "
-        "chosen by the mean of validation over rotating folds, is too good on test, unless each "
-        "fold chose for itself (`patientfold select`)."
+        f"{known}. If this one was chosen among them, its values are those of the best of "
+        f"{tries.num}, and optimistic."
     )

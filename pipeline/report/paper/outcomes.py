@@ -1,6 +1,7 @@
 """The results of a run in Markdown: the answer, the tables, each fold, the operating points."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pipeline.evaluation.metrics import Level, named_metrics
 from pipeline.evaluation.summary import MetricEntry
@@ -41,19 +42,13 @@ def headline(facts: Facts) -> str:
     """The answer, in the form of journals."""
     level = facts.level
     entries = facts.entries(level)
-    parts = [
-        f"{named(name)} {with_interval(entries[name])}"
-        for name in ("auroc", "balanced_accuracy", "sensitivity", "specificity")
-        if name in entries and entries[name]["value"] is not None
-    ]
     num = facts.summary["num"]
     who = f"{num['patients']:,} patients"
-    if level == "image":
+    if level != "patient":
         who = f"{num['images']:,} images of {who}"
     marks = sorted({mark for name in FIRST if name in entries for mark in entries[name]["marks"]})
     marked = f" Some values are {joined(marks)} (see Statistical analysis)." if marks else ""
-    answer = joined(parts) or "no metric of the ranking or the decisions can be computed"
-    return f"Internal test, {level} level, {who}: {answer}.{marked}"
+    return f"Internal test, {level} level, {who}: {_main(entries)}.{marked}"
 
 
 def results(facts: Facts) -> Iterator[str]:
@@ -72,6 +67,31 @@ def results(facts: Facts) -> Iterator[str]:
     if points := operating_points(facts):
         yield "### Operating points"
         yield points
+    if facts.run.locked is not None:
+        yield "### Locked patients"
+        yield _locked(facts.run.locked)
+
+
+def _locked(summary: Mapping[str, Any]) -> str:
+    """What the models of all folds together gave for patients that no fold has seen."""
+    level = "image" if summary["patient"] is None else "patient"
+    entries: Mapping[str, MetricEntry] = summary[level]
+    opened = counted(len(summary["opened"]), "run")
+    return (
+        f"{summary['num']['patients']:,} patients had been locked away from all folds. The models "
+        f"of all folds together gave, at {level} level: {_main(entries)}. They were opened for "
+        f"{opened}."
+    )
+
+
+def _main(entries: Mapping[str, MetricEntry]) -> str:
+    """The values that a sentence names."""
+    parts = [
+        f"{named(name)} {with_interval(entries[name])}"
+        for name in ("auroc", "balanced_accuracy", "sensitivity", "specificity")
+        if name in entries and entries[name]["value"] is not None
+    ]
+    return joined(parts) or "no metric of the ranking or the decisions can be computed"
 
 
 def overall(facts: Facts, level: Level) -> str:
