@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.audit.content import Content, link_copies
 from pipeline.audit.crossing import crossing_warnings
+from pipeline.commands.report import report_at_end
 from pipeline.commands.sweep import (
     current_job,
     end_of_sweep,
@@ -121,7 +122,9 @@ def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> O
     say(try_out(run), console)  # before there is a run folder, or a run in MLflow
     with open_run(run), mirrored(run, called, console):
         train_missing_folds(run, slots, console)
-        return report(run, console)
+        outcome = report(run, console)
+        report_at_end(run.dir, console)  # before the mirror ends, which uploads it
+        return outcome
 
 
 def next_steps(config: Config, overrides: Sequence[str]) -> str:
