@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.audit.content import Content, link_copies
 from pipeline.audit.crossing import crossing_warnings
+from pipeline.commands.report import report_at_end
 from pipeline.commands.sweep import (
     current_job,
     end_of_sweep,
@@ -137,6 +138,7 @@ def train(
         if stopped := train_missing_folds(run, slots, console, before):
             return outcome(run, stopped)
         found = report(run, console)
+        report_at_end(run.dir, console)  # before the mirror ends, which uploads it
     if not called.sweep:  # whose end says it once
         say(count_note(run), console, style="bold")
     return found

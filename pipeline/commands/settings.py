@@ -98,6 +98,12 @@ class UnlockSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ReportSettings:
+    run_dir: str
+    """The run folder, e.g. runs/demo/<key>."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -116,6 +122,7 @@ SCHEMAS: dict[str, type] = {
     "demo": NoSettings,
     "forget": ForgetSettings,
     "init": InitSettings,
+    "report": ReportSettings,
     "select": SelectSettings,
     "sync": SyncSettings,
     "unlock": UnlockSettings,

@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from pipeline.arrays import AnyInts
 from pipeline.config import LEDGER, UserError
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
@@ -16,10 +18,13 @@ from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.plots import History
 from pipeline.evaluation.predictions import read_predictions, with_decisions
-from pipeline.evaluation.summary import Summary, classes_of
+from pipeline.evaluation.summary import Summary, classes_of, summarise
 from pipeline.files import read_json, refuse_foreign_files
+from pipeline.splits import Plan, load_plan
 from pipeline.splits.plan_file import read_files
+from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import SEAL, check_seal, read_result
@@ -57,6 +62,16 @@ class Finished:
     def summary(self) -> Summary:
         summary: Summary = read_json(self.dir / "metrics.json")  # type: ignore[assignment]
         return summary
+
+    @cached_property
+    def numbers(self) -> Summary:
+        """metrics.json; of an earlier version, which had no intervals, counted from predictions."""
+        entries = [of for level in self.levels for of in (self.summary[level] or {}).values()]
+        if all({"ci_low", "num_positive", "marks"} <= of.keys() for of in entries):
+            return self.summary
+        tables: dict[Level, pd.DataFrame | None] = {of: self.cases(of) for of in self.levels}
+        counted = summarise(tables, self.classes, self.plan[1])
+        return {**self.summary, **counted}
 
     @cached_property
     def classes(self) -> Sequence[str]:
@@ -143,6 +158,42 @@ class Finished:
         return {result["fold"]: result for result in found}
 
     @cached_property
+    def folds(self) -> Plan:
+        """The plan itself, proved again."""
+        return load_plan(self.dir / "plan.csv")
+
+    @cached_property
+    def environment(self) -> Mapping[str, Any]:
+        """environment.json."""
+        return read_environment(self.dir)
+
+    @cached_property
+    def histories(self) -> Mapping[int, History]:
+        """Fold -> its epochs, as the journals have them."""
+        paths = {fold: self.dir / f"fold_{fold:02d}" / "journal.jsonl" for fold in self.results}
+        return {fold: history_of(path) for fold, path in sorted(paths.items())}
+
+    @property
+    def select_by(self) -> str:
+        """The metric of validation that chose the epochs: `val/image/auroc`."""
+        return str(self.results[min(self.results)]["select_by"])
+
+    @property
+    def level(self) -> Level:
+        """Of the headline: patients, where the run has that level."""
+        return "image" if self.summary["patient"] is None else "patient"
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Patients first, where the run has that level."""
+        return ("image",) if self.summary["patient"] is None else ("patient", "image")
+
+    def units(self, level: Level) -> AnyInts:
+        """(N,) the leakage group of each row of `cases(level)`, as a number."""
+        groups = self.cases(level)["patient_id"].map(self.plan[1])
+        return pd.factorize(groups)[0].astype(np.int64)
+
+    @cached_property
     def images(self) -> pd.DataFrame:
         """predictions.csv, by fold, patient and image."""
         table = read_predictions(self.dir / "predictions.csv", self.classes)
@@ -156,14 +207,20 @@ class Finished:
         """
         if level == "image":
             return self.images
-        evaluation = self.settings["evaluation"]
-        how = evaluation["aggregate"], evaluation["patient_label"]
-        table = per_patient(self.images, self.classes, *how)
-        if table is None:
+        if self._patients is None:
             raise UserError(
                 f"run folder {self.dir}: evaluation.patient_label=none, so that there is no "
                 "patient level; take level=image"
             )
+        return self._patients
+
+    @cached_property
+    def _patients(self) -> pd.DataFrame | None:
+        evaluation = self.settings["evaluation"]
+        how = evaluation["aggregate"], evaluation["patient_label"]
+        table = per_patient(self.images, self.classes, *how)
+        if table is None:
+            return None
         thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
         decided = [
             with_decisions(rows, self.classes, thresholds[int(str(fold))]["patient"])

@@ -19,7 +19,7 @@ from pipeline.evaluation.predictions import (
 )
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import write_json
-from pipeline.tracking.journal import EpochEnded, read_journal
+from pipeline.tracking.journal import history_of
 from pipeline.tracking.result import check_files, with_seal
 from pipeline.training.imbalance import emphasis
 
@@ -103,5 +103,4 @@ def _guess(run: Run, fold: int) -> float:
 
 
 def _history(run: Run, fold: int) -> History:
-    events = read_journal(run.fold_dir(fold) / "journal.jsonl")
-    return {event.epoch: event.metrics for event in events if isinstance(event, EpochEnded)}
+    return history_of(run.fold_dir(fold) / "journal.jsonl")

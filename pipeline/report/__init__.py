@@ -1,1 +1,1 @@
-"""What a finished run says of itself, for people: from its folder alone, without torch."""
+"""The report of a finished run, from its folder alone; a section is a module in sections/."""

@@ -161,6 +161,12 @@ def read_journal(path: Path) -> list[Event]:
     return JournalTail(path).read_new()
 
 
+def history_of(path: Path) -> dict[int, Mapping[str, float | None]]:
+    """Epoch, from 1 -> its metrics."""
+    events = read_journal(path)
+    return {event.epoch: event.metrics for event in events if isinstance(event, EpochEnded)}
+
+
 def to_record(event: Event) -> dict[str, Any]:
     """The event as JSON holds it."""
     return {"event": event.event, **asdict(event)}

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,10 @@ from pipeline.arrays import Bools
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.metrics import Level
-from pipeline.evaluation.summary import MetricEntry, Summary, summarise
-from pipeline.files import read_json
+from pipeline.evaluation.summary import MetricEntry, Summary
 from pipeline.label_names import LabelNames
 from pipeline.report.paper.markdown import escaped
-from pipeline.splits import Plan, load_plan
+from pipeline.splits import Plan
 from pipeline.splits.folds import Part
 from pipeline.tracking.record import RunRecord
 
@@ -60,18 +59,18 @@ class Facts:
 
     # --- folds
 
-    @cached_property
+    @property
     def plan(self) -> Plan:
-        return load_plan(self.run.dir / "plan.csv")
+        return self.run.folds
 
     @cached_property
     def results(self) -> Sequence[Mapping[str, Any]]:
         """Of each fold, in order."""
         return [self.run.results[fold] for fold in sorted(self.run.results)]
 
-    @cached_property
+    @property
     def environment(self) -> Mapping[str, Any]:
-        return read_json(self.run.dir / "environment.json")
+        return self.run.environment
 
     @cached_property
     def record(self) -> RunRecord:
@@ -102,14 +101,10 @@ class Facts:
         """The class that a binary decision is about."""
         return self.classes[1] if len(self.classes) == 2 and not self.is_multilabel else None
 
-    @cached_property
+    @property
     def summary(self) -> Summary:
         """metrics.json; where an earlier version wrote it, with the intervals of this one."""
-        written = self.run.summary
-        if all("ci_low" in entry for entry in written["image"].values()):
-            return written
-        tables = {level: self.run.cases(level) for level in _levels_of(written)}
-        return cast(Summary, {**written, **summarise(tables, self.classes, self.plan.groups)})
+        return self.run.numbers
 
     @property
     def level(self) -> Level:
@@ -119,7 +114,7 @@ class Facts:
     @property
     def levels(self) -> list[Level]:
         """From patients to images."""
-        return _levels_of(self.summary)
+        return [level for level in get_args(Level) if self.summary.get(level) is not None]
 
     def entries(self, level: Level) -> Mapping[str, MetricEntry]:
         found: Mapping[str, MetricEntry] = self.summary[level] or {}
@@ -167,8 +162,3 @@ class Facts:
         if isinstance(self.classes, LabelNames):
             return self.classes.matrix(labels)[:, self.classes.index(name)]
         return np.asarray(labels == name)
-
-
-def _levels_of(summary: Summary) -> list[Level]:
-    """The levels that it has, from patients to images."""
-    return [level for level in get_args(Level) if summary.get(level) is not None]

@@ -6,27 +6,12 @@ from pathlib import PurePath
 from statistics import median
 
 from pipeline.evaluation.summary import MetricEntry
+from pipeline.report.numbers import metric_words
 from pipeline.words import one_line
 
 MISSING = "\N{EN DASH}"
 MOST_LISTED = 10
 """Folds whose values a sentence lists; of more it says the median and the range."""
-NAMES = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "balanced_accuracy": "balanced accuracy",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "mcc": "Matthews correlation",
-    "brier": "Brier score",
-    "brier_skill": "Brier skill",
-    "log_loss": "log loss",
-    "ece": "expected calibration error",
-    "calibration_slope": "calibration slope",
-    "calibration_intercept": "calibration intercept",
-}
-"""What metrics are called in a paper, where that is not their name."""
 Row = Sequence[str]
 
 
@@ -38,7 +23,7 @@ def escaped(text: str) -> str:
 
 def named(metric: str) -> str:
     """What a metric is called in a paper."""
-    return NAMES.get(metric, escaped(metric.replace("_", " ")))
+    return escaped(metric_words(metric))
 
 
 def table(header: Row, rows: Sequence[Row]) -> str:

@@ -1,0 +1,37 @@
+"""The page of a finished run: patientfold report run_dir=runs/demo/KEY
+
+Writes report.html into the run folder: one file, which needs no network. It is made from the folder
+alone, without images, and also of a run that an earlier version made. cv writes it by itself.
+"""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.commands.settings import ReportSettings
+from pipeline.console import say, warn
+from pipeline.engine.finished import Finished
+from pipeline.processes import call_in_child
+from pipeline.words import one_line
+
+
+def main(settings: ReportSettings) -> None:
+    """Write it, and say where."""
+    say([_written(Path(settings.run_dir))], Console())
+
+
+def report_at_end(run_dir: Path, console: Console) -> None:
+    """Of a command that has just finished the run; a warning where it cannot be written."""
+    if not (run_dir / "metrics.json").exists():
+        return  # some folds are still to come
+    try:
+        say([call_in_child(_written, run_dir)], console)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the run is done)
+        again = f"patientfold report run_dir={run_dir}"
+        warn([one_line(f"report.html was not written: {error} The run is whole; {again}")], console)
+
+
+def _written(run_dir: Path) -> str:
+    from pipeline.report.page import write_report
+
+    return one_line(f"report: {write_report(Finished.read(run_dir))}")

@@ -1,0 +1,74 @@
+"""Reliability diagrams: how often happens what is told."""
+
+from collections.abc import Iterator
+
+from pipeline.engine.finished import Finished
+from pipeline.evaluation.cases import Cases, cases_of
+from pipeline.evaluation.metrics import Level
+from pipeline.evaluation.reliability import reliability
+from pipeline.report.blocks import Block, Charts, Heading, Section, Words
+from pipeline.report.charts import BLUE, GREY, Bars, Chart, Line
+from pipeline.report.numbers import number
+from pipeline.words import counted
+
+MOST_CLASSES = 6
+EDGES = (-0.02, 1.02)
+HOW = (
+    "Cases of all test parts, in bins of as many each by the probability that the model gives. On "
+    "the dotted line, as many have the class as the model says; below it the model says too much. "
+    "Bars: 95 % intervals over patients."
+)
+
+
+def reliability_section(run: Finished) -> Section:
+    """Patients first; of more than two classes each against the rest."""
+    blocks: list[Block] = [Words(HOW, "muted")]
+    charts = {level: list(_charts(run, level)) for level in run.levels}
+    if len(charts[run.level]) == 1:  # side by side
+        blocks.append(Charts([chart for of_level in charts.values() for chart in of_level]))
+    else:
+        for level, of_level in charts.items():
+            blocks += [Heading(f"{level.capitalize()} level"), Charts(of_level)]
+    blocks += [Words(text) for level in run.levels for text in _in_numbers(run, level)]
+    if len(run.classes) > MOST_CLASSES:
+        blocks.append(Words(f"The first {MOST_CLASSES} of {len(run.classes)} classes.", "muted"))
+    return Section("reliability", "Reliability of the probabilities", blocks)
+
+
+def _charts(run: Finished, level: Level) -> Iterator[Chart]:
+    cases, units = cases_of(run.cases(level), run.classes), run.units(level)
+    is_binary = isinstance(cases, Cases) and cases.num_classes == 2
+    for code in [1] if is_binary else range(min(cases.num_classes, MOST_CLASSES)):
+        found, name = reliability(cases.against_rest(code), units), run.classes[code]
+        notes = [counted(int(num), level) for num in found.num_cases]
+        predicted, observed, low, high = (
+            of.tolist() for of in (found.predicted, found.observed, found.low, found.high)
+        )
+        bars = Bars(f"{level}s in bins", predicted, observed, low, high, BLUE, notes)
+        yield Chart(
+            f"{name}, {level} level",
+            f"probability of {name}",
+            f"share with {name}",
+            [Line("as told", [0, 1], [0, 1], GREY, "dotted")],
+            bars=[bars],
+            x_range=EDGES,
+            y_range=EDGES,
+            in_words=f"reliability diagram of {name}, {level} level",
+        )
+
+
+def _in_numbers(run: Finished, level: Level) -> Iterator[str]:
+    entries = run.numbers[level] or {}
+    told = {
+        "calibration_slope": "slope {} (1 is right; below 1 the probabilities are too extreme)",
+        "calibration_intercept": "intercept {} (0 is right; above 0 they are too low on the whole)",
+        "ece": "expected calibration error {}",
+        "brier": "Brier score {}",
+    }
+    found = [
+        text.format(number(entries[name]["value"]))
+        for name, text in told.items()
+        if name in entries and entries[name]["value"] is not None
+    ]
+    if found:
+        yield f"{level.capitalize()} level: {'; '.join(found)}."
