@@ -23,7 +23,7 @@ FULL = {
 }
 BLOCK = 2**20
 """Bytes that are read and compared at once."""
-INNER = ("plots", "failures", "explain")
+INNER = ("plots", "failures", "explain", "locked")
 """Folders in a run folder, beside those of its folds."""
 NOT_FOLLOWED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """For opening a file that others may have put there: no link is followed, no pipe waited for."""

@@ -248,11 +248,13 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "folds_at_once": 0,
         "threads_per_fold": 1,
         "loader_workers": 1,
+        "prune_after": 0,
     }
     assert asdict(config.tracking) == {
         "uri": "sqlite:///mlflow.db",
         "timeout_s": 60.0,
         "upload": "all",
+        "ledger": "ledger.jsonl",
     }
     assert config.init.scheme == "default"
     assert config.loss.class_weights == "none"

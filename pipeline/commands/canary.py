@@ -32,6 +32,7 @@ QUICK = """
     name=canary manifest.classes=[tails,heads] images.transforms=[] images.num_processes=1
     augment=none model=lenet5 sampler=none scheduler=constant optimizer.lr=0.002
     split.num_folds=5 training.epochs=10 training.batch_size=16 engine.device=cpu
+    tracking.ledger=null
 """
 
 

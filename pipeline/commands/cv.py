@@ -19,6 +19,7 @@ from pipeline.commands.sweep import (
     given,
     in_short,
     look_at,
+    outcomes,
     sweep_job,
     typed,
 )
@@ -26,6 +27,7 @@ from pipeline.config import Config, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.cohort import subgroup_columns
+from pipeline.engine.counting import count_note
 from pipeline.engine.devices import device_slots
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
@@ -35,6 +37,7 @@ from pipeline.engine.session import (
     Called,
     Outcome,
     mirrored,
+    outcome,
     report,
     train_missing_folds,
     try_out,
@@ -57,19 +60,24 @@ def main(cfg: DictConfig) -> float:
     called = Called(in_short(hydra))
     if hydra.mode == RunMode.MULTIRUN:
         job = current_job()
-        job.uri = config.tracking.uri
-        job.outcome = cross_validate(config, replace(called, sweep=Path(hydra.sweep.dir).name))
-        return job.outcome.mean
-    outcome = cross_validate(config, called)
+        job.uri, job.ledger = config.tracking.uri, config.tracking.ledger
+        called = replace(called, sweep=Path(hydra.sweep.dir).name)
+        job.outcome = cross_validate(config, called, outcomes())
+        return job.outcome.objective
+    found = cross_validate(config, called)
     tell(next_steps(config, given(hydra)))
-    return outcome.mean
+    return found.mean
 
 
 one_of_many, at_end = sweep_job, end_of_sweep
 
 
-def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
+def cross_validate(
+    config: Config, called: Called = UNNAMED, before: Sequence[Outcome] = ()
+) -> Outcome:
     """The whole flow, each line one step; `called` names the MLflow runs.
+
+    `before`: what the jobs of the same sweep came to, by which hopeless ones are ended.
 
     Raises:
         UserError: for what a user can mend, and when a fold did not get done.
@@ -78,7 +86,7 @@ def cross_validate(config: Config, called: Called = UNNAMED) -> Outcome:
     run, slots = ready(config, console)
     if config.training.preflight and not all(run.is_done(fold) for fold in run.folds):
         preflight(run, slots, console)
-    return train(run, slots, called, console)
+    return train(run, slots, called, console, before)
 
 
 def ready(config: Config, console: Console) -> tuple[Run, list[str]]:
@@ -117,14 +125,23 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     return slots, images, content
 
 
-def train(run: Run, slots: Sequence[str], called: Called, console: Console) -> Outcome:
+def train(
+    run: Run,
+    slots: Sequence[str],
+    called: Called,
+    console: Console,
+    before: Sequence[Outcome] = (),
+) -> Outcome:
     """Train what is missing, mirror it, report."""
     say(try_out(run), console)  # before there is a run folder, or a run in MLflow
     with open_run(run), mirrored(run, called, console):
-        train_missing_folds(run, slots, console)
-        outcome = report(run, console)
+        if stopped := train_missing_folds(run, slots, console, before):
+            return outcome(run, stopped)
+        found = report(run, console)
         report_at_end(run.dir, console)  # before the mirror ends, which uploads it
-        return outcome
+    if not called.sweep:  # whose end says it once
+        say(count_note(run), console, style="bold")
+    return found
 
 
 def next_steps(config: Config, overrides: Sequence[str]) -> str:

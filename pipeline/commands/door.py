@@ -33,6 +33,7 @@ from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.searching import with_optuna
 from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.config import Config, UserError, defaults, to_config, to_settings
@@ -92,6 +93,7 @@ def run(name: str) -> None:
             command.main(to_settings(OmegaConf.create(nested(arguments)), schema))
             return
         flags, settings = in_order(arguments)
+        settings = with_optuna(flags, settings)
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
         _prepare(flags, settings, config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra

@@ -92,6 +92,18 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class UnlockSettings:
+    run_dir: str
+    """The run folder of the setting that was chosen, e.g. runs/demo/KEY; all its folds are done."""
+    again: bool = False
+    """Open them for another run although they were opened before; it is recorded."""
+    ledger: str | None = None
+    """Where openings are recorded (tracking.ledger); default: ledger.jsonl."""
+    plugins: Listed = ()
+    """Your own packages that the run's settings may name; their code runs."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -113,5 +125,6 @@ SCHEMAS: dict[str, type] = {
     "report": ReportSettings,
     "select": SelectSettings,
     "sync": SyncSettings,
+    "unlock": UnlockSettings,
 }
 """Of a YAML at the top of conf/, or of a command that composes none."""

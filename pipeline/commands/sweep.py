@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.arguments import in_order
+from pipeline.commands.searching import OPTUNA, is_of_no_trial
 from pipeline.config import UserError
 from pipeline.console import cell, say, tell
 from pipeline.engine.session import Outcome
+from pipeline.tracking.ledger import tries_of
 from pipeline.tracking.server import SQLITE, absolute_tracking_uri
 from pipeline.words import counted, one_line
 
@@ -46,6 +49,8 @@ class Job:
     outcome: Outcome | None = None
     error: str = NOT_BEGUN
     """Why there is no outcome."""
+    ledger: str | None = None
+    """The file in which it is counted."""
 
 
 JOBS: list[Job] = []
@@ -62,7 +67,8 @@ def sweep_job(in_words: Callable[[Exception], str | None]) -> Iterator[None]:
     if not JOBS:
         JOBS.extend(Job(overrides, Path(hydra.sweep.dir)) for overrides in _planned(hydra))
     number, is_planned = hydra.job.num, hydra.job.num < len(JOBS)
-    name = f"job {number + 1}" + f" of {len(JOBS)}" * is_planned
+    num = len(JOBS) if is_planned else hydra.sweeper.get("n_trials")
+    name = f"job {number + 1}" + (f" of {num}" if num else "")
     if not is_planned:
         JOBS.append(Job((), Path(hydra.sweep.dir)))
     job = JOBS[number] if is_planned else JOBS[-1]
@@ -75,13 +81,23 @@ def sweep_job(in_words: Callable[[Exception], str | None]) -> Iterator[None]:
         told = message or f"{type(error).__name__}: {error}"
         job.error = shorten(told, LONGEST_REASON, placeholder="…")
         tell(f"error: {name}: {told}", sys.stderr)
-        if message is None or hydra.runtime.choices["hydra/launcher"] != "basic":
+        choices = hydra.runtime.choices
+        if choices["hydra/sweeper"] == OPTUNA:  # it goes on without the job, and asks no more
+            if message is None:
+                traceback.print_exc()
+            raise
+        if message is None or choices["hydra/launcher"] != "basic":
             raise  # our own mistake; or the jobs run in processes that print no table
 
 
 def current_job() -> Job:
     """The job of the sweep that this process is at."""
     return next(job for job in JOBS if job.error == STOPPED and job.outcome is None)
+
+
+def outcomes() -> list[Outcome]:
+    """What the jobs of this process have come to."""
+    return [job.outcome for job in JOBS if job.outcome is not None]
 
 
 def _planned(hydra: Any) -> list[list[str]]:
@@ -111,21 +127,33 @@ def end_of_sweep() -> None:
             folder.rmdir()
     console = Console()
     console.print(_table(jobs))
+    say(_counts(jobs), console, style="bold")
     if uri := next((job.uri for job in jobs if job.uri), ""):
         say([one_line(f"compare the runs: {look_at(uri)}")], console)
     num_done = sum(job.outcome is not None for job in jobs)
     of_all = f"of {counted(len(jobs), 'job')}"
     if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in jobs):
         say([f"{num_done} {of_all} done; the same command trains only what is missing"], console)
-    elif num_done < len(jobs) and sys.exception() is None:
+    elif num_done < len(jobs) and (sys.exception() is None or is_of_no_trial(sys.exception())):
         raise UserError(f"{len(jobs) - num_done} {of_all} failed; the same command tries again")
+
+
+def _counts(jobs: Sequence[Job]) -> list[str]:
+    """How many settings were tested on each plan of the sweep, and what that means."""
+    plans = {(job.outcome.plan, job.ledger) for job in jobs if job.outcome and job.ledger}
+    notes = []
+    for plan, ledger in sorted(plans):
+        with suppress(UserError):  # the jobs have warned
+            tries = tries_of(plan, Path(ledger))
+            notes += [tries.note] if tries is not None and tries.note else []
+    return notes
 
 
 def _table(jobs: Sequence[Job]) -> Table:
     done = [(job, job.outcome) for job in jobs if job.outcome is not None]
     select_by = done[0][1].select_by if done else ""
-    lowest_first = select_by == "val/loss"
-    done.sort(key=lambda pair: pair[1].mean if lowest_first else -pair[1].mean)
+    sign = 1 if select_by == "val/loss" else -1
+    done.sort(key=lambda pair: (pair[1].pruned is not None, sign * pair[1].mean))
     varied = [set(job.overrides) for job in jobs]
     same = set.intersection(*varied) if len(jobs) > 1 else set()
     order = f"{select_by}: mean over folds, smallest to largest, best first"
@@ -136,6 +164,8 @@ def _table(jobs: Sequence[Job]) -> Table:
     for job, outcome in done:
         spread = f"{min(outcome.values):.3f} to {max(outcome.values):.3f}"
         mean, folder = f"{outcome.mean:.3f}", str(outcome.run_dir)
+        if outcome.pruned is not None:
+            folder = f"{folder}: stopped after {counted(len(outcome.folds), 'fold')}"
         table.add_row(number[id(job)], cell(_of(job, same)), mean, spread, cell(folder))
     for job in jobs:
         if job.outcome is None:

@@ -15,6 +15,7 @@ from pipeline.config.plain import fingerprint, is_day
 from pipeline.config.plugins import plugin_facts
 from pipeline.config.sections import (
     FORMER_METRICS,
+    LEDGER,
     Aggregate,
     AuditConfig,
     AugmentConfig,
@@ -44,6 +45,7 @@ from pipeline.errors import ConfigError, UserError
 __all__ = [
     "DEFAULTS_VERSION",
     "FORMER_METRICS",
+    "LEDGER",
     "PACKAGES",
     "Aggregate",
     "AuditConfig",

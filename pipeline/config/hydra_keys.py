@@ -19,7 +19,11 @@ HARMLESS = {
     "override hydra/hydra_logging: none",
 }
 """What the main file of a command may set."""
-IN_ARGUMENTS = re.compile(r"\+*hydra(\.(run|sweep|launcher|sweeper)\.|/(launcher|sweeper)=)")
+IN_ARGUMENTS = re.compile(
+    r"\+*hydra(\.(run|sweep|launcher|sweeper)\.|/(launcher|sweeper|sweeper/sampler)=)"
+)
+RUNS_CODE = ("_target_", "custom_search_space", "independent_sampler", "constraints_func")
+"""What of a sweeper's settings would call whatever is named."""
 NAMED = re.compile(r"\bhydra\b")
 PACKAGE = re.compile(r"^\s*#\s*@package\b.*\bhydra\b", re.MULTILINE)
 
@@ -42,7 +46,7 @@ def refuse_hydra_overrides(arguments: Iterable[str]) -> None:
         "hydra.launcher and hydra.sweeper can be set"
         for argument in arguments
         if re.match(r"[+~]*hydra\b|[^=]*@[^=]*\bhydra\b", argument)
-        and (not IN_ARGUMENTS.match(argument) or "_target_" in argument)
+        and (not IN_ARGUMENTS.match(argument) or any(word in argument for word in RUNS_CODE))
     ]
     if found:
         raise ConfigError(found)

@@ -67,6 +67,8 @@ PartWord = Annotated[str, Field(coerce_numbers_to_str=True)]
 """Also a number, which somebody may write for a part."""
 
 
+LEDGER = "ledger.jsonl"
+"""Where it is written down which settings were tested on which plan."""
 FORMER_METRICS = {
     f"val/{name}": f"val/image/{name}"
     for name in ("auroc", "average_precision", "balanced_accuracy")
@@ -438,6 +440,9 @@ class TrackingConfig:
     upload: Upload = "all"
     """all: with plan, predictions and checkpoints | no_patients: no file or error text that may
     name a patient | metrics: numbers and settings, no file."""
+    ledger: str | None = LEDGER
+    """The file that counts the settings tested on each plan; it outlives run folders; null: none.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -462,6 +467,9 @@ class EngineConfig:
     """Folds that train side by side; 0: one per GPU, or one per core on the CPU."""
     threads_per_fold: Annotated[int, Field(ge=1)] = 1
     """CPU threads of a fold; results can differ in the last digit with another number."""
+    prune_after: Annotated[int, Field(ge=0)] = 0
+    """In a sweep: when so many folds are done, a job stops whose mean of training.select_by over
+    them is worse than the median of the jobs before, of which there must be three; 0: never."""
     loader_workers: Annotated[int, Field(ge=0)] = 1
     """Processes per fold that run random MONAI transforms."""
 

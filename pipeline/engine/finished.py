@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.arrays import AnyInts
-from pipeline.config import UserError
+from pipeline.config import LEDGER, UserError
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
@@ -25,8 +25,12 @@ from pipeline.files import read_json, refuse_foreign_files
 from pipeline.splits import Plan, load_plan
 from pipeline.splits.plan_file import read_files
 from pipeline.tracking.journal import history_of
+from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import SEAL, check_seal, read_result
+
+LOCKED = "locked"
+"""The folder of what the run gives for the locked patients; there once they were opened for it."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,14 @@ class Finished:
         return {str(name): value for name, value in found.items()}
 
     @cached_property
+    def plan_rows(self) -> tuple[Mapping[str, Any], Sequence[Sequence[str]]]:
+        """The header of plan.json, and the rows of plan.csv."""
+        return read_files(self.dir / "plan.csv")
+
+    @cached_property
     def plan(self) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """The header of plan.json, and patient id -> leakage group."""
-        header, rows = read_files(self.dir / "plan.csv")
+        header, rows = self.plan_rows
         return header, {row[0]: row[1] for row in rows}
 
     @cached_property
@@ -109,6 +118,37 @@ class Finished:
         """cohort.csv, all cells as text; None in a run folder of an earlier version."""
         path = self.dir / COHORT
         return read_cohort(path) if path.exists() else None
+
+    @cached_property
+    def key(self) -> str:
+        return str(read_environment(self.dir)["key"])
+
+    @property
+    def optimism(self) -> str:
+        """Why the run's numbers may be too good, as the best of several; "" where they are not.
+
+        They are not where it is the only setting tested, or the first for which the locked
+        patients were opened.
+        """
+        if self.locked is not None and self.locked["opened"][0]["key"] == self.key:
+            return ""
+        return "" if self.tries is None else self.tries.note
+
+    @property
+    def tries(self) -> Tries | None:
+        """What the ledger here knows of its plan, as of now; None where there is no ledger."""
+        ledger = self.settings["tracking"].get("ledger", LEDGER)
+        return None if ledger is None else tries_of(self.plan[0]["plan_hash"], Path(ledger))
+
+    @cached_property
+    def locked(self) -> Mapping[str, Any] | None:
+        """locked/metrics.json: a summary with `opened`, all openings; None where it was not."""
+        path = self.dir / LOCKED / "metrics.json"
+        if not path.exists():
+            return None
+        found = read_json(path)
+        check_seal(found, path, "Restore it.")
+        return found
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

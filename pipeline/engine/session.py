@@ -1,8 +1,8 @@
 """One command's work on a run folder: train what is missing, mirror it, report."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,21 @@ from rich.console import Console
 from pipeline.config import UserError, compared, flat
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say, warn
+from pipeline.engine.counting import Counted
 from pipeline.engine.pool import cause_of, run_folds
 from pipeline.engine.progress import FoldProgress
+from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, write_results
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import Level
+from pipeline.files import write_json
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
 from pipeline.targets import build, check_leaves
 from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
+from pipeline.tracking.mirror import PRUNED
 from pipeline.tracking.record import DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.imbalance import emphasis
@@ -50,10 +54,21 @@ class Outcome:
     select_by: str
     values: tuple[float, ...]
     """Of the chosen epochs' validation metric, one per fold."""
+    folds: tuple[int, ...] = ()
+    """That the values are of."""
+    plan: str = ""
+    """Hash of the plan."""
+    pruned: Pruned | None = None
+    """Why not all folds were trained, in a sweep."""
 
     @property
     def mean(self) -> float:
         return float(np.mean(self.values))
+
+    @property
+    def objective(self) -> float:
+        """What a sweeper is given."""
+        return self.mean if self.pruned is None else self.pruned.objective
 
 
 def try_out(run: Run) -> tuple[str, ...]:
@@ -81,22 +96,41 @@ def _try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
     return (*try_out(jobs[0]), *told(jobs[0]))
 
 
-def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> None:
+def train_missing_folds(
+    run: Run, slots: Sequence[str], console: Console, before: Sequence[Outcome] = ()
+) -> Pruned | None:
     """Train the folds without a result, as many at once as there are slots.
 
-    UserError when a fold did not get done; the others were trained all the same.
+    UserError when a fold did not get done; the others were trained all the same. `before`: what the
+    jobs of this sweep came to; with engine.prune_after the folds after the first ones are left out
+    where these fall behind, which is returned.
     """
+    counted_once = Counted(run, console)
+    counted_once.look()  # folds may be done of a command that was killed, or knew no ledger
     todo = [fold for fold in run.folds if not run.is_done(fold)]
     say([one_line(f"run folder {run.dir}")], console)
     _warn_if_unsafe(run, console)
+    (run.dir / PRUNED).unlink(missing_ok=True)
     if not todo:
         say(["all folds are done already"], console)
-        return
-    jobs = [run.job(fold) for fold in todo]
+        return None
+    peers = _peers(run, before)
+    first = first_folds(run.folds, run.config.engine.prune_after, len(peers))
     progress = FoldProgress(run, run.folds, len(slots), console)
+
+    def poll(running: Collection[int]) -> None:
+        progress.poll(running)
+        counted_once.look()
+
+    failures: dict[int, str] = {}
+    stopped: Pruned | None = None
     with progress.showing():
-        failures = run_folds(jobs, slots, run.config.engine.threads_per_fold, progress.poll)
-        progress.poll(())
+        for folds in (first, [fold for fold in run.folds if fold not in first]):
+            if stopped := _falls_behind(run, first, peers) if folds is not first else None:
+                break
+            jobs = [run.job(fold) for fold in folds if fold in todo]
+            failures |= run_folds(jobs, slots, run.config.engine.threads_per_fold, poll)
+            poll(())
     if failures:
         done = sum(run.is_done(fold) for fold in run.folds)
         reasons = "\n".join(_reasons(run, failures))
@@ -104,6 +138,37 @@ def train_missing_folds(run: Run, slots: Sequence[str], console: Console) -> Non
             f"{counted(len(failures), 'fold')} failed:\n{reasons}\n"
             f"{done} of {len(run.folds)} folds are done and kept; the same command continues"
         )
+    if stopped:
+        write_json(run.dir / PRUNED, asdict(stopped))
+        say([stopped.note], console)
+    return stopped
+
+
+def _peers(run: Run, before: Sequence[Outcome]) -> list[Validation]:
+    """The validation of those that are done on all folds of the run's plan."""
+    asked = run.plan.hash, run.config.training.select_by
+    done = (job for job in before if job.pruned is None and (job.plan, job.select_by) == asked)
+    return [dict(zip(job.folds, job.values, strict=True)) for job in done]
+
+
+def _falls_behind(run: Run, first: Sequence[int], peers: Sequence[Validation]) -> Pruned | None:
+    """By the validation of the run's first folds, none of which has failed."""
+    if not first or not all(map(run.is_done, first)):
+        return None
+    return pruned(_validation(run, first), peers, run.config.training.select_mode == "min")
+
+
+def _validation(run: Run, folds: Sequence[int]) -> Validation:
+    return {fold: float(run.result(fold)["select_value"]) for fold in folds}
+
+
+def outcome(run: Run, stopped: Pruned | None = None) -> Outcome:
+    """What a run comes to, whose folds are done, or the first of them."""
+    values = _validation(run, run.folds if stopped is None else stopped.folds)
+    select_by = run.config.training.select_by
+    return Outcome(
+        run.dir, select_by, tuple(values.values()), tuple(values), run.plan.hash, stopped
+    )
 
 
 def _reasons(run: Run, failures: Mapping[int, str]) -> list[str]:
@@ -135,8 +200,7 @@ def report(run: Run, console: Console) -> Outcome:
         say([line], console)
     print_summary(summary, level, console)
     _warn_if_unsafe(run, console)
-    values = tuple(float(run.result(fold)["select_value"]) for fold in run.folds)
-    return Outcome(run.dir, run.config.training.select_by, values)
+    return outcome(run)
 
 
 def _warn_if_unsafe(run: Run, console: Console) -> None:
@@ -185,6 +249,7 @@ def _record(run: Run, called: Called) -> RunRecord:
         params=compared(run.config),
         fold_params=_fold_params(run),
         upload=run.config.tracking.upload,
+        ledger=hidden.get(("tracking", "ledger")) or run.config.tracking.ledger or "",
         dataset=DatasetRecord(
             name=run.config.manifest.name,
             path=hidden.get(("manifest", "path")) or str(run.manifest.path.absolute()),

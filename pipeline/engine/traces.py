@@ -21,7 +21,7 @@ SKIPPED = {".git", ".venv", "__pycache__"}
 NAMING = (
     *("plan.csv", "plan.json", "predictions.csv", "cohort.csv", "flow.json"),
     *("report.html", "report.md"),
-    "fold_*/predictions_*.csv",
+    *("fold_*/predictions_*.csv", "locked/predictions.csv"),
 )
 """What of a run folder names its patients."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}

@@ -121,7 +121,7 @@ def _count_columns(summary: Summary, level: Level) -> Columns:
     """Fold numbers and counts: one value per fold, the one over folds, none for its bounds."""
     num, folds = summary["num"], summary["num"]["per_fold"]
     columns = {
-        "fold": [*(str(fold["fold"]) for fold in folds), "all", *BOUNDS],
+        "fold": [*(_name(fold["fold"]) for fold in folds), "all", *BOUNDS],
         "patients": [*(str(count["patients"]) for count in (*folds, num)), "", ""],
         "images": [*(str(count["images"]) for count in (*folds, num)), "", ""],
     }
@@ -131,6 +131,10 @@ def _count_columns(summary: Summary, level: Level) -> Columns:
         positives = [(fold[key] or {})[summary["classes"][1]] for fold in folds]
         columns["positive"] = [*(str(count) for count in (*positives, sum(positives))), "", ""]
     return columns
+
+
+def _name(fold: int) -> str:
+    return str(fold) if fold >= 0 else "locked"
 
 
 def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap: str) -> list[str]:

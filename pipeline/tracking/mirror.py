@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pipeline.config import Upload, UserError
 from pipeline.files import lock, read_json, refuse_foreign_files
 from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
+from pipeline.tracking.ledger import tries_of
 from pipeline.tracking.record import RunRecord, former_uid
 from pipeline.tracking.result import (
     KEPT,
@@ -35,6 +36,10 @@ Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
 FIT_TAG = "patientfold.fit"
 """Over- or under-fitting, where the learning curves show it."""
+PRUNED_TAG, TESTED_TAG = "patientfold.pruned", "patientfold.settings_tested"
+"""Why a sweep stopped the run early; how many settings were tested on its plan, at the time."""
+PRUNED = "pruned.json"
+"""In a run folder, while a sweep has stopped it after its first folds."""
 NAME_PARAM = "asked_for"
 """The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
 RUN_FILES = (
@@ -166,6 +171,8 @@ class Mirror(AbstractContextManager["Mirror"]):
                     fold.run.set_status("KILLED", fold.last.time)
             self._log_validation(server.parent)
             folds = Counter(fold.run.status for fold in server.folds.values())
+            if (self._run_dir / PRUNED).exists():
+                status = "KILLED"
             if status is None:
                 is_done = set(folds) == {"FINISHED"} and (self._run_dir / SUMMARY).exists()
                 status = "FAILED" if folds["FAILED"] else "FINISHED" if is_done else "KILLED"
@@ -249,6 +256,23 @@ class Mirror(AbstractContextManager["Mirror"]):
             parent.set_tags({"patientfold.folds_done": f"{len(results)} of {num_folds}"})
             ended = max(float(result["time"]) for result in results)
             parent.log_final(validation_metrics(results), ended)
+        if (path := self._run_dir / PRUNED).exists():
+            found = read_json(path)
+            text = f"after {len(found['folds'])} folds: {found['mean']:.4f}, median "
+            parent.set_tags({PRUNED_TAG: f"{text}{found['median']:.4f}"})
+        else:
+            parent.remove_tag(PRUNED_TAG)
+        if (num := self._num_tested) is not None:
+            parent.set_tags({TESTED_TAG: str(num)})
+
+    @property
+    def _num_tested(self) -> int | None:
+        """How many settings were tested on the plan up to now, where there is a ledger."""
+        with suppress(UserError):
+            plan = self._record.tags.get("patientfold.plan_hash", "")
+            tries = tries_of(plan, Path(self._record.ledger)) if self._record.ledger else None
+            return None if tries is None else tries.num
+        return None
 
 
 def sync(run_dir: Path, uri: str | None = None, upload: Upload | None = None) -> str:

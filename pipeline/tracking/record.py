@@ -56,6 +56,8 @@ class RunRecord:
     """Every setting, a line each; a tag of the parent run, whatever may be uploaded."""
     upload: Upload = "all"
     """What may be uploaded."""
+    ledger: str = ""
+    """The file that counts the settings tested on the plan; "": none."""
 
     def __post_init__(self) -> None:
         if "${" not in self.uri:

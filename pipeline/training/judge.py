@@ -24,6 +24,8 @@ from pipeline.splits import Part
 from pipeline.training.job import FoldJob
 
 Thresholds = Mapping[Level, Threshold]
+Outputs = Callable[[Ints], tuple[AnyFloats, float]]
+"""(N,) rows -> (N, C) probabilities in that order, and the loss."""
 Levels = dict[Level, dict[str, float | None] | None]
 
 
@@ -32,8 +34,7 @@ class Judge:
     """Judges the parts of a fold by what a model gives for their samples."""
 
     job: FoldJob
-    outputs: Callable[[Ints], tuple[AnyFloats, float]]
-    """(N,) rows -> (N, C) probabilities in that order, and the loss."""
+    outputs: Outputs
 
     def validate(self) -> dict[str, float | None]:
         """The validation metrics of an epoch, `val/...`, image level first."""

@@ -1,0 +1,189 @@
+"""The locked patients, opened for one finished run: predicted by all of its folds' models at once.
+
+No fold has trained on them, chosen by them or been normalised by them (`Plan` proves it), so that
+what they say of one setting is no product of having tried many.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from pipeline.arrays import Floats, Ints
+from pipeline.config import Config, UserError, distinctive, to_config
+from pipeline.config.leaf import is_baseline
+from pipeline.engine.counting import entry_of
+from pipeline.engine.finished import LOCKED, Finished
+from pipeline.engine.run_folder import Run
+from pipeline.engine.soundness import read_environment
+from pipeline.evaluation.metrics import Level
+from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.predictions import (
+    Threshold,
+    prediction_table,
+    with_decisions,
+    write_predictions,
+)
+from pipeline.evaluation.summary import Summary, summarise
+from pipeline.files import make_private, write_json
+from pipeline.processes import process_pool
+from pipeline.tracking.ledger import Entry, note_opening
+from pipeline.tracking.result import with_seal
+from pipeline.training.job import FoldJob
+
+NO_FOLD = -1
+"""In predictions.csv: the locked patients are in none."""
+
+
+def config_of(run: Finished, plugins: Sequence[str]) -> Config:
+    """The settings of a finished run with its own plan, to open its locked patients.
+
+    `plugins` are those that may be imported: whoever sent the folder could have named code.
+
+    Raises:
+        UserError: the run tests what it trained on, has nobody locked, or was opened.
+    """
+    run_dir = run.dir
+    if run.is_unsafe:
+        raise UserError(f"{run_dir} was split by image (UNSAFE): its numbers are no results")
+    _, rows = run.plan_rows
+    if not any(row[2] == "locked" for row in rows):
+        raise UserError(
+            f"{run_dir}: its plan has no locked patients. A new plan can have some, from the "
+            "beginning: split.locked_fraction=0.2"
+        )
+    if run.locked is not None:
+        raise UserError(
+            f"{run_dir}: its locked patients were opened before; what they said stands in "
+            f"{run_dir / LOCKED / 'metrics.json'}"
+        )
+    if unnamed := sorted({*run.settings.get("plugins", [])} - {*plugins}):
+        names = ",".join(unnamed)
+        raise UserError(f"{run_dir} runs code of your own; if you trust it: plugins=[{names}]")
+    try:
+        config = to_config(OmegaConf.create(dict(run.settings)))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"{run_dir / 'config.yaml'}: {error}") from None
+    split = replace(config.split, file=str(run_dir / "plan.csv"))
+    return replace(config, split=split, run_dir=str(run_dir))
+
+
+def check_same_run(run: Run) -> None:
+    """UserError unless manifest, images and settings are still those that the run was made of."""
+    there = distinctive(read_environment(run.dir)["identity"])
+    names = sorted(there.keys() | run.distinctive.keys())
+    if differ := [name for name in names if there.get(name) != run.distinctive.get(name)]:
+        raise UserError(
+            f"{run.dir} was made of other data or settings than those that are here now: "
+            f"{', '.join(differ)} differ. The locked patients were not opened."
+        )
+
+
+class LockedPart:
+    """The locked patients of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.rows: Ints = run.manifest.of(run.plan.locked)
+        self.dir = run.dir / LOCKED
+
+    def probabilities(self, slots: Sequence[str]) -> Floats:
+        """(N, C) mean over the folds' models, each with its fold's normalisation."""
+        run = self.run
+        jobs = [
+            replace(run.job(fold), device=slots[i % len(slots)]) for i, fold in enumerate(run.folds)
+        ]
+        threads = run.config.engine.threads_per_fold
+        with process_pool(min(len(slots), len(jobs))) as pool:
+            pending = [
+                pool.submit(
+                    _predicted, replace(job, device=slots[i % len(slots)]), self.rows, threads
+                )
+                for i, job in enumerate(jobs)
+            ]
+            found = [future.result() for future in pending]
+        mean: Floats = np.mean(found, axis=0)
+        return mean
+
+    @cached_property
+    def thresholds(self) -> dict[Level, Threshold]:
+        """The median of those that the folds have chosen on their validation parts."""
+        chosen = [self.run.result(fold)["thresholds"] for fold in self.run.folds]
+        return {level: _median([of[level] for of in chosen]) for level in ("image", "patient")}
+
+    def record(self, ledger: Path, again: bool) -> tuple[Entry, ...]:
+        """Write into the ledger that they are opened; all openings of the plan.
+
+        Raises:
+            UserError: they were opened for another run and `again` is not given, or the ledger
+                cannot be written: what is not on record is not opened.
+        """
+        entry = replace(entry_of(self.run), event="opened", time=time.time())
+        try:
+            return note_opening(ledger, entry, again)
+        except OSError as error:
+            raise UserError(
+                f"ledger {ledger} cannot be written ({error.strerror}), and what is not on record "
+                "is not opened. ledger=FILE names another"
+            ) from None
+
+    def write(self, probabilities: Floats, opened: Sequence[Entry]) -> Summary:
+        """Write locked/predictions.csv and then locked/metrics.json, which says that it is done."""
+        run, classes = self.run, self.run.manifest.classes
+        samples = run.manifest.table.iloc[self.rows].reset_index(drop=True)
+        order = np.arange(len(self.rows))
+        table = prediction_table(samples, probabilities, order, classes, NO_FOLD)
+        tables: dict[Level, pd.DataFrame | None] = {
+            "image": with_decisions(table, classes, self.thresholds["image"]),
+            "patient": None,
+        }
+        evaluation = run.config.evaluation
+        patients = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
+        if patients is not None:
+            tables["patient"] = with_decisions(patients, classes, self.thresholds["patient"])
+        summary = summarise(tables, classes, run.plan.groups)
+        make_private(self.dir)
+        assert tables["image"] is not None
+        write_predictions(tables["image"], self.dir / "predictions.csv")
+        facts = {
+            "thresholds": self.thresholds,
+            "num_models": len(run.folds),
+            "opened": [_fact(entry) for entry in opened],
+        }
+        write_json(self.dir / "metrics.json", with_seal({**summary, **facts}))
+        return summary
+
+
+def _fact(entry: Entry) -> Mapping[str, Any]:
+    kept = ("key", "name", "run_dir", "time")
+    return {name: value for name, value in asdict(entry).items() if name in kept}
+
+
+def _median(chosen: Sequence[Any]) -> Threshold:
+    """Of each label, where they have one each; None where classes have none."""
+    first = chosen[0]
+    if first is None:
+        return None
+    if isinstance(first, Mapping):
+        return {name: float(median(of[name] for of in chosen)) for name in first}
+    return float(median(chosen))
+
+
+def _predicted(job: FoldJob, rows: Ints, num_threads: int) -> Floats:
+    """In a worker."""
+    if not is_baseline(job.config.model):
+        import torch
+
+        torch.set_num_threads(num_threads)
+    from pipeline.training.kept import outputs_of_kept
+
+    return outputs_of_kept(job, rows).astype(np.float64)
