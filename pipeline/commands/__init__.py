@@ -45,7 +45,7 @@ COMMANDS = {
     "compare": Command("is one run better than another? Over the same patients, with intervals"),
     "select": Command("which settings of a sweep are best, and how good they really are"),
     "unlock": Command("open the patients that were locked away from all folds, once"),
-    "report": Command("the page of a finished run: report.html, from its folder alone"),
+    "report": Command("a finished run for people: report.html, and report.md for a paper"),
     "sync": Command("complete the MLflow runs of a run folder"),
     "forget": Command("find and delete what the study folder holds of a patient"),
 }

@@ -1,7 +1,8 @@
 """The page of a finished run: patientfold report run_dir=runs/demo/KEY
 
-Writes report.html into the run folder: one file, which needs no network. It is made from the folder
-alone, without images, and also of a run that an earlier version made. cv writes it by itself.
+Writes report.html into the run folder: one file, which needs no network; and report.md, a draft in
+the words of a paper. Both are made from the folder alone, without images, and also of a run that an
+earlier version made. cv writes them by itself.
 """
 
 from pathlib import Path
@@ -14,10 +15,12 @@ from pipeline.engine.finished import Finished
 from pipeline.processes import call_in_child
 from pipeline.words import one_line
 
+PAPER = "report.md"
+
 
 def main(settings: ReportSettings) -> None:
-    """Write it, and say where."""
-    say([_written(Path(settings.run_dir))], Console())
+    """Write them, and say where."""
+    say(_written(Path(settings.run_dir)), Console())
 
 
 def report_at_end(run_dir: Path, console: Console) -> None:
@@ -25,13 +28,17 @@ def report_at_end(run_dir: Path, console: Console) -> None:
     if not (run_dir / "metrics.json").exists():
         return  # some folds are still to come
     try:
-        say([call_in_child(_written, run_dir)], console)
+        say(call_in_child(_written, run_dir), console)
     except Exception as error:  # noqa: BLE001  (whatever it is, the run is done)
         again = f"patientfold report run_dir={run_dir}"
-        warn([one_line(f"report.html was not written: {error} The run is whole; {again}")], console)
+        warn([one_line(f"the report was not written: {error} The run is whole; {again}")], console)
 
 
-def _written(run_dir: Path) -> str:
+def _written(run_dir: Path) -> list[str]:
     from pipeline.report.page import write_report
+    from pipeline.report.paper import write_paper
 
-    return one_line(f"report: {write_report(Finished.read(run_dir))}")
+    run = Finished.read(run_dir)
+    page, paper = write_report(run), run.dir / PAPER
+    write_paper(run, paper)
+    return [one_line(f"report: {page} (for a paper: {paper.name})")]

@@ -86,6 +86,12 @@ class SelectSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ReportSettings:
+    run_dir: str
+    """The run folder, e.g. runs/demo/<key>."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class UnlockSettings:
     run_dir: str
     """The run folder of the setting that was chosen, e.g. runs/demo/KEY; all its folds are done."""
@@ -95,12 +101,6 @@ class UnlockSettings:
     """Where openings are recorded (tracking.ledger); default: ledger.jsonl."""
     plugins: Listed = ()
     """Your own packages that the run's settings may name; their code runs."""
-
-
-@dataclass(frozen=True, kw_only=True, config=SETTINGS)
-class ReportSettings:
-    run_dir: str
-    """The run folder, e.g. runs/demo/<key>."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -1,1 +1,4 @@
-"""The report of a finished run, from its folder alone; a section is a module in sections/."""
+"""What a finished run says of itself, for people: from its folder alone, without torch.
+
+Of report.html each section is a module in sections/; report.md is made by paper/.
+"""

@@ -52,6 +52,7 @@ def answer(run: Finished) -> Section:
         blocks += _headline(run, name, entries[name])
     blocks += [Words(text) for text in _sentences(run, entries)]
     blocks += [Words(text, "doubt") for text in _doubts(run, name, entries)]
+    blocks += [Words(text) for text in _locked(run)]
     blocks.append(_floors(run, entries))
     return Section("answer", "The answer", blocks)
 
@@ -123,7 +124,20 @@ def _decisions(run: Finished, matrix: Sequence[Sequence[int]]) -> str:
     )
 
 
+def _locked(run: Finished) -> Iterator[str]:
+    """What the patients say that no fold saw, once they were opened."""
+    found = ((run.locked or {}).get(run.level) or {}).get("auroc")
+    if found is not None:
+        bounds = interval(found.get("ci_low"), found.get("ci_high"))
+        yield (
+            "On the locked patients, whom no fold saw: AUROC "
+            f"{number(found['value'])}, 95 % interval {bounds}."
+        )
+
+
 def _doubts(run: Finished, name: str, entries: dict[str, MetricEntry]) -> Iterator[str]:
+    if run.optimism:
+        yield sentence(run.optimism)
     if name in entries:
         yield from (IN_WORDS[mark] for mark in entries[name].get("marks", []))
     entry = entries.get("auroc")
