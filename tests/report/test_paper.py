@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt
 from pipeline.config import SplitConfig
 from pipeline.engine.finished import Finished
 from pipeline.files import write_json
-from pipeline.report.paper import write_paper
+from pipeline.report.paper import cells, write_paper
+from pipeline.report.paper.facts import Facts
 from pipeline.splits import plan_by_image
 from pipeline.tracking.ledger import Entry, note_tested
 from pipeline.tracking.result import with_seal
@@ -59,7 +60,7 @@ def tables(text: str) -> list[Table]:
 def test_the_tables_have_the_numbers_of_the_run_folder(binary: Finished, tmp_path: Path) -> None:
     summary = json.loads((binary.dir / "metrics.json").read_text())
     text = paper_of(binary, tmp_path / "report.md")
-    patient, confusion, *_ = tables(text)
+    _, patient, confusion, *_ = tables(text)
     entries = summary["patient"]
     assert len(patient) == 1 + len(entries)
     for row, entry in zip(patient[1:], entries.values(), strict=True):
@@ -229,6 +230,7 @@ def test_what_was_left_out_and_warned_of_comes_from_the_flow(
         "read": {"rows": 64, "patients": 31},
         "left_out": [{"reason": "no label", "rows": 4, "patients": 1}],
         "groups": {"joins": {}},
+        "parts": [],
         "findings": [
             {"rule": "two_sites", "severity": "warning", "message": "Patient-003 is at two sites"}
         ],
@@ -256,7 +258,7 @@ def test_names_of_classes_cannot_break_a_table(run: Callable[..., str]) -> None:
     found = tables(text)
     assert len(found) >= 8
     assert all(len({len(row) for row in table}) == 1 for table in found)
-    confusion = next(t for t in found if t[0][0] == "patients")
+    confusion = next(t for t in found if t[0][0] == "patients" and len(t[0]) == 4)
     assert confusion[0][1:3] == [f"called {name}" for name in names]
 
 
@@ -286,7 +288,7 @@ def test_a_folder_of_an_earlier_version_has_its_report(binary: Finished, tmp_pat
     (old / "config.yaml").write_text(config)
     text = paper_of(Finished.read(old), tmp_path / "report.md")
     new = paper_of(binary, tmp_path / "new.md")
-    assert tables(text)[0] == tables(new)[0]  # intervals are computed anew
+    assert tables(text)[1] == tables(new)[1]  # intervals are computed anew
     assert "None" not in text
 
 
@@ -326,3 +328,54 @@ def test_a_threshold_that_was_no_choice_is_named(binary: Finished, tmp_path: Pat
     words = "In fold 1 the validation part had one class alone: the threshold is 0.5 there."
     assert words in paper_of(changed, tmp_path / "report.md")
     assert words not in paper_of(binary, tmp_path / "report.md")
+
+
+GROUP = {
+    "column": "sex",
+    "group": "f",
+    "metric": "sensitivity",
+    "num_patients": 15,
+    "num_positive": 12,
+    "num_negative": 3,
+    "value": 0.5,
+    "ci_low": 0.25,
+    "ci_high": 0.75,
+    "difference": -0.4,
+    "difference_low": -0.6,
+    "difference_high": -0.1,
+    "p": 0.004,
+    "flagged": True,
+    "missing": "",
+}
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_groups_of_patients_have_their_values(
+    binary: Finished, tmp_path: Path, flagged: bool
+) -> None:
+    run = with_settings(binary, {})
+    groups = [{**GROUP, "flagged": flagged}]
+    found = {"level": "patient", "num_comparisons": 3, "groups": groups}
+    vars(run)["numbers"] = {**binary.summary, "subgroups": found}
+    text = paper_of(run, tmp_path / "report.md")
+    rows = next(t for t in tables(text) if t[0][0] == "group")
+    expected = ["0.500 (0.250 to 0.750)", "-0.400 (-0.600 to -0.100)", "0.004"]
+    assert rows[1][:6] == ["sex: f", "sensitivity", "15", *expected]
+    worse = "sex f: sensitivity 0.500, 0.400 below all others (p = 0.004, Holm)."
+    assert (f"- {worse}" in text) is flagged
+    assert (worse in cells.subgroups(Facts(run)).text) is flagged  # type: ignore[union-attr]
+    assert "### Subgroups" not in paper_of(binary, tmp_path / "report.md")
+
+
+def test_table_one_has_no_column_that_might_name_somebody(binary: Finished, tmp_path: Path) -> None:
+    run = with_settings(binary, {})
+    rows = binary.images[["patient_id", "image_path", "label"]]
+    sex = ["fm"[int(patient[-1]) % 2] for patient in rows["patient_id"]]
+    vars(run)["cohort"] = rows.assign(sex=sex, nurse="Nightingale").astype(str)
+    text = paper_of(run, tmp_path / "report.md")
+    found = {row[0]: row[1] for row in tables(text)[0][1:]}
+    assert found["patients"] == "30"
+    assert found["sex: f"] == found["sex: m"] == "15 (50 %)"
+    assert found["with lesion"] == "10 (33 %)"
+    assert "Nightingale" not in text
+    assert "nurse" not in text

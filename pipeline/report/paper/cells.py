@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline.evaluation.metrics import named_metrics
-from pipeline.report.paper import analysis, outcomes, partitions, preprocessing, recipe, software
+from pipeline.report.paper import (
+    analysis,
+    outcomes,
+    partitions,
+    patients,
+    preprocessing,
+    recipe,
+    software,
+)
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.limitations import limitations
 from pipeline.report.paper.markdown import (
@@ -198,6 +206,11 @@ def stability(facts: Facts) -> Cell | None:
     return Cell("Folds", f"AUROC {span(values, number)} in {folds}, {repeats}")
 
 
+def subgroups(facts: Facts) -> Cell | None:
+    text = patients.groups_in_short(facts)
+    return Cell("Subgroups", text) if text else None
+
+
 def sites(facts: Facts) -> Cell | None:
     """Where the plan leaves each site out."""
     site = facts.get("manifest.columns.site")
@@ -245,12 +258,14 @@ def flow(facts: Facts) -> Cell:
 
 
 def characteristics(facts: Facts) -> Cell:
-    return Cell("Data", f"{partitions.classes(facts)}{partitions.balance(facts)}")
+    columns = patients.grouping_columns(facts)
+    more = f" Table 1 also has {joined([escaped(name) for name in columns])}." if columns else ""
+    return Cell("Patients", f"{partitions.classes(facts)}{partitions.balance(facts)}{more}")
 
 
 def shown_limitations(facts: Facts) -> Cell:
     found = [text for text in limitations(facts) if "TODO(author)" not in text]
-    shown = f"{len(found)} that the data show; the first: {found[0]}"
+    shown = f"{len(found)} of them; the first: {found[0]}"
     return Cell("Limitations that the data show", shown)
 
 

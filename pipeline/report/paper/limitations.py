@@ -7,12 +7,13 @@ from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import escaped, interval, joined, named, number, span
 from pipeline.report.paper.outcomes import FIRST
+from pipeline.report.paper.patients import flagged
 from pipeline.words import counted
 
 
 def limitations(facts: Facts) -> list[str]:
     """One sentence each, the gravest first; there is always one."""
-    found = [*_leak(facts), *_marks(facts), *_shift(facts), *_range(facts)]
+    found = [*_leak(facts), *_marks(facts), *_shift(facts), *flagged(facts), *_range(facts)]
     found += [escaped(note["note"]) for note in facts.summary.get("fit", [])]
     if (count := facts.summary.get("image_count")) is not None:
         found.append(escaped(count["note"]))

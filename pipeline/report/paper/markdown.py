@@ -107,7 +107,9 @@ def _argument(value: object) -> str:
 def _plain(value: object) -> str:
     """A value in words; of a path only the last part: folders may name people."""
     if isinstance(value, list | tuple):
-        return " x ".join(map(_plain, value)) if len(value) < 4 else ", ".join(map(_plain, value))
+        if len(value) < 4:
+            return " x ".join(map(_plain, value))
+        return f"({', '.join(map(_plain, value))})"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float | int):

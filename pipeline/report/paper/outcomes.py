@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.evaluation.metrics import Level, named_metrics
 from pipeline.evaluation.summary import MetricEntry
+from pipeline.report.paper import patients
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import (
     MISSING,
@@ -53,6 +54,9 @@ def headline(facts: Facts) -> str:
 
 def results(facts: Facts) -> Iterator[str]:
     """Blocks of Markdown, patient level first."""
+    if one := patients.characteristics(facts):
+        yield "### Patients"
+        yield one
     for level in facts.levels:
         order = " (primary)" if level == facts.level else " (secondary)"
         yield f"### {level.capitalize()} level{order}"
@@ -67,6 +71,9 @@ def results(facts: Facts) -> Iterator[str]:
     if points := operating_points(facts):
         yield "### Operating points"
         yield points
+    if groups := patients.subgroups(facts):
+        yield "### Subgroups"
+        yield groups
     if facts.run.locked is not None:
         yield "### Locked patients"
         yield _locked(facts.run.locked)

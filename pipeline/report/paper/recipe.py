@@ -209,9 +209,18 @@ def optimisation(facts: Facts) -> str:
         more.append(
             f"parameters that begin with {joined([escaped(f) for f in frozen])} were frozen"
         )
-    more.append(f"the precision setting was {get('training.precision')}")
+    more.append(f"the precision was {_precision(facts)}")
     named = "; ".join(more)
     return f"{text}; {named}.{facts.others('training', TRAINING)}"
+
+
+def _precision(facts: Facts) -> str:
+    """What `auto` came to on the device."""
+    asked = facts.get("training.precision")
+    if asked != "auto":
+        return str(asked)
+    on_gpu = str(facts.results[0].get("device", "cpu")).startswith("cuda")
+    return "float16 with loss scaling" if on_gpu else "float32"
 
 
 def _tried(facts: Facts) -> str:
