@@ -21,6 +21,8 @@ BOUNDS: dict[Scale, tuple[float, float]] = {
     "loss": (0.0, math.inf),
     "number": (-math.inf, math.inf),
 }
+MANY = 100
+"""Units of the rarer class from which a curved metric is as good as straight."""
 FEWEST_UNITS = 5
 """Of a class: with fewer, how alike a unit's images are cannot be told, and they count as one."""
 
@@ -106,16 +108,21 @@ def _wilson(right: Bools, units: AnyInts) -> Interval:
 def drawn_interval(
     value: float, drawn: Floats, correction: float, fewest: int, scale: Scale
 ) -> Interval | None:
-    """A value whose spread `drawn` (B,) values tell; of a share on the logit scale.
-
-    `fewest` units have the rarest target. The spread of a share is no less than that of a share of
-    as many units (Boyd, Eng and Page 2013), since few positives vary less among themselves than
-    they would in another sample. None where more than 1 draw in 20 is undefined.
-    """
+    """A value whose spread `drawn` (B,) values tell; None where more than 1 in 20 is undefined."""
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(drawn):
         return None
-    spread, many = correction * float(defined.std(ddof=1)), quantile(fewest, clustered=True)
+    return spread_interval(value, correction * float(defined.std(ddof=1)), fewest, scale)
+
+
+def spread_interval(value: float, spread: float, fewest: int, scale: Scale) -> Interval:
+    """A value with its standard error; of a share on the logit scale.
+
+    `fewest` units have the rarest target. The spread of a share is no less than that of a share of
+    as many units (Boyd, Eng and Page 2013), since few positives vary less among themselves than
+    they would in another sample.
+    """
+    many = quantile(fewest, clustered=True)
     if scale != "share":
         least, most = BOUNDS[scale]
         return Interval(value, max(least, value - many * spread), min(most, value + many * spread))
