@@ -137,13 +137,14 @@ class Metric:
         )
         rarest = min(with_it + without, default=0)
         fewest = min(with_it, default=0) if self.scale == "share" else rarest
+        num = fewest, len(np.unique(units))
         if isinstance(self.function, Smooth) and rarest >= self.function.straight_from:
             spread = draws.spread(self._pulls(self.function, cases, target, folds))
-            return spread_interval(value, spread, fewest, self.scale)
+            return spread_interval(value, spread, num, self.scale)
         drawn = np.concatenate(
             [self.weighted(cases, target, folds, weights) for weights in draws.weights()]
         )
-        return drawn_interval(value, drawn, draws.correction, fewest, self.scale)
+        return drawn_interval(value, drawn, draws.correction, num, self.scale)
 
     def draws(
         self,
@@ -248,7 +249,7 @@ METRICS = [
         scale="correlation",
     ),
     _loss("brier", brier, for_labels="mean and each"),
-    _told("brier_skill", brier_skill, for_labels="each", scale="number"),
+    _told("brier_skill", brier_skill, for_labels="each", scale="skill"),
     _loss("log_loss", log_loss, for_labels="mean and each"),
     _loss("ece", expected_calibration_error, for_labels="each"),
     _line("calibration_slope", calibration_slope),
