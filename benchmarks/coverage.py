@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, and tests tell equals apart, where the truth is known.
 
-    python benchmarks/coverage.py [--draws 2000]
+    python benchmarks/coverage.py [--draws 2000] [--only kappa brier null optimism]
 
 Scores are normal with equal variances; each fold has an offset of its own, as each fold's network
 has. Images of a patient share half of their variance (intraclass correlation 0.5).
@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from pipeline.engine.selecting import nested
 from pipeline.evaluation.cases import Cases
 from pipeline.evaluation.comparison import Pair, difference
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import METRICS
+from pipeline.evaluation.scores import weighted_kappa
 
 Ints = NDArray[np.int64]
 TRUTHS = (0.6, 0.8, 0.9, 0.97)
@@ -52,15 +54,54 @@ class Cohort:
         probabilities = np.column_stack([-scores - 5 * folds, scores + 5 * folds])
         return Cases(labels, decided, probabilities), folds, units
 
+    def told(self, auroc: float, generator: np.random.Generator) -> tuple[Cases, Ints, Ints]:
+        """The same with probabilities, which are somewhat too sure; no fold has an offset."""
+        cases, folds, units = self.drawn(auroc, generator)
+        scores = cases.probabilities[:, 1] - 5 * folds - norm.ppf(auroc) / np.sqrt(2)
+        told = 1 / (1 + np.exp(-2 * scores))
+        probabilities = np.column_stack([1 - told, told])
+        return Cases(cases.labels, cases.predicted, probabilities), folds, units
 
-def truth_of(metric: str, auroc: float, found: Sequence[Interval]) -> float:
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """Patients of three grades."""
+        return self.negatives, self.positives, self.positives
+
+    def graded(self, auroc: float, generator: np.random.Generator) -> tuple[Cases, Ints, Ints]:
+        """Three grades; the AUROC is that of each against its neighbour."""
+        num, step = sum(self.sides), np.sqrt(2) * norm.ppf(auroc)
+        labels = np.repeat([0, 1, 2], self.sides).repeat(self.images)
+        folds = np.concatenate([np.arange(n) % self.num_folds for n in self.sides])
+        units = np.arange(num).repeat(self.images)
+        shared, own = generator.normal(size=num)[units], generator.normal(size=len(units))
+        scores = shared if self.images == 1 else np.sqrt(0.5) * (shared + own)
+        decided = np.digitize(scores + step * labels, [step / 2, 1.5 * step])
+        cases = Cases(labels, decided, np.full((len(labels), 3), 1 / 3))
+        return cases, folds.repeat(self.images), units
+
+    def kappa(self, auroc: float) -> float:
+        """Of the population that `graded` draws from."""
+        step = np.sqrt(2) * norm.ppf(auroc)
+        below = norm.cdf(step * (np.array([0.5, 1.5]) - np.arange(3)[:, None]))
+        shares = np.diff(below, axis=1, prepend=0, append=1)
+        counts = np.array(self.sides)[:, None] * shares
+        return float(weighted_kappa.of_matrices(counts[None])[0])
+
+
+DRAWS = {"kappa": Cohort.graded, "brier": Cohort.told, "log_loss": Cohort.told}
+"""What the metric is of, where not of `Cohort.drawn`."""
+
+
+def truth_of(metric: str, cohort: Cohort, auroc: float, found: Sequence[Interval]) -> float:
     """What the interval should hold.
 
     An average precision of few patients is too high by itself: its truth is the mean of all draws.
     """
     if metric == "auroc":
         return auroc
-    if metric == "average_precision":
+    if metric == "kappa":
+        return cohort.kappa(auroc)
+    if metric in ("average_precision", "brier", "log_loss"):
         return float(np.mean([of.value for of in found]))
     return float(norm.cdf(norm.ppf(auroc) / np.sqrt(2)))
 
@@ -68,7 +109,8 @@ def truth_of(metric: str, auroc: float, found: Sequence[Interval]) -> float:
 def one(seed: int, cohort: Cohort, auroc: float, metric: str, as_patients: bool) -> Interval:
     """The interval of one draw; None counts as one that holds nothing."""
     (found,) = (of for of in METRICS if of.name == metric)
-    cases, folds, units = cohort.drawn(auroc, np.random.default_rng(seed))
+    draw = DRAWS.get(metric, Cohort.drawn)
+    cases, folds, units = draw(cohort, auroc, np.random.default_rng(seed))
     units = np.arange(len(units)) if as_patients else units
     return found.interval_of(cases, None, folds, units) or Interval(np.nan, np.nan, np.nan)
 
@@ -92,10 +134,38 @@ def null(seed: int, cohort: Cohort) -> tuple[float, ...]:
     return tuple(np.nan if p is None else p for p in p_values)
 
 
+def optimism(seed: int, num_patients: int, num_runs: int) -> tuple[float, float]:
+    """By how much the best mean and nested selection report too much, of equal settings.
+
+    Every setting is right for 75 % of the patients. Two networks of a setting agree about a patient
+    with a correlation of 0.7 (one validates on it, the other is tested on it), those of two
+    settings with 0.4.
+    """
+    generator, num_folds = np.random.default_rng(seed), 5
+    own = generator.normal(size=(num_runs, num_patients))
+    noise = generator.normal(size=(2, num_runs, num_patients))
+    # 0.7 and 0.4 between what is right takes about 0.89 and 0.60 between what it is cut from
+    shared = np.sqrt(0.6) * generator.normal(size=num_patients)
+    right = shared + np.sqrt(0.29) * own + np.sqrt(0.11) * noise < norm.ppf(0.75)
+    tested = np.arange(num_patients) % num_folds
+    val, test = (
+        np.array([of[:, fold == k].mean(axis=1) for k in range(num_folds)]).T
+        for of, fold in zip(right, ((tested - 1) % num_folds, tested), strict=True)
+    )
+    honest = test[nested(val), np.arange(num_folds)].mean()
+    return float(test[val.mean(axis=1).argmax()].mean() - 0.75), float(honest - 0.75)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="of each cohort")
-    num_draws = parser.parse_args().draws
+    parser.add_argument("--only", nargs="+", help="metrics, null and optimism; default: all")
+    asked = parser.parse_args()
+    num_draws = asked.draws
+
+    def wanted(name: str) -> bool:
+        return asked.only is None or name in asked.only
+
     few = [Cohort(5, 20, k) for k in (1, 5)] + [Cohort(5, 95, 1), Cohort(10, 90, 5)]
     more = [Cohort(n, r * n, k) for n in (20, 50, 100, 200) for r in (1, 4) for k in (1, 5)]
     clustered = [Cohort(5, 20, 1, 20), Cohort(10, 40, 5, 20), Cohort(30, 30, 5, 20)]
@@ -105,10 +175,19 @@ def main() -> None:
         ("auroc", [Cohort(30, 30, 1, 20)], True),
         ("balanced_accuracy", [*few, Cohort(50, 50), *clustered[:3]], False),
         ("sensitivity", [*few, Cohort(50, 50), *clustered[:3]], False),
-        ("average_precision", [*few, Cohort(50, 50), Cohort(50, 200, 5), *clustered[:3]], False),
+        (
+            "average_precision",
+            [*few, Cohort(50, 50), Cohort(50, 200, 5), Cohort(100, 400, 5), *clustered],
+            False,
+        ),
+        ("kappa", [*few, Cohort(20, 20), Cohort(50, 50), Cohort(100, 400), *clustered], False),
+        ("brier", [*few, Cohort(20, 20), Cohort(50, 50), Cohort(100, 400), *clustered], False),
+        ("log_loss", [*few, Cohort(50, 50), Cohort(100, 400), *clustered[:3]], False),
     ]
     with ProcessPoolExecutor() as pool:
         for metric, cohorts, as_patients in plans:
+            if not wanted(metric):
+                continue
             wrong = ", images taken for patients (what others do)" if as_patients else ""
             print(f"\n{metric}{wrong}: share of intervals that hold the truth (mean width)\n")
             print("| patients with + without | " + " | ".join(f"AUROC {a}" for a in TRUTHS) + " |")
@@ -119,11 +198,21 @@ def main() -> None:
                     draw = partial(one, cohort=cohort, auroc=auroc, metric=metric)
                     draw = partial(draw, as_patients=as_patients)
                     found = list(pool.map(draw, range(num_draws), chunksize=50))
-                    truth = truth_of(metric, auroc, found)
+                    truth = truth_of(metric, cohort, auroc, found)
                     held = np.mean([of.low - 1e-9 <= truth <= of.high + 1e-9 for of in found])
                     width = np.nanmean([of.high - of.low for of in found])
                     cells.append(f"{held:.3f} ({width:.2f})")
                 print(f"| {cohort} | " + " | ".join(cells) + " |", flush=True)
+        if wanted("optimism"):
+            print("\nEqual settings, right for 75 %: by how much the reported value is too high\n")
+            print("| patients, settings | best mean of validation | nested selection |")
+            print("|---|---|---|")
+            for size in ((100, 20), (300, 20), (100, 5), (100, 100)):
+                draw = partial(optimism, num_patients=size[0], num_runs=size[1])
+                means = np.mean(list(pool.map(draw, range(num_draws), chunksize=50)), axis=0)
+                print(f"| {size[0]}, {size[1]} | {means[0]:+.4f} | {means[1]:+.4f} |", flush=True)
+        if not wanted("null"):
+            return
         print("\nTwo runs that are equally good: share of p values below 0.05, of the AUROC\n")
         print("| patients with + without | bootstrap | DeLong | McNemar | corrected t |")
         print("|---|---|---|---|---|")

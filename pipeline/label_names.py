@@ -1,4 +1,6 @@
-"""Labels of which an image may have several, or none: `edema|effusion`."""
+"""What classes are beside their names: grades of a scale, or labels of which an image may have
+several, or none (`edema|effusion`).
+"""
 
 from __future__ import annotations
 
@@ -34,6 +36,12 @@ class LabelNames(tuple[str, ...]):
         if unknown := sorted(named - set(self)):
             raise RuntimeError(f"labels must be among {list(self)}, got {unknown}.")
         return np.isin(self, list(named)) if named else np.zeros(len(self), np.bool_)
+
+
+class Grades(tuple[str, ...]):
+    """Classes that are a scale, from its lowest grade to its highest."""
+
+    __slots__ = ()
 
 
 def matrix_of(classes: Sequence[str], labels: AnyInts) -> Bools:

@@ -70,6 +70,11 @@ class Config:
                 f"training.select_by={self.training.select_by} needs a patient level, but "
                 "evaluation.patient_label=none switches it off"
             )
+        if self.training.select_by.endswith("/kappa") and not self.manifest.ordered:
+            problems.append(
+                f"training.select_by={self.training.select_by} needs classes that are a scale: "
+                "manifest.ordered=true"
+            )
         if max(self.augment.flip_axes, default=0) >= self.images.spatial_dims:
             problems.append(
                 f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
@@ -176,6 +181,8 @@ def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
     classes = config.classes or ()
     if len(set(classes)) < len(classes) or not all(name.strip() for name in classes):
         yield f"manifest.classes: must be different names, none blank, got {list(classes)}"
+    if config.ordered:
+        yield from _scale_problems(config)
     if config.task != "multilabel":
         if not isinstance(label, str):
             yield (
@@ -191,6 +198,24 @@ def _manifest_problems(config: sections.ManifestConfig) -> Iterator[str]:
         yield (
             f"manifest.classes: {', '.join(classes)}, but the labels are the columns "
             f"{', '.join(several)} (manifest.columns.label); leave manifest.classes out"
+        )
+
+
+def _scale_problems(config: sections.ManifestConfig) -> Iterator[str]:
+    """What manifest.ordered needs."""
+    if config.task != "multiclass":
+        yield (
+            "manifest.ordered=true works with manifest.task=multiclass only: "
+            + (
+                "two classes have no grade between them"
+                if config.task == "binary"
+                else "labels that do not exclude each other are no scale"
+            )
+        )
+    elif len(config.classes or ()) < 3:
+        yield (
+            "manifest.ordered=true needs the scale in manifest.classes, from its lowest grade to "
+            f"its highest, three or more; got {list(config.classes or ())}"
         )
 
 

@@ -137,6 +137,9 @@ class ManifestConfig:
     """binary: two classes; multiclass: more; multilabel: an image may have several, or none."""
     classes: tuple[str, ...] | None = None
     """Class names in order; binary: negative, then positive. Default: sorted labels."""
+    ordered: bool = False
+    """multiclass: manifest.classes are a scale, from its lowest grade to its highest; adds kappa,
+    by which a decision two grades off counts four times one that is one grade off."""
     no_label: str = ""
     """multilabel: what a cell says of an image that has none of the labels; "": it is blank."""
     blank_label: Literal["error", "leave_out"] = "error"
@@ -383,13 +386,16 @@ class TrainingConfig:
             "val/image/auroc",
             "val/image/average_precision",
             "val/image/balanced_accuracy",
+            "val/image/kappa",
             "val/patient/auroc",
             "val/patient/average_precision",
             "val/patient/balanced_accuracy",
+            "val/patient/kappa",
         ],
         named(FORMER_METRICS),
     ] = "val/image/auroc"
-    """Validation metric that chooses the epoch (loss: smallest, others: largest)."""
+    """Validation metric that chooses the epoch (loss: smallest, others: largest); kappa: with
+    manifest.ordered=true."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after this many epochs without a better one; 0: never."""
     preflight: bool = False

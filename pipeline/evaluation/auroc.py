@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
-from pipeline.evaluation.intervals import Interval, alike, quantile
+from pipeline.evaluation.intervals import MANY, Interval, alike, quantile
 
-FEW, MANY = 10, 100
-"""Units of the rarer class: below 10 the wider of both intervals counts, below 100 Newcombe's."""
+FEW = 10
+"""Units of the rarer class: below 10 the wider of both intervals counts, below MANY Newcombe's."""
 
 
 def auroc_interval(

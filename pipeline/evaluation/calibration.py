@@ -2,66 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from pipeline.arrays import AnyInts, Floats
+from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.intervals import Interval, quantile
+from pipeline.evaluation.draws import ratio, steps, weighted_counts
+from pipeline.evaluation.intervals import MANY, Interval, quantile
 
 NUM_BINS = 10
 _LEAST = float(np.finfo(np.float32).eps)  # predictions are written with float32
 _WORST_CONDITION, _CONVERGED = 1e12, 1e-10
 
 
-def brier(cases: Cases) -> float | None:
-    """Mean squared distance of the probabilities from the truth (Brier 1950).
+@dataclass(frozen=True)
+class MeanLoss:
+    """A metric that is the mean of what each case costs."""
+
+    of_cases: Callable[[Cases], Floats]
+    """(N,)"""
+    straight_from: ClassVar[int] = 0
+
+    def __call__(self, cases: Cases) -> float | None:
+        return float(self.of_cases(cases).mean()) if len(cases.labels) else None
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+        return ratio(weights @ self.of_cases(cases), weights.sum(axis=1))
+
+    def pulls(self, cases: Cases) -> Floats:
+        """(N,) by how much the value moves with the weight of each case."""
+        losses = self.of_cases(cases)
+        found: Floats = (losses - losses.mean()) / len(losses)
+        return found
+
+
+@MeanLoss
+def brier(cases: Cases) -> Floats:
+    """Squared distance of the probabilities from the truth (Brier 1950).
 
     Of two classes that of the positive one, 0 to 1; of more, summed over the classes, 0 to 2.
     """
-    if not len(cases.labels):
-        return None
     squares = (cases.probabilities - _one_hot(cases)) ** 2
-    whole = squares.sum(axis=1) / (2 if cases.num_classes == 2 else 1)
-    return float(whole.mean())
+    found: Floats = squares.sum(axis=1) / _num_sides(cases)
+    return found
 
 
-def brier_skill(cases: Cases) -> float | None:
-    """Share of the Brier score that is gained over telling everybody the tested prevalences."""
-    found, counts = brier(cases), np.bincount(cases.labels, minlength=cases.num_classes)
-    if found is None:
-        return None
-    shares = counts / counts.sum()
-    reference = float((shares * (1 - shares)).sum()) / (2 if cases.num_classes == 2 else 1)
-    return 1 - found / reference if reference > 0 else None
-
-
-def log_loss(cases: Cases) -> float | None:
-    """Mean negative logarithm of the probability of the true class, in nats."""
-    if not len(cases.labels):
-        return None
+@MeanLoss
+def log_loss(cases: Cases) -> Floats:
+    """Negative logarithm of the probability of the true class, in nats."""
     own = cases.probabilities[np.arange(len(cases.labels)), cases.labels]
-    return float(-np.log(np.clip(own, _LEAST, 1.0)).mean())
+    found: Floats = -np.log(np.clip(own, _LEAST, 1.0))
+    return found
 
 
-def expected_calibration_error(cases: Cases) -> float | None:
+@dataclass(frozen=True)
+class BrierSkill:
+    """Share of the Brier score that is gained over telling everybody the tested prevalences."""
+
+    straight_from: ClassVar[int] = MANY
+
+    def __call__(self, cases: Cases) -> float | None:
+        if not len(cases.labels):
+            return None
+        value = float(self.weighted(cases, np.ones((1, len(cases.labels))))[0])
+        return None if np.isnan(value) else value
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+        counts = weighted_counts(cases.labels, cases.num_classes, weights)
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        reference = (shares * (1 - shares)).sum(axis=1) / _num_sides(cases)
+        return 1 - ratio(brier.weighted(cases, weights), reference)
+
+    def pulls(self, cases: Cases) -> Floats:
+        """(N,) by how much the value moves with the weight of each case."""
+        shares = np.bincount(cases.labels, minlength=cases.num_classes) / len(cases.labels)
+        sides = _num_sides(cases)
+        reference = float((shares * (1 - shares)).sum()) / sides
+        more = (1 - 2 * shares - (shares * (1 - 2 * shares)).sum()) / (sides * len(cases.labels))
+        of_reference = float(brier.of_cases(cases).mean()) / reference * more[cases.labels]
+        found: Floats = (of_reference - brier.pulls(cases)) / reference
+        return found
+
+
+brier_skill = BrierSkill()
+
+
+@dataclass(frozen=True)
+class CalibrationError:
     """Mean distance of what is told from what happens, in 10 bins of as many cases each.
 
-    Of two classes what is told of the positive one; of more, of the class called (Guo 2017).
+    Of two classes what is told of the positive one; of more, of the class called (Guo 2017). Equal
+    probabilities share what happens, so that the order of rows does not matter.
     """
-    told, happens = cases.probabilities[:, -1], cases.labels == 1
-    if cases.num_classes > 2:
-        called = cases.probabilities.argmax(axis=1)
-        told, happens = cases.probabilities.max(axis=1), cases.labels == called
-    if len(told) < NUM_BINS:
-        return None
-    # Equal probabilities share what happens, so that the order of rows does not matter.
-    distinct, at = np.unique(told.astype(np.float32), return_inverse=True)
-    shares = np.bincount(at, happens) / np.bincount(at)
-    gaps = np.array_split(np.sort(at), NUM_BINS)
-    return sum(abs(float((distinct[of] - shares[of]).sum())) for of in gaps) / len(told)
+
+    straight_from: ClassVar[int] = MANY
+
+    def __call__(self, cases: Cases) -> float | None:
+        value = float(self.weighted(cases, np.ones((1, len(cases.labels))))[0])
+        return None if np.isnan(value) else value
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+        if not len(cases.labels):
+            return np.full(len(weights), np.nan)
+        told, happens = _told(cases)
+        order, starts = steps(told)
+        of_rows, values = weights[:, order], told[order][starts].astype(np.float64)
+        num = np.add.reduceat(of_rows, starts, axis=1)
+        gaps = num * values - np.add.reduceat(of_rows * happens[order], starts, axis=1)
+        pairs = zip(np.cumsum(num, axis=1), np.cumsum(gaps, axis=1), strict=True)
+        return np.array([self._of_steps(to, gap) for to, gap in pairs])
+
+    def pulls(self, cases: Cases) -> Floats:
+        """(N,) by how much the value moves with the weight of each case, in bins that stay."""
+        told, happens = _told(cases)
+        order, starts = steps(told)
+        gaps = (told - happens)[order]
+        to = np.append(starts[1:], len(order)).astype(np.float64)
+        ends, of_bins = _bins(to, np.cumsum(np.add.reduceat(gaps, starts)))
+        signs = np.append(0.0, np.cumsum(np.sign(of_bins) * np.diff(ends)))
+        sides = np.diff(np.interp(np.append(0.0, to), ends, signs))  # of equals the mean
+        num = np.diff(to, prepend=0)
+        pulled = np.empty(len(order))
+        pulled[order] = gaps * np.repeat(sides / num, num.astype(np.int64))
+        found: Floats = (pulled - np.abs(of_bins).sum() / len(order)) / len(order)
+        return found
+
+    def _of_steps(self, to: Floats, gap: Floats) -> float:
+        if to[-1] < NUM_BINS:
+            return np.nan
+        return float(np.abs(_bins(to, gap)[1]).sum() / to[-1])
+
+
+def _told(cases: Cases) -> tuple[AnyFloats, Bools]:
+    """(N,) what is told of each case, and does it happen?"""
+    if cases.num_classes == 2:
+        return cases.probabilities[:, 1].astype(np.float32), cases.labels == 1
+    called = cases.probabilities.argmax(axis=1)
+    return cases.probabilities.max(axis=1).astype(np.float32), cases.labels == called
+
+
+def _bins(to: Floats, gap: Floats) -> tuple[Floats, Floats]:
+    """(11,) how many cases lie below the ends of the bins, (10,) the gap that each sums up.
+
+    `to` (D,) cases lie up to each distinct value, and their gaps sum up to `gap` (D,).
+    """
+    num, more = divmod(to[-1], NUM_BINS)
+    edges = np.arange(NUM_BINS + 1)
+    ends = edges * num + np.minimum(edges, more)
+    found = np.diff(np.interp(ends, np.append(0.0, to), np.append(0.0, gap)))
+    return ends, found
+
+
+expected_calibration_error = CalibrationError()
 
 
 @dataclass(frozen=True)
@@ -130,6 +228,11 @@ calibration_intercept = LogOddsLine(with_slope=False)
 def _shares(odds: Floats) -> Floats:
     found: Floats = 1 / (1 + np.exp(-np.clip(odds, -500, 500)))
     return found
+
+
+def _num_sides(cases: Cases) -> int:
+    """How often the squares of a case count the same thing: of two classes twice."""
+    return 2 if cases.num_classes == 2 else 1
 
 
 def _one_hot(cases: Cases) -> Floats:

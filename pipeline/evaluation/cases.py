@@ -40,7 +40,7 @@ class Cases:
     def num_classes(self) -> int:
         return int(self.probabilities.shape[-1])
 
-    def at(self, rows: Ints) -> Cases:
+    def at(self, rows: Ints | slice) -> Cases:
         """The cases with these numbers, as often as each is named."""
         return Cases(self.labels[rows], self.predicted[rows], self.probabilities[rows])
 
@@ -78,7 +78,7 @@ class LabelCases:
     def num_classes(self) -> int:
         return int(self.labels.shape[1])
 
-    def at(self, rows: Ints) -> LabelCases:
+    def at(self, rows: Ints | slice) -> LabelCases:
         """The cases with these numbers, as often as each is named."""
         return LabelCases(self.labels[rows], self.predicted[rows], self.probabilities[rows])
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.arrays import AnyInts, Bools, Floats
+from pipeline.arrays import AnyInts, Floats
 from pipeline.evaluation.auroc import paired_delong
 from pipeline.evaluation.cases import Cases, LabelCases
-from pipeline.evaluation.draws import Draws
 from pipeline.evaluation.intervals import MOST_UNDEFINED, Interval, quantile
 from pipeline.evaluation.metrics import Metric
 
@@ -61,8 +60,7 @@ def difference(
     first, second = (metric.over(cases, target, pair.folds) for cases in both)
     if first is None or second is None:
         return None
-    positive = _positive(metric, pair.first, target)
-    draws = Draws.of(positive, pair.folds, pair.units, NUM_DRAWS)
+    positive, draws = metric.draws(pair.first, target, pair.folds, pair.units, NUM_DRAWS)
     drawn = np.concatenate(
         [
             metric.weighted(pair.second, target, pair.folds, weights)
@@ -138,15 +136,6 @@ def _two_sided(value: float, error: float, degrees: int) -> float:
     if error == 0:
         return 1.0 if value == 0 else 0.0
     return float(2 * stdtr(max(1, degrees), -abs(value) / error))
-
-
-def _positive(metric: Metric, cases: Cases | LabelCases, target: int | None) -> Bools:
-    """(N, T) the targets that draws are stratified by: every class, but the first of two."""
-    if target is not None or isinstance(cases, LabelCases) or cases.num_classes == 2:
-        targets = metric.targets(cases, target)
-        return np.column_stack([of_target.labels == 1 for of_target in targets])
-    found: Bools = cases.labels[:, None] == np.arange(cases.num_classes)
-    return found
 
 
 def _per_fold(pair: Pair, metric: Metric, target: int | None) -> list[float | None]:

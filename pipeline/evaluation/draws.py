@@ -47,6 +47,17 @@ class Draws:
                 counts[:, stratum] = drawn.reshape(size, many)
             yield counts[:, self.units]
 
+    def spread(self, pulls: AnyFloats) -> float:
+        """The standard error of a value that each row pulls by so much (N,): what draws come to."""
+        whole = np.bincount(self.units, pulls)
+        squares = 0.0
+        for stratum in self.strata:
+            of_units = whole[stratum]
+            if (many := len(stratum)) > 1:  # one alone cannot vary: it counts as it is
+                of_units = (of_units - of_units.mean()) * np.sqrt(many / (many - 1))
+            squares += float(of_units @ of_units)
+        return float(np.sqrt(squares))
+
     @property
     def correction(self) -> float:
         """What the spread of draws is too small by: n of n are drawn, not n - 1 (Rao, Wu 1988)."""
@@ -71,33 +82,59 @@ def strata_of(labels: AnyInts, folds: AnyInts, units: AnyInts) -> list[Ints]:
 
 def weighted_auroc(positive: Bools, scores: AnyFloats, weights: Floats) -> Floats:
     """(B,) share of concordant pairs, ties one half, under weights (B, N); nan where undefined."""
-    order, starts = _steps(scores)
+    order, starts = steps(scores)
     of_rows = weights[:, order]
     above = np.add.reduceat(of_rows * positive[order], starts, axis=1)
     below = np.add.reduceat(of_rows * ~positive[order], starts, axis=1)
     concordant = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-    return _ratio(concordant, above.sum(axis=1) * below.sum(axis=1))
+    return ratio(concordant, above.sum(axis=1) * below.sum(axis=1))
 
 
 def weighted_average_precision(positive: Bools, scores: AnyFloats, weights: Floats) -> Floats:
     """(B,) of labels and scores (N,) under weights (B, N): one sort for all draws; nan without."""
-    order, starts = _steps(-scores)
+    order, starts = steps(-scores)
     of_rows = weights[:, order]
     hits = np.add.reduceat(of_rows * positive[order], starts, axis=1)
     called = np.cumsum(np.add.reduceat(of_rows, starts, axis=1), axis=1)
     found = np.cumsum(hits, axis=1)
     precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    return _ratio((hits * precision).sum(axis=1), found[:, -1])
+    return ratio((hits * precision).sum(axis=1), found[:, -1])
 
 
-def _steps(values: AnyFloats) -> tuple[Ints, Ints]:
+def pulls_of_average_precision(positive: Bools, scores: AnyFloats) -> Floats:
+    """(N,) by how much the average precision moves with the weight of each row."""
+    order, starts = steps(-scores)
+    hits = np.add.reduceat(1.0 * positive[order], starts)
+    called, found = np.append(starts[1:], len(order)), np.cumsum(hits)
+    precision, total = found / called, found[-1]
+    value = float(hits @ precision / total)
+    # A row joins those called at its own score and at all lower ones.
+    if_hit = np.cumsum((hits / called)[::-1])[::-1]
+    if_not = np.cumsum((hits * precision / called)[::-1])[::-1]
+    at = np.empty(len(order), np.int64)
+    at[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(order))))
+    pulled: Floats = (positive * (precision[at] - value + if_hit[at]) - if_not[at]) / total
+    return pulled
+
+
+def weighted_counts(cells: AnyInts, num: int, weights: Floats) -> Floats:
+    """(B, num) how much lies in each cell, of rows in `cells` (N,) under weights (B, N)."""
+    order, starts = steps(cells)
+    counts = np.zeros((len(weights), num))
+    if len(cells):
+        counts[:, cells[order][starts]] = np.add.reduceat(weights[:, order], starts, axis=1)
+    return counts
+
+
+def steps(values: AnyFloats | AnyInts) -> tuple[Ints, Ints]:
     """The order of rising values, and where in it a new value begins."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     return order, np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
 
 
-def _ratio(parts: Floats, wholes: Floats) -> Floats:
+def ratio(parts: Floats, wholes: Floats) -> Floats:
+    """nan where there is no whole."""
     found = np.full(len(parts), np.nan)
     np.divide(parts, wholes, out=found, where=wholes > 0)
     return found

@@ -4,7 +4,6 @@ A *unit* is what can be drawn independently: a patient, or a leakage group of se
 unit, and the same unit in the folds of several repeats, count together.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,16 +13,14 @@ import numpy as np
 from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
 
 COVERAGE = 0.95
-Scale = Literal["share", "correlation", "loss", "number"]
-BOUNDS: dict[Scale, tuple[float, float]] = {
-    "share": (0.0, 1.0),
-    "correlation": (-1.0, 1.0),
-    "loss": (0.0, math.inf),
-    "number": (-math.inf, math.inf),
-}
+Scale = Literal["share", "correlation", "loss", "skill", "number"]
+"""0 to 1 | -1 to 1 | from 0 | up to 1 | any."""
+MANY = 100
+"""Units of the rarer class from which a curved metric is as good as straight."""
 FEWEST_UNITS = 5
 """Of a class: with fewer, how alike a unit's images are cannot be told, and they count as one."""
 
+_ROUNDING = 1e-12
 MOST_UNDEFINED = 0.05
 """Share of draws in which a value may be undefined."""
 
@@ -126,24 +123,46 @@ def _wilson(right: Bools, units: AnyInts) -> Interval:
 
 
 def drawn_interval(
-    value: float, drawn: Floats, correction: float, fewest: int, scale: Scale
+    value: float, drawn: Floats, correction: float, num: tuple[int, int], scale: Scale
 ) -> Interval | None:
-    """A value whose spread `drawn` (B,) values tell; of a share on the logit scale.
-
-    `fewest` units have the rarest target. The spread of a share is no less than that of a share of
-    as many units (Boyd, Eng and Page 2013), since few positives vary less among themselves than
-    they would in another sample. None where more than 1 draw in 20 is undefined.
-    """
+    """A value whose spread `drawn` (B,) values tell; None where more than 1 in 20 is undefined."""
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(drawn):
         return None
-    spread, many = correction * float(defined.std(ddof=1)), quantile(fewest, clustered=True)
-    if scale != "share":
-        least, most = BOUNDS[scale]
-        return Interval(value, max(least, value - many * spread), min(most, value + many * spread))
-    inside = float(np.clip(value, 0.5 / (fewest + 1), 1 - 0.5 / (fewest + 1)))
-    of_a_share = float(np.sqrt(inside * (1 - inside) / fewest))
-    reach = many * max(spread, of_a_share) / (inside * (1 - inside))
+    return spread_interval(value, correction * float(defined.std(ddof=1)), num, scale)
+
+
+def spread_interval(value: float, spread: float, num: tuple[int, int], scale: Scale) -> Interval:
+    """A value with its standard error, on a scale on which it is less skewed.
+
+    `num` units there are of the rarest target, and in all. A share is taken on the logit scale; its
+    spread is no less than that of a share of as many units (Boyd, Eng and Page 2013), since few
+    units vary less among themselves than they would in another sample. So is a correlation, as a
+    share of the way from -1 to 1, but for that limit, which holds where nothing varies. A loss is
+    taken on the log scale.
+    """
+    fewest, every = num
+    many = quantile(fewest, clustered=True)
+    if scale == "share":
+        return _logit_interval(value, spread, fewest, many, least=1.0)
+    if scale == "correlation":
+        least = 1.0 if spread < _ROUNDING else 0.0
+        found = _logit_interval((1 + value) / 2, spread / 2, every, many, least)
+        return Interval(value, 2 * found.low - 1, 2 * found.high - 1)
+    if scale == "skill":  # what is left is a loss
+        left = spread_interval(1 - value, spread, num, "loss")
+        return Interval(value, 1 - left.high, 1 - left.low)
+    if scale == "loss" and value > 0:
+        times = float(np.exp(many * spread / value))
+        return Interval(value, value / times, value * times)
+    return Interval(value, value - many * spread, value + many * spread)
+
+
+def _logit_interval(value: float, spread: float, num: int, many: float, least: float) -> Interval:
+    """Of a share, whose spread is no less than `least` times that of a share of `num` units."""
+    inside = float(np.clip(value, 0.5 / (num + 1), 1 - 0.5 / (num + 1)))
+    of_a_share = float(np.sqrt(inside * (1 - inside) / num))
+    reach = many * max(spread, least * of_a_share) / (inside * (1 - inside))
     centre = np.log(inside / (1 - inside))
     low, high = (float(1 / (1 + np.exp(-(centre + side * reach)))) for side in (-1, 1))
     return Interval(value, min(low, value), max(high, value))

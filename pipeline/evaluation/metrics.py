@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import AnyInts, Floats, Ints
+from pipeline.arrays import AnyInts, Bools, Floats, Ints
 from pipeline.evaluation.calibration import (
     brier,
     brier_skill,
@@ -24,10 +24,8 @@ from pipeline.evaluation.calibration import (
 )
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of
 from pipeline.evaluation.draws import Draws
-from pipeline.evaluation.intervals import Interval, Scale, drawn_interval
+from pipeline.evaluation.intervals import Interval, Scale, drawn_interval, spread_interval
 from pipeline.evaluation.scores import (
-    MeanOfShares,
-    Ranking,
     accuracy,
     auroc,
     average_precision,
@@ -41,12 +39,43 @@ from pipeline.evaluation.scores import (
     prevalence,
     sensitivity,
     specificity,
+    weighted_kappa,
 )
-from pipeline.label_names import LabelNames
+from pipeline.label_names import Grades, LabelNames
 
 Level = Literal["patient", "image"]
 NUM_DRAWS = 300
 """Of a bootstrap whose spread is asked for; its tails would take more."""
+
+
+@runtime_checkable
+class OfDraws(Protocol):
+    """A function that takes all draws of a bootstrap at once."""
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+
+
+@runtime_checkable
+class Smooth(Protocol):
+    """A function whose spread follows from how each case pulls it, without draws."""
+
+    @property
+    def straight_from(self) -> int:
+        """From how many units of the rarest class on that is as good."""
+
+    def pulls(self, cases: Cases) -> Floats:
+        """(N,) by how much the value moves with the weight of each case."""
+
+
+@runtime_checkable
+class WithInterval(Protocol):
+    """A function that has an interval of its own."""
+
+    def interval(
+        self, targets: Sequence[Cases], folds: AnyInts, units: AnyInts, /
+    ) -> Interval | None:
+        """Of the mean over targets, of cases in `folds` (N,) and of `units` (N,)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,8 @@ class Metric:
     """With more than two: the function knows; the mean over classes of one against the rest, and
     one metric for each class, named <name>_<class>; or one of both."""
     least_classes: int = 2
+    of_grades: bool = False
+    """Is it only of classes that are a scale (`manifest.ordered`)?"""
     for_labels: Literal["mean and each", "each", "not"] = "not"
     """With labels that do not exclude each other: the mean over labels and <name>_<label>, the
     latter only, or nothing."""
@@ -72,7 +103,7 @@ class Metric:
     """Is it computed after every epoch, so that `training.select_by` may name it?"""
     interval: Callable[[Sequence[Cases], AnyInts, AnyInts], Interval | None] | None = None
     """Over folds, of the cases of its targets (the mean over targets), folds (N,), units (N,); by
-    default a bootstrap of units."""
+    default that of the function if it has one, else a bootstrap of units."""
     scale: Scale = "share"
     """Between which values it lies."""
     headline: bool = True
@@ -94,18 +125,49 @@ class Metric:
         self, cases: Cases | LabelCases, target: int | None, folds: AnyInts, units: AnyInts
     ) -> Interval | None:
         """Its 95 % interval over folds, of cases (N,) in `folds` (N,) and of `units` (N,)."""
-        targets = self.targets(cases, target)
-        if self.interval is not None:
-            return self.interval(targets, folds, units)
+        own = self.function.interval if isinstance(self.function, WithInterval) else None
+        if (interval := self.interval or own) is not None:
+            return interval(self.targets(cases, target), folds, units)
         if (value := self.over(cases, target, folds)) is None:
             return None
-        positive = np.column_stack([of_target.labels > 0 for of_target in targets])
-        draws = Draws.of(positive, folds, units, NUM_DRAWS)
+        positive, draws = self.draws(cases, target, folds, units, NUM_DRAWS)
+        with_it, without = (
+            [len(np.unique(units[column])) for column in side.T if column.any()]
+            for side in (positive, ~positive)
+        )
+        rarest = min(with_it + without, default=0)
+        fewest = min(with_it, default=0) if self.scale == "share" else rarest
+        num = fewest, len(np.unique(units))
+        if isinstance(self.function, Smooth) and rarest >= self.function.straight_from:
+            spread = draws.spread(self._pulls(self.function, cases, target, folds))
+            return spread_interval(value, spread, num, self.scale)
         drawn = np.concatenate(
             [self.weighted(cases, target, folds, weights) for weights in draws.weights()]
         )
-        fewest = min(len(np.unique(units[column])) for column in positive.T)
-        return drawn_interval(value, drawn, draws.correction, fewest, self.scale)
+        return drawn_interval(value, drawn, draws.correction, num, self.scale)
+
+    def draws(
+        self,
+        cases: Cases | LabelCases,
+        target: int | None,
+        folds: AnyInts,
+        units: AnyInts,
+        num: int,
+    ) -> tuple[Bools, Draws]:
+        """(N, T) the targets that draws are stratified by, and `num` draws.
+
+        What is pooled does not ask for folds: units are drawn within their class alone.
+        """
+        positive = self._sides(cases, target)
+        within = folds if self.over_folds == "mean over folds" else np.zeros_like(folds)
+        return positive, Draws.of(positive, within, units, num)
+
+    def _sides(self, cases: Cases | LabelCases, target: int | None) -> Bools:
+        """(N, T) every class, but the first of two."""
+        if target is None and isinstance(cases, Cases) and cases.num_classes > 2:
+            found: Bools = cases.labels[:, None] == np.arange(cases.num_classes)
+            return found
+        return np.column_stack([of.labels == 1 for of in self.targets(cases, target)])
 
     def over(self, cases: Cases | LabelCases, target: int | None, folds: AnyInts) -> float | None:
         """The value over folds (N,), as `over_folds` says."""
@@ -123,8 +185,19 @@ class Metric:
         means: Floats = np.mean(found, axis=0)
         return means
 
+    def _pulls(
+        self, function: Smooth, cases: Cases | LabelCases, target: int | None, folds: AnyInts
+    ) -> Floats:
+        """(N,) by how much each case moves the value over folds."""
+        targets, parts = self.targets(cases, target), self._parts(folds)
+        pulls = np.zeros(len(folds))
+        for of_target in targets:
+            for rows in parts:
+                pulls[rows] += function.pulls(of_target.at(rows))
+        return pulls / (len(targets) * len(parts))
+
     def _weighted(self, cases: Cases, weights: Floats) -> Floats:
-        if isinstance(self.function, Ranking | MeanOfShares):
+        if isinstance(self.function, OfDraws):
             return self.function.weighted(cases, weights)
         every = np.arange(len(cases.labels))
         values = [self.function(cases.at(every.repeat(times))) for times in weights.astype(int)]
@@ -133,112 +206,56 @@ class Metric:
     def _of_parts(self, cases: Cases, folds: AnyInts) -> float | None:
         return mean_of_all([self.function(cases.at(rows)) for rows in self._parts(folds)])
 
-    def _parts(self, folds: AnyInts) -> list[Ints]:
+    def _parts(self, folds: AnyInts) -> list[Ints | slice]:
         """The rows that are one value each: those of a fold, or all."""
         if self.over_folds == "mean over folds":
             return [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-        return [np.arange(len(folds))]
+        return [slice(None)]
 
     def _takes(self, cases: Cases) -> bool:
         """Does the function know all these classes?"""
         return self.more_classes == "as it is" or cases.num_classes == 2
 
 
+_ranked = partial(
+    Metric,
+    over_folds="mean over folds",
+    more_classes="mean and each",
+    for_labels="mean and each",
+    validates=True,
+)
+_decided = partial(Metric, over_folds="pooled decisions")
+_of_class = partial(_decided, more_classes="each", for_labels="each")
 _told = partial(Metric, over_folds="pooled probabilities", headline=False)
 _loss = partial(_told, higher_is_better=False, scale="loss")
 _line = partial(_told, more_classes="each", for_labels="each", scale="number")
 METRICS = [
-    Metric(
-        "auroc",
-        auroc,
-        "mean over folds",
-        "mean and each",
-        for_labels="mean and each",
-        validates=True,
-        interval=interval_of_auroc,
-    ),
-    Metric(
-        "average_precision",
-        average_precision,
-        "mean over folds",
-        "mean and each",
-        for_labels="mean and each",
-        validates=True,
-    ),
-    Metric(
-        "balanced_accuracy",
-        balanced_accuracy,
-        "pooled decisions",
-        for_labels="mean and each",
-        validates=True,
-        interval=balanced_accuracy.interval,
-    ),
-    Metric(
-        "accuracy",
-        accuracy,
-        "pooled decisions",
+    _ranked("auroc", auroc, interval=interval_of_auroc),
+    _ranked("average_precision", average_precision),
+    _decided("balanced_accuracy", balanced_accuracy, for_labels="mean and each", validates=True),
+    _decided("accuracy", accuracy, least_classes=3),
+    _of_class("sensitivity", sensitivity),
+    _of_class("specificity", specificity),
+    _of_class("ppv", positive_predictive_value, headline=False),
+    _of_class("npv", negative_predictive_value, headline=False),
+    _decided("f1", f1, more_classes="mean and each", for_labels="mean and each", headline=False),
+    _decided("mcc", matthews, for_labels="each", scale="correlation", headline=False),
+    _decided(
+        "kappa",
+        weighted_kappa,
         least_classes=3,
-        interval=accuracy.interval,
-    ),
-    Metric(
-        "sensitivity",
-        sensitivity,
-        "pooled decisions",
-        "each",
-        for_labels="each",
-        interval=sensitivity.interval,
-    ),
-    Metric(
-        "specificity",
-        specificity,
-        "pooled decisions",
-        "each",
-        for_labels="each",
-        interval=specificity.interval,
-    ),
-    Metric(
-        "ppv",
-        positive_predictive_value,
-        "pooled decisions",
-        "each",
-        for_labels="each",
-        interval=positive_predictive_value.interval,
-        headline=False,
-    ),
-    Metric(
-        "npv",
-        negative_predictive_value,
-        "pooled decisions",
-        "each",
-        for_labels="each",
-        interval=negative_predictive_value.interval,
-        headline=False,
-    ),
-    Metric(
-        "f1", f1, "pooled decisions", "mean and each", for_labels="mean and each", headline=False
-    ),
-    Metric(
-        "mcc",
-        matthews,
-        "pooled decisions",
-        for_labels="each",
+        of_grades=True,
+        validates=True,
         scale="correlation",
-        headline=False,
     ),
     _loss("brier", brier, for_labels="mean and each"),
-    _told("brier_skill", brier_skill, for_labels="each", scale="number"),
+    _told("brier_skill", brier_skill, for_labels="each", scale="skill"),
     _loss("log_loss", log_loss, for_labels="mean and each"),
     _loss("ece", expected_calibration_error, for_labels="each"),
-    _line("calibration_slope", calibration_slope, interval=calibration_slope.interval),
-    _line("calibration_intercept", calibration_intercept, interval=calibration_intercept.interval),
+    _line("calibration_slope", calibration_slope),
+    _line("calibration_intercept", calibration_intercept),
 ]
-PREVALENCE = Metric(
-    "prevalence",
-    prevalence,
-    "pooled decisions",
-    for_labels="each",
-    interval=prevalence.interval,
-)
+PREVALENCE = _decided("prevalence", prevalence, for_labels="each")
 """Of labels that do not exclude each other; what an average precision is compared with."""
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
@@ -253,6 +270,7 @@ def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metri
         means = [metric for metric in fit if metric.for_labels == "mean and each"]
         each = [metric for metric in fit if metric.for_labels != "not"] + [PREVALENCE]
     else:
+        fit = [metric for metric in fit if isinstance(classes, Grades) or not metric.of_grades]
         each = [m for m in fit if m.more_classes.endswith("each") and len(classes) > 2]
         means = [m for m in fit if m not in each or m.more_classes != "each"]
     named: dict[str, tuple[Metric, int | None]] = {m.name: (m, None) for m in means}

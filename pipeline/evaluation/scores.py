@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
 from pipeline.evaluation.auroc import auroc_interval
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.draws import weighted_auroc, weighted_average_precision
-from pipeline.evaluation.intervals import Interval, mean_of_shares_interval
+from pipeline.evaluation.draws import (
+    pulls_of_average_precision,
+    ratio,
+    weighted_auroc,
+    weighted_average_precision,
+    weighted_counts,
+)
+from pipeline.evaluation.intervals import MANY, Interval, mean_of_shares_interval
 
 
 def mean_of_all(values: Sequence[float | None]) -> float | None:
     """None where one is missing: a mean over fewer classes or folds would be another quantity."""
     present = [value for value in values if value is not None]
     return float(np.mean(present)) if len(present) == len(values) else None
+
+
+_STEP = 1e-3  # of a count, for a slope
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,23 @@ class Ranking:
         return self.of_draws(cases.labels == 1, cases.probabilities[:, 1], weights)
 
 
+@dataclass(frozen=True)
+class SmoothRanking(Ranking):
+    """One whose spread follows from how each case pulls it."""
+
+    of_cases: Callable[[Bools, AnyFloats], Floats]
+    straight_from: ClassVar[int] = MANY
+
+    def pulls(self, cases: Cases) -> Floats:
+        """(N,) by how much the value moves with the weight of each case."""
+        return self.of_cases(cases.labels == 1, cases.probabilities[:, 1])
+
+
 auroc = Ranking("roc_auc_score", weighted_auroc)
 """Area under the ROC curve."""
-average_precision = Ranking("average_precision_score", weighted_average_precision)
+average_precision = SmoothRanking(
+    "average_precision_score", weighted_average_precision, pulls_of_average_precision
+)
 """Mean precision over the thresholds, weighted by the gain in sensitivity."""
 
 
@@ -67,7 +91,7 @@ class MeanOfShares:
         for counted, right in self.shares(cases):
             whole = weights @ counted.astype(np.float64)
             hits = weights @ (counted & right).astype(np.float64)
-            found.append(np.divide(hits, whole, out=np.full_like(hits, np.nan), where=whole > 0))
+            found.append(ratio(hits, whole))
         means: Floats = np.mean(found, axis=0)
         return means
 
@@ -114,19 +138,63 @@ def negative_predictive_value(cases: Cases) -> Iterator[tuple[Bools, Bools]]:
     yield cases.predicted == 0, cases.labels == 0
 
 
-def f1(cases: Cases) -> float | None:
+@dataclass(frozen=True)
+class OfConfusion:
+    """A metric that asks only how many cases of each class are called each class."""
+
+    of_matrices: Callable[[Floats], Floats]
+    """(B, C, C) counts, row = true class -> (B,) values, nan where undefined."""
+    straight_from: ClassVar[int] = MANY
+
+    def __call__(self, cases: Cases) -> float | None:
+        value = float(self.of_matrices(cases.confusion[None].astype(np.float64))[0])
+        return None if np.isnan(value) else value
+
+    def weighted(self, cases: Cases, weights: Floats) -> Floats:
+        """(B,) where the cases count as often as weights (B, N) say; nan where undefined."""
+        size = cases.num_classes
+        counts = weighted_counts(cases.labels * size + cases.predicted, size * size, weights)
+        return self.of_matrices(counts.reshape(-1, size, size))
+
+    def pulls(self, cases: Cases) -> Floats:
+        """(N,) by how much the value moves with the weight of each case."""
+        counts, size = cases.confusion.astype(np.float64), cases.num_classes
+        cells = np.eye(size * size).reshape(-1, size, size) * _STEP
+        sides = [self.of_matrices(counts + sign * cells) for sign in (1, -1)]
+        found: Floats = (sides[0] - sides[1])[cases.labels * size + cases.predicted]
+        return found / (2 * _STEP)
+
+
+@OfConfusion
+def f1(matrices: Floats) -> Floats:
     """Harmonic mean of sensitivity and positive predictive value, of two classes."""
-    hits, missed, alarms = (cases.confusion[cell] for cell in ((1, 1), (1, 0), (0, 1)))
-    whole = 2 * hits + missed + alarms
-    return float(2 * hits / whole) if whole else None
+    hits, wrong = 2 * matrices[:, 1, 1], matrices[:, 1, 0] + matrices[:, 0, 1]
+    return ratio(hits, hits + wrong)
 
 
-def matthews(cases: Cases) -> float | None:
+@OfConfusion
+def matthews(matrices: Floats) -> Floats:
     """Correlation of decisions and labels (Matthews 1975; Gorodkin 2004 for more classes)."""
-    matrix = cases.confusion.astype(np.float64)
-    true, called, num = matrix.sum(axis=1), matrix.sum(axis=0), matrix.sum()
-    spread = (num**2 - true @ true) * (num**2 - called @ called)
-    return float((np.trace(matrix) * num - true @ called) / np.sqrt(spread)) if spread else None
+    true, called, num = _margins(matrices)
+    right = np.trace(matrices, axis1=1, axis2=2)
+    spread = (num**2 - (true**2).sum(axis=1)) * (num**2 - (called**2).sum(axis=1))
+    return ratio(right * num - (true * called).sum(axis=1), np.sqrt(spread))
+
+
+@OfConfusion
+def weighted_kappa(matrices: Floats) -> Floats:
+    """Agreement beyond chance, where an error counts by its squared distance (Cohen 1968)."""
+    grade = np.arange(matrices.shape[1])
+    distance = (grade[:, None] - grade) ** 2.0
+    true, called, num = _margins(matrices)
+    found = (matrices * distance).sum(axis=(1, 2))
+    by_chance = np.einsum("bi,ij,bj->b", true, distance, called)
+    return 1 - ratio(found * num, by_chance)
+
+
+def _margins(matrices: Floats) -> tuple[Floats, Floats, Floats]:
+    """(B, C) cases of each class, (B, C) called each, (B,) all."""
+    return matrices.sum(axis=2), matrices.sum(axis=1), matrices.sum(axis=(1, 2))
 
 
 @MeanOfShares

@@ -10,7 +10,7 @@ from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Level, named_metrics
-from pipeline.label_names import LabelNames
+from pipeline.label_names import Grades, LabelNames
 
 Mark = Literal["unstable", "imprecise"]
 UNSTABLE_BELOW = 10
@@ -73,11 +73,16 @@ class Summary(TypedDict):
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 
+    ordered: NotRequired[bool]
+    """True where the classes are a scale, from its lowest grade; missing otherwise."""
+
 
 def classes_of(summary: Summary) -> Sequence[str]:
-    """The classes, which know whether they exclude each other."""
+    """The classes, which know whether they exclude each other, or are a scale."""
     classes = summary["classes"]
-    return LabelNames(classes) if summary.get("multilabel") else classes
+    if summary.get("multilabel"):
+        return LabelNames(classes)
+    return Grades(classes) if summary.get("ordered") else classes
 
 
 def summarise(
@@ -107,6 +112,8 @@ def summarise(
     }
     if isinstance(classes, LabelNames):
         summary["multilabel"] = True
+    if isinstance(classes, Grades):
+        summary["ordered"] = True
     return summary
 
 
@@ -132,7 +139,7 @@ def _entries(
             positive = min(with_it for with_it, _ in num)
             rarest = min(map(min, num))
         entry: MetricEntry = {
-            "value": metric.over(pooled, target, folds),
+            "value": metric.over(pooled, target, folds) if interval is None else interval.value,
             "ci_low": None if interval is None else interval.low,
             "ci_high": None if interval is None else interval.high,
             "num_positive": positive,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig, PrivacyConfig
-from pipeline.label_names import LabelNames
+from pipeline.label_names import Grades, LabelNames
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
@@ -100,7 +100,11 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
     seen = sorted({s for s in table["label"] if s.strip()})
-    classes = (config.classes or tuple(seen)) if several is None else several
+    classes: tuple[str, ...] = config.classes or tuple(seen)
+    if several is not None:
+        classes = several
+    elif config.ordered:
+        classes = Grades(classes)
     manifest = Manifest(
         path,
         image_root,

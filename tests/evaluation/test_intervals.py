@@ -165,16 +165,33 @@ def test_an_average_precision_holds_its_truth():
 
 
 def test_a_perfect_value_is_not_certain():
-    found = drawn_interval(1.0, np.ones(100), 1.0, 6, "share")
+    found = drawn_interval(1.0, np.ones(100), 1.0, (6, 30), "share")
     assert found is not None
     assert found.value == found.high == 1
     assert found.low < 0.75
 
 
-@pytest.mark.parametrize("scale", ["share", "loss", "correlation", "number"])
+def test_a_perfect_correlation_is_not_certain():
+    found = drawn_interval(1.0, np.ones(100), 1.0, (6, 30), "correlation")
+    assert found is not None
+    assert found.value == found.high == 1
+    assert 0 < found.low < 0.9
+
+
+def test_a_loss_has_the_longer_side_above_and_a_skill_below():
+    drawn = 0.5 + np.random.default_rng(0).normal(size=300) / 10
+    loss = drawn_interval(0.5, drawn, 1.0, (20, 60), "loss")
+    skill = drawn_interval(0.5, drawn, 1.0, (20, 60), "skill")
+    assert loss is not None
+    assert skill is not None
+    assert 0 < 0.5 - loss.low < loss.high - 0.5
+    assert bounds(skill) == pytest.approx([1 - loss.high, 1 - loss.low])
+
+
+@pytest.mark.parametrize("scale", ["share", "loss", "skill", "correlation", "number"])
 def test_what_draws_lack_widens_the_interval(scale):
     drawn = 0.5 + np.random.default_rng(0).normal(size=300) / 20
-    once, twice = (drawn_interval(0.5, drawn, by, 1000, scale) for by in (1.0, 2.0))
+    once, twice = (drawn_interval(0.5, drawn, by, (1000, 3000), scale) for by in (1.0, 2.0))
     assert once is not None
     assert twice is not None
     assert twice.high - twice.low == pytest.approx(2 * (once.high - once.low), rel=0.05)
@@ -182,8 +199,8 @@ def test_what_draws_lack_widens_the_interval(scale):
 
 def test_what_is_undefined_in_many_draws_has_no_interval():
     drawn = np.where(np.arange(100) < 6, np.nan, 0.5 + np.arange(100) / 1000)
-    assert drawn_interval(0.5, drawn, 1.0, 6, "share") is None
-    assert drawn_interval(0.5, drawn[2:], 1.0, 6, "share") is not None
+    assert drawn_interval(0.5, drawn, 1.0, (6, 30), "share") is None
+    assert drawn_interval(0.5, drawn[2:], 1.0, (6, 30), "share") is not None
 
 
 def test_an_interval_is_written_with_three_digits():

@@ -190,7 +190,7 @@ def test_probabilities_may_be_float32():
 
 def test_the_settings_select_by_what_is_validated_and_in_its_direction():
     choices = get_args(get_args(TrainingConfig.__annotations__["select_by"])[0])
-    assert len(choices) == 7
+    assert len(choices) == 9
     assert {choice.rsplit("/", 1)[-1] for choice in choices} == {"loss", *VAL_METRICS}
     modes = {metric.name: "max" if metric.higher_is_better else "min" for metric in METRICS}
     for choice in choices:
