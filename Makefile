@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cv canary sweep ui lint types test check thorough bench clean
+.PHONY: help setup demo cv canary sweep hpo ui lint types test check thorough bench clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -47,6 +47,13 @@ canary: $(INSTALLED) ## random labels through the whole pipeline: would a leak s
 sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation each
 	$(BIN)/patientfold cv -m experiment=demo model=lenet5,resnet10 \
 		optimizer.lr=1e-3,3e-4 training.epochs=4 $(ARGS)
+
+hpo: demo ## search a learning rate and a batch size with Optuna, hopeless ones end early (3 minutes)
+	$(BIN)/patientfold cv -m experiment=demo name=hpo model=lenet5 training.epochs=3 \
+		hydra/sweeper=optuna hydra.sweeper.n_trials=8 hydra.sweeper.sampler.seed=0 \
+		'optimizer.lr=tag(log,interval(3e-4,3e-2))' 'training.batch_size=choice(16,32)' \
+		engine.prune_after=2 $(ARGS)
+	$(BIN)/patientfold select sweep=runs/hpo
 
 ui: $(INSTALLED) ## show the runs in MLflow, http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db \

@@ -18,6 +18,7 @@ from pipeline.commands.sweep import (
     end_of_sweep,
     given,
     in_short,
+    learning_sweeper,
     look_at,
     outcomes,
     sweep_job,
@@ -61,7 +62,7 @@ def main(cfg: DictConfig) -> float:
     if hydra.mode == RunMode.MULTIRUN:
         job = current_job()
         job.uri, job.ledger = config.tracking.uri, config.tracking.ledger
-        called = replace(called, sweep=Path(hydra.sweep.dir).name)
+        called = replace(called, sweep=Path(hydra.sweep.dir).name, sweeper=learning_sweeper(hydra))
         job.outcome = cross_validate(config, called, outcomes())
         return job.outcome.objective
     found = cross_validate(config, called)

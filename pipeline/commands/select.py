@@ -8,7 +8,7 @@ The runs must have the same plan and images. Writes selection.json.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from rich.console import Console
 from pipeline.commands.settings import SelectSettings
 from pipeline.config import fingerprint
 from pipeline.console import say
+from pipeline.engine.finished import Finished
 from pipeline.engine.selecting import HEADLINE, Selection, finished_below, select_runs
 from pipeline.evaluation.console import print_summary
 from pipeline.files import write_json
+from pipeline.words import counted
 
 
 def main(settings: SelectSettings) -> None:
@@ -28,12 +30,31 @@ def main(settings: SelectSettings) -> None:
     found = select_runs(runs)
     console = Console()
     print_summary(found.summary, found.level, console)
-    say(_lines(found), console)
+    say([*_lines(found), *_cautions(runs)], console)
     key = fingerprint(sorted(str(run.dir.resolve()) for run in runs))
     folder = Path(settings.out) / key[:12]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "selection.json", asdict(found))
     say([f"written: {folder}/selection.json"], console)
+
+
+def _cautions(runs: Sequence[Finished]) -> Iterator[str]:
+    """Why even the nested value may be too good: which settings there are was chosen over folds."""
+    tries = runs[0].tries
+    sweepers = sorted({run.sweeper for run in runs} - {""})
+    missing = set() if tries is None else {*tries.keys} - {run.key for run in runs}
+    if sweepers:
+        yield f"the settings were drawn by {' and '.join(sweepers)}, by the validation of all folds"
+    if missing and tries is not None:
+        yield (
+            f"{counted(len(missing), 'setting')} of {tries.num} tested on this plan "
+            f"{'is' if len(missing) == 1 else 'are'} not here: stopped early, deleted or left out"
+        )
+    if sweepers or missing:
+        yield (
+            "so that the nested value is still a little too good: only patients that were locked "
+            "away are free of it (docs/sweeps.md)"
+        )
 
 
 def _lines(found: Selection) -> Iterator[str]:

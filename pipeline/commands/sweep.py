@@ -100,9 +100,15 @@ def outcomes() -> list[Outcome]:
     return [job.outcome for job in JOBS if job.outcome is not None]
 
 
+def learning_sweeper(hydra: Any) -> str:
+    """The sweeper that draws settings by what came of those before; "" for a grid."""
+    name = str(hydra.runtime.choices["hydra/sweeper"])
+    return "" if name == "basic" else name
+
+
 def _planned(hydra: Any) -> list[list[str]]:
     """The settings of all jobs to come; none where a sweeper draws them as it learns."""
-    if hydra.runtime.choices["hydra/sweeper"] != "basic":
+    if learning_sweeper(hydra):
         return []
     _, settings = in_order(sys.argv[1:])
     named = [text for text in settings if not text.lstrip("+").startswith("hydra")]

@@ -18,9 +18,10 @@ from pipeline.commands.settings import UnlockSettings
 from pipeline.config import LEDGER, Config, UserError
 from pipeline.console import say
 from pipeline.engine.finished import Finished
-from pipeline.engine.run_folder import open_run
+from pipeline.engine.run_folder import IN_USE
 from pipeline.engine.unlocking import LockedPart, check_same_run, config_of
 from pipeline.evaluation.console import print_summary
+from pipeline.files import lock
 from pipeline.tracking.ledger import Entry, refuse_reopening, tries_of
 from pipeline.words import counted
 
@@ -34,7 +35,7 @@ def main(settings: UnlockSettings) -> None:
     refuse_reopening(ledger, finished.plan[0]["plan_hash"], finished.key, settings.again)
     run, slots = ready(config, console)
     check_same_run(run)
-    with open_run(run):
+    with lock(run.dir / ".lock", IN_USE.format(run.dir)):
         locked = LockedPart(run)
         probabilities = locked.probabilities(slots)  # a mistake here opens nothing
         opened = locked.record(ledger, settings.again)

@@ -181,7 +181,8 @@ class SplitConfig:
     line per fold and patient), or nnU-Net's splits_final.json, whose val is tested; default:
     manifest.columns.fold or .part. A plan.csv belongs in split.file."""
     locked_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Share of all patients that is locked away first, beside any scheme, and is in no fold."""
+    """Share of all patients that is locked away first, beside any scheme, and is in no fold;
+    `unlock` opens them, once."""
     stratify: tuple[str, ...] = ()
     """Further columns to balance (site, sex, age); several values in a cell are separated by |."""
     num_bins: Annotated[int, Field(ge=2)] = 4

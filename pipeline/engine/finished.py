@@ -26,7 +26,7 @@ from pipeline.splits import Plan, load_plan
 from pipeline.splits.plan_file import read_files
 from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
-from pipeline.tracking.record import RunRecord
+from pipeline.tracking.record import SWEEPER_TAG, RunRecord
 from pipeline.tracking.result import SEAL, check_seal, read_result
 
 LOCKED = "locked"
@@ -57,6 +57,11 @@ class Finished:
     def name(self) -> str:
         """What MLflow calls it: by the model, or by what differs in a sweep."""
         return RunRecord.load(self.dir).run_name
+
+    @cached_property
+    def sweeper(self) -> str:
+        """What drew its settings, by the validation of the settings before; "" for people."""
+        return RunRecord.load(self.dir).tags.get(SWEEPER_TAG, "")
 
     @cached_property
     def summary(self) -> Summary:

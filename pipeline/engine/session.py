@@ -26,7 +26,7 @@ from pipeline.targets import build, check_leaves
 from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.mirror import PRUNED
-from pipeline.tracking.record import DatasetRecord, RunRecord
+from pipeline.tracking.record import SWEEPER_TAG, DatasetRecord, RunRecord
 from pipeline.tracking.server import absolute_tracking_uri
 from pipeline.training.imbalance import emphasis
 from pipeline.training.job import FoldJob
@@ -41,6 +41,8 @@ class Called:
     """What was asked for beside the experiment: `resnet10 lr=3e-4`; "" for the run's own name."""
     sweep: str = ""
     """Of a multirun: tags the runs that belong together."""
+    sweeper: str = ""
+    """Of a multirun whose settings are drawn by what came of those before: the sweeper's name."""
 
 
 UNNAMED = Called()
@@ -232,6 +234,7 @@ def _record(run: Run, called: Called) -> RunRecord:
         "patientfold.manifest_hash": run.manifest.hash,
         "patientfold.run_dir": str(run.dir.absolute()),
         "patientfold.sweep": called.sweep,
+        SWEEPER_TAG: called.sweeper,
         "patientfold.unsafe": "true" if run.plan.unsafe else "",
         "mlflow.source.name": "patientfold cv",
         "mlflow.source.type": "LOCAL",

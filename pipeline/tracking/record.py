@@ -13,6 +13,7 @@ from pipeline.files import read_json, write_json
 from pipeline.tracking.server import absolute_tracking_uri
 
 FILE_NAME = "tracking.json"
+SWEEPER_TAG = "patientfold.sweeper"
 ADVICE = "Restore it, or delete it: the same cv command writes it again, for new MLflow runs."
 FORMER_ADVICE = "Restore it, or delete it to get new MLflow runs."
 
