@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pipeline.config import UserError
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import check_run_folder
+from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.predictions import read_predictions, with_decisions
@@ -80,6 +81,13 @@ class Finished:
         found = [read_result(path) for path in paths]
         return {result["fold"]: result for result in found}
 
+    def decisions(self, level: Level) -> Mapping[int, Decision]:
+        """Fold -> how a level was decided in it."""
+        return {
+            fold: Decision.read(result, level, self.classes)
+            for fold, result in self.results.items()
+        }
+
     @cached_property
     def images(self) -> pd.DataFrame:
         """predictions.csv, by fold, patient and image."""
@@ -102,9 +110,9 @@ class Finished:
                 f"run folder {self.dir}: evaluation.patient_label=none, so that there is no "
                 "patient level; take level=image"
             )
-        thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
+        decisions = self.decisions("patient")
         decided = [
-            with_decisions(rows, self.classes, thresholds[int(str(fold))]["patient"])
+            with_decisions(rows, self.classes, decisions[int(str(fold))])
             for fold, rows in table.groupby("fold", sort=True)
         ]
         return pd.concat(decided, ignore_index=True)

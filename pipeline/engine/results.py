@@ -6,9 +6,11 @@ import pandas as pd
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.aggregation import grows
+from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
+from pipeline.evaluation.operating_points import together
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -32,14 +34,19 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
     for fold, table in zip(folds, images, strict=True):
         of_fold = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
         if of_fold is not None:
-            threshold = run.result(fold)["thresholds"]["patient"]
-            patients.append(with_decisions(of_fold, classes, threshold))
+            decision = Decision.read(run.result(fold), "patient", classes)
+            patients.append(with_decisions(of_fold, classes, decision))
     of_patients = pd.concat(patients, ignore_index=True) if patients else None
     summary = summarise(
         {"image": pd.concat(images, ignore_index=True), "patient": of_patients},
         classes,
         run.plan.groups,
     )
+    points = [run.result(fold).get("operating_points") or {} for fold in folds]
+    if all(points):  # earlier versions did not count them
+        summary["operating_points"] = {
+            level: together(of[level] for of in points) for level in points[0]
+        }
     rule = evaluation.aggregate
     if of_patients is not None and grows(rule):
         count = image_count(of_patients, classes, run.plan.groups, rule)
