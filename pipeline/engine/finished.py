@@ -16,6 +16,7 @@ from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
+from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History
@@ -162,6 +163,13 @@ class Finished:
         found = [read_result(path) for path in paths]
         return {result["fold"]: result for result in found}
 
+    def decisions(self, level: Level) -> Mapping[int, Decision]:
+        """Fold -> how a level was decided in it."""
+        return {
+            fold: Decision.read(result, level, self.classes)
+            for fold, result in self.results.items()
+        }
+
     @cached_property
     def folds(self) -> Plan:
         """The plan itself, proved again."""
@@ -226,9 +234,9 @@ class Finished:
         table = per_patient(self.images, self.classes, *how)
         if table is None:
             return None
-        thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
+        decisions = self.decisions("patient")
         decided = [
-            with_decisions(rows, self.classes, thresholds[int(str(fold))]["patient"])
+            with_decisions(rows, self.classes, decisions[int(str(fold))])
             for fold, rows in table.groupby("fold", sort=True)
         ]
         return pd.concat(decided, ignore_index=True)

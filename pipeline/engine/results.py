@@ -1,14 +1,20 @@
 """From the folds' predictions to the run's: predictions.csv, metrics.json and plots."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.aggregation import grows
+from pipeline.evaluation.cases import cases_of
+from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
+from pipeline.evaluation.metrics import Level
+from pipeline.evaluation.operating_points import together
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -17,6 +23,7 @@ from pipeline.evaluation.predictions import (
     with_decisions,
     write_predictions,
 )
+from pipeline.evaluation.probability_plots import plot_decision_curve, plot_reliability
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import write_json
 from pipeline.tracking.journal import history_of
@@ -25,22 +32,44 @@ from pipeline.training.imbalance import emphasis
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
-    """The metrics of `folds`; patients are decided with their own fold's threshold."""
+    """The metrics of `folds`."""
+    return _summary(run, folds, _levels(run, folds))
+
+
+def _levels(run: Run, folds: tuple[int, ...]) -> dict[Level, pd.DataFrame | None]:
+    """The test tables of both levels; patients are decided with their own fold's threshold."""
     evaluation, classes = run.config.evaluation, run.manifest.classes
     images = [_test_table(run, fold) for fold in folds]
     patients = []
     for fold, table in zip(folds, images, strict=True):
         of_fold = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
         if of_fold is not None:
-            threshold = run.result(fold)["thresholds"]["patient"]
-            patients.append(with_decisions(of_fold, classes, threshold))
+            decision = Decision.read(run.result(fold), "patient", classes)
+            patients.append(with_decisions(of_fold, classes, decision))
     of_patients = pd.concat(patients, ignore_index=True) if patients else None
-    summary = summarise(
-        {"image": pd.concat(images, ignore_index=True), "patient": of_patients},
-        classes,
-        run.plan.groups,
-    )
-    rule = evaluation.aggregate
+    return {"image": pd.concat(images, ignore_index=True), "patient": of_patients}
+
+
+def _summary(
+    run: Run, folds: tuple[int, ...], tables: Mapping[Level, pd.DataFrame | None]
+) -> Summary:
+    evaluation, classes = run.config.evaluation, run.manifest.classes
+    summary = summarise(tables, classes, run.plan.groups)
+    results = {fold: run.result(fold) for fold in folds}
+    points = [result.get("operating_points") or {} for result in results.values()]
+    if all(points):  # earlier versions did not count them
+        summary["operating_points"] = {
+            level: together(of[level] for of in points) for level in points[0]
+        }
+    if fits_of := {
+        fold: of["calibration"] for fold, of in results.items() if of.get("calibration")
+    }:
+        summary["calibration"] = {
+            "method": evaluation.calibration,
+            "temperature": [of["temperature"] for of in fits_of.values()],
+            "skipped": {str(fold): of["skipped"] for fold, of in fits_of.items() if of["skipped"]},
+        }
+    rule, of_patients = evaluation.aggregate, tables["patient"]
     if of_patients is not None and grows(rule):
         count = image_count(of_patients, classes, run.plan.groups, rule)
         summary |= {} if count is None else {"image_count": count}
@@ -60,7 +89,8 @@ def write_results(run: Run) -> Summary:
     tables = [_test_table(run, fold) for fold in folds]
     everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
     write_predictions(everything, run.dir / "predictions.csv")
-    summary = evaluate_folds(run, folds)
+    levels = _levels(run, folds)
+    summary = _summary(run, folds, levels)
     warning = ""
     if run.plan.unsafe:
         summary["unsafe"], warning = True, "UNSAFE: split by image"
@@ -85,8 +115,23 @@ def write_results(run: Run) -> Summary:
         elif matrix is not None:
             path = plots_dir / f"confusion_{level}.png"
             plot_confusion(np.array(matrix), classes, title, path, warning)
+    for level, table in levels.items():
+        if table is not None:
+            _plot_probabilities(run, level, table, warning)
     write_json(run.dir / "metrics.json", with_seal(summary))  # last: everything before it is there
     return summary
+
+
+def _plot_probabilities(run: Run, level: Level, table: pd.DataFrame, warning: str) -> None:
+    classes = run.manifest.classes
+    cases = cases_of(table, classes)
+    units, _ = pd.factorize(table["patient_id"].map(run.plan.groups))
+    title, folder = f"test part, all folds, {level} level", run.dir / "plots"
+    plot_reliability(
+        cases, units, classes, f"Reliability, {title}", folder / f"reliability_{level}.png", warning
+    )
+    path = folder / f"decision_curve_{level}.png"
+    plot_decision_curve(cases, units, classes, f"Decision curve, {title}", path, warning)
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.notes import notes_on_choices
 from pipeline.evaluation.summary import (
     IMPRECISE_ABOVE,
     UNSTABLE_BELOW,
@@ -166,7 +167,7 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
             f"{', '.join(ranked)}: not of all folds together either, since each fold has a network "
             "of its own, with scores of another scale"
         )
-    return [*notes, *_shifts(shown)]
+    return [*notes, *_shifts(shown), *notes_on_choices(summary, level)]
 
 
 def _shifts(shown: Mapping[str, MetricEntry]) -> Iterator[str]:

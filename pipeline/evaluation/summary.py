@@ -10,6 +10,7 @@ from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.operating_points import Reached
 from pipeline.label_names import Grades, LabelNames
 
 Mark = Literal["unstable", "imprecise"]
@@ -55,6 +56,16 @@ class Counts(TypedDict):
     per_fold: list[FoldCounts]
 
 
+class Calibrated(TypedDict):
+    """How the probabilities of the folds were calibrated."""
+
+    method: str
+    temperature: list[float | dict[str, float]]
+    """Of each fold; of labels that do not exclude each other, of each label."""
+    skipped: dict[str, dict[str, str]]
+    """Fold -> what was left as it was ("all", or a label), and why."""
+
+
 class Summary(TypedDict):
     """The content of metrics.json; lists over folds follow `num.per_fold`."""
 
@@ -70,6 +81,11 @@ class Summary(TypedDict):
     """Over- or under-fitting; missing where the learning curves show neither."""
     image_count: NotRequired[ImageCount]
     """Where the rule of patients grows with the number of images, and that tells a class."""
+    operating_points: NotRequired[dict[str, dict[str, Reached]]]
+    """Level -> class with a threshold -> what its decisions came to on validation and on test, all
+    folds together; missing where a fold's result.json does not have them."""
+    calibration: NotRequired[Calibrated]
+    """Missing where nothing was calibrated."""
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 

@@ -12,9 +12,12 @@ from PIL import Image
 from system_runs import FROZEN, Cohort, fold_job, make_cohort
 
 from pipeline.splits import plan_folds
+from pipeline.training import judge as judge_module
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
+
+CALIBRATED = ["evaluation.calibration=temperature_bias", "evaluation.threshold=sensitivity0.9"]
 
 
 def _noise_in_test(cohort: Cohort, test: frozenset[str], folder: Path) -> Cohort:
@@ -46,6 +49,7 @@ def _artefacts(job: FoldJob) -> dict[str, Any]:
         "statistics": (best["mean"], best["std"]),
         "epoch": result["best_epoch"],
         "threshold": result["thresholds"],
+        "calibration": result["calibration"],
         "val": hashlib.sha256((job.fold_dir / "predictions_val.csv").read_bytes()).hexdigest(),
         "losses": [r["metrics"]["train/loss"] for r in records if r["event"] == "epoch"],
         "best_sha256": result["best_sha256"],
@@ -56,7 +60,8 @@ def _train_with_and_without_noise(
     tmp_path: Path, *overrides: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     torch.set_num_threads(1)
-    cohort = make_cohort(tmp_path / "cohort")
+    num_patients = 48 if CALIBRATED[0] in overrides else 18
+    cohort = make_cohort(tmp_path / "cohort", num_patients)
     job = fold_job(cohort, tmp_path / "real", *overrides)
     noise = _noise_in_test(cohort, job.fold.test, tmp_path / "noisy")
     config = job.config
@@ -70,12 +75,18 @@ def _train_with_and_without_noise(
     return _artefacts(job), _artefacts(noisy)
 
 
-@pytest.mark.parametrize("overrides", [[], FROZEN], ids=["network", "frozen trunk"])
+@pytest.mark.parametrize(
+    "overrides",
+    [[], FROZEN, pytest.param(CALIBRATED, marks=pytest.mark.slow)],
+    ids=["network", "frozen trunk", "calibrated"],
+)
 def test_noise_in_the_test_part_changes_nothing_but_the_test(
     tmp_path: Path, overrides: list[str]
 ) -> None:
     real, noisy = _train_with_and_without_noise(tmp_path, *overrides)
     assert real == noisy
+    assert (overrides == CALIBRATED) == (real["calibration"] is not None)
+    assert not (real["calibration"] or {}).get("skipped")
 
 
 def _statistics_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,10 +105,21 @@ def _epoch_chosen_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judge, "_predict", lambda self, _part: predict(self, "test"))
 
 
+def _unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "refuse_other_parts", lambda _val, _job: None)
+
+
 def _threshold_chosen_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    thresholds = Judge.thresholds
+    decisions = Judge.decisions
     monkeypatch.setattr(
-        Judge, "thresholds", lambda self, _val: thresholds(self, self.predict("test"))
+        Judge, "decisions", lambda self, _val: decisions(self, self.predict("test"))
+    )
+
+
+def _calibrated_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibration = Judge.calibration
+    monkeypatch.setattr(
+        Judge, "calibration", lambda self, _val: calibration(self, self.predict("test"))
     )
 
 
@@ -118,6 +140,7 @@ def _trained_on_test_too(monkeypatch: pytest.MonkeyPatch) -> None:
         (_statistics_of_everything, "statistics"),
         (_epoch_chosen_on_test, "val"),
         (_threshold_chosen_on_test, "threshold"),
+        (_calibrated_on_test, "calibration"),
         (_trained_on_test_too, "weights"),
     ],
 )
@@ -125,8 +148,20 @@ def test_the_proof_catches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_it: Any, caught_by: str
 ) -> None:
     break_it(monkeypatch)
-    real, noisy = _train_with_and_without_noise(tmp_path)
+    _unguarded(monkeypatch)
+    overrides = CALIBRATED if break_it is _calibrated_on_test else []
+    real, noisy = _train_with_and_without_noise(tmp_path, *overrides)
     assert real[caught_by] != noisy[caught_by]
+
+
+@pytest.mark.parametrize("break_it", [_epoch_chosen_on_test, _threshold_chosen_on_test])
+def test_nothing_but_the_validation_part_may_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_it: Any
+) -> None:
+    break_it(monkeypatch)
+    job = fold_job(make_cohort(tmp_path / "cohort"), tmp_path / "real")
+    with pytest.raises(RuntimeError, match=r"only its validation part chooses, got \d+ patient"):
+        train_fold(job)
 
 
 def test_the_test_part_is_opened_once_and_last(
