@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from pipeline.config import UserError
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import check_run_folder
-from pipeline.evaluation.metrics import Level
-from pipeline.evaluation.patients import per_patient
-from pipeline.evaluation.predictions import read_predictions, with_decisions
-from pipeline.evaluation.summary import Summary, classes_of
+from pipeline.evaluation.patients import Rules, judged
+from pipeline.evaluation.predictions import read_predictions
+from pipeline.evaluation.summary import Summary, classes_of, levels_of
 from pipeline.files import read_json, refuse_foreign_files
+from pipeline.levels import Level
 from pipeline.splits.plan_file import read_files
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import read_result
@@ -86,25 +86,28 @@ class Finished:
         table = read_predictions(self.dir / "predictions.csv", self.classes)
         return table.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
 
-    def cases(self, level: Level) -> pd.DataFrame:
-        """The out-of-fold table of a level with decisions, by fold and patient.
+    @cached_property
+    def levels(self) -> Sequence[Level]:
+        """Those that it has, from patients to images."""
+        return levels_of(self.summary)
 
-        Raises:
-            UserError: the run has no patient level.
-        """
-        if level == "image":
-            return self.images
-        evaluation = self.settings["evaluation"]
-        how = evaluation["aggregate"], evaluation["patient_label"]
-        table = per_patient(self.images, self.classes, *how)
-        if table is None:
-            raise UserError(
-                f"run folder {self.dir}: evaluation.patient_label=none, so that there is no "
-                "patient level; take level=image"
-            )
+    @cached_property
+    def rules(self) -> Rules:
+        """How its images became patients."""
+        return Rules.of(self.settings["evaluation"])
+
+    @cached_property
+    def tables(self) -> Mapping[Level, pd.DataFrame | None]:
+        """The out-of-fold table of each level with decisions, by fold and patient."""
         thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
-        decided = [
-            with_decisions(rows, self.classes, thresholds[int(str(fold))]["patient"])
-            for fold, rows in table.groupby("fold", sort=True)
-        ]
-        return pd.concat(decided, ignore_index=True)
+        return judged(self.images, self.classes, self.rules, thresholds)
+
+    def cases(self, level: Level) -> pd.DataFrame:
+        """Of `tables`. UserError where the run does not have this level."""
+        if (table := self.tables.get(level)) is None:
+            why = " (evaluation.patient_label=none)" if level == "patient" else ""
+            raise UserError(
+                f"run folder {self.dir}: there is no {level} level{why}; take "
+                f"level={' or '.join(self.levels)}"
+            )
+        return table

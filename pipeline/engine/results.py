@@ -1,23 +1,23 @@
 """From the folds' predictions to the run's: predictions.csv, metrics.json and plots."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
-from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
-from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
     gather_folds,
     read_predictions,
-    with_decisions,
     write_predictions,
 )
-from pipeline.evaluation.summary import Summary, summarise
+from pipeline.evaluation.summary import Summary, levels_of, summarise
 from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, read_journal
 from pipeline.tracking.result import check_files, with_seal
@@ -25,25 +25,17 @@ from pipeline.training.imbalance import emphasis
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
-    """The metrics of `folds`; patients are decided with their own fold's threshold."""
-    evaluation, classes = run.config.evaluation, run.manifest.classes
-    images = [_test_table(run, fold) for fold in folds]
-    patients = []
-    for fold, table in zip(folds, images, strict=True):
-        of_fold = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
-        if of_fold is not None:
-            threshold = run.result(fold)["thresholds"]["patient"]
-            patients.append(with_decisions(of_fold, classes, threshold))
-    of_patients = pd.concat(patients, ignore_index=True) if patients else None
-    summary = summarise(
-        {"image": pd.concat(images, ignore_index=True), "patient": of_patients},
-        classes,
-        run.plan.groups,
-    )
-    rule = evaluation.aggregate
-    if of_patients is not None and grows(rule):
-        count = image_count(of_patients, classes, run.plan.groups, rule)
-        summary |= {} if count is None else {"image_count": count}
+    """The metrics of `folds`; each level is decided with their own fold's threshold."""
+    classes, groups = run.manifest.classes, run.plan.groups
+    rules = Rules.of(asdict(run.config.evaluation))
+    images = pd.concat([_test_table(run, fold) for fold in folds], ignore_index=True)
+    thresholds = {fold: run.result(fold)["thresholds"] for fold in folds}
+    tables = judged(images, classes, rules, thresholds)
+    summary = summarise(tables, classes, groups)
+    for step in rules.steps:
+        count = image_count(tables[step.level], classes, groups, step)
+        if count is not None:
+            summary["image_count" if step.level == "patient" else "middle_count"] = count
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
         summary["fit"] = found
@@ -77,8 +69,8 @@ def write_results(run: Run) -> Summary:
     )
     if not is_baseline(run.config.model):
         plot_speed(histories, plots_dir / "speed.png")
-    for level, matrix in summary["confusion"].items():
-        entries = summary["patient"] if level == "patient" else summary["image"]
+    for level in levels_of(summary):
+        entries, matrix = summary[level], summary["confusion"][level]
         title = f"Test part, all folds, {level} level"
         if entries is not None and run.manifest.is_multilabel:
             plot_labels(entries, classes, title, plots_dir / f"labels_{level}.png", warning)
