@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pipeline.config import UserError
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import check_run_folder
+from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.summary import Summary, classes_of, levels_of
@@ -80,6 +81,13 @@ class Finished:
         found = [read_result(path) for path in paths]
         return {result["fold"]: result for result in found}
 
+    def decisions(self, level: Level) -> Mapping[int, Decision]:
+        """Fold -> how a level was decided in it."""
+        return {
+            fold: Decision.read(result, level, self.classes)
+            for fold, result in self.results.items()
+        }
+
     @cached_property
     def images(self) -> pd.DataFrame:
         """predictions.csv, by fold, patient and image."""
@@ -99,8 +107,7 @@ class Finished:
     @cached_property
     def tables(self) -> Mapping[Level, pd.DataFrame | None]:
         """The out-of-fold table of each level with decisions, by fold and patient."""
-        thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
-        return judged(self.images, self.classes, self.rules, thresholds)
+        return judged(self.images, self.classes, self.rules, self.results)
 
     def cases(self, level: Level) -> pd.DataFrame:
         """Of `tables`. UserError where the run does not have this level."""

@@ -10,6 +10,7 @@ from pipeline.engine.run_folder import Run
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
+from pipeline.evaluation.operating_points import together
 from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -29,9 +30,14 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
     classes, groups = run.manifest.classes, run.plan.groups
     rules = Rules.of(asdict(run.config.evaluation))
     images = pd.concat([_test_table(run, fold) for fold in folds], ignore_index=True)
-    thresholds = {fold: run.result(fold)["thresholds"] for fold in folds}
-    tables = judged(images, classes, rules, thresholds)
+    results = {fold: run.result(fold) for fold in folds}
+    tables = judged(images, classes, rules, results)
     summary = summarise(tables, classes, groups)
+    points = [result.get("operating_points") or {} for result in results.values()]
+    if all(points):  # earlier versions did not count them
+        summary["operating_points"] = {
+            level: together(of[level] for of in points) for level in points[0]
+        }
     for step in rules.steps:
         count = image_count(tables[step.level], classes, groups, step)
         if count is not None:

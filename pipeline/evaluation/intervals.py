@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.arrays import AnyInts, Bools, Floats
+from pipeline.arrays import AnyFloats, AnyInts, Bools, Floats
 
 COVERAGE = 0.95
 Scale = Literal["share", "correlation", "loss", "number"]
@@ -86,21 +86,43 @@ def quantile(num_units: int, clustered: bool) -> float:
     return float(stdtrit(max(1, num_units - 1), middle) if clustered else ndtri(middle))
 
 
-def _wilson(right: Bools, units: AnyInts) -> Interval:
-    _, codes, rows = np.unique(units, return_inverse=True, return_counts=True)
-    num, num_units, share = len(right), len(rows), float(right.mean())
+def shares_interval(hits: AnyInts | AnyFloats, rows: AnyInts) -> tuple[Floats, Floats, Floats]:
+    """K shares and their bounds, (K,) each, of how many `rows` and `hits`, (U, K), a unit has.
+
+    Wilson's interval, of as many rows as those of a unit are worth independent ones. Every share
+    counts a row; `rows` are (U, 1) where all count the same.
+    """
+    num, num_units = rows.sum(axis=0), (rows > 0).sum(axis=0)
+    share: Floats = hits.sum(axis=0) / num
     clustered = num > num_units
-    worth = float(num)
-    if clustered:
-        worth = num**2 / float((rows**2).sum())  # as if the rows of a unit were one
-        if 0 < share < 1 and num_units >= FEWEST_UNITS:
-            totals = np.bincount(codes, right - share)
-            spread = num_units / (num_units - 1) * float((totals**2).sum()) / num**2
-            worth = min(float(num), share * (1 - share) / spread) if spread > 0 else float(num)
-    z2 = quantile(num_units, clustered) ** 2
+    as_if_one = num**2 / (rows**2).sum(axis=0)  # the rows of a unit
+    pulls = pulling(hits, hits, rows)
+    spread = num_units / np.maximum(1, num_units - 1) * pulls / num**2
+    told = np.divide(share * (1 - share), spread, out=share * 0 + num, where=spread > 0)
+    known = (share > 0) & (share < 1) & (num_units >= FEWEST_UNITS)
+    worth = np.where(clustered, np.where(known, np.minimum(num, told), as_if_one), num)
+    z2 = np.array([quantile(*of) for of in zip(num_units, clustered, strict=True)]) ** 2
     middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
     half = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
-    return Interval(share, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+    return share, np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
+
+
+def pulling(one: AnyInts | AnyFloats, other: AnyInts | AnyFloats, rows: AnyInts) -> Floats:
+    """(K,) sums over units of how far each pulls two shares, (U, K) each, times one another."""
+    shares = [hits.sum(axis=0) / rows.sum(axis=0) for hits in (one, other)]
+    # multiplied out, since an array of differences would be large
+    together = np.einsum("uk,uk->k", one, other)
+    apart = [np.einsum("uk,uk->k", hits, rows) for hits in (one, other)]
+    found: Floats = together - shares[0] * apart[1] - shares[1] * apart[0]
+    found += shares[0] * shares[1] * (rows**2).sum(axis=0)
+    return found
+
+
+def _wilson(right: Bools, units: AnyInts) -> Interval:
+    _, codes, rows = np.unique(units, return_inverse=True, return_counts=True)
+    hits = np.bincount(codes, right)
+    bounds = shares_interval(hits[:, None], rows[:, None])
+    return Interval(*(float(bound[0]) for bound in bounds))
 
 
 def drawn_interval(

@@ -10,7 +10,8 @@ import pandas as pd
 from pipeline.arrays import Bools, Ints
 from pipeline.config import Aggregate, PatientLabel, UserError
 from pipeline.evaluation.aggregation import aggregate
-from pipeline.evaluation.predictions import Threshold, prob_columns, with_decisions
+from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.predictions import prob_columns, with_decisions
 from pipeline.label_names import LabelNames
 from pipeline.levels import COLUMNS, PLURALS, Level, Middle
 
@@ -81,17 +82,15 @@ def judged(
     images: pd.DataFrame,
     classes: Sequence[str],
     rules: Rules,
-    thresholds: Mapping[int, Mapping[Level, Threshold]],
+    results: Mapping[int, Mapping[str, Any]],
 ) -> dict[Level, pd.DataFrame | None]:
-    """`by_level` of images with decisions, all decided: by the thresholds of their own fold."""
+    """`by_level` of images with decisions, all decided: as their fold's result.json says."""
     tables = by_level(images, classes, rules)
     for level, table in tables.items():
         if level != "image" and table is not None:
             folds = table.groupby("fold", sort=True)
-            parts = [
-                with_decisions(rows, classes, thresholds[int(str(fold))][level])
-                for fold, rows in folds
-            ]
+            read = {fold: Decision.read(result, level, classes) for fold, result in results.items()}
+            parts = [with_decisions(rows, classes, read[int(str(fold))]) for fold, rows in folds]
             tables[level] = pd.concat(parts, ignore_index=True)
     return tables
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipeline.arrays import AnyFloats, AnyInts, Floats
 from pipeline.config import UserError
+from pipeline.evaluation.decision import Decision
 from pipeline.files import write_whole
 from pipeline.label_names import BETWEEN, NONE, LabelNames
 from pipeline.levels import MIDDLES, Middle
@@ -22,8 +23,6 @@ from pipeline.words import counted
 
 SAMPLE_COLUMNS = ["patient_id", "image_path", "label"]
 _SUM_TOLERANCE = 1e-4
-Threshold = float | Mapping[str, float] | None
-"""Of the positive class | of each label, where they do not exclude each other | of no class."""
 
 
 class PredictionError(UserError):
@@ -74,31 +73,34 @@ def unknown_labels(labels: Iterable[str], classes: Sequence[str]) -> list[str]:
     return sorted(names - set(classes))
 
 
-def with_decisions(
-    table: pd.DataFrame, classes: Sequence[str], threshold: Threshold
-) -> pd.DataFrame:
-    """Add `predicted`: positive where the positive class reaches `threshold`.
+def with_decisions(table: pd.DataFrame, classes: Sequence[str], decision: Decision) -> pd.DataFrame:
+    """Add `predicted`: positive where the positive class reaches its threshold.
 
-    With more than two classes `threshold` is None and the most probable class is predicted (of
-    equals the first). Binary: the positive class is the last one. Labels that do not exclude each
-    other have a threshold each, by their names, and all that reach theirs are predicted.
+    Of more than two classes the most probable is predicted (of equals the first). Binary: the
+    positive class is the last one. Labels that do not exclude each other have a threshold each, and
+    all that reach theirs are predicted. RuntimeError for anything but a decision of this very fold.
     """
-    if isinstance(classes, LabelNames):
-        if not isinstance(threshold, Mapping) or set(threshold) != set(classes):
-            raise RuntimeError(f"Expected a threshold for each of {list(classes)}: {threshold}.")
-        limits = [threshold[name] for name in classes]
-        chosen = table[prob_columns(classes)].to_numpy() >= np.array(limits)  # (N, L)
-        return table.assign(predicted=classes.texts(chosen))
-    assert not isinstance(threshold, Mapping), "classes have one threshold, or none"
-    if (threshold is None) != (len(classes) > 2):
+    if not isinstance(decision, Decision):
         raise RuntimeError(
-            f"Expected a threshold for 2 classes only, got {threshold} for {classes}."
+            f"Expected a decision that knows where it was chosen, got {decision!r}: a threshold "
+            "by itself decides nothing."
+        )
+    if others := set(table["fold"]) - {decision.fold}:
+        raise RuntimeError(
+            f"A decision of fold {decision.fold} is for its own rows, got some of {sorted(others)}."
+        )
+    if list(decision.classes) != list(classes):
+        raise RuntimeError(
+            f"A decision between {list(decision.classes)} does not decide between {list(classes)}."
         )
     probabilities = table[prob_columns(classes)].to_numpy()  # (N, C)
-    if threshold is None:
-        codes = probabilities.argmax(axis=1)
+    limits = [threshold.value for threshold in decision.thresholds.values()]
+    if isinstance(classes, LabelNames):
+        return table.assign(predicted=classes.texts(probabilities >= np.array(limits)))
+    if limits:
+        codes = (probabilities[:, 1] >= limits[0]).astype(np.int64)
     else:
-        codes = (probabilities[:, 1] >= threshold).astype(np.int64)
+        codes = probabilities.argmax(axis=1)
     return table.assign(predicted=np.asarray(classes, dtype=object)[codes].astype(str))
 
 

@@ -10,6 +10,7 @@ from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import named_metrics
+from pipeline.evaluation.operating_points import Reached
 from pipeline.label_names import LabelNames
 from pipeline.levels import COLUMNS, LEVELS, MIDDLES, Level
 
@@ -79,6 +80,9 @@ class Summary(TypedDict):
     """Where the rule of patients grows with the number of images, and that tells a class."""
     middle_count: NotRequired[ImageCount]
     """The same of the level between images and patients."""
+    operating_points: NotRequired[dict[str, dict[str, Reached]]]
+    """Level -> class with a threshold -> what its decisions came to on validation and on test, all
+    folds together; missing where a fold's result.json does not have them."""
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 

@@ -29,10 +29,10 @@ def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None
     """
     job = judge.job
     val = judge.predict("val")
-    thresholds = judge.thresholds(val)
-    write_predictions(judge.decided(val, thresholds), job.fold_dir / "predictions_val.csv")
+    decisions = judge.decisions(val)
+    write_predictions(judge.decided(val, decisions), job.fold_dir / "predictions_val.csv")
     test = judge.predict("test")
-    write_predictions(judge.decided(test, thresholds), job.fold_dir / "predictions_test.csv")
+    write_predictions(judge.decided(test, decisions), job.fold_dir / "predictions_test.csv")
     result = {
         "version": VERSION,
         "fold": job.fold.index,
@@ -41,12 +41,14 @@ def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None
         "num_epochs": progress.num_epochs,
         "select_by": job.config.training.select_by,
         "select_value": progress.best_value,
-        "thresholds": thresholds,
+        "thresholds": {"image": None, "patient": None}
+        | {level: decision.values for level, decision in decisions.items()},
         "trained_under": job.emphasis.prior.tolist(),
         "logit_shift": job.logit_shift.tolist(),
         **facts,
-        "val": judge.metrics(val, thresholds),
-        "test": judge.metrics(test, thresholds),
+        "val": judge.metrics(val, decisions),
+        "test": judge.metrics(test, decisions),
+        "operating_points": judge.operating_points(val, test, decisions),
         "device": job.device,
         "time": time.time(),
     }

@@ -9,22 +9,20 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from pandas import DataFrame
 
-from pipeline.arrays import AnyFloats, Bools, Ints
+from pipeline.arrays import AnyFloats, Ints
+from pipeline.evaluation.cases import cases_of
+from pipeline.evaluation.decision import Decision, Threshold, decided
 from pipeline.evaluation.metrics import VAL_METRICS, metrics
+from pipeline.evaluation.operating_points import OperatingPoint, Reached
 from pipeline.evaluation.patients import Rules, by_level
-from pipeline.evaluation.predictions import (
-    Threshold,
-    prediction_table,
-    prob_columns,
-    with_decisions,
-)
-from pipeline.evaluation.thresholds import choose_threshold
+from pipeline.evaluation.predictions import prediction_table, prob_columns, with_decisions
 from pipeline.label_names import LabelNames
 from pipeline.levels import Level
 from pipeline.splits import Part
 from pipeline.training.job import FoldJob
 
-Thresholds = Mapping[Level, Threshold]
+Decisions = Mapping[Level, Decision]
+"""Of each level that there is."""
 Levels = dict[Level, dict[str, float | None] | None]
 
 
@@ -40,7 +38,7 @@ class Judge:
         """The validation metrics of an epoch, `val/...`, image level first."""
         table, loss = self._predict("val")
         values: dict[str, float | None] = {"val/loss": loss}
-        for level, found in self.metrics(table, self.thresholds(table), VAL_METRICS).items():
+        for level, found in self.metrics(table, self.decisions(table), VAL_METRICS).items():
             values |= {f"val/{level}/{name}": value for name, value in (found or {}).items()}
         return {**values, "val/image/accuracy": self._accuracy(table)}
 
@@ -48,27 +46,68 @@ class Judge:
         """A part's prediction table, without decisions."""
         return self._predict(part)[0]
 
-    def thresholds(self, val: DataFrame) -> dict[Level, Threshold]:
-        """Decision threshold of each level, from the validation part; None beyond two classes, one
-        for each label where they do not exclude each other.
-        """
-        return {level: self._threshold(table) for level, table in self._levels(val).items()}
+    def decisions(self, val: DataFrame) -> Decisions:
+        """How each level is decided, chosen on the validation part.
 
-    def decided(self, table: DataFrame, thresholds: Thresholds) -> DataFrame:
-        """The table with `predicted`, by the image level's threshold."""
-        return with_decisions(table, self.job.manifest.classes, thresholds["image"])
+        RuntimeError for a table with patients of another part.
+        """
+        refuse_other_parts(val, self.job)
+        return {
+            level: self._decision(table)
+            for level, table in self._levels(val).items()
+            if table is not None
+        }
+
+    def decided(self, table: DataFrame, decisions: Decisions) -> DataFrame:
+        """The table with `predicted`, as images are decided."""
+        return with_decisions(table, self.job.manifest.classes, decisions["image"])
 
     def metrics(
-        self, table: DataFrame, thresholds: Thresholds, names: Sequence[str] | None = None
+        self, table: DataFrame, decisions: Decisions, names: Sequence[str] | None = None
     ) -> Levels:
         """All metrics of all levels, or these; the patient level is None where it is off."""
         classes = self.job.manifest.classes
         return {
             level: None
             if cases is None
-            else metrics(with_decisions(cases, classes, thresholds[level]), classes, level, names)
+            else metrics(with_decisions(cases, classes, decisions[level]), classes, level, names)
             for level, cases in self._levels(table).items()
         }
+
+    def operating_points(
+        self, val: DataFrame, test: DataFrame, decisions: Decisions
+    ) -> dict[Level, dict[str, Reached]]:
+        """Level -> class with a threshold -> what its decisions came to on both parts."""
+        parts = [self._points(table, decisions) for table in (val, test)]
+        return {
+            level: {
+                name: {
+                    "threshold": threshold.value,
+                    "rule": threshold.rule,
+                    "fitted_on": threshold.part,
+                    "val": parts[0][level][name].record(),
+                    "test": parts[1][level][name].record(),
+                }
+                for name, threshold in decision.thresholds.items()
+            }
+            for level, decision in decisions.items()
+        }
+
+    def _points(
+        self, table: DataFrame, decisions: Decisions
+    ) -> dict[Level, dict[str, OperatingPoint]]:
+        classes = self.job.manifest.classes
+        found: dict[Level, dict[str, OperatingPoint]] = {}
+        for level, rows in self._levels(table).items():
+            if rows is None:
+                continue
+            cases = cases_of(with_decisions(rows, classes, decisions[level]), classes)
+            each = {name: cases.against_rest(classes.index(name)) for name in decided(classes)}
+            found[level] = {
+                name: OperatingPoint.of(of.labels == 1, of.predicted == 1)
+                for name, of in each.items()
+            }
+        return found
 
     def _predict(self, part: Part) -> tuple[DataFrame, float]:
         """The part's prediction table and its loss."""
@@ -94,23 +133,28 @@ class Judge:
         rules = Rules.of(asdict(self.job.config.evaluation))
         return by_level(table, self.job.manifest.classes, rules)
 
-    def _threshold(self, table: DataFrame | None) -> Threshold:
-        classes = self.job.manifest.classes
+    def _decision(self, val: DataFrame) -> Decision:
+        job, classes = self.job, self.job.manifest.classes
         if isinstance(classes, LabelNames):
-            if table is None:
-                return None
-            has = classes.matrix(table["label"])
-            return {
-                name: self._best(has[:, code], table[f"prob_{name}"].to_numpy())
-                for code, name in enumerate(classes)
-            }
-        if table is None or len(classes) != 2:
-            return None
-        is_positive = (table["label"] == classes[1]).to_numpy()
-        return self._best(is_positive, table[f"prob_{classes[1]}"].to_numpy())
+            has = classes.matrix(val["label"])
+        else:
+            has = val["label"].to_numpy()[:, None] == np.array(classes, dtype=object)
+        thresholds = {
+            name: Threshold.chosen(
+                has[:, classes.index(name)],
+                val[f"prob_{name}"].to_numpy(),
+                job.config.evaluation.threshold,
+                "val",
+            )
+            for name in decided(classes)
+        }
+        return Decision(job.fold.index, classes, thresholds)
 
-    def _best(self, is_positive: Bools, scores: AnyFloats) -> float:
-        one_class = is_positive.all() or not is_positive.any()
-        # One class leaves nothing to choose from; the missing class was reported before training.
-        rule = "fixed" if one_class else self.job.config.evaluation.threshold
-        return choose_threshold(is_positive, scores, rule)
+
+def refuse_other_parts(val: DataFrame, job: FoldJob) -> None:
+    """RuntimeError unless all patients are of the validation part: nothing else may choose."""
+    if others := set(val["patient_id"]) - job.fold.val:
+        raise RuntimeError(
+            f"Fold {job.fold.index}: only its validation part chooses, got {len(others)} "
+            "patient(s) of other parts."
+        )

@@ -1,6 +1,7 @@
 """A level between images and patients: patch -> slide -> patient."""
 
 from dataclasses import MISSING, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,15 @@ def table_of(rows, middle="slide"):
     return table
 
 
+def levels_by(table, rules, classes=BINARY) -> Any:
+    return by_level(table, classes, rules)
+
+
+def results_of(folds, **thresholds):
+    """As much of each fold's result.json as says how its levels were decided."""
+    return {fold: {"fold": fold, "thresholds": thresholds} for fold in folds}
+
+
 UNEQUAL = [
     *[(0, "a", "A1", "neg", 0.125)] * 6,
     *[(0, "a", "A2", "neg", 0.625)] * 2,
@@ -46,7 +56,7 @@ UNEQUAL = [
 
 
 def test_a_slide_counts_once_however_many_patches_it_has():
-    tables = by_level(table_of(UNEQUAL), BINARY, Rules(middle="slide"))
+    tables = levels_by(table_of(UNEQUAL), Rules(middle="slide"))
     assert list(tables) == ["image", "slide", "patient"]
     assert tables["slide"].to_dict("list") == {
         "fold": [0, 0, 0],
@@ -65,7 +75,7 @@ def test_a_slide_counts_once_however_many_patches_it_has():
         "prob_pos": [0.375, 0.75],  # of a: (0.125 + 0.625) / 2, not the mean of its 8 patches
         "num_slides": [2, 1],
     }
-    without = by_level(table_of(UNEQUAL), BINARY, Rules())["patient"]
+    without = levels_by(table_of(UNEQUAL), Rules())["patient"]
     assert without["prob_pos"].tolist() == [0.25, 0.75]
 
 
@@ -89,7 +99,7 @@ def test_a_slide_counts_once_however_many_patches_it_has():
 def test_each_step_has_its_rule_and_row_order_does_not_matter(rows, of_slides, of_images, random):
     table = table_of(rows, "study")
     rules = Rules(of_slides, "worst", "study", of_images)
-    found = by_level(table.sample(frac=1, random_state=random.randrange(1000)), BINARY, rules)
+    found = levels_by(table.sample(frac=1, random_state=random.randrange(1000)), rules)
     by_slide = table.groupby(["fold", "patient_id", "study"])["prob_pos"].agg(BY_PANDAS[of_images])
     by_patient = by_slide.groupby(["fold", "patient_id"]).agg(BY_PANDAS[of_slides])
     assert found["study"]["prob_pos"].tolist() == pytest.approx(by_slide.tolist())
@@ -104,7 +114,7 @@ def test_labels_go_the_same_two_steps():
     table = table_of(rows)
 
     def labels(rule):
-        tables = by_level(table, BINARY, Rules(patient_label=rule, middle="slide"))
+        tables = levels_by(table, Rules(patient_label=rule, middle="slide"))
         return [tables[level]["label"].tolist() for level in ("slide", "patient")]
 
     assert labels("worst") == [["pos", "neg", "neg"], ["pos"]]
@@ -126,22 +136,17 @@ def test_sets_of_labels_go_two_steps():
     table["image_path"] = list("abcd")
     table["label"] = ["edema", "edema|mass", "none", "mass"]
     table["prob_edema"], table["prob_mass"] = [0.5, 0.25, 0.0, 0.0], 0.5
-    tables = by_level(table, classes, Rules("max", "majority", "slide"))
+    tables = levels_by(table, Rules("max", "majority", "slide"), classes)
     assert tables["slide"]["label"].tolist() == ["edema|mass", "none", "mass"]
     assert tables["patient"]["label"].tolist() == ["mass"]
     assert tables["patient"][["prob_edema", "prob_mass"]].to_numpy().tolist() == [[0.375, 0.5]]
 
 
 def test_each_level_of_a_fold_is_decided_by_its_own_threshold():
-    rows = [
-        (fold, patient, slide, "neg", 0.5)
-        for fold, patient, slide in ("0ax", "0ay", "1bz")
-        for fold in [int(fold)]
-    ]
-    thresholds = {0: {"slide": 0.4, "patient": 0.6}, 1: {"slide": 0.6, "patient": 0.4}}
-    tables = judged(
-        table_of(rows).assign(predicted="neg"), BINARY, Rules(middle="slide"), thresholds
-    )
+    rows = [(0, "a", "x", "neg", 0.5), (0, "a", "y", "neg", 0.5), (1, "b", "z", "neg", 0.5)]
+    results = results_of([0], slide=0.4, patient=0.6) | results_of([1], slide=0.6, patient=0.4)
+    table = table_of(rows).assign(predicted="neg")
+    tables: Any = judged(table, BINARY, Rules(middle="slide"), results)
     assert tables["slide"]["predicted"].tolist() == ["pos", "pos", "neg"]
     assert tables["patient"]["predicted"].tolist() == ["neg", "pos"]
     assert tables["image"]["predicted"].tolist() == ["neg"] * 3
@@ -192,8 +197,8 @@ def more_if_ill(label, generator):
     ],
 )
 def test_each_rule_that_grows_is_asked_about_what_it_counts(rules, table, expected):
-    thresholds = {fold: {"slide": 0.5, "patient": 0.5} for fold in range(3)}
-    tables = judged(table, BINARY, rules, thresholds)
+    results = results_of(range(3), slide=0.5, patient=0.5)
+    tables = judged(table, BINARY, rules, results)
     groups = {patient: patient for patient in table["patient_id"]}
     found = {step: image_count(tables[step.level], BINARY, groups, step) for step in rules.steps}
     notes = {step.level: count["note"] for step, count in found.items() if count is not None}
@@ -214,8 +219,8 @@ def test_each_rule_that_grows_is_asked_about_what_it_counts(rules, table, expect
 
 def summary_of(table, rules=None, groups=None):
     rules = rules or Rules(middle="slide")
-    thresholds = {fold: {"slide": 0.5, "patient": 0.5} for fold in set(table["fold"])}
-    return summarise(judged(table, BINARY, rules, thresholds), BINARY, groups)
+    results = results_of(set(table["fold"]), slide=0.5, patient=0.5)
+    return summarise(judged(table, BINARY, rules, results), BINARY, groups)
 
 
 def test_all_levels_are_summed_up_patients_first():

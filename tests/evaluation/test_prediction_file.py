@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import UserError
+from pipeline.evaluation.decision import Decision, Threshold
 from pipeline.evaluation.predictions import (
     PredictionError,
     prediction_table,
@@ -28,7 +29,8 @@ def table_of(patients, scores):
     )
     probabilities = np.column_stack([1 - scores, scores])
     table = prediction_table(samples, probabilities, np.arange(len(patients)), CLASSES, fold=2)
-    return with_decisions(table, CLASSES, 0.5)
+    half = Threshold(0.5, "fixed", "none", None)
+    return with_decisions(table, CLASSES, Decision(2, CLASSES, {"1": half}))
 
 
 @settings(max_examples=60, deadline=None)

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.evaluation.decision import Decision, Threshold
 from pipeline.evaluation.predictions import gather_folds, prediction_table, with_decisions
+from pipeline.label_names import LabelNames
 
 CLASSES = ["benign", "malignant"]
 
@@ -92,9 +94,15 @@ def test_a_label_outside_the_classes_is_an_error():
         prediction_table(samples_of(2), binary([0.5, 0.5]), np.arange(2), ["benign", "x"], 0)
 
 
+def decision(classes, *values, fold=0):
+    names = classes if isinstance(classes, LabelNames) else classes[1:]
+    thresholds = [Threshold(value, "fixed", "none", None) for value in values]
+    return Decision(fold, classes, dict(zip(names, thresholds, strict=False)))
+
+
 def test_a_score_at_the_threshold_is_positive():
     table = prediction_table(samples_of(3), binary([0.25, 0.5, 0.75]), np.arange(3), CLASSES, 0)
-    assert with_decisions(table, CLASSES, 0.5)["predicted"].tolist() == [
+    assert with_decisions(table, CLASSES, decision(CLASSES, 0.5))["predicted"].tolist() == [
         "benign",
         "malignant",
         "malignant",
@@ -104,14 +112,35 @@ def test_a_score_at_the_threshold_is_positive():
 
 def test_more_classes_take_the_most_probable():
     table = pd.DataFrame({"prob_a": [0.2, 0.4], "prob_b": [0.5, 0.2], "prob_c": [0.3, 0.4]})
-    assert with_decisions(table, ["a", "b", "c"], None)["predicted"].tolist() == ["b", "a"]
+    classes = ["a", "b", "c"]
+    decided = with_decisions(table.assign(fold=0), classes, decision(classes))
+    assert decided["predicted"].tolist() == ["b", "a"]
 
 
-@pytest.mark.parametrize(("classes", "threshold"), [(["a", "b"], None), (["a", "b", "c"], 0.5)])
-def test_a_threshold_goes_with_two_classes_only(classes, threshold):
-    table = pd.DataFrame({f"prob_{name}": [1 / len(classes)] for name in classes})
-    with pytest.raises(RuntimeError, match="threshold for 2 classes only"):
-        with_decisions(table, classes, threshold)
+def test_each_label_has_its_own_threshold():
+    classes = LabelNames(["a", "b"])
+    table = pd.DataFrame({"fold": 3, "prob_a": [0.2, 0.4], "prob_b": [0.5, 0.2]})
+    decided = with_decisions(table, classes, decision(classes, 0.3, 0.1, fold=3))
+    assert decided["predicted"].tolist() == ["b", "a|b"]
+
+
+@pytest.mark.parametrize("number", [0.5, {"malignant": 0.5}, None])
+def test_a_number_decides_nothing(number):
+    table = prediction_table(samples_of(2), binary([0.25, 0.5]), np.arange(2), CLASSES, 0)
+    with pytest.raises(RuntimeError, match="Expected a decision that knows where it was chosen"):
+        with_decisions(table, CLASSES, number)
+
+
+def test_a_decision_of_another_fold_is_refused():
+    table = prediction_table(samples_of(2), binary([0.25, 0.5]), np.arange(2), CLASSES, 3)
+    with pytest.raises(RuntimeError, match=r"of fold 2 is for its own rows, got some of \[3\]"):
+        with_decisions(table, CLASSES, decision(CLASSES, 0.5, fold=2))
+
+
+def test_a_decision_between_other_classes_is_refused():
+    table = prediction_table(samples_of(2), binary([0.25, 0.5]), np.arange(2), CLASSES, 0)
+    with pytest.raises(RuntimeError, match="does not decide between"):
+        with_decisions(table, CLASSES, decision(["benign", "x"], 0.5))
 
 
 def fold_tables(samples, num_folds):

@@ -12,6 +12,7 @@ from PIL import Image
 from system_runs import FROZEN, Cohort, fold_job, make_cohort
 
 from pipeline.splits import plan_folds
+from pipeline.training import judge as judge_module
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
@@ -94,10 +95,14 @@ def _epoch_chosen_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judge, "_predict", lambda self, _part: predict(self, "test"))
 
 
+def _unguarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "refuse_other_parts", lambda _val, _job: None)
+
+
 def _threshold_chosen_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    thresholds = Judge.thresholds
+    decisions = Judge.decisions
     monkeypatch.setattr(
-        Judge, "thresholds", lambda self, _val: thresholds(self, self.predict("test"))
+        Judge, "decisions", lambda self, _val: decisions(self, self.predict("test"))
     )
 
 
@@ -125,8 +130,19 @@ def test_the_proof_catches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_it: Any, caught_by: str
 ) -> None:
     break_it(monkeypatch)
+    _unguarded(monkeypatch)
     real, noisy = _train_with_and_without_noise(tmp_path)
     assert real[caught_by] != noisy[caught_by]
+
+
+@pytest.mark.parametrize("break_it", [_epoch_chosen_on_test, _threshold_chosen_on_test])
+def test_nothing_but_the_validation_part_may_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, break_it: Any
+) -> None:
+    break_it(monkeypatch)
+    job = fold_job(make_cohort(tmp_path / "cohort"), tmp_path / "real")
+    with pytest.raises(RuntimeError, match=r"only its validation part chooses, got \d+ patient"):
+        train_fold(job)
 
 
 def test_the_test_part_is_opened_once_and_last(

@@ -84,7 +84,8 @@ def test_a_fold_with_slides_has_three_levels(tmp_path: Path) -> None:
     job = replace(plain, manifest=replace(plain.manifest, table=table.assign(slide=slide)))
     train_baseline(job)
     result = read_result(job.fold_dir / "result.json")
-    assert list(result["thresholds"]) == ["image", "slide", "patient"]
+    for found in (result["thresholds"], result["val"], result["test"], result["operating_points"]):
+        assert found.keys() == {"image", "slide", "patient"}
     assert result["val"]["slide"]["balanced_accuracy"] == result["select_value"]
     assert [event.metrics["val/slide/balanced_accuracy"] for event in candidates(job)].count(
         result["select_value"]
@@ -104,6 +105,8 @@ def test_a_fold_with_slides_has_three_levels(tmp_path: Path) -> None:
             called = score.to_numpy() >= result["thresholds"][level]
             accuracy = (called[truth].mean() + 1 - called[~truth].mean()) / 2
             assert result[part][level]["balanced_accuracy"] == pytest.approx(accuracy)
+            point = result["operating_points"][level]["b"][part]
+            assert point["sensitivity"] == pytest.approx(called[truth].mean())
 
 
 @pytest.mark.slow
