@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         frozenset,
         (
             ["errors", "arrays", "words", "fork_server"],
-            ["console", "files", "label_names", "processes", "regex"],
+            ["console", "files", "label_names", "levels", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
             [
@@ -45,7 +45,7 @@ Two modules at the top of the package are no commands but may be used by rooms a
 """
 GROUND = (
     *("errors", "arrays", "words", "fork_server"),
-    *("console", "files", "label_names", "processes", "regex", "targets"),
+    *("console", "files", "label_names", "levels", "processes", "regex", "targets"),
 )
 """Modules at the top of the package that are no commands."""
 LIGHT = (

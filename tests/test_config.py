@@ -238,6 +238,8 @@ def test_the_default_options_give_what_they_always_gave() -> None:
     assert asdict(config.evaluation) == {
         "aggregate": "mean",
         "patient_label": "same",
+        "middle": None,
+        "middle_aggregate": "mean",
         "threshold": "youden",
         "prior": "train",
         "subgroups": None,
@@ -520,6 +522,32 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     assert problem.startswith("training.select_by=val/patient/auroc needs a patient level")
     (problem,) = refused("augment.transforms=[{_target_: monai.transforms.RandFlip}]")
     assert problem.startswith("augment: use either augment.transforms")
+
+
+SLIDES = ("manifest.columns.slide=slide", "evaluation.middle=slide")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["evaluation.middle=slide"], "evaluation.middle=slide needs manifest.columns.slide"),
+        (["evaluation.middle=study"], "evaluation.middle=study needs manifest.columns.study"),
+        (["training.select_by=val/slide/auroc"], "select_by=val/slide/auroc needs evaluation.mid"),
+        ([*SLIDES, "training.select_by=val/study/auroc"], "needs evaluation.middle=study"),
+        (["evaluation.middle_aggregate=max"], "middle_aggregate=max needs a level between"),
+        ([*SLIDES, "evaluation.patient_label=none"], "slides get their labels as patients do"),
+        (["evaluation.middle=lesion"], "evaluation.middle: input should be 'study' or 'slide'"),
+    ],
+)
+def test_a_middle_level_that_is_not_there_is_refused(settings: list[str], expected: str) -> None:
+    (problem,) = refused(*settings)
+    assert expected in problem
+
+
+def test_a_middle_level_may_select() -> None:
+    config = config_of(*SLIDES, "training.select_by=val/slide/auroc")
+    assert config.evaluation.middle == "slide"
+    assert config.training.select_mode == "max"
 
 
 @pytest.mark.parametrize("setting", ["init.weights=best.pt", "training.freeze=[features]"])

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 PLANNED = (
     "plugins manifest split audit.content audit.near images sampler loss training.select_by "
-    "evaluation.patient_label privacy"
+    "evaluation.patient_label evaluation.middle privacy"
 )
 """What is read to make a plan and to judge it."""
 TRAINED = (

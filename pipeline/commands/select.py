@@ -27,7 +27,7 @@ from pipeline.words import counted
 def main(settings: SelectSettings) -> None:
     """Select, tell and write."""
     runs = finished_below(settings.sweep)
-    found = select_runs(runs)
+    found = select_runs(runs, settings.level)
     console = Console()
     print_summary(found.summary, found.level, console)
     say([*_lines(found), *_cautions(runs)], console)

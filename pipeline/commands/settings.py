@@ -1,7 +1,7 @@
 """The few settings of the commands that compose no experiment."""
 
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 from pipeline.config import Config, Upload
 from pipeline.config.making import MakeManifestConfig
 from pipeline.config.sections import SETTINGS
+from pipeline.levels import Level
 
 Listed = Annotated[
     tuple[str, ...],
@@ -70,8 +71,8 @@ class CompareSettings:
     others are compared with."""
     metric: str = "auroc"
     """Any of metrics.json, e.g. balanced_accuracy, brier or auroc_virus."""
-    level: Literal["patient", "image"] | None = None
-    """Default: patient where the runs have that level."""
+    level: Level | None = None
+    """patient, study, slide or image; default: patient where the runs have that level."""
     out: str = "comparisons"
     """Folder in which a folder of this comparison is made."""
     tracking: OtherServer = field(default_factory=OtherServer)
@@ -81,6 +82,8 @@ class CompareSettings:
 class SelectSettings:
     sweep: Listed
     """Run folders of one plan, [runs/a/KEY,runs/a/KEY2], or a folder that holds them, runs/demo."""
+    level: Level | None = None
+    """At which level the result is told; default: patient where the runs have that level."""
     out: str = "comparisons"
     """Folder in which a folder of this selection is made."""
 

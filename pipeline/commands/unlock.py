@@ -21,6 +21,7 @@ from pipeline.engine.finished import Finished
 from pipeline.engine.run_folder import IN_USE
 from pipeline.engine.unlocking import LockedPart, check_same_run, config_of
 from pipeline.evaluation.console import print_summary
+from pipeline.evaluation.summary import levels_of
 from pipeline.files import lock
 from pipeline.tracking.ledger import Entry, refuse_reopening, tries_of
 from pipeline.words import counted
@@ -40,7 +41,7 @@ def main(settings: UnlockSettings) -> None:
         probabilities = locked.probabilities(slots)  # a mistake here opens nothing
         opened = locked.record(ledger, settings.again)
         summary = locked.write(probabilities, opened)
-    print_summary(summary, "image" if summary["patient"] is None else "patient", console)
+    print_summary(summary, levels_of(summary)[0], console)
     say(_lines(locked), console)
     tries = tries_of(run.plan.hash, ledger)
     say(_verdict(opened, 0 if tries is None else tries.num), console, style="bold")

@@ -15,6 +15,7 @@ from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import SETTINGS, Target
 from pipeline.errors import ConfigError, UserError
+from pipeline.levels import MIDDLES, PLURALS
 from pipeline.regex import compiled
 
 WHOLE_IN_FLOAT16 = 2048
@@ -65,11 +66,7 @@ class Config:
         for key, leaf in leaves(self).items():
             problems += leaf_problems(leaf, key, self.plugins)
         problems += [*_manifest_problems(self.manifest), *_split_problems(self)]
-        if "/patient/" in self.training.select_by and self.evaluation.patient_label == "none":
-            problems.append(
-                f"training.select_by={self.training.select_by} needs a patient level, but "
-                "evaluation.patient_label=none switches it off"
-            )
+        problems += _level_problems(self)
         if self.training.select_by.endswith("/kappa") and not self.manifest.ordered:
             problems.append(
                 f"training.select_by={self.training.select_by} needs classes that are a scale: "
@@ -90,6 +87,37 @@ class Config:
         problems += [*_schedule_problems(self), *_label_problems(self), *_baseline_problems(self)]
         if problems:
             raise ConfigError(problems)
+
+
+def _level_problems(config: Config) -> Iterator[str]:
+    """Levels that are asked for, and are not there."""
+    evaluation, select_by = config.evaluation, config.training.select_by
+    middle = evaluation.middle
+    if "/patient/" in select_by and evaluation.patient_label == "none":
+        yield (
+            f"training.select_by={select_by} needs a patient level, but "
+            "evaluation.patient_label=none switches it off"
+        )
+    for level in MIDDLES:
+        if f"/{level}/" in select_by and middle != level:
+            yield f"training.select_by={select_by} needs evaluation.middle={level}"
+    if middle is None:
+        if evaluation.middle_aggregate != "mean":
+            yield (
+                f"evaluation.middle_aggregate={evaluation.middle_aggregate} needs a level between "
+                "images and patients: evaluation.middle=slide or study"
+            )
+        return
+    if getattr(config.manifest.columns, middle) is None:
+        yield (
+            f"evaluation.middle={middle} needs manifest.columns.{middle}, the column that says "
+            f"of which {middle} an image is"
+        )
+    if evaluation.patient_label == "none":
+        yield (
+            f"evaluation.middle={middle}: {PLURALS[middle]} get their labels as patients do, but "
+            "evaluation.patient_label=none has no rule; choose same, worst or majority"
+        )
 
 
 def leaves(config: Config) -> dict[str, dict[str, Any]]:

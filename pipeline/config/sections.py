@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config.plain import checked_name, known_aggregate, known_threshold
+from pipeline.levels import Middle
 
 Target = dict[str, Any]
 """A leaf we do not own: `_target_` and its arguments; "@num_classes" and the like are filled in."""
@@ -99,6 +100,8 @@ class ColumnsConfig:
     """Hospital or scanner of each image."""
     study: str | None = None
     """Rows that share a study stay together, whatever their patient ids say."""
+    slide: str | None = None
+    """Slide that an image is a patch of. Rows that share one stay together, as those of a study."""
     date: str | None = None
     """Day of the image, as YYYY-MM-DD (longer ISO times are cut); for split.scheme=temporal."""
     fold: str | None = None
@@ -388,6 +391,14 @@ class TrainingConfig:
             "val/image/average_precision",
             "val/image/balanced_accuracy",
             "val/image/kappa",
+            "val/study/auroc",
+            "val/study/average_precision",
+            "val/study/balanced_accuracy",
+            "val/study/kappa",
+            "val/slide/auroc",
+            "val/slide/average_precision",
+            "val/slide/balanced_accuracy",
+            "val/slide/kappa",
             "val/patient/auroc",
             "val/patient/average_precision",
             "val/patient/balanced_accuracy",
@@ -423,6 +434,12 @@ class EvaluationConfig:
     class | noisy_or: 1 - product of (1 - p)."""
     patient_label: PatientLabel = "same"
     """Label of a patient: all images agree | the latest class | the most frequent | no patients."""
+    middle: Middle | None = None
+    """A level between images and patients, study or slide (manifest.columns.study, .slide): images
+    make slides, slides make patients, by the rules above; null: images make patients."""
+    middle_aggregate: Aggregate = "mean"
+    """How the image probabilities of a slide (or study) become one, as evaluation.aggregate says of
+    those of a patient's slides."""
     threshold: ThresholdRule = "youden"
     """Binary decisions, on the validation part: youden, the best balanced accuracy |
     sensitivity0.9, the highest threshold that finds 90 % | specificity0.9, the lowest that leaves

@@ -1,6 +1,7 @@
 """Which runs may be put side by side, and what they are called then."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pipeline.config import UserError
@@ -46,10 +47,11 @@ def _facts(first: Finished, other: Finished) -> Iterator[tuple[str, Any, Any]]:
     """What must be the same: its name, and what both have; in the order of their weight."""
     yield "plan", first.plan[0]["plan_hash"][:12], other.plan[0]["plan_hash"][:12]
     yield "list of classes", list(first.classes), list(other.classes)
-    for name in ("aggregate", "patient_label"):
-        of_first, of_other = (run.settings["evaluation"][name] for run in (first, other))
-        yield f"evaluation.{name}", of_first, of_other
+    of_first, of_other = (asdict(run.rules) for run in (first, other))
+    for name, value in of_first.items():
+        yield f"evaluation.{name}", value, of_other[name]
     columns = ["fold", "patient_id", "image_path", "label"]
+    columns += [first.rules.middle] if first.rules.middle else []
     rows = [run.images[columns] for run in (first, other)]
     missing = len(rows[0].merge(rows[1], how="outer", indicator=True).query("_merge != 'both'"))
     yield "set of images and labels", "", f"{missing} rows are not in both" if missing else ""

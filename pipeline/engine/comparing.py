@@ -10,7 +10,8 @@ from pipeline.engine.alike import names_of, refuse_unlike
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.comparison import Difference, Pair, difference, holm, verdict
-from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.metrics import named_metrics
+from pipeline.levels import Level
 from pipeline.splits.schemes import scheme_named
 
 
@@ -37,7 +38,7 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[Finished], metric: str, level: Level | None) -> Comparison:
-    """Compare each run with the first; the level is the patient's where all have it.
+    """Compare each run with the first; by default at the level of patients if they have it.
 
     Raises:
         UserError: they have not judged the same rows in the same folds by the same rules, or the
@@ -46,7 +47,7 @@ def compare_runs(runs: Sequence[Finished], metric: str, level: Level | None) -> 
     refuse_unlike(runs)
     first = runs[0]
     if level is None:
-        level = "image" if first.summary["patient"] is None else "patient"
+        level = first.levels[0]
     named = named_metrics(first.classes, level)
     if metric not in named:
         raise UserError(f"metric={metric}: unknown; there are {', '.join(named)}")

@@ -17,12 +17,12 @@ from pipeline.engine.cohort import read_cohort
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.decision import Decision
-from pipeline.evaluation.metrics import Level
-from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.plots import History
-from pipeline.evaluation.predictions import read_predictions, with_decisions
-from pipeline.evaluation.summary import Summary, classes_of, summarise
+from pipeline.evaluation.predictions import read_predictions
+from pipeline.evaluation.summary import Summary, classes_of, levels_of, summarise
 from pipeline.files import read_json, refuse_foreign_files
+from pipeline.levels import Level
 from pipeline.splits import Plan, load_plan
 from pipeline.splits.plan_file import read_files
 from pipeline.tracking.journal import history_of
@@ -194,12 +194,7 @@ class Finished:
     @property
     def level(self) -> Level:
         """Of the headline: patients, where the run has that level."""
-        return "image" if self.summary["patient"] is None else "patient"
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Patients first, where the run has that level."""
-        return ("image",) if self.summary["patient"] is None else ("patient", "image")
+        return self.levels[0]
 
     def units(self, level: Level) -> AnyInts:
         """(N,) the leakage group of each row of `cases(level)`, as a number."""
@@ -212,31 +207,27 @@ class Finished:
         table = read_predictions(self.dir / "predictions.csv", self.classes)
         return table.sort_values(["fold", "patient_id", "image_path"], ignore_index=True)
 
-    def cases(self, level: Level) -> pd.DataFrame:
-        """The out-of-fold table of a level with decisions, by fold and patient.
-
-        Raises:
-            UserError: the run has no patient level.
-        """
-        if level == "image":
-            return self.images
-        if self._patients is None:
-            raise UserError(
-                f"run folder {self.dir}: evaluation.patient_label=none, so that there is no "
-                "patient level; take level=image"
-            )
-        return self._patients
+    @cached_property
+    def levels(self) -> Sequence[Level]:
+        """Those that it has, from patients to images."""
+        return levels_of(self.summary)
 
     @cached_property
-    def _patients(self) -> pd.DataFrame | None:
-        evaluation = self.settings["evaluation"]
-        how = evaluation["aggregate"], evaluation["patient_label"]
-        table = per_patient(self.images, self.classes, *how)
-        if table is None:
-            return None
-        decisions = self.decisions("patient")
-        decided = [
-            with_decisions(rows, self.classes, decisions[int(str(fold))])
-            for fold, rows in table.groupby("fold", sort=True)
-        ]
-        return pd.concat(decided, ignore_index=True)
+    def rules(self) -> Rules:
+        """How its images became patients."""
+        return Rules.of(self.settings["evaluation"])
+
+    @cached_property
+    def tables(self) -> Mapping[Level, pd.DataFrame | None]:
+        """The out-of-fold table of each level with decisions, by fold and patient."""
+        return judged(self.images, self.classes, self.rules, self.results)
+
+    def cases(self, level: Level) -> pd.DataFrame:
+        """Of `tables`. UserError where the run does not have this level."""
+        if (table := self.tables.get(level)) is None:
+            why = " (evaluation.patient_label=none)" if level == "patient" else ""
+            raise UserError(
+                f"run folder {self.dir}: there is no {level} level{why}; take "
+                f"level={' or '.join(self.levels)}"
+            )
+        return table

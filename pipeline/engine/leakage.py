@@ -37,7 +37,10 @@ def both_runs(config: Config, manifest: Manifest, images: PackedImages) -> tuple
     if config.split.scheme != "kfold" or config.split.file:
         raise UserError("leakage-cost needs split.scheme=kfold and no split.file.")
     leaking, unsafe_plan = plan_by_image(manifest, config.split)
-    no_patients = replace(config.evaluation, patient_label="none")  # an image is no patient
+    # an image is no patient
+    no_patients = replace(
+        config.evaluation, patient_label="none", middle=None, middle_aggregate="mean"
+    )
     unsafe = Run(replace(config, evaluation=no_patients), leaking, unsafe_plan, images)
     planned = make_plan(config, manifest)
     return unsafe, Run(config, planned.manifest, planned.plan, images)

@@ -1,31 +1,29 @@
 """From the folds' predictions to the run's: predictions.csv, metrics.json and plots."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
-from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.cases import cases_of
-from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.operating_points import together
-from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
     gather_folds,
     read_predictions,
-    with_decisions,
     write_predictions,
 )
 from pipeline.evaluation.probability_plots import plot_decision_curve, plot_reliability
-from pipeline.evaluation.summary import Summary, summarise
+from pipeline.evaluation.summary import Summary, levels_of, summarise
 from pipeline.files import write_json
+from pipeline.levels import Level
 from pipeline.tracking.journal import history_of
 from pipeline.tracking.result import check_files, with_seal
 from pipeline.training.imbalance import emphasis
@@ -36,25 +34,22 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
     return _summary(run, folds, _levels(run, folds))
 
 
-def _levels(run: Run, folds: tuple[int, ...]) -> dict[Level, pd.DataFrame | None]:
-    """The test tables of both levels; patients are decided with their own fold's threshold."""
-    evaluation, classes = run.config.evaluation, run.manifest.classes
-    images = [_test_table(run, fold) for fold in folds]
-    patients = []
-    for fold, table in zip(folds, images, strict=True):
-        of_fold = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
-        if of_fold is not None:
-            decision = Decision.read(run.result(fold), "patient", classes)
-            patients.append(with_decisions(of_fold, classes, decision))
-    of_patients = pd.concat(patients, ignore_index=True) if patients else None
-    return {"image": pd.concat(images, ignore_index=True), "patient": of_patients}
+def _levels(run: Run, folds: tuple[int, ...]) -> Mapping[Level, pd.DataFrame | None]:
+    """The test tables of each level, decided with their own fold's threshold."""
+    images = pd.concat([_test_table(run, fold) for fold in folds], ignore_index=True)
+    results = {fold: run.result(fold) for fold in folds}
+    return judged(images, run.manifest.classes, _rules(run), results)
+
+
+def _rules(run: Run) -> Rules:
+    return Rules.of(asdict(run.config.evaluation))
 
 
 def _summary(
     run: Run, folds: tuple[int, ...], tables: Mapping[Level, pd.DataFrame | None]
 ) -> Summary:
-    evaluation, classes = run.config.evaluation, run.manifest.classes
-    summary = summarise(tables, classes, run.plan.groups)
+    evaluation, classes, groups = run.config.evaluation, run.manifest.classes, run.plan.groups
+    summary = summarise(tables, classes, groups)
     results = {fold: run.result(fold) for fold in folds}
     points = [result.get("operating_points") or {} for result in results.values()]
     if all(points):  # earlier versions did not count them
@@ -69,10 +64,10 @@ def _summary(
             "temperature": [of["temperature"] for of in fits_of.values()],
             "skipped": {str(fold): of["skipped"] for fold, of in fits_of.items() if of["skipped"]},
         }
-    rule, of_patients = evaluation.aggregate, tables["patient"]
-    if of_patients is not None and grows(rule):
-        count = image_count(of_patients, classes, run.plan.groups, rule)
-        summary |= {} if count is None else {"image_count": count}
+    for step in _rules(run).steps:
+        count = image_count(tables[step.level], classes, groups, step)
+        if count is not None:
+            summary["image_count" if step.level == "patient" else "middle_count"] = count
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
         summary["fit"] = found
@@ -107,8 +102,8 @@ def write_results(run: Run) -> Summary:
     )
     if not is_baseline(run.config.model):
         plot_speed(histories, plots_dir / "speed.png")
-    for level, matrix in summary["confusion"].items():
-        entries = summary["patient"] if level == "patient" else summary["image"]
+    for level in levels_of(summary):
+        entries, matrix = summary[level], summary["confusion"][level]
         title = f"Test part, all folds, {level} level"
         if entries is not None and run.manifest.is_multilabel:
             plot_labels(entries, classes, title, plots_dir / f"labels_{level}.png", warning)

@@ -94,7 +94,7 @@ class Run:
             "manifest hash": self.manifest.hash,
             "plan hash": self.plan.hash,
             "pixels hash": self.images.key,
-            **self._image_weights_hash,
+            **self._column_hashes,
             **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
         }
         if (start := self.config.init.weights) is not None:
@@ -105,10 +105,14 @@ class Run:
         return settings | {name: value[:12] for name, value in hashes.items()}
 
     @property
-    def _image_weights_hash(self) -> dict[str, str]:
-        if "weight" not in self.manifest.table:
-            return {}
-        return {"image weights hash": fingerprint(self.manifest.weights.tolist())}
+    def _column_hashes(self) -> dict[str, str]:
+        """Of what numbers depend on beside patients, images and labels, where it is used."""
+        hashes, table, middle = {}, self.manifest.table, self.config.evaluation.middle
+        if "weight" in table:
+            hashes["image weights hash"] = fingerprint(self.manifest.weights.tolist())
+        if middle is not None:
+            hashes[f"{middle} hash"] = fingerprint(table[middle].tolist())
+        return hashes
 
     @cached_property
     def distinctive(self) -> dict[str, str]:

@@ -15,8 +15,8 @@ from pipeline.arrays import Floats, Ints
 from pipeline.config import UserError
 from pipeline.engine.alike import names_of, refuse_unlike
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.summary import Summary, summarise
+from pipeline.levels import Level
 
 HEADLINE = "auroc"
 
@@ -59,8 +59,9 @@ def finished_below(folders: Sequence[str]) -> list[Finished]:
     return found
 
 
-def select_runs(runs: Sequence[Finished]) -> Selection:
-    """Choose for every fold by that fold's validation part, and test the chosen.
+def select_runs(runs: Sequence[Finished], level: Level | None = None) -> Selection:
+    """Choose for every fold by that fold's validation part, and test the chosen; the headline is
+    of patients if the runs have that level, or of `level`.
 
     Raises:
         UserError: the runs cannot be put side by side, or chose their epochs by different metrics.
@@ -79,11 +80,9 @@ def select_runs(runs: Sequence[Finished]) -> Selection:
     )
     gain = -validation if select_by == "val/loss" else validation
     chosen = nested(gain)
-    level: Level = "image" if runs[0].summary["patient"] is None else "patient"
-    levels: list[Level] = ["image"] if level == "image" else ["image", "patient"]
-    tables: dict[Level, pd.DataFrame | None] = {
-        of: _gathered(runs, chosen, folds, of) for of in levels
-    }
+    tables = {of: _gathered(runs, chosen, folds, of) for of in runs[0].levels}
+    level = level or runs[0].levels[0]
+    runs[0].cases(level)  # says so where there is none
     summary = summarise(tables, runs[0].classes, runs[0].plan[1])
     best_mean = int(gain.mean(axis=1).argmax())
     on_test = [_headline(run.summary, level) for run in runs]
@@ -120,5 +119,5 @@ def _gathered(
 
 
 def _headline(summary: Summary, level: Level) -> float | None:
-    entries = summary[level]
+    entries = summary.get(level)
     return None if entries is None else entries[HEADLINE]["value"]

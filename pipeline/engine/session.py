@@ -18,7 +18,7 @@ from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, write_results
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
 from pipeline.evaluation.console import print_summary
-from pipeline.evaluation.metrics import Level
+from pipeline.evaluation.summary import levels_of
 from pipeline.files import write_json
 from pipeline.processes import call_in_child
 from pipeline.splits.quality import count_parts
@@ -190,7 +190,6 @@ def report(run: Run, console: Console) -> Outcome:
 
     Results over all folds are written only when all folds of the plan are done.
     """
-    level: Level = "image" if run.config.evaluation.patient_label == "none" else "patient"
     if all(run.is_done(fold) for fold in range(run.plan.num_folds)):
         summary = call_in_child(write_results, run)
     else:
@@ -200,7 +199,9 @@ def report(run: Run, console: Console) -> Outcome:
             "follow when all are done (folds=all)"
         )
         say([line], console)
-    print_summary(summary, level, console)
+    levels = levels_of(summary)
+    for level in levels[:-1] or levels:  # of images in metrics.json, where there are patients
+        print_summary(summary, level, console)
     _warn_if_unsafe(run, console)
     return outcome(run)
 

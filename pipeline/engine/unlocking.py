@@ -7,13 +7,10 @@ what they say of one setting is no product of having tried many.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -25,16 +22,13 @@ from pipeline.engine.counting import entry_of
 from pipeline.engine.finished import LOCKED, Finished
 from pipeline.engine.run_folder import Run
 from pipeline.engine.soundness import read_environment
-from pipeline.evaluation.metrics import Level
-from pipeline.evaluation.patients import per_patient
-from pipeline.evaluation.predictions import (
-    Threshold,
-    prediction_table,
-    with_decisions,
-    write_predictions,
-)
+from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.patients import Rules, by_level
+from pipeline.evaluation.predictions import prediction_table, with_decisions, write_predictions
+from pipeline.evaluation.recalibration import Calibration
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import make_private, write_json
+from pipeline.levels import Level
 from pipeline.processes import process_pool
 from pipeline.tracking.ledger import Entry, note_opening
 from pipeline.tracking.result import with_seal
@@ -97,7 +91,7 @@ class LockedPart:
         self.dir = run.dir / LOCKED
 
     def probabilities(self, slots: Sequence[str]) -> Floats:
-        """(N, C) mean over the folds' models, each with its fold's normalisation."""
+        """(N, C) mean over the folds' models, with the normalisation and calibration of each."""
         run = self.run
         jobs = [
             replace(run.job(fold), device=slots[i % len(slots)]) for i, fold in enumerate(run.folds)
@@ -110,15 +104,22 @@ class LockedPart:
                 )
                 for i, job in enumerate(jobs)
             ]
-            found = [future.result() for future in pending]
+            found = [
+                self._calibrated(fold, future.result())
+                for fold, future in zip(run.folds, pending, strict=True)
+            ]
         mean: Floats = np.mean(found, axis=0)
         return mean
 
-    @cached_property
-    def thresholds(self) -> dict[Level, Threshold]:
-        """The median of those that the folds have chosen on their validation parts."""
-        chosen = [self.run.result(fold)["thresholds"] for fold in self.run.folds]
-        return {level: _median([of[level] for of in chosen]) for level in ("image", "patient")}
+    def _calibrated(self, fold: int, probabilities: Floats) -> Floats:
+        calibration = Calibration.read(self.run.result(fold), self.run.manifest.classes)
+        return probabilities if calibration is None else calibration.apply(probabilities)
+
+    def decision(self, level: Level) -> Decision:
+        """The median of the thresholds that the folds have chosen on their validation parts."""
+        results = [self.run.result(fold) for fold in self.run.folds]
+        classes = self.run.manifest.classes
+        return Decision.median([Decision.read(of, level, classes) for of in results], NO_FOLD)
 
     def record(self, ledger: Path, again: bool) -> tuple[Entry, ...]:
         """Write into the ledger that they are opened; all openings of the plan.
@@ -142,20 +143,21 @@ class LockedPart:
         samples = run.manifest.table.iloc[self.rows].reset_index(drop=True)
         order = np.arange(len(self.rows))
         table = prediction_table(samples, probabilities, order, classes, NO_FOLD)
-        tables: dict[Level, pd.DataFrame | None] = {
-            "image": with_decisions(table, classes, self.thresholds["image"]),
-            "patient": None,
+        undecided = by_level(table, classes, Rules.of(asdict(run.config.evaluation)))
+        decisions = {
+            level: self.decision(level) for level, of in undecided.items() if of is not None
         }
-        evaluation = run.config.evaluation
-        patients = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
-        if patients is not None:
-            tables["patient"] = with_decisions(patients, classes, self.thresholds["patient"])
+        tables = {
+            level: None if of is None else with_decisions(of, classes, decisions[level])
+            for level, of in undecided.items()
+        }
         summary = summarise(tables, classes, run.plan.groups)
         make_private(self.dir)
         assert tables["image"] is not None
         write_predictions(tables["image"], self.dir / "predictions.csv")
         facts = {
-            "thresholds": self.thresholds,
+            "thresholds": {"image": None, "patient": None}
+            | {level: decision.values for level, decision in decisions.items()},
             "num_models": len(run.folds),
             "opened": [_fact(entry) for entry in opened],
         }
@@ -166,16 +168,6 @@ class LockedPart:
 def _fact(entry: Entry) -> Mapping[str, Any]:
     kept = ("key", "name", "run_dir", "time")
     return {name: value for name, value in asdict(entry).items() if name in kept}
-
-
-def _median(chosen: Sequence[Any]) -> Threshold:
-    """Of each label, where they have one each; None where classes have none."""
-    first = chosen[0]
-    if first is None:
-        return None
-    if isinstance(first, Mapping):
-        return {name: float(median(of[name] for of in chosen)) for name in first}
-    return float(median(chosen))
 
 
 def _predicted(job: FoldJob, rows: Ints, num_threads: int) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.notes import notes_on_choices
 from pipeline.evaluation.summary import (
     IMPRECISE_ABOVE,
@@ -13,8 +13,10 @@ from pipeline.evaluation.summary import (
     MetricEntry,
     Summary,
     classes_of,
+    levels_of,
 )
 from pipeline.label_names import LabelNames
+from pipeline.levels import MIDDLES, PLURALS, Level
 from pipeline.words import one_line
 
 if TYPE_CHECKING:
@@ -78,9 +80,11 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         console.print(_table(_label_columns(classes, entries, gap)))
     for line in _notes(summary, level, shown, gap):
         console.print(Text(one_line(line)))
-    if level == "patient" and (count := summary.get("image_count")):
+    of_patients, of_middle = summary.get("image_count"), summary.get("middle_count")
+    count = of_patients if level == "patient" else of_middle
+    if count is not None and level != "image":
         console.print(Text(one_line(count["note"]), style="bold"))
-    for found in summary.get("fit", []):
+    for found in summary.get("fit", []) if level == levels_of(summary)[0] else []:
         console.print(Text(found["note"], style="bold"))
 
 
@@ -124,11 +128,15 @@ def _count_columns(summary: Summary, level: Level) -> Columns:
     columns = {
         "fold": [*(_name(fold["fold"]) for fold in folds), "all", *BOUNDS],
         "patients": [*(str(count["patients"]) for count in (*folds, num)), "", ""],
-        "images": [*(str(count["images"]) for count in (*folds, num)), "", ""],
     }
+    for middle in (middle for middle in MIDDLES if middle in summary):
+        numbers = [*(count["middle"] for count in (*folds, num)), "", ""]
+        columns[PLURALS[middle]] = list(map(str, numbers))
+    columns["images"] = [*(str(count["images"]) for count in (*folds, num)), "", ""]
     if len(summary["classes"]) == 2 and not summary.get("multilabel"):
-        key: Literal["patients_per_class", "images_per_class"]
-        key = "patients_per_class" if level == "patient" else "images_per_class"
+        key: Literal["patients_per_class", "middle_per_class", "images_per_class"]
+        key = "middle_per_class" if level in MIDDLES else "images_per_class"
+        key = "patients_per_class" if level == "patient" else key
         positives = [(fold[key] or {})[summary["classes"][1]] for fold in folds]
         columns["positive"] = [*(str(count) for count in (*positives, sum(positives))), "", ""]
     return columns
@@ -152,14 +160,14 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
         names = [name for name in shown if name in LABEL_METRICS]
         notes.append(f"{', '.join(names)} of all: mean over the labels")
     elif len(summary["classes"]) == 2:
-        notes.append(f"positive: {level}s labelled {summary['classes'][1]}")
+        notes.append(f"positive: {PLURALS[level]} labelled {summary['classes'][1]}")
     num_folds = len(summary["num"]["per_fold"])
     for num in dict.fromkeys(entry["num_missing"] for entry in shown.values()):
         if num:
             names = [name for name, entry in shown.items() if entry["num_missing"] == num]
             notes.append(
                 f"{gap}: {', '.join(names)} not defined in {num} of {num_folds} folds, whose test "
-                f"{level}s lack a class; a mean over the other folds would mislead"
+                f"{PLURALS[level]} lack a class; a mean over the other folds would mislead"
             )
     ranked = [n for n, of in shown.items() if of["num_missing"] and "pooled" in of]
     if ranked:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from pipeline.arrays import AnyFloats, Bools
@@ -84,6 +85,17 @@ class Decision:
             for name, value in by_name.items()
         }
         return cls(result["fold"], classes, thresholds)
+
+    @classmethod
+    def median(cls, decisions: Sequence[Decision], fold: int) -> Decision:
+        """For what the models of all folds judge together: the median of their thresholds."""
+        first = decisions[0]
+        each = {name: [of.thresholds[name].value for of in decisions] for name in first.thresholds}
+        thresholds = {
+            name: replace(threshold, value=float(median(each[name])), reached=None)
+            for name, threshold in first.thresholds.items()
+        }
+        return cls(fold, first.classes, thresholds)
 
     @property
     def values(self) -> Values:

@@ -1,4 +1,4 @@
-"""Does the mere number of a patient's images tell the class? Asked where the rule grows with it."""
+"""Does the number of images alone tell the class? Asked where the rule grows with it."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -6,8 +6,11 @@ from typing import TypedDict
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.auroc import auroc_interval
 from pipeline.evaluation.cases import cases_of
+from pipeline.evaluation.patients import Step
+from pipeline.levels import PLURALS
 
 CHANCE = 0.5
 
@@ -23,13 +26,18 @@ class ImageCount(TypedDict):
 
 
 def image_count(
-    patients: pd.DataFrame, classes: Sequence[str], groups: Mapping[str, str], rule: str
+    table: pd.DataFrame | None, classes: Sequence[str], groups: Mapping[str, str], step: Step
 ) -> ImageCount | None:
-    """Of a patient table with num_images, label, predicted and prob_*; None where it tells none."""
-    cases = cases_of(patients, classes)
-    units, _ = pd.factorize(patients["patient_id"].map(groups))
-    counts = patients["num_images"].to_numpy(np.float64)[:, None]
-    one_fold = np.zeros(len(patients), np.int64)  # a count has the same scale in every fold
+    """Of what a step has made, decided: how well the number that each was made of tells a class.
+
+    None where it tells none, or where the rule does not grow with it.
+    """
+    if table is None or not grows(step.rule):
+        return None
+    cases = cases_of(table, classes)
+    units, _ = pd.factorize(table["patient_id"].map(groups))
+    counts = table[step.counts].to_numpy(np.float64)[:, None]
+    one_fold = np.zeros(len(table), np.int64)  # a count has the same scale in every fold
     found: ImageCount | None = None
     for code in range(1 if len(classes) == 2 else 0, len(classes)):
         positive = (cases.against_rest(code).labels == 1)[:, None]
@@ -37,10 +45,12 @@ def image_count(
         if interval is None or interval.low <= CHANCE <= interval.high:
             continue
         if found is None or abs(interval.value - CHANCE) > abs(found["auroc"] - CHANCE):
+            below, level = PLURALS[step.below], PLURALS[step.level]
+            of_middle = "" if level == "patients" else f" of the {level}"
             note = (
-                f"The number of images alone tells {classes[code]}: AUROC {interval}. "
-                f"evaluation.aggregate={rule} grows with that number, so that part of the result "
-                "may be how often patients were imaged; compare with evaluation.aggregate=mean."
+                f"The number of {below}{of_middle} alone tells {classes[code]}: AUROC {interval}. "
+                f"{step.setting}={step.rule} grows with that number, so that part of the result "
+                f"may be how many {below} {level} have; compare with {step.setting}=mean."
             )
             found = {
                 "name": classes[code],

@@ -42,8 +42,8 @@ from pipeline.evaluation.scores import (
     weighted_kappa,
 )
 from pipeline.label_names import Grades, LabelNames
+from pipeline.levels import LEVELS, Level
 
-Level = Literal["patient", "image"]
 NUM_DRAWS = 300
 """Of a bootstrap whose spread is asked for; its tails would take more."""
 
@@ -97,7 +97,7 @@ class Metric:
     for_labels: Literal["mean and each", "each", "not"] = "not"
     """With labels that do not exclude each other: the mean over labels and <name>_<label>, the
     latter only, or nothing."""
-    levels: tuple[Level, ...] = ("patient", "image")
+    levels: tuple[Level, ...] = LEVELS
     higher_is_better: bool = True
     validates: bool = False
     """Is it computed after every epoch, so that `training.select_by` may name it?"""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pipeline.evaluation.decision import asked_for
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.operating_points import Reached
 from pipeline.evaluation.summary import MetricEntry, Summary
+from pipeline.levels import Level
 
 
 def notes_on_choices(summary: Summary, level: Level) -> Iterator[str]:

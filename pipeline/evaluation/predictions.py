@@ -1,6 +1,7 @@
 """Prediction tables, gathered by sample index, and CSV files that read back bit for bit.
 
-Columns: fold, patient_id, image_path, label, prob_<class>... in class order, predicted.
+Columns: fold, patient_id, image_path, label, prob_<class>... in class order, predicted; study or
+slide after label where `evaluation.middle` asks for that level.
 Probabilities are float64 columns that hold float32 values: what a file gives back is bit for bit
 what was written, and sums over a patient's images do not depend on their order.
 """
@@ -18,6 +19,7 @@ from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.recalibration import Calibration
 from pipeline.files import write_whole
 from pipeline.label_names import BETWEEN, NONE, LabelNames
+from pipeline.levels import MIDDLES, Middle
 from pipeline.words import counted
 
 SAMPLE_COLUMNS = ["patient_id", "image_path", "label"]
@@ -39,6 +41,7 @@ def prediction_table(
     indices: AnyInts,
     classes: Sequence[str],
     fold: int,
+    middle: Middle | None = None,
 ) -> pd.DataFrame:
     """Give every sample of a part its probabilities; rows sorted by (patient_id, image_path).
 
@@ -56,7 +59,8 @@ def prediction_table(
         raise RuntimeError(f"Fold {fold}: {problem}.")
     if unknown := unknown_labels(samples["label"], classes):
         raise RuntimeError(f"Fold {fold}: labels must be among {list(classes)}, got {unknown}.")
-    table = samples[SAMPLE_COLUMNS].reset_index(drop=True)
+    kept = [*SAMPLE_COLUMNS, middle] if middle else SAMPLE_COLUMNS
+    table = samples[kept].reset_index(drop=True)
     table.insert(0, "fold", fold)
     table[prob_columns(classes)] = _as_float32(probabilities[np.argsort(indices)])
     return _sorted(table)
@@ -143,8 +147,9 @@ def gather_folds(
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write atomically; the same table gives the same bytes on every machine."""
     names = list(table.columns)
-    probs = names[4:-1]
-    if names[:4] != ["fold", *SAMPLE_COLUMNS] or names[-1] != "predicted" or len(probs) < 2:
+    first = _first_columns(names)
+    probs = names[len(first) : -1]
+    if names[: len(first)] != first or names[-1] != "predicted" or len(probs) < 2:
         raise RuntimeError(f"Expected a prediction table with decisions, got the columns {names}.")
     table = table.astype(dict.fromkeys(probs, np.float32))
     # 9 digits are enough to tell any two float32 apart
@@ -157,7 +162,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
     PredictionError unless the file holds exactly these classes' columns and sound values.
     """
-    header, *rows = _read_rows(path, ["fold", *SAMPLE_COLUMNS, *prob_columns(classes), "predicted"])
+    header, *rows = _read_rows(path, [*prob_columns(classes), "predicted"])
     columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
     try:
         folds = [int(text) for text in columns["fold"]]
@@ -220,7 +225,13 @@ def _probability_problem(probabilities: AnyFloats, classes: Sequence[str]) -> st
     )
 
 
-def _read_rows(path: Path, expected: list[str]) -> list[list[str]]:
+def _first_columns(header: Sequence[str]) -> list[str]:
+    """What stands before the probabilities: with the study or slide if a table has that."""
+    columns = ["fold", *SAMPLE_COLUMNS]
+    return columns + [name for name in header[len(columns) :][:1] if name in MIDDLES]
+
+
+def _read_rows(path: Path, last: list[str]) -> list[list[str]]:
     """Return header and at least one row, all of the expected width."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -228,6 +239,7 @@ def _read_rows(path: Path, expected: list[str]) -> list[list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PredictionError(f"{path}: cannot be read: {error}.") from None
     header = rows[0] if rows else []
+    expected = _first_columns(header) + last
     if header != expected:
         raise PredictionError(f"{path}: expected the columns {expected}, got {header}.")
     if len(rows) == 1:

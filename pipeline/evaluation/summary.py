@@ -9,9 +9,10 @@ from pipeline.evaluation.cases import Cases, cases_of, num_per_class
 from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
-from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.operating_points import Reached
 from pipeline.label_names import Grades, LabelNames
+from pipeline.levels import COLUMNS, LEVELS, MIDDLES, Level
 
 Mark = Literal["unstable", "imprecise"]
 UNSTABLE_BELOW = 10
@@ -46,6 +47,9 @@ class FoldCounts(TypedDict):
     images: int
     patients_per_class: dict[str, int] | None
     images_per_class: dict[str, int]
+    middle: NotRequired[int]
+    """Slides or studies, where that level is there."""
+    middle_per_class: NotRequired[dict[str, int]]
 
 
 class Counts(TypedDict):
@@ -54,6 +58,7 @@ class Counts(TypedDict):
     patients: int
     images: int
     per_fold: list[FoldCounts]
+    middle: NotRequired[int]
 
 
 class Calibrated(TypedDict):
@@ -71,6 +76,8 @@ class Summary(TypedDict):
 
     classes: list[str]
     patient: dict[str, MetricEntry] | None
+    study: NotRequired[dict[str, MetricEntry]]
+    slide: NotRequired[dict[str, MetricEntry]]
     image: dict[str, MetricEntry]
     confusion: dict[str, list[Any] | None]
     """(C, C) rows = true; of labels that do not exclude each other (L, 2, 2), without and with."""
@@ -81,6 +88,8 @@ class Summary(TypedDict):
     """Over- or under-fitting; missing where the learning curves show neither."""
     image_count: NotRequired[ImageCount]
     """Where the rule of patients grows with the number of images, and that tells a class."""
+    middle_count: NotRequired[ImageCount]
+    """The same of the level between images and patients."""
     operating_points: NotRequired[dict[str, dict[str, Reached]]]
     """Level -> class with a threshold -> what its decisions came to on validation and on test, all
     folds together; missing where a fold's result.json does not have them."""
@@ -101,31 +110,39 @@ def classes_of(summary: Summary) -> Sequence[str]:
     return Grades(classes) if summary.get("ordered") else classes
 
 
+def levels_of(summary: Summary) -> list[Level]:
+    """The levels that it has, from patients to images."""
+    return [level for level in LEVELS if summary.get(level) is not None]
+
+
 def summarise(
     tables: Mapping[Level, pd.DataFrame | None],
     classes: Sequence[str],
     groups: Mapping[str, str] | None = None,
 ) -> Summary:
-    """Sum up the out-of-fold tables of both levels, decisions included.
+    """Sum up the out-of-fold tables of all levels, decisions included.
 
     Each metric is averaged over folds or pooled, as its line in the table of metrics says.
     `tables["patient"]` may be missing or None: no patient-level metrics. `groups`: patient id ->
     leakage group, what intervals are over; by default each patient is one.
     """
-    image, patient = tables["image"], tables.get("patient")
-    assert image is not None
-    if patient is not None and set(patient["fold"]) != set(image["fold"]):
-        raise RuntimeError("Expected the same folds at patient and at image level.")
+    there = {level: table for level in LEVELS if (table := tables.get(level)) is not None}
+    if len({frozenset(table["fold"]) for table in there.values()}) > 1:
+        raise RuntimeError("Expected the same folds at all levels.")
+    entries = {level: _entries(table, classes, level, groups) for level, table in there.items()}
+    confusion: dict[str, list[Any] | None] = {"patient": None}
+    for level, table in there.items():
+        confusion[level] = cases_of(table, classes).confusion.tolist()
     summary: Summary = {
         "classes": list(classes),
-        "patient": None if patient is None else _entries(patient, classes, "patient", groups),
-        "image": _entries(image, classes, "image", groups),
-        "confusion": {
-            level: None if table is None else cases_of(table, classes).confusion.tolist()
-            for level, table in (("patient", patient), ("image", image))
-        },
-        "num": _counts(image, patient, classes),
+        "patient": entries.get("patient"),
+        "image": entries["image"],
+        "confusion": confusion,
+        "num": _counts(there, classes),
     }
+    for middle in MIDDLES:
+        if middle in entries:
+            summary[middle] = entries[middle]
     if isinstance(classes, LabelNames):
         summary["multilabel"] = True
     if isinstance(classes, Grades):
@@ -177,18 +194,31 @@ def _marks(rarest: int, interval: Interval | None) -> list[Mark]:
     return marks
 
 
-def _counts(image: pd.DataFrame, patient: pd.DataFrame | None, classes: Sequence[str]) -> Counts:
-    per_fold: list[FoldCounts] = []
-    for fold in sorted(set(image["fold"].tolist())):
-        rows = image[image["fold"] == fold]
-        patients = None if patient is None else patient[patient["fold"] == fold]
-        counts: FoldCounts = {
-            "fold": fold,
-            "patients": rows["patient_id"].nunique(),
-            "images": len(rows),
-            "patients_per_class": None if patients is None else num_per_class(patients, classes),
-            "images_per_class": num_per_class(rows, classes),
-        }
-        per_fold.append(counts)
-    num_patients = image["patient_id"].nunique()
-    return {"patients": num_patients, "images": len(image), "per_fold": per_fold}
+def _counts(tables: Mapping[Level, pd.DataFrame], classes: Sequence[str]) -> Counts:
+    image = tables["image"]
+    num: Counts = {
+        "patients": image["patient_id"].nunique(),
+        "images": len(image),
+        "per_fold": [
+            _of_fold({level: of[of["fold"] == fold] for level, of in tables.items()}, fold, classes)
+            for fold in sorted(set(image["fold"].tolist()))
+        ],
+    }
+    for middle in tables.keys() & MIDDLES:
+        num["middle"] = image[COLUMNS[middle]].nunique()
+    return num
+
+
+def _of_fold(tables: Mapping[Level, pd.DataFrame], fold: int, classes: Sequence[str]) -> FoldCounts:
+    images, patients = tables["image"], tables.get("patient")
+    counts: FoldCounts = {
+        "fold": fold,
+        "patients": images["patient_id"].nunique(),
+        "images": len(images),
+        "patients_per_class": None if patients is None else num_per_class(patients, classes),
+        "images_per_class": num_per_class(images, classes),
+    }
+    for middle in tables.keys() & MIDDLES:
+        counts["middle"] = len(tables[middle])
+        counts["middle_per_class"] = num_per_class(tables[middle], classes)
+    return counts

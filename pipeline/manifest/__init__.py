@@ -6,7 +6,7 @@ from pipeline.manifest.ids import canonical_id
 from pipeline.manifest.manifest import Manifest
 from pipeline.manifest.pseudonyms import PSEUDONYM, Pseudonyms
 from pipeline.manifest.reading import read_manifest, read_usable, stop_at_errors
-from pipeline.manifest.rules import contradictory_labels
+from pipeline.manifest.rules import contradictory_labels, middle_findings
 
 __all__ = [
     "PSEUDONYM",
@@ -18,6 +18,7 @@ __all__ = [
     "canonical_id",
     "contradictory_labels",
     "join_groups",
+    "middle_findings",
     "read_manifest",
     "read_usable",
     "stop_at_errors",

@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline.config import ManifestConfig
 from pipeline.formats import ImageError
 from pipeline.formats.limits import check_kind
+from pipeline.levels import MIDDLES
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.manifest import SEVERAL
 from pipeline.words import counted, listed
@@ -43,7 +44,7 @@ _OTHER_KINDS = {
 ZERO_BYTE = "has a zero byte (NUL), so the file is damaged or no text; save the table again"
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _OURS = {"patient": "patient_id", "image": "image_path"}
-_OURS |= {name: name for name in ("label", "site", "study", "date", "weight", "fold", "part")}
+_OURS |= {name: name for name in ("label", "site", *MIDDLES, "date", "weight", "fold", "part")}
 """Setting in manifest.columns -> what we call the column."""
 
 

@@ -16,6 +16,7 @@ from pipeline.arrays import Ints
 from pipeline.files import content_digest
 from pipeline.formats.files import file_digest, file_size
 from pipeline.formats.table import ImageError
+from pipeline.levels import MIDDLES
 from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.manifest import Grouping, Manifest
 
@@ -27,14 +28,14 @@ def leakage_groups(
 ) -> Manifest:
     """The manifest with the group of each row, named by its smallest patient id, and its twins.
 
-    Rows are joined that share a patient, a study (`manifest.columns.study`), a value of a group
+    Rows are joined that share a patient, a study, a slide (`manifest.columns`), a value of a group
     column or a byte-identical image file. A group is a connected component of these links. Rows
     that are left out have no group, but link patients: one who is known by an unlabelled image is
     known. `manifest` is in canonical order; two spellings of one patient id were refused before.
     """
     left_out = manifest.left_out[manifest.left_out["patient_id"].str.strip() != ""]
     rows = pd.concat([manifest.table, left_out], ignore_index=True)
-    keys = [*(["study"] if "study" in rows else []), *group_columns]
+    keys = [*(name for name in MIDDLES if name in rows), *group_columns]
     codes = {key: _codes(rows[key].str.strip()) for key in keys}
     paths = rows["image_path"]
     sets = [manifest.files_of(path) if path.strip() else (None,) for path in paths]

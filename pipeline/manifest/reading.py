@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig, PrivacyConfig
 from pipeline.label_names import Grades, LabelNames
+from pipeline.levels import MIDDLES
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import read_table
 from pipeline.manifest.findings import Finding, ManifestError
@@ -129,7 +130,7 @@ def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig 
     if privacy is not None and privacy.pseudonyms:
         key_file = Path(privacy.key_file)
         pseudonyms = Pseudonyms.open(key_file)
-        manifest = pseudonyms.applied(manifest, ["study", *group_columns])
+        manifest = pseudonyms.applied(manifest, [*MIDDLES, *group_columns])
         new = key_findings(pseudonyms, key_file)
         manifest = replace(manifest, findings=(*manifest.findings, *new))
     ordered = manifest.table.sort_values(["patient_id", "image_path"], ignore_index=True)
@@ -141,7 +142,7 @@ def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig 
 def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
     table, name_of = manifest.table, manifest.name_of
     grouped = [manifest.names.get(name, name) for name in config.group_columns]
-    keys = [*(["study"] if "study" in table else []), *grouped]
+    keys = [*(name for name in MIDDLES if name in table), *grouped]
     # Who is left out links too.
     linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [

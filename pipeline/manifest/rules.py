@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.config import ManifestConfig, is_day
 from pipeline.label_names import LabelNames
+from pipeline.levels import MIDDLES, PLURALS, Middle
 from pipeline.manifest.findings import Finding, with_lines
 from pipeline.manifest.ids import canonical_id, spelled_alike
 from pipeline.manifest.label_sets import names_in, set_findings
@@ -23,7 +24,7 @@ MAX_VALUES = 20
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _MOVES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that change the direction of what follows."""
-_NO_METADATA = ["patient_id", "image_path", "label", "line", "group", "study", "date", "weight"]
+_NO_METADATA = [*("patient_id", "image_path", "label", "line", "group", "date", "weight"), *MIDDLES]
 
 
 def class_findings(
@@ -214,10 +215,42 @@ def contradictory_labels(manifest: Manifest) -> list[Finding]:
     return sorted(findings, key=lambda finding: finding.line)
 
 
-def _with_several(table: pd.DataFrame, column: str) -> Iterator[tuple[Hashable, pd.DataFrame]]:
+def middle_findings(manifest: Manifest, middle: Middle) -> list[Finding]:
+    """Errors where `evaluation.middle` is blank or is of several patients; else a warning where it
+    is one image each, or one of each patient, so that its level repeats another.
+    """
+    table = manifest.samples
+    found = [
+        Finding("blank", "error", f"the {middle} is blank; evaluation.middle={middle} needs it", n)
+        for n in table["line"][table[middle].str.strip() == ""]
+    ]
+    known = table[table[middle].str.strip() != ""]
+    for name, rows in _with_several(known, "patient_id", of=middle):
+        text = (
+            f"{middle} {name!r} is of {len(rows)} patients: "
+            f"{with_lines(rows['patient_id'], rows['line'])}; with evaluation.middle={middle} it "
+            f"is of one: correct the patients, or give each patient's {PLURALS[middle]} ids of "
+            "their own"
+        )
+        found.append(Finding("two_patients", "error", text, int(rows["line"].max())))
+    if not found:
+        num = table[middle].nunique()
+        for repeated, of in (("image", len(table)), ("patient", table["patient_id"].nunique())):
+            if num == of:
+                text = (
+                    f"evaluation.middle={middle}: there are as many {PLURALS[middle]} as "
+                    f"{repeated}s, so the {middle} level repeats the {repeated} level"
+                )
+                return [Finding("middle", "warning", text)]
+    return sorted(found, key=lambda finding: finding.line)
+
+
+def _with_several(
+    table: pd.DataFrame, column: str, of: str = "patient_id"
+) -> Iterator[tuple[Hashable, pd.DataFrame]]:
     """Each patient with several values of a column, and the first row of each value."""
-    seen = table.drop_duplicates(["patient_id", column])
-    yield from seen[seen.duplicated("patient_id", keep=False)].groupby("patient_id")
+    seen = table.drop_duplicates([of, column])
+    yield from seen[seen.duplicated(of, keep=False)].groupby(of)
 
 
 def _gives_label(cells: "pd.Series[str]", table: pd.DataFrame) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.summary import MetricEntry
+from pipeline.levels import Level
 
 NONE = "\N{EN DASH}"
 METRICS = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.config import FORMER_METRICS, UserError, fingerprint
 from pipeline.files import read_json, sha256
+from pipeline.levels import LEVELS
 from pipeline.tracking.journal import TRAIN_AGAIN, VERSION
 
 SINGLE = ("best_epoch", "num_epochs", "seconds", "num_parameters")
@@ -103,7 +104,7 @@ def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The run's, under the names that a fold's have, plus _ci_low and _ci_high."""
-    return dict(numbers({f"test/{level}": summary.get(level) for level in ("patient", "image")}))
+    return dict(numbers({f"test/{level}": summary.get(level) for level in LEVELS}))
 
 
 def validation_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -1,10 +1,10 @@
-"""Judge a part: predictions, the thresholds that val decides, and the metrics of both levels.
+"""Judge a part: predictions, the thresholds that val decides, and the metrics of all levels.
 
 Imports no torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from pandas import DataFrame
@@ -12,9 +12,9 @@ from pandas import DataFrame
 from pipeline.arrays import AnyFloats, Bools, Ints
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.decision import Decision, Threshold, decided
-from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics
+from pipeline.evaluation.metrics import VAL_METRICS, metrics
 from pipeline.evaluation.operating_points import OperatingPoint, Reached
-from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.patients import Rules, by_level
 from pipeline.evaluation.predictions import (
     prediction_table,
     prob_columns,
@@ -23,6 +23,7 @@ from pipeline.evaluation.predictions import (
 )
 from pipeline.evaluation.recalibration import Calibration, Shares, calibrated_on
 from pipeline.label_names import LabelNames
+from pipeline.levels import Level
 from pipeline.splits import Part
 from pipeline.training.imbalance import shares_of
 from pipeline.training.job import FoldJob
@@ -97,7 +98,7 @@ class Judge:
     def metrics(
         self, table: DataFrame, decisions: Decisions, names: Sequence[str] | None = None
     ) -> Levels:
-        """All metrics of both levels, or these; the patient level is None where it is off."""
+        """All metrics of all levels, or these; the patient level is None where it is off."""
         classes = self.job.manifest.classes
         return {
             level: None
@@ -147,7 +148,8 @@ class Judge:
         found, loss = self.outputs(rows)
         order, classes = np.arange(len(rows)), job.manifest.classes
         samples = job.manifest.table.iloc[rows].reset_index(drop=True)
-        return prediction_table(samples, found, order, classes, job.fold.index), loss
+        middle = job.config.evaluation.middle
+        return prediction_table(samples, found, order, classes, job.fold.index, middle), loss
 
     def _accuracy(self, table: DataFrame) -> float:
         """Share of images whose most probable class is right, or of right labels, each of which is
@@ -161,9 +163,8 @@ class Judge:
         return float((np.asarray(classes, dtype=object)[found] == table["label"]).mean())
 
     def _levels(self, table: DataFrame) -> dict[Level, DataFrame | None]:
-        evaluation, classes = self.job.config.evaluation, self.job.manifest.classes
-        patients = per_patient(table, classes, evaluation.aggregate, evaluation.patient_label)
-        return {"image": table, "patient": patients}
+        rules = Rules.of(asdict(self.job.config.evaluation))
+        return by_level(table, self.job.manifest.classes, rules)
 
     def _decision(self, val: DataFrame) -> Decision:
         job, classes, has = self.job, self.job.manifest.classes, self._has(val)

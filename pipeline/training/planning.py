@@ -4,7 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import Config, SplitConfig, UserError
-from pipeline.manifest import Manifest, ManifestError, contradictory_labels, join_groups
+from pipeline.manifest import (
+    Manifest,
+    ManifestError,
+    contradictory_labels,
+    join_groups,
+    middle_findings,
+)
 from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
 from pipeline.training.imbalance import check_imbalance
 
@@ -60,7 +66,8 @@ def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
     """The plan with what is to be said about it.
 
     UserError when a train part misses a class, or a validation part one that `select_by` needs,
-    when labels contradict each other, or when the classes are balanced twice.
+    when labels contradict each other, when a study or slide of `evaluation.middle` is blank or of
+    two patients, or when the classes are balanced twice.
     """
     planned, problems = judge(config, manifest, plan)
     if len(problems) == 1:
@@ -77,9 +84,13 @@ def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list
     problems: list[UserError] = []
     missing: list[str] = []
     told: list[str] = []
-    label_rule = config.evaluation.patient_label
-    if label_rule == "same" and (contradictions := contradictory_labels(manifest)):
-        problems.append(ManifestError(manifest.path, contradictions))
+    evaluation = config.evaluation
+    findings = contradictory_labels(manifest) if evaluation.patient_label == "same" else []
+    if evaluation.middle is not None:
+        findings += middle_findings(manifest, evaluation.middle)
+    if errors := [finding for finding in findings if finding.severity == "error"]:
+        problems.append(ManifestError(manifest.path, errors))
+    doubts = [str(finding) for finding in findings if finding.severity == "warning"]
     # The loss is the only selection that needs no class in the validation part.
     by_loss = config.training.select_by == "val/loss"
     needed: tuple[Part, ...] = ("train",) if by_loss else ("train", "val")
@@ -89,7 +100,7 @@ def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list
         told = found.describe(config, manifest.classes)
     except UserError as error:
         problems.append(error)
-    warnings = (*_ignored(config.split, plan), *missing)
+    warnings = (*_ignored(config.split, plan), *missing, *doubts)
     return Planned(manifest, plan, warnings, tuple(told)), problems
 
 

@@ -218,6 +218,21 @@ def test_other_weights_of_images_are_another_run(run_of: RunOf) -> None:
     assert weighed("2").key == weighed("2.0").key
 
 
+def test_other_slides_are_another_run_where_they_are_a_level(run_of: RunOf) -> None:
+    plain = run_of()
+    level = ("manifest.columns.slide=slide", "evaluation.middle=slide")
+
+    def keys(*overrides: str) -> list[str]:
+        runs = []
+        for slides in (["a"] * 12, ["a"] * 11 + ["b"]):
+            table = plain.manifest.table.assign(slide=slides)
+            runs.append(replace(run_of(*overrides), manifest=replace(plain.manifest, table=table)))
+        return [run.key for run in runs]
+
+    assert keys() == [plain.key] * 2
+    assert len({plain.key, *keys(*level)}) == 3
+
+
 # --- folders made before keys were made of what differs
 
 

@@ -16,6 +16,7 @@ from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.metrics import METRICS, VAL_METRICS, Metric, metrics
 from pipeline.evaluation.summary import summarise
 from pipeline.files import write_json
+from pipeline.levels import LEVELS
 
 BINARY = ["neg", "pos"]
 GRADES = ["none", "mild", "severe"]
@@ -190,7 +191,7 @@ def test_probabilities_may_be_float32():
 
 def test_the_settings_select_by_what_is_validated_and_in_its_direction():
     choices = get_args(get_args(TrainingConfig.__annotations__["select_by"])[0])
-    assert len(choices) == 9
+    assert len(choices) == 1 + len(LEVELS) * len(VAL_METRICS)
     assert {choice.rsplit("/", 1)[-1] for choice in choices} == {"loss", *VAL_METRICS}
     modes = {metric.name: "max" if metric.higher_is_better else "min" for metric in METRICS}
     for choice in choices:

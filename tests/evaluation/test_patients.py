@@ -10,7 +10,7 @@ from pipeline.config import UserError
 from pipeline.config.sections import EvaluationConfig
 from pipeline.evaluation.aggregation import aggregate, grows
 from pipeline.evaluation.image_count import image_count
-from pipeline.evaluation.patients import per_patient
+from pipeline.evaluation.patients import Rules, Step, by_level
 from pipeline.label_names import LabelNames
 
 BINARY = ["neg", "pos"]
@@ -18,7 +18,7 @@ GRADES = ["none", "mild", "severe"]
 
 
 def patients_of(table, classes, aggregate, label):
-    patients = per_patient(table, classes, aggregate, label)
+    patients = by_level(table, classes, Rules(aggregate, label))["patient"]
     assert patients is not None
     return patients
 
@@ -124,7 +124,9 @@ def test_images_that_disagree_are_an_error_that_names_patients_and_choices():
 
 
 def test_no_patient_level_when_patients_have_no_label():
-    assert per_patient(binary_table(TWO_PATIENTS), BINARY, "mean", "none") is None
+    tables = by_level(binary_table(TWO_PATIENTS), BINARY, Rules("mean", "none"))
+    assert list(tables) == ["image", "patient"]
+    assert tables["patient"] is None
 
 
 def test_a_patient_in_two_folds_has_a_row_in_each():
@@ -209,6 +211,9 @@ def test_no_vote_of_any_class_is_an_equal_one():
 # --- the number of images
 
 
+BY_MAX = Step("image", "patient", "evaluation.aggregate", "max")
+
+
 def counted_patients(more_for_pos):
     generator = np.random.default_rng(0)
     label = np.where(np.arange(80) % 2 == 0, "pos", "neg")
@@ -223,7 +228,7 @@ def counted_patients(more_for_pos):
 @pytest.mark.parametrize("more", [4, -4])
 def test_a_number_of_images_that_tells_the_class_is_told(more):
     table = counted_patients(more)
-    found = image_count(table, BINARY, {p: p for p in table["patient_id"]}, "max")
+    found = image_count(table, BINARY, {p: p for p in table["patient_id"]}, BY_MAX)
     assert found is not None
     assert (found["ci_low"] > 0.5) == (more > 0)
     assert "The number of images alone tells pos" in found["note"]
@@ -232,7 +237,7 @@ def test_a_number_of_images_that_tells_the_class_is_told(more):
 
 def test_a_number_of_images_that_tells_nothing_is_not_told():
     table = counted_patients(0)
-    assert image_count(table, BINARY, {p: p for p in table["patient_id"]}, "max") is None
+    assert image_count(table, BINARY, {p: p for p in table["patient_id"]}, BY_MAX) is None
 
 
 @pytest.mark.parametrize(

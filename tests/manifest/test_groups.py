@@ -113,6 +113,13 @@ def test_a_shared_study_joins_and_a_blank_one_does_not(make_cohort: Cohort) -> N
     assert groups == {patient: patient for patient in PATIENTS} | {"P5": "P2"}
 
 
+def test_a_shared_slide_joins_as_a_study_does(make_cohort: Cohort) -> None:
+    config = with_studies(make_cohort(PATIENTS), {"P2": "s1", "P5": "s1", "P4": "s2"})
+    slides = replace(config, columns=ColumnsConfig(slide="study"))
+    assert groups_of(slides) == groups_of(config)
+    assert read_manifest(slides).grouping.made_by() == "slide 1"
+
+
 def test_a_study_of_white_space_is_blank(make_cohort: Cohort) -> None:
     groups = groups_of(with_studies(make_cohort(PATIENTS), {"P2": " ", "P5": " "}))
     assert len(set(groups.values())) == 6

@@ -53,12 +53,13 @@ def test_keys_that_link_rows_are_hidden_and_link_the_same_rows(
     """A family's name tells whose family it is; a blank one still links nobody."""
     table = pd.read_csv(config.path, dtype=str)
     of = table["patient_id"].map({"Quitte00": "Apfel", "Quitte02": "Apfel", "Quitte03": "Birne"})
+    table["glass"] = "Glass" + table["patient_id"]
     table.assign(family=of.fillna(""), exam=of.fillna(" ")).to_csv(config.path, index=False)
-    columns = replace(config.columns, study="exam")
+    columns = replace(config.columns, study="exam", slide="glass")
     keyed = replace(config, columns=columns, group_columns=("family",))
     plain, manifest = read_manifest(keyed), read_manifest(keyed, privacy)
     hidden = manifest.table.to_csv()
-    assert not [name for name in ("Quitte", "Apfel", "Birne") if name in hidden]
+    assert not [name for name in ("Quitte", "Apfel", "Birne", "Glass") if name in hidden]
     assert sorted(manifest.table["family"].str.fullmatch("k-[0-9a-f]{16}|")) == [True] * 24
     assert manifest.grouping.num_groups == plain.grouping.num_groups == 11
     assert manifest.grouping.joins == plain.grouping.joins

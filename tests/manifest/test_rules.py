@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from pipeline.config import ColumnsConfig, ManifestConfig
-from pipeline.manifest import Finding, ManifestError, join_groups, read_manifest
+from pipeline.manifest import Finding, Manifest, ManifestError, join_groups, read_manifest
 from pipeline.manifest.ids import image_ids_findings
 from pipeline.manifest.paths import outside_findings
 from pipeline.manifest.rules import (
     date_findings,
     label_column_findings,
+    middle_findings,
     site_findings,
     weight_findings,
 )
@@ -117,3 +118,38 @@ def test_a_group_that_was_too_large_before_is_not_reported_once_more(make_cohort
     )
     assert joined.grouping.largest_num_patients == 11
     assert joined.grouping.commonest_file == "4 rows"
+
+
+def with_slides(ids: str, slides: str) -> Manifest:
+    of = table([*ids]).assign(slide=slides.replace("_", " ").split("."))
+    return Manifest(Path("x.csv"), Path(), ("no", "yes"), of)
+
+
+@pytest.mark.parametrize(
+    ("slides", "expected"),
+    [
+        ("1.1.2.3.3.4", []),
+        ("1.1.2.3.3.3", []),
+        ("1.2.3.4.5.6", ["as many slides as images, so the slide level repeats the image level"]),
+        ("1.1.1.2.2.2", ["as many slides as patients, so the slide level repeats the patient"]),
+    ],
+)
+def test_a_middle_level_that_says_nothing_new_is_a_warning(
+    slides: str, expected: list[str]
+) -> None:
+    found = middle_findings(with_slides("aaabbb", slides), "slide")
+    assert rules(found) == [("middle", "warning")] * len(expected)
+    assert all(text in f.message for text, f in zip(expected, found, strict=True))
+
+
+def test_a_slide_is_of_one_patient_and_of_every_image() -> None:
+    found = middle_findings(with_slides("aaabbb", "1._.2.2..3"), "slide")
+    assert [(f.severity, f.line) for f in found] == [("error", 3), ("error", 5), ("error", 6)]
+    blank = "the slide is blank; evaluation.middle=slide needs it"
+    assert [found[0].message, found[2].message] == [blank, blank]
+    assert "slide '2' is of 2 patients: 'a' (line 4), 'b' (line 5); with" in found[1].message
+
+
+def test_a_row_that_is_purged_needs_no_slide() -> None:
+    manifest = replace(with_slides("aaabbb", "1.1.2.3.3."), purged=frozenset({5}))
+    assert middle_findings(manifest, "slide") == []

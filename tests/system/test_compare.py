@@ -126,7 +126,11 @@ def test_of_three_runs_the_p_values_are_for_both_comparisons(here: Path) -> None
             "runs/max has another evaluation.aggregate than runs/logistic: max, not mean",
         ),
         (["runs=[runs/majority,runs/logistic]", "metric=auc"], "metric=auc: unknown; there are"),
-        (["runs=[runs/majority,runs/logistic]", "level=slide"], "level: "),
+        (["runs=[runs/majority,runs/logistic]", "level=eye"], "level: "),
+        (
+            ["runs=[runs/majority,runs/logistic]", "level=slide"],
+            "run folder runs/majority: there is no slide level; take level=patient or image",
+        ),
         ([], "runs: missing"),
     ],
 )

@@ -15,6 +15,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from pipeline.baselines import Baseline
 from pipeline.commands.door import load_config
 from pipeline.config import ConfigError, UserError
+from pipeline.evaluation.predictions import read_predictions
 from pipeline.evaluation.recalibration import Calibration
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
@@ -72,6 +73,42 @@ def files(job: FoldJob) -> dict[str, str]:
 def candidates(job: FoldJob) -> list[EpochEnded]:
     events = read_journal(job.fold_dir / "journal.jsonl")
     return [event for event in events if isinstance(event, EpochEnded)]
+
+
+def test_a_fold_with_slides_has_three_levels(tmp_path: Path) -> None:
+    """Its thresholds are chosen on val, and the files say which slide an image is of."""
+    slides = ["manifest.columns.slide=slide", "evaluation.middle=slide"]
+    slides += ["evaluation.aggregate=max", "training.select_by=val/slide/balanced_accuracy"]
+    plain = job_of(tmp_path, "model=knn", *slides)
+    table = plain.manifest.table
+    slide = table["patient_id"] + "-" + (table.index % 4 // 2).astype(str)  # of one or two images
+    slide += np.where(table.index % 3 == 0, "x", "")
+    job = replace(plain, manifest=replace(plain.manifest, table=table.assign(slide=slide)))
+    train_baseline(job)
+    result = read_result(job.fold_dir / "result.json")
+    for found in (result["thresholds"], result["val"], result["test"], result["operating_points"]):
+        assert found.keys() == {"image", "slide", "patient"}
+    assert result["val"]["slide"]["balanced_accuracy"] == result["select_value"]
+    assert [event.metrics["val/slide/balanced_accuracy"] for event in candidates(job)].count(
+        result["select_value"]
+    )
+    parts = {}
+    for part in ("val", "test"):
+        path = job.fold_dir / f"predictions_{part}.csv"
+        parts[part] = read_predictions(path, job.manifest.classes)
+    expected = dict(zip(table["image_path"], slide, strict=True))
+    for part, read in parts.items():
+        assert read["slide"].tolist() == read["image_path"].map(expected).tolist()
+        # by hand: mean of a slide's images, highest of a patient's slides, the threshold of val
+        means = read.groupby(["patient_id", "slide"])["prob_b"].mean()
+        scores = {"slide": means, "patient": means.groupby("patient_id").max()}
+        for level, score in scores.items():
+            truth = score.index.get_level_values("patient_id").str[1:].astype(int) % 2 == 1
+            called = score.to_numpy() >= result["thresholds"][level]
+            accuracy = (called[truth].mean() + 1 - called[~truth].mean()) / 2
+            assert result[part][level]["balanced_accuracy"] == pytest.approx(accuracy)
+            point = result["operating_points"][level]["b"][part]
+            assert point["sensitivity"] == pytest.approx(called[truth].mean())
 
 
 @pytest.mark.slow

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
-from pipeline.evaluation.auroc import FEW, MANY
+from pipeline.evaluation.auroc import FEW
 from pipeline.evaluation.calibration import LogOddsLine
+from pipeline.evaluation.intervals import MANY
 from pipeline.evaluation.metrics import NUM_DRAWS, Metric, named_metrics
 from pipeline.evaluation.scores import MeanOfShares
 from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW

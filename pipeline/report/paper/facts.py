@@ -12,9 +12,9 @@ import pandas as pd
 from pipeline.arrays import Bools
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.summary import MetricEntry, Summary
 from pipeline.label_names import LabelNames
+from pipeline.levels import Level
 from pipeline.report.paper.markdown import escaped
 from pipeline.splits import Plan
 from pipeline.splits.folds import Part

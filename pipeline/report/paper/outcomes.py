@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.summary import MetricEntry
+from pipeline.levels import LEVELS, Level
 from pipeline.report.paper import patients
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import (
@@ -81,7 +82,7 @@ def results(facts: Facts) -> Iterator[str]:
 
 def _locked(summary: Mapping[str, Any]) -> str:
     """What the models of all folds together gave for patients that no fold has seen."""
-    level = "image" if summary["patient"] is None else "patient"
+    level = next(level for level in LEVELS if summary.get(level) is not None)
     entries: Mapping[str, MetricEntry] = summary[level]
     opened = counted(len(summary["opened"]), "run")
     return (

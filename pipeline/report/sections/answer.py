@@ -6,9 +6,9 @@ from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.console import MARKS, SHIFT
 from pipeline.evaluation.floors import FLOORS, Verdict, against, floor_of
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.summary import MetricEntry
 from pipeline.label_names import LabelNames
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Cell, Headline, Section, Tone, Words, table
 from pipeline.report.numbers import epoch_metric, interval, metric_words, number, percent, sentence
 from pipeline.words import counted

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.metrics import Level
 from pipeline.label_names import LabelNames
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Cell, Heading, Section, Table, Words, table
 from pipeline.report.numbers import NONE
 

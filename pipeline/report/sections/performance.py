@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.summary import MetricEntry
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Cell, Folded, Heading, Section, Words, table
 from pipeline.report.numbers import interval, metric_names, number, spread
 

@@ -7,7 +7,7 @@ from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import Cases, cases_of
 from pipeline.evaluation.curves import FEWEST, GRID, Curve, curves_of
 from pipeline.evaluation.floors import floor_of
-from pipeline.evaluation.metrics import Level
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Charts, Heading, Section, Words
 from pipeline.report.charts import BLUE, GREY, INK, Band, Chart, Line, color_of
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import Cases, cases_of
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.reliability import reliability
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Charts, Heading, Section, Words
 from pipeline.report.charts import BLUE, GREY, Bars, Chart, Line
 from pipeline.report.numbers import number

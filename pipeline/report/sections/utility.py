@@ -7,8 +7,8 @@ import numpy as np
 from pipeline.arrays import Floats
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import Cases, cases_of
-from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.utility import decision_curve
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Charts, Heading, Section, Words
 from pipeline.report.charts import BLUE, GREY, INK, Band, Chart, Line
 
