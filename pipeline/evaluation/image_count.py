@@ -50,7 +50,7 @@ def image_count(
             note = (
                 f"The number of {below}{of_middle} alone tells {classes[code]}: AUROC {interval}. "
                 f"{step.setting}={step.rule} grows with that number, so that part of the result "
-                f"may be how many {below} {level} have; compare with {step.setting}=mean."
+                f"may be how often patients were imaged; compare with {step.setting}=mean."
             )
             found = {
                 "name": classes[code],

@@ -150,6 +150,12 @@ def test_a_slide_is_of_one_patient_and_of_every_image() -> None:
     assert "slide '2' is of 2 patients: 'a' (line 4), 'b' (line 5); with" in found[1].message
 
 
+def test_of_slides_that_are_wrong_nothing_else_is_said() -> None:
+    assert rules(middle_findings(with_slides("aaabbb", "1.1.1.1.2.2"), "slide")) == [
+        ("two_patients", "error")
+    ]
+
+
 def test_a_row_that_is_purged_needs_no_slide() -> None:
     manifest = replace(with_slides("aaabbb", "1.1.2.3.3."), purged=frozenset({5}))
     assert middle_findings(manifest, "slide") == []
