@@ -14,6 +14,7 @@ NAMING = frozenset(
         "predictions_test.csv",
         "journal.jsonl",  # the text of an error may name whom it is about
         "report.html",
+        "report.md",
     }
 )
 """Files that name patients, or may."""
