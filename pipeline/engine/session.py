@@ -21,6 +21,7 @@ from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.summary import levels_of
 from pipeline.files import write_json
 from pipeline.processes import call_in_child
+from pipeline.splits.describe import promise
 from pipeline.splits.quality import count_parts
 from pipeline.targets import build, check_leaves
 from pipeline.tracking.background import BackgroundMirror
@@ -261,23 +262,26 @@ def _record(run: Run, called: Called) -> RunRecord:
             num_rows=len(run.manifest),
         ),
         select_by=run.config.training.select_by,
-        note=_note(run),
+        note=_note(run, called),
         settings="\n".join(f"{name}={text}" for name, text in flat(run.config).items()),
     )
 
 
-def _note(run: Run) -> str:
-    """Five lines on what the parent run is."""
+def _note(run: Run, called: Called) -> str:
+    """What the parent run is; the mirror adds what came of it."""
     manifest, chosen_by = run.manifest, run.config.training.select_by
     size = f"{counted(len(manifest), 'image')} of {counted(len(manifest.patients), 'patient')}"
-    scheme = f"{run.config.split.scheme}, {counted(run.plan.num_folds, 'fold')}"
+    classes = one_line(and_more([*manifest.classes[:SHOWN]], len(manifest.classes)))
+    sweep = f", one of the sweep {called.sweep}" if called.sweep else ""
     lines = [
-        f"Cross-validation of {run.config.manifest.name}: {size}; {scheme}; a child run per fold.",
-        f"Choose settings by {chosen_by}, or best/{chosen_by}, which is the same: the mean over "
-        "folds of the chosen epochs' metric; _min and _max are the smallest and the largest fold.",
-        "test/... is for the report, once the settings are chosen.",
-        f"Every setting: tag patientfold.settings. Run folder: {run.dir.absolute()}",
-        f"Plan {run.plan.hash[:12]}, manifest {manifest.hash[:12]}, key {run.key[:12]}.",
+        f"Cross-validation of {called.settings or run.config.name} on "
+        f"{run.config.manifest.name}{sweep}: {size}; classes {classes}.",
+        f"Split: {run.plan.scheme}, {counted(run.plan.num_folds, 'fold')}; {promise(run.plan)}. "
+        f"In each fold, the epoch with the best {chosen_by} on the val part was kept.",
+        f"Choose settings by best/{chosen_by} (the mean over folds; val/..._min and _max are the "
+        "extremes). test/... is for the report, once the settings are chosen.",
+        f"Run folder {run.dir.absolute()}; plan {run.plan.hash[:12]}, manifest "
+        f"{manifest.hash[:12]}, key {run.key[:12]}. Every setting: tag patientfold.settings.",
     ]
     return "\n\n".join(lines)
 

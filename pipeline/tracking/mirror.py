@@ -13,94 +13,35 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import Upload, UserError
 from pipeline.files import lock, read_json, refuse_foreign_files
-from pipeline.tracking.journal import VERSION, EpochEnded, Event, Failed, JournalTail, Progressed
+from pipeline.tracking.fold_run import RESULT, FoldRun
+from pipeline.tracking.journal import VERSION, JournalTail
 from pipeline.tracking.ledger import tries_of
+from pipeline.tracking.models import FOLD_TAG, MirroredModel, Models
+from pipeline.tracking.note import cv_note, fold_note
 from pipeline.tracking.record import RunRecord, former_uid
-from pipeline.tracking.result import (
-    KEPT,
-    numbers,
-    read_result,
-    result_metrics,
-    summary_metrics,
-    validation_metrics,
-)
-from pipeline.tracking.run import MirroredRun, metric, milliseconds
+from pipeline.tracking.result import read_result, summary_metrics, validation_metrics
+from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
-from pipeline.tracking.upload import allowed, shown_error
+from pipeline.tracking.upload import allowed
+from pipeline.tracking.views import NAME_PARAM, named_params
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 
-ERROR_TAG, FOLD_TAG, PARENT_TAG = "patientfold.error", "patientfold.fold", "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 FIT_TAG = "patientfold.fit"
 """Over- or under-fitting, where the learning curves show it."""
 PRUNED_TAG, TESTED_TAG = "patientfold.pruned", "patientfold.settings_tested"
 """Why a sweep stopped the run early; how many settings were tested on its plan, at the time."""
 PRUNED = "pruned.json"
 """In a run folder, while a sweep has stopped it after its first folds."""
-NAME_PARAM = "asked_for"
-"""The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
 RUN_FILES = (
     *("plan.csv", "plan.json", "cohort.csv"),
     *("config.yaml", "environment.json", "predictions.csv"),
 )
-FOLD_FILES = (*KEPT, "predictions_val.csv", "predictions_test.csv", "journal.jsonl")
-SUMMARY, REPORT, RESULT = "metrics.json", "report.html", "result.json"
-
-
-@dataclass
-class _Fold:
-    """A fold that has begun."""
-
-    run: MirroredRun
-    folder: Path
-    tail: JournalTail
-    last: Event
-    """The last event that was read."""
-    upload: Upload
-    select_by: str
-
-    def catch_up(self) -> None:
-        """Log what is new in the folder."""
-        path = self.folder / RESULT
-        is_done = path.exists()  # asked first: the journal is complete if it is there
-        if is_done and self.run.status == "FINISHED":
-            return
-        events = self.tail.read_new()
-        self.last = [self.last, *events][-1]
-        self.run.log(
-            [  # with the journal's own time: the same event gives the same points
-                metric(name, value, event.time, event.epoch)
-                for event in events
-                if isinstance(event, EpochEnded)
-                for name, value in sorted(numbers(event.metrics), key=self._is_not_chosen_by)
-            ]
-        )
-        if is_done:
-            result = read_result(path)
-            self.run.log_final(result_metrics(result), result["time"])
-            for name in allowed((*FOLD_FILES, RESULT), self.upload):
-                self.run.upload(self.folder / name)
-            self.run.remove_tag(ERROR_TAG)
-            self.run.set_status("FINISHED", result["time"])  # last: it marks the rest as complete
-        elif any(not isinstance(event, Progressed) for event in events):
-            self._show_state()
-
-    def _is_not_chosen_by(self, named: tuple[str, float]) -> bool:
-        """Sorts what the epochs are chosen by first: MLflow compares runs by their first metric."""
-        return named[0] != self.select_by
-
-    def _show_state(self) -> None:
-        if isinstance(self.last, Failed):
-            self.run.set_tags({ERROR_TAG: shown_error(self.last.error, self.upload)})
-            for name in allowed(["journal.jsonl"], self.upload):  # with the traceback
-                self.run.upload(self.folder / name)
-            self.run.set_status("FAILED", self.last.time)
-        elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
-            self.run.set_status("RUNNING")
-            self.run.remove_tag(ERROR_TAG)
+SUMMARY, REPORTS = "metrics.json", ("report.html", "report.md")
 
 
 @dataclass
@@ -110,7 +51,10 @@ class _Server:
     client: MlflowClient
     experiment_id: str
     parent: MirroredRun
-    folds: dict[int, _Fold] = field(default_factory=dict)
+    models: Models
+    summarised: tuple[float, str] | None = None
+    """When the metrics.json that is logged was written, and the report that the note names."""
+    folds: dict[int, FoldRun] = field(default_factory=dict)
 
 
 class Mirror(AbstractContextManager["Mirror"]):
@@ -156,7 +100,7 @@ class Mirror(AbstractContextManager["Mirror"]):
                     self._add_fold(server, fold)
             for begun in server.folds.values():
                 begun.catch_up()
-            self._catch_up_parent(server.parent)
+            self._catch_up_parent(server)
 
     def finish(self, status: Status | None = None) -> str:
         """Catch up, then set the final statuses; returns a summary line.
@@ -169,7 +113,8 @@ class Mirror(AbstractContextManager["Mirror"]):
             for fold in server.folds.values():
                 if fold.run.status not in ("FINISHED", "FAILED"):
                     fold.run.set_status("KILLED", fold.last.time)
-            self._log_validation(server.parent)
+            if server.summarised is None:
+                self._log_validation(server.parent)
             folds = Counter(fold.run.status for fold in server.folds.values())
             if (self._run_dir / PRUNED).exists():
                 status = "KILLED"
@@ -195,14 +140,19 @@ class Mirror(AbstractContextManager["Mirror"]):
 
     def _connect(self) -> _Server:
         record = self._record
-        client, experiment_id = connect(self.uri, record.experiment, record.select_by)
+        client, experiment_id = connect(
+            self.uri,
+            record.experiment,
+            record.select_by,
+            named_params(record.run_name, record.params),
+        )
         parent = MirroredRun(client, experiment_id, self._uid, record.run_name, record.started)
         params = {NAME_PARAM: record.run_name, **record.params}
-        own = {"mlflow.note.content": record.note, "patientfold.settings": record.settings}
-        own = {name: text for name, text in own.items() if text}
-        tags = {**record.tags, **own, "patientfold.role": "cv"}
-        parent.describe(tags, params, record.dataset)
-        return _Server(client, experiment_id, parent)
+        own = {"patientfold.settings": record.settings} if record.settings else {}
+        parent.describe({**record.tags, **own, "patientfold.role": "cv"}, params, record.dataset)
+        models = Models(client, experiment_id, self._uid, record.dataset)
+        models.drop_former(parent)
+        return _Server(client, experiment_id, parent, models)
 
     @property
     def _uid(self) -> str:
@@ -228,12 +178,27 @@ class Mirror(AbstractContextManager["Mirror"]):
         tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
         params = {NAME_PARAM: record.run_name, **record.params, "fold": str(fold)}
         params |= record.fold_params[fold]
-        run.describe({**record.tags, **tags}, params, record.dataset)
-        tail, select_by = JournalTail(path), record.select_by
-        server.folds[fold] = _Fold(run, folder, tail, events[0], self._upload, select_by)
+        tags = {**record.tags, **tags}
+        run.describe(tags, params, record.dataset)
+        server.models.drop_former(run, str(fold))
+        if run.status != "FINISHED":
+            run.set_note(fold_note(record, fold, None))
+        server.folds[fold] = FoldRun(
+            number=fold,
+            run=run,
+            models=server.models,
+            record=record,
+            tags=tags,
+            params={NAME_PARAM: record.run_name, **record.params, "fold": str(fold)},
+            folder=folder,
+            tail=JournalTail(path),
+            last=events[0],
+            upload=self._upload,
+        )
 
-    def _catch_up_parent(self, parent: MirroredRun) -> None:
-        for name in allowed((*RUN_FILES, REPORT), self._upload):
+    def _catch_up_parent(self, server: _Server) -> None:
+        parent, reports = server.parent, [*allowed(REPORTS, self._upload)]
+        for name in (*allowed(RUN_FILES, self._upload), *reports):
             parent.upload(self._run_dir / name)
         plots = {path.name: path for path in sorted((self._run_dir / "plots").glob("*.png"))}
         for name in allowed(plots, self._upload):
@@ -241,21 +206,49 @@ class Mirror(AbstractContextManager["Mirror"]):
         summary = self._run_dir / SUMMARY
         for name in allowed([SUMMARY], self._upload):
             parent.upload(self._run_dir / name)
-        if summary.exists():
-            self._log_validation(parent)  # first, as a fold's select_by is
-            content = read_json(summary)
-            if found := content.get("fit"):
-                parent.set_tags({FIT_TAG: found[0]["note"]})
-            parent.log_final(summary_metrics(content), summary.stat().st_mtime)
+        if not summary.exists():
+            parent.set_note(cv_note(self._record, None, len(self._results)))
+            return
+        report = next((name for name in reports if (self._run_dir / name).exists()), "")
+        version = summary.stat().st_mtime, report  # a report is written after it
+        if server.summarised != version:
+            self._summarise(server, summary, *version)
+            server.summarised = version
 
-    def _log_validation(self, parent: MirroredRun) -> None:
-        """What settings are chosen by: over the folds that are done, which may not be all."""
+    def _summarise(self, server: _Server, summary: Path, time: float, report: str) -> None:
+        """The numbers over folds, and the model that is ranked by them."""
+        parent, model = server.parent, self._model(server)
+        self._log_validation(parent, model)  # first, as a fold's select_by is
+        content = read_json(summary)
+        if found := content.get("fit"):
+            parent.set_tags({FIT_TAG: found[0]["note"]})
+        parent.log_final(summary_metrics(content), time, model)
+        note = cv_note(self._record, content, len(self._results), report)
+        parent.set_note(note)
+        if model is not None:
+            model.finish(note)
+
+    def _model(self, server: _Server) -> MirroredModel | None:
+        """The whole cross-validation as one model, so that it is ranked beside the folds'."""
+        record = self._record
+        tags = {**record.tags, "patientfold.role": "cv"}
+        params = {NAME_PARAM: record.run_name, **record.params}
+        return server.models.of(server.parent, "cross-validation", record.run_name, tags, params)
+
+    @property
+    def _results(self) -> list[Path]:
+        """Of the folds that are done."""
         num_folds = len(self._record.fold_params)
         paths = [self._run_dir / f"fold_{fold:02d}" / RESULT for fold in range(num_folds)]
-        if results := [read_result(path) for path in paths if path.exists()]:
-            parent.set_tags({"patientfold.folds_done": f"{len(results)} of {num_folds}"})
+        return [path for path in paths if path.exists()]
+
+    def _log_validation(self, parent: MirroredRun, model: MirroredModel | None = None) -> None:
+        """What settings are chosen by: over the folds that are done, which may not be all."""
+        if results := [read_result(path) for path in self._results]:
+            num_done = f"{len(results)} of {len(self._record.fold_params)}"
+            parent.set_tags({"patientfold.folds_done": num_done})
             ended = max(float(result["time"]) for result in results)
-            parent.log_final(validation_metrics(results), ended)
+            parent.log_final(validation_metrics(results), ended, model)
         if (path := self._run_dir / PRUNED).exists():
             found = read_json(path)
             text = f"after {len(found['folds'])} folds: {found['mean']:.4f}, median "

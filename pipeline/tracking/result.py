@@ -108,20 +108,26 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def validation_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """val/<level>/... of the chosen epochs: the mean over folds, and the extremes (_min, _max).
+    """val/<level>/... of the chosen epochs: the mean over folds.
 
-    The mean is also there as best/val/<level>/..., as a fold calls its own: so that a table of runs
-    and folds has one column for both, and MLflow, which sorts by name, begins with validation. What
-    one fold lacks is missing. The metric that chose the epochs comes first.
+    It is also there as best/val/<level>/..., as a fold calls its own: so that a table of runs
+    and folds has one column for both, and MLflow, which sorts by name, begins with validation. The
+    metric that chose the epochs comes first; at each level it has its extremes too (_min, _max).
+    What one fold lacks is missing.
     """
     folds = [_chosen(result) for result in results]
     shared = [name for name in folds[0] if all(name in fold for fold in folds)] if folds else []
     values = {name: [fold[name] for fold in folds] for name in shared}
-    means = {name: fmean(values[name]) for name in shared}
-    ways = (("_min", min), ("_max", max), ("", fmean))  # a class may be called small_max: it wins
-    return means | {
-        name.removeprefix(BEST) + end: way(values[name]) for end, way in ways for name in shared
+    best = {name: fmean(values[name]) for name in shared}
+    means = {name.removeprefix(BEST): mean for name, mean in best.items()}
+    chosen_by = results[0]["select_by"].rpartition("/")[2] if results else ""
+    extremes = {
+        name.removeprefix(BEST) + end: way(values[name])
+        for name in shared
+        if name.rpartition("/")[2] == chosen_by
+        for end, way in (("_min", min), ("_max", max))
     }
+    return best | means | {name: value for name, value in extremes.items() if name not in means}
 
 
 def _chosen(result: Mapping[str, Any]) -> dict[str, float]:

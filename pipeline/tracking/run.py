@@ -9,11 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.tracking.note import NOTE_TAG, OURS
 from pipeline.tracking.record import DatasetRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric
+
+    from pipeline.tracking.models import MirroredModel
 
 UID_TAG = "patientfold.uid"
 PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH, KEY_LENGTH = 6000, 8000, 36, 250
@@ -38,6 +41,7 @@ class MirroredRun:
         replaces: str = "",
     ) -> None:
         self._client = client
+        self.uid = uid
         found = client.search_runs([experiment_id], f"tags.`{UID_TAG}` = '{uid}'")
         run = min(found, key=lambda run: str(run.info.run_id), default=None)
         if run is None:
@@ -62,7 +66,7 @@ class MirroredRun:
         """
         from mlflow.entities import Param
 
-        clean = {_key(name): _shorten(value, PARAM_LENGTH) for name, value in params.items()}
+        clean = clean_texts(params, PARAM_LENGTH)
         later = {
             f"patientfold.later.{name}": value
             for name, value in clean.items()
@@ -77,11 +81,18 @@ class MirroredRun:
         """Set the tags whose values differ."""
         from mlflow.entities import RunTag
 
-        clean = {_key(name): _shorten(value, TAG_LENGTH) for name, value in tags.items()}
+        clean = clean_texts(tags)
         new = {name: value for name, value in clean.items() if self._tags.get(name) != value}
+        if not new:
+            return
         run_tags = [RunTag(*tag) for tag in new.items()]
         self._client.log_batch(self.run_id, tags=run_tags, synchronous=True)
         self._tags |= new
+
+    def set_note(self, note: str) -> None:
+        """Set the note on the run's page, unless somebody wrote another there."""
+        if self._tags.get(NOTE_TAG, OURS[0]).startswith(OURS):
+            self.set_tags({NOTE_TAG: note})
 
     def remove_tag(self, name: str) -> None:
         """Remove a tag if it is there."""
@@ -91,13 +102,38 @@ class MirroredRun:
 
     def log(self, metrics: Sequence[Metric]) -> None:
         """Log metrics; one that is there already (same name, time, step, value) is dropped."""
+        if not metrics:
+            return
         self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
-    def log_final(self, values: Mapping[str, float], time: float) -> None:
-        """Log values without a history, at step 0 (the UI then draws bars, not lines)."""
+    def log_final(
+        self, values: Mapping[str, float], time: float, model: MirroredModel | None = None
+    ) -> None:
+        """Log values without a history, at step 0 (the UI then draws bars, not lines).
+
+        `model`: gets those that models are ranked by.
+        """
         there = self._client.get_run(self.run_id).data.metrics
-        metrics = [metric(name, value, time, step=0) for name, value in values.items()]
-        self.log([new for new in metrics if there.get(new.key) != new.value])
+        points = [metric(name, value, time, step=0) for name, value in values.items()]
+        new = [point for point in points if there.get(point.key) != point.value]
+        lacking = [point for point in points if model is not None and model.lacks(point)]
+        if model is None or not lacking:
+            self.log(new)
+            return
+        late = [self._last(point.key) for point in lacking if point not in new]
+        linked = [model.linked(point) for point in [*(p for p in new if p in lacking), *late]]
+        self.log([*linked, *(point for point in new if point not in lacking)])
+        model.know(linked)
+
+    def _last(self, key: str) -> Metric:
+        """The point that a metric's value is from; logged again it is the same point."""
+        points = self._client.get_metric_history(self.run_id, key)
+        return max(points, key=lambda point: (point.step, point.timestamp, point.value))
+
+    def model_ids(self) -> list[str]:
+        """Of the models that it shows as its own."""
+        outputs = self._client.get_run(self.run_id).outputs
+        return [output.model_id for output in outputs.model_outputs] if outputs else []
 
     def upload(self, file: Path, folder: str | None = None) -> bool:
         """Upload a file if it exists, unless this object did so already; whether it did now."""
@@ -127,6 +163,11 @@ def metric(name: str, value: float, time: float, step: int) -> Metric:
     from mlflow.entities import Metric
 
     return Metric(_key(name), value, milliseconds(time), step)
+
+
+def clean_texts(texts: Mapping[str, str], length: int = TAG_LENGTH) -> dict[str, str]:
+    """Tags or params under names that MLflow accepts, no longer than it takes."""
+    return {_key(name): _shorten(text, length) for name, text in texts.items()}
 
 
 def milliseconds(time: float) -> int:

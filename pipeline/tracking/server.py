@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
@@ -95,18 +95,21 @@ def reaching(uri: str) -> Iterator[None]:
         raise TrackingError(f"MLflow at {uri}: {text}") from error
 
 
-def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClient, str]:
+def connect(
+    uri: str, experiment: str, primary_metric: str, varied: Sequence[str] = ()
+) -> tuple[MlflowClient, str]:
     """A client and the experiment's id; the experiment and an SQLite database are made if missing.
 
     The UI compares by the primary metric: one of validation, never of test. An experiment keeps
-    the one of validation that it has, and is described with links to views by it.
+    the one of validation that it has, and is described with links to views by it, which show the
+    params that are `varied`.
     TrackingError when the experiment was deleted.
     """
     from mlflow import MlflowClient
 
     if not uri.startswith(SQLITE):
         client = MlflowClient(tracking_uri=uri)
-        return client, _experiment_id(client, experiment, None, primary_metric)
+        return client, _experiment_id(client, experiment, None, primary_metric, varied)
     path = Path(uri.removeprefix(SQLITE).partition("?")[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.with_name(f"{path.name}.lock"), f"{path} is locked.", patience_s=math.inf):
@@ -116,7 +119,7 @@ def connect(uri: str, experiment: str, primary_metric: str) -> tuple[MlflowClien
         make_private(path.parent / "mlartifacts")
         client = MlflowClient(tracking_uri=uri)
         artifacts = (path.parent / "mlartifacts").as_uri()
-        return client, _experiment_id(client, experiment, artifacts, primary_metric)
+        return client, _experiment_id(client, experiment, artifacts, primary_metric, varied)
 
 
 def _make_database(path: Path) -> None:
@@ -133,7 +136,11 @@ def _make_database(path: Path) -> None:
 
 
 def _experiment_id(
-    client: MlflowClient, name: str, artifacts: str | None, primary_metric: str
+    client: MlflowClient,
+    name: str,
+    artifacts: str | None,
+    primary_metric: str,
+    varied: Sequence[str],
 ) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -153,7 +160,7 @@ def _experiment_id(
     there = found.tags.get(PRIMARY_METRIC, "test/")
     chosen = primary_metric if there.startswith("test/") else there  # nobody may choose on test
     tags = KIND_TAG | {PRIMARY_METRIC: chosen, GREATER_IS_BETTER: str(chosen != "val/loss")}
-    tags |= experiment_tags(found.experiment_id, chosen, found.tags)
+    tags |= experiment_tags(found.experiment_id, chosen, found.tags, varied)
     for tag, value in tags.items():
         if found.tags.get(tag) != value:
             client.set_experiment_tag(found.experiment_id, tag, value)

@@ -15,6 +15,7 @@ NAMING = frozenset(
         "journal.jsonl",  # the text of an error may name whom it is about
         "flow.json",  # findings name whom they are about
         "report.html",
+        "report.md",
     }
 )
 """Files that name patients, or may."""

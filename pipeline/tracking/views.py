@@ -5,7 +5,8 @@ charts with those of the test part. A view is a tag that a link names, as MLflow
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 NOTE_TAG, VIEW_TAG = "mlflow.note.content", "mlflow.sharedViewState"
 RUNS, FOLDS = "patientfold-runs", "patientfold-folds"
@@ -16,28 +17,47 @@ FOLDED = (
     *("test/image", "test/patient", "System metrics"),
 )
 OURS = "Compare the [runs]("
+MOST_PARAMS = 8
+NAME_PARAM = "asked_for"
+"""The run's name: a first axis, of the sorted parameters, that names the runs of a sweep."""
 
 
 def experiment_tags(
-    experiment_id: str, select_by: str, existing: Mapping[str, str]
+    experiment_id: str,
+    select_by: str,
+    existing: Mapping[str, str],
+    varied: Sequence[str] = (),
 ) -> dict[str, str]:
-    """The tags to set; somebody's own description stays."""
-    page = f"#/experiments/{experiment_id}/runs?viewStateShareKey="
-    runs, folds = page + RUNS, page + FOLDS
+    """The tags to set; somebody's own description stays.
+
+    `varied`: the params that a run is called by. They are shown beside those of earlier runs.
+    """
+    page = f"#/experiments/{experiment_id}/{{}}?workflowType=machine_learning"  # else GenAI's
+    views = page.format("runs") + "&viewStateShareKey="
+    runs, folds, charts = views + RUNS, views + FOLDS, "&compareRunsMode=CHART"
     note = (
         f"{OURS}{runs}) by `{select_by}` of validation (the columns: mean over folds, largest, "
-        f"smallest), and see the [epochs of their folds]({folds}&compareRunsMode=CHART). "
+        f"smallest) or in [charts]({runs}{charts}); see the [epochs of their folds]"
+        f"({folds}{charts}) and, ranked side by side, the [models]({page.format('models')}) of "
+        "folds and cross-validations. "
         "`test/...` is for the report, once the settings are chosen."
     )
+    before = json.loads(existing.get(f"{VIEW_TAG}.{RUNS}", "{}")).get("compareRunCharts", ())
+    axes = [name for chart in before for name in chart["selectedParams"] if name != NAME_PARAM]
+    params = list(dict.fromkeys([*axes, *varied]))[:MOST_PARAMS]
     of_runs = [f"metrics.`{select_by}{end}`" for end in ("", "_min", "_max")]
-    of_runs += [f"params.`{name}`" for name in ("optimizer.lr", "training.epochs")]
+    columns = dict.fromkeys([*params, "optimizer.lr", "training.epochs"])
+    of_runs += [f"params.`{name}`" for name in columns]
     of_runs += ["tags.`patientfold.folds_done`"]
-    of_folds = [f"metrics.`best/{select_by}`", "metrics.`best_epoch`", "params.`fold`"]
+    best = f"best/{select_by}"
+    of_folds = [f"metrics.`{best}`", "metrics.`best_epoch`", "params.`fold`"]
     lower_is_better = select_by == "val/loss"
     first = select_by.rpartition("/")[0]
+    runs_axes = _parallel([NAME_PARAM, *params], [best])
+    folds_axes = _parallel([NAME_PARAM, "fold"], ["best_epoch", best])
     tags = {
-        f"{VIEW_TAG}.{RUNS}": _view("cv", of_runs, first, lower_is_better),
-        f"{VIEW_TAG}.{FOLDS}": _view("fold", of_folds, first, lower_is_better),
+        f"{VIEW_TAG}.{RUNS}": _view("cv", of_runs, first, lower_is_better, runs_axes),
+        f"{VIEW_TAG}.{FOLDS}": _view("fold", of_folds, first, lower_is_better, folds_axes),
         NOTE_TAG: note,
     }
     if not existing.get(NOTE_TAG, OURS).startswith(OURS):
@@ -45,7 +65,30 @@ def experiment_tags(
     return {name: value for name, value in tags.items() if existing.get(name) != value}
 
 
-def _view(role: str, columns: list[str], first: str, lower_is_better: bool) -> str:
+def named_params(run_name: str, params: Iterable[str]) -> list[str]:
+    """The params that a run's name gives a value of: `lr=1e-3` names `optimizer.lr`."""
+    named = [word.partition("=")[0] for word in run_name.split() if "=" in word]
+    return [key for name in named for key in params if f".{key}".endswith(f".{name}")]
+
+
+def _parallel(params: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+    """A chart of parallel coordinates, in the first section."""
+    return {
+        "uuid": "patientfold-parallel",
+        "type": "PARALLEL",
+        "runsCountToCompare": 10,
+        "metricSectionId": "patientfold-0",
+        "deleted": False,
+        "isGenerated": False,
+        "selectedParams": [*params],
+        "selectedMetrics": [*metrics],
+        "showAllRuns": False,
+    }
+
+
+def _view(
+    role: str, columns: list[str], first: str, lower_is_better: bool, chart: Mapping[str, Any]
+) -> str:
     """The runs of one role, the best of the first column on top; the charts begin with `first`."""
     names = dict.fromkeys((first, *CHARTS, *FOLDED))
     sections = [
@@ -64,7 +107,7 @@ def _view(role: str, columns: list[str], first: str, lower_is_better: bool) -> s
         "orderByKey": columns[0],
         "orderByAsc": lower_is_better,
         "selectedColumns": ["attributes.`Duration`", *columns],
-        "compareRunCharts": [],  # the UI adds one for each metric to its section
+        "compareRunCharts": [chart],  # the UI adds one for each metric to its section
         "compareRunSections": sections,
         "isAccordionReordered": True,
     }

@@ -141,6 +141,25 @@ def artifacts(uri: str, run: Any, folder: str | None = None) -> set[str]:
     return {file.path for file in files}
 
 
+def models_at(uri: str, **search: Any) -> dict[str, Any]:
+    """Name -> active model of the experiment, as found; two models of one name are an error."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("demo")
+    models = client.search_logged_models([experiment.experiment_id], **search)
+    names = [model.name for model in models]
+    assert len(set(names)) == len(names), f"doubles in {names}"
+    return dict(zip(names, models, strict=True))
+
+
+def model_files(uri: str, model: Any) -> set[str]:
+    """Names of its artifacts."""
+    from mlflow import MlflowClient
+
+    return {file.path for file in MlflowClient(uri).list_logged_model_artifacts(model.model_id)}
+
+
 def losses(epochs: range) -> list[tuple[int, float]]:
     """The history of train/loss that `train` journals, whose steps count from 1."""
     return [(epoch + 1, 1 / (epoch + 2)) for epoch in epochs]

@@ -171,9 +171,10 @@ def test_a_run_chosen_by_loss_has_it_under_the_name_that_its_folds_have(
 
 
 def test_a_class_whose_name_ends_like_an_extreme_keeps_its_own_mean() -> None:
-    chosen = {"select_by": "val/loss", "select_value": 0.5}
+    chosen = {"select_by": "val/image/sensitivity_small", "select_value": 0.9}
     classes = {"sensitivity_small": 0.9, "sensitivity_small_max": 0.2}
     metrics = validation_metrics([{**chosen, "val": {"image": classes}}])
+    assert metrics["val/image/sensitivity_small_min"] == 0.9
     assert metrics["val/image/sensitivity_small_max"] == 0.2
     assert metrics["val/image/sensitivity_small"] == 0.9
     assert metrics["best/val/image/sensitivity_small_max"] == 0.2
@@ -193,16 +194,27 @@ def test_folds_can_be_compared_before_all_are_done(run_dir: Path, uri: str, num_
     assert value == pytest.approx((0.7, 0.8)[num_done - 1])
 
 
-def test_only_the_parent_has_the_note_and_every_setting(run_dir: Path, uri: str) -> None:
-    replace(RunRecord.load(run_dir), note="what it is", settings="folds=all").save(run_dir)
+def test_only_the_parent_has_every_setting(run_dir: Path, uri: str) -> None:
+    replace(RunRecord.load(run_dir), settings="folds=all").save(run_dir)
     train(run_dir, 0, range(1))
     catch_up(run_dir)
-    own = {"mlflow.note.content": "what it is", "patientfold.settings": "folds=all"}
     runs = runs_at(uri)
-    assert own.items() <= runs["demo-abc123"].data.tags.items()
-    assert not own.keys() & next(
-        run.data.tags.keys() for name, run in runs.items() if name.startswith("fold-00")
-    )
+    assert runs["demo-abc123"].data.tags["patientfold.settings"] == "folds=all"
+    assert "patientfold.settings" not in runs["fold-00"].data.tags
+
+
+def test_what_a_fold_is_chosen_by_is_shown_at_its_best_so_far(run_dir: Path, uri: str) -> None:
+    with Journal(fold_dir(run_dir, 0) / "journal.jsonl") as journal:
+        for epoch, (value, best) in enumerate([(0.5, True), (0.7, True), (0.6, False)], start=1):
+            metrics = {"train/loss": 0.1, "val/image/auroc": value}
+            time = STARTED + epoch
+            journal.append(EpochEnded(time=time, epoch=epoch, metrics=metrics, best=best))
+    catch_up(run_dir)
+    fold = runs_at(uri)["fold-00"]
+    assert next(iter(fold.data.metrics)) == "best/val/image/auroc"
+    write_result(run_dir, 0)
+    sync(run_dir)
+    assert history(uri, fold, "best/val/image/auroc") == [(1, 0.5), (2, 0.7)]
 
 
 def test_names_that_differ_in_a_sign_stay_distinct_and_readable() -> None:
@@ -232,7 +244,6 @@ def test_artifacts_are_uploaded(run_dir: Path, uri: str, tmp_path: Path) -> None
     runs = runs_at(uri)
     parent, fold = runs["demo-abc123"], runs["fold-00"]
     assert artifacts(uri, fold) == {
-        "best.pt",
         "journal.jsonl",
         "predictions_test.csv",
         "result.json",

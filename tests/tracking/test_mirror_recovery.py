@@ -18,6 +18,8 @@ from synthetic_run_folder import (
     losses,
     make_database,
     make_run_folder,
+    model_files,
+    models_at,
     replace_database,
     runs_at,
     train,
@@ -30,6 +32,8 @@ from pipeline.tracking.mirror import Mirror, sync
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.server import TrackingError, absolute_tracking_uri
 
+UNLIKE = {"patientfold.uid", "patientfold.cv", "patientfold.checkpoint", "mlflow.parentRunId"}
+"""Tags of a model that hold ids."""
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens
 
 
@@ -51,7 +55,18 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
 
 def state(uri: str) -> dict[str, object]:
     """All that must be the same however often a process was killed on the way."""
-    return {
+    models = {
+        name: (
+            model.status,
+            model.params,
+            sorted((point.key, point.value, point.step) for point in model.metrics),
+            {k: v for k, v in model.tags.items() if k not in UNLIKE},
+            model.source_run_id == runs_at(uri)[name.partition(" of ")[0]].info.run_id,
+            model_files(uri, model),
+        )
+        for name, model in models_at(uri).items()
+    }
+    return models | {
         name: (
             run.info.status,
             run.info.end_time,
@@ -62,8 +77,10 @@ def state(uri: str) -> dict[str, object]:
             [history(uri, run, metric) for metric in sorted(run.data.metrics)],
             artifacts(uri, run),
             [used.dataset.digest for used in run.inputs.dataset_inputs],
+            [output.step for output in run.outputs.model_outputs],
         )
         for name, run in runs_at(uri).items()
+        for name in [f"run {name}"]
     }
 
 
@@ -96,7 +113,7 @@ def test_what_was_mirrored_is_logged_again_without_doubles(run_dir: Path, uri: s
         mirror.catch_up()
         train(run_dir, 1, range(2, 3))
         mirror.catch_up()
-    assert state(uri)["fold-00"] == first["fold-00"]
+    assert state(uri)["run fold-00"] == first["run fold-00"]
     assert history(uri, runs_at(uri)["fold-01"], "train/loss") == losses(range(3))
 
 
@@ -162,6 +179,11 @@ def test_a_kill_after_any_step_loses_and_doubles_nothing(
         "log_inputs",
         "set_terminated",
         "log_artifact",
+        "create_logged_model",
+        "log_outputs",
+        "log_model_artifact",
+        "set_logged_model_tags",
+        "finalize_logged_model",
     ):
         monkeypatch.setattr(MlflowClient, name, killable(getattr(MlflowClient, name)))
 

@@ -11,6 +11,8 @@ from synthetic_run_folder import (
     fold_dir,
     make_database,
     make_run_folder,
+    model_files,
+    models_at,
     runs_at,
     train,
     write_result,
@@ -20,16 +22,17 @@ from synthetic_run_folder import (
 from pipeline.config import Upload
 from pipeline.files import read_json, write_json
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
-from pipeline.tracking.mirror import ERROR_TAG, sync
+from pipeline.tracking.fold_run import ERROR_TAG
+from pipeline.tracking.mirror import sync
 from pipeline.tracking.upload import GOES
 
 NUMBERS: tuple[set[str], set[str]] = set(), set()
 NO_PATIENTS = (
     {"config.yaml", "metrics.json", "plots"},
-    {"best.pt", "result.json"},
+    {"result.json"},
 )
 ALL = (
-    NO_PATIENTS[0] | {"plan.csv", "predictions.csv"},
+    NO_PATIENTS[0] | {"plan.csv", "predictions.csv", "report.html", "report.md"},
     NO_PATIENTS[1] | {"predictions_test.csv", "journal.jsonl"},
 )
 
@@ -48,6 +51,8 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
     train(folder, 1, range(1))
     fail(folder, 1)
     write_summary(folder)
+    for name in ("report.html", "report.md"):
+        (folder / name).write_text("P01 is a patient.")
     return folder
 
 
@@ -67,6 +72,10 @@ def test_only_what_the_policy_allows_is_uploaded(
     runs = runs_at(uri)
     assert set(artifacts(uri, runs["demo-abc123"])) == expected[0]
     assert set(artifacts(uri, runs["fold-00"])) == expected[1]
+    models = models_at(uri)
+    weights = model_files(uri, models["fold-00 of demo-abc123"])
+    assert weights == ({"best.pt"} if upload != "metrics" else set())
+    assert model_files(uri, models["demo-abc123"]) == set()
     assert runs["demo-abc123"].data.metrics["test/patient/auroc"] == 0.88
     assert runs["fold-00"].data.metrics["best/val/patient/auroc"] == 0.8
     assert ("loss is nan" in runs["fold-01"].data.tags[ERROR_TAG]) is (upload == "all")
