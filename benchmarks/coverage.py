@@ -208,8 +208,8 @@ def main() -> None:
             print("| patients, settings | best mean of validation | nested selection |")
             print("|---|---|---|")
             for size in ((100, 20), (300, 20), (100, 5), (100, 100)):
-                draw = partial(optimism, num_patients=size[0], num_runs=size[1])
-                means = np.mean(list(pool.map(draw, range(num_draws), chunksize=50)), axis=0)
+                of_size = partial(optimism, num_patients=size[0], num_runs=size[1])
+                means = np.mean(list(pool.map(of_size, range(num_draws), chunksize=50)), axis=0)
                 print(f"| {size[0]}, {size[1]} | {means[0]:+.4f} | {means[1]:+.4f} |", flush=True)
         if not wanted("null"):
             return

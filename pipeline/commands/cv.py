@@ -36,6 +36,7 @@ from pipeline.engine.session import (
     train_missing_folds,
     try_out,
 )
+from pipeline.evaluation.own_metrics import try_own_metrics
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
@@ -98,6 +99,8 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     manifest = read_manifest(config.manifest, config.privacy)
     rehearse(config, manifest)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
+    if config.evaluation.metrics:
+        call_in_child(try_own_metrics, config.evaluation, manifest.classes)
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     say_once(manifest.describe(), console)
     warn(manifest.warnings, console)

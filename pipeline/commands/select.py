@@ -25,7 +25,7 @@ from pipeline.files import write_json
 def main(settings: SelectSettings) -> None:
     """Select, tell and write."""
     runs = finished_below(settings.sweep)
-    found = select_runs(runs)
+    found = select_runs(runs, settings.plugins)
     console = Console()
     print_summary(found.summary, found.level, console)
     say(_lines(found), console)
@@ -38,6 +38,9 @@ def main(settings: SelectSettings) -> None:
 
 def _lines(found: Selection) -> Iterator[str]:
     times = Counter(found.chosen)
+    if found.left_out:
+        names = ", ".join(found.left_out)
+        yield f"left out: {names}; to compute them, name their package, plugins=[...]"
     yield ""
     num = len(found.names)
     yield f"{num} settings, chosen by {found.select_by} on each fold's own validation part:"

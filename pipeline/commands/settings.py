@@ -72,6 +72,8 @@ class CompareSettings:
     """Any of metrics.json, e.g. balanced_accuracy, brier or auroc_virus."""
     level: Literal["patient", "image"] | None = None
     """Default: patient where the runs have that level."""
+    plugins: Listed = ()
+    """Packages or files of yours, for a metric of your own. Their code runs."""
     out: str = "comparisons"
     """Folder in which a folder of this comparison is made."""
     tracking: OtherServer = field(default_factory=OtherServer)
@@ -81,6 +83,8 @@ class CompareSettings:
 class SelectSettings:
     sweep: Listed
     """Run folders of one plan, [runs/a/KEY,runs/a/KEY2], or a folder that holds them, runs/demo."""
+    plugins: Listed = ()
+    """Packages or files of yours, for metrics of your own. Their code runs."""
     out: str = "comparisons"
     """Folder in which a folder of this selection is made."""
 

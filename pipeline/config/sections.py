@@ -429,6 +429,12 @@ class EvaluationConfig:
     trained under others: none: not corrected; train: of the train part's images; or those of where
     the network will be used, {healthy: 0.98, sick: 0.02}."""
 
+    metrics: dict[str, str] | None = None
+    """Metrics of your own: a name and a function of a plugin, {f2: my_lab.f2}. It is called with
+    labels, predicted and probabilities. No epoch is chosen by it (training.select_by)."""
+    lower_is_better: tuple[str, ...] = ()
+    """Names of evaluation.metrics that are better when smaller."""
+
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TrackingConfig:

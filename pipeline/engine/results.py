@@ -9,6 +9,7 @@ from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
+from pipeline.evaluation.own_metrics import own_metrics
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -39,6 +40,7 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
         {"image": pd.concat(images, ignore_index=True), "patient": of_patients},
         classes,
         run.plan.groups,
+        own_metrics(evaluation),
     )
     rule = evaluation.aggregate
     if of_patients is not None and grows(rule):

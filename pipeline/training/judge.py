@@ -10,7 +10,9 @@ import numpy as np
 from pandas import DataFrame
 
 from pipeline.arrays import AnyFloats, Bools, Ints
-from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics
+from pipeline.config import UserError
+from pipeline.evaluation.metrics import VAL_METRICS, Level, metrics, named_metrics
+from pipeline.evaluation.own_metrics import own_metrics
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.predictions import (
     Threshold,
@@ -61,13 +63,26 @@ class Judge:
         self, table: DataFrame, thresholds: Thresholds, names: Sequence[str] | None = None
     ) -> Levels:
         """All metrics of both levels, or these; the patient level is None where it is off."""
-        classes = self.job.manifest.classes
-        return {
-            level: None
-            if cases is None
-            else metrics(with_decisions(cases, classes, thresholds[level]), classes, level, names)
-            for level, cases in self._levels(table).items()
-        }
+        classes, found = self.job.manifest.classes, Levels()
+        for level, cases in self._levels(table).items():
+            found[level] = None
+            if cases is not None:
+                decided = with_decisions(cases, classes, thresholds[level])
+                own = self._own(decided, level) if names is None else {}
+                found[level] = metrics(decided, classes, level, names) | own
+        return found
+
+    def _own(self, decided: DataFrame, level: Level) -> dict[str, float | None]:
+        """A user's own metrics. One that fails now is missing, and costs no fold: the report of
+        the run says why, when everything is trained and kept.
+        """
+        classes, own = self.job.manifest.classes, own_metrics(self.job.config.evaluation)
+        ours = named_metrics(classes, level)
+        names = [name for name in named_metrics(classes, level, own) if name not in ours]
+        try:
+            return metrics(decided, classes, level, names, own)
+        except UserError:
+            return dict.fromkeys(names)
 
     def _predict(self, part: Part) -> tuple[DataFrame, float]:
         """The part's prediction table and its loss."""
