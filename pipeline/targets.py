@@ -8,7 +8,7 @@ Importing this module imports neither torch nor monai.
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -62,6 +62,27 @@ def build(key: str, leaf: Target, facts: Mapping[str, object] | None = None, **m
     needed = "something to call" if base == TRANSFORM else f"a {base}"
     got = type(made).__name__
     raise ConfigError([f"{key}: {leaf['_target_']} must give {needed}, got a {got}"])
+
+
+def named_function(key: str, name: str) -> Callable[..., Any]:
+    """The function of a plugin that the setting `key` names; its module is imported.
+
+    Raises:
+        ConfigError: there is none, or it is no function.
+    """
+    try:
+        found = _found(name)
+    except Exception as error:  # noqa: BLE001  (a plugin's import may fail in any way)
+        text = f"{key}: {name} cannot be imported: {type(error).__name__}: {error}"
+        raise ConfigError([text]) from None
+    if inspect.isclass(found) or not callable(found):
+        raise ConfigError([f"{key}: {name} must be a function, got {_article(found)}"])
+    function: Callable[..., Any] = found
+    return function
+
+
+def _article(found: object) -> str:
+    return "a class" if inspect.isclass(found) else f"a {type(found).__name__}"
 
 
 def _bases(key: str, leaf: Target) -> tuple[str, list[str]]:

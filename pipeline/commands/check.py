@@ -24,6 +24,7 @@ from pipeline.audit.sheet import copy_sheet
 from pipeline.audit.shortcuts import Shortcut, find_shortcuts, patient_table
 from pipeline.config import Config, UserError, to_config
 from pipeline.console import cell, say
+from pipeline.evaluation.own_metrics import try_own_metrics
 from pipeline.formats.files import file_size
 from pipeline.manifest import Finding, Manifest, read_manifest, read_usable, stop_at_errors
 from pipeline.manifest.reading import with_readable_images
@@ -67,6 +68,8 @@ def examine(config: Config, console: Console) -> Report:
             report = report.of_names()
         if config.audit.content:  # a class that does not fit is found before decoding
             call_in_child(check_leaves, config)
+        if config.evaluation.metrics:
+            call_in_child(try_own_metrics, config.evaluation, manifest.classes)
         content = look_at_images(config, manifest, console)
         report = report.compared(content)
         report = report.measured(_shortcuts(config, content))

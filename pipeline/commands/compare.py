@@ -29,7 +29,7 @@ from pipeline.words import one_line
 def main(settings: CompareSettings) -> None:
     """Compare, tell, write and log."""
     runs = [Finished.read(Path(run)) for run in settings.runs]
-    found = compare_runs(runs, settings.metric, settings.level)
+    found = compare_runs(runs, settings.metric, settings.level, settings.plugins)
     console = Console()
     say(_lines(found), console)
     key = fingerprint([found.metric, found.level, *(str(run.dir.resolve()) for run in runs)])

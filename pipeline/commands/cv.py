@@ -43,6 +43,7 @@ from pipeline.engine.session import (
     train_missing_folds,
     try_out,
 )
+from pipeline.evaluation.own_metrics import try_own_metrics
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
@@ -113,6 +114,8 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     rehearse(config, manifest)
     subgroup_columns(manifest, config.evaluation.subgroups)
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
+    if config.evaluation.metrics:
+        call_in_child(try_own_metrics, config.evaluation, manifest.classes)
     slots = call_in_child(device_slots, config.engine, config.training.precision)
     say_once(manifest.describe(), console)
     warn(manifest.warnings, console)

@@ -27,7 +27,7 @@ from pipeline.words import counted
 def main(settings: SelectSettings) -> None:
     """Select, tell and write."""
     runs = finished_below(settings.sweep)
-    found = select_runs(runs, settings.level)
+    found = select_runs(runs, settings.level, settings.plugins)
     console = Console()
     print_summary(found.summary, found.level, console)
     say([*_lines(found), *_cautions(runs)], console)
@@ -59,6 +59,9 @@ def _cautions(runs: Sequence[Finished]) -> Iterator[str]:
 
 def _lines(found: Selection) -> Iterator[str]:
     times = Counter(found.chosen)
+    if found.left_out:
+        names = ", ".join(found.left_out)
+        yield f"left out: {names}; to compute them, name their package, plugins=[...]"
     yield ""
     num = len(found.names)
     yield f"{num} settings, chosen by {found.select_by} on each fold's own validation part:"

@@ -73,6 +73,8 @@ class CompareSettings:
     """Any of metrics.json, e.g. balanced_accuracy, brier or auroc_virus."""
     level: Level | None = None
     """patient, study, slide or image; default: patient where the runs have that level."""
+    plugins: Listed = ()
+    """Packages or files of yours, for a metric of your own. Their code runs."""
     out: str = "comparisons"
     """Folder in which a folder of this comparison is made."""
     tracking: OtherServer = field(default_factory=OtherServer)
@@ -84,6 +86,8 @@ class SelectSettings:
     """Run folders of one plan, [runs/a/KEY,runs/a/KEY2], or a folder that holds them, runs/demo."""
     level: Level | None = None
     """At which level the result is told; default: patient where the runs have that level."""
+    plugins: Listed = ()
+    """Packages or files of yours, for metrics of your own. Their code runs."""
     out: str = "comparisons"
     """Folder in which a folder of this selection is made."""
 

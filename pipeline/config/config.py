@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
 from pipeline.config.environment import Place
-from pipeline.config.leaf import is_baseline, leaf_problems
+from pipeline.config.leaf import is_baseline, leaf_problems, metric_problems
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import SETTINGS, Target
@@ -65,6 +65,8 @@ class Config:
         problems = list(plugin_problems(self.plugins))
         for key, leaf in leaves(self).items():
             problems += leaf_problems(leaf, key, self.plugins)
+        of = self.evaluation
+        problems += metric_problems(of.metrics or {}, of.lower_is_better, self.plugins)
         problems += [*_manifest_problems(self.manifest), *_split_problems(self)]
         problems += _level_problems(self)
         if self.training.select_by.endswith("/kappa") and not self.manifest.ordered:

@@ -30,6 +30,8 @@ WITHOUT = (
     "images.most_voxels",
     "images.num_processes",
     "images.preview",
+    "evaluation.lower_is_better",
+    "evaluation.metrics",
     "init.weights",
     "training.preflight",
 )
@@ -107,7 +109,8 @@ def distinctive(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _counts(key: str) -> bool:
-    return key.split(".")[0] in SECTIONS and key not in WITHOUT
+    parts = key.split(".")
+    return parts[0] in SECTIONS and not {key, ".".join(parts[:2])} & {*WITHOUT}
 
 
 def _one_name(key: str, value: str) -> tuple[str, str]:

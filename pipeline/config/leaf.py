@@ -48,3 +48,23 @@ def leaf_problems(leaf: Mapping[str, Any], key: str, plugins: Sequence[str]) -> 
             yield f"{path}._target_: must begin with one of {begins}, got {target!r}"
         elif re.search(r"\._", target) and not is_within(target, plugins):
             yield f"{path}._target_: names with a leading _ are private, got {target!r}"
+
+
+def metric_problems(
+    metrics: Mapping[str, str], lower_is_better: Sequence[str], plugins: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong with the names of a user's own metrics, and with those of their functions."""
+    for name, target in metrics.items():
+        if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+            yield f"evaluation.metrics: a name has letters, digits and _ only, got {name!r}"
+        if not is_within(target, plugins):
+            yield (
+                f"evaluation.metrics.{name}: must be a function of a package that plugins names "
+                f"({', '.join(plugins) or 'which names none'}): its code runs; got {target!r}"
+            )
+    for name in lower_is_better:
+        if name not in metrics:
+            yield (
+                f"evaluation.lower_is_better: {name!r} is none of evaluation.metrics "
+                f"({', '.join(metrics) or 'which names none'})"
+            )

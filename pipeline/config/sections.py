@@ -457,6 +457,12 @@ class EvaluationConfig:
     """Columns of the manifest by whose values the results are shown apart, e.g. [sex,scanner]; []:
     none; null: site, sex and age, where the manifest has them."""
 
+    metrics: dict[str, str] | None = None
+    """Metrics of your own: a name and a function of a plugin, {f2: my_lab.f2}. It is called with
+    labels, predicted and probabilities. No epoch is chosen by it (training.select_by)."""
+    lower_is_better: tuple[str, ...] = ()
+    """Names of evaluation.metrics that are better when smaller."""
+
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class TrackingConfig:

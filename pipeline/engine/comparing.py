@@ -37,8 +37,12 @@ class Comparison:
     compared: Sequence[Compared]
 
 
-def compare_runs(runs: Sequence[Finished], metric: str, level: Level | None) -> Comparison:
+def compare_runs(
+    runs: Sequence[Finished], metric: str, level: Level | None, plugins: Sequence[str] = ()
+) -> Comparison:
     """Compare each run with the first; by default at the level of patients if they have it.
+
+    `plugins` may be called for a metric of the user's own, which the first run knows.
 
     Raises:
         UserError: they have not judged the same rows in the same folds by the same rules, or the
@@ -48,7 +52,15 @@ def compare_runs(runs: Sequence[Finished], metric: str, level: Level | None) -> 
     first = runs[0]
     if level is None:
         level = first.levels[0]
-    named = named_metrics(first.classes, level)
+    own, untrusted = first.own_metrics(plugins)
+    named = named_metrics(first.classes, level, own)
+    of_others = [name for name in untrusted if f"{metric}_".startswith(f"{name}_")]
+    if metric not in named and of_others:
+        package = first.summary["own"][of_others[0]]["function"].split(".")[0]
+        raise UserError(
+            f"metric={metric} is a function of a plugin, whose code runs: name it yourself, "
+            f"plugins=[{package}]"
+        )
     if metric not in named:
         raise UserError(f"metric={metric}: unknown; there are {', '.join(named)}")
     found, target = named[metric]

@@ -11,12 +11,15 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.arrays import AnyInts
-from pipeline.config import LEDGER, UserError
+from pipeline.config import LEDGER, ConfigError, UserError, is_within
+from pipeline.config.plugins import plugin_problems
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.metrics import Metric
+from pipeline.evaluation.own_metrics import made
 from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.plots import History
 from pipeline.evaluation.predictions import read_predictions
@@ -82,6 +85,22 @@ class Finished:
     @cached_property
     def classes(self) -> Sequence[str]:
         return classes_of(self.summary)
+
+    def own_metrics(self, plugins: Sequence[str]) -> tuple[list[Metric], list[str]]:
+        """The user's metrics of these plugins, and those of others by name: `left out`.
+
+        Whoever sent the run folder could have named any function in it: it is called only where
+        the command names its package itself. Without it the numbers are those of metrics.json.
+
+        Raises:
+            UserError: a plugin or its function is not there.
+        """
+        if problems := list(plugin_problems(plugins)):
+            raise ConfigError(problems)
+        own = {name: of["function"] for name, of in self.summary.get("own", {}).items()}
+        trusted = {name: target for name, target in own.items() if is_within(target, plugins)}
+        lower = [n for n, of in self.summary.get("own", {}).items() if not of["higher_is_better"]]
+        return made(trusted, lower), [name for name in own if name not in trusted]
 
     @property
     def is_unsafe(self) -> bool:

@@ -13,6 +13,7 @@ from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
 from pipeline.evaluation.operating_points import together
+from pipeline.evaluation.own_metrics import own_metrics
 from pipeline.evaluation.patients import Rules, judged
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -49,7 +50,7 @@ def _summary(
     run: Run, folds: tuple[int, ...], tables: Mapping[Level, pd.DataFrame | None]
 ) -> Summary:
     evaluation, classes, groups = run.config.evaluation, run.manifest.classes, run.plan.groups
-    summary = summarise(tables, classes, groups)
+    summary = summarise(tables, classes, groups, own_metrics(evaluation))
     results = {fold: run.result(fold) for fold in folds}
     points = [result.get("operating_points") or {} for result in results.values()]
     if all(points):  # earlier versions did not count them

@@ -95,7 +95,7 @@ class Run:
             "plan hash": self.plan.hash,
             "pixels hash": self.images.key,
             **self._column_hashes,
-            **{f"plugin {name}": facts["sha256"] for name, facts in self.plugins.items()},
+            **{f"plugin {name}": self.plugins[name]["sha256"] for name in self._trained_with},
         }
         if (start := self.config.init.weights) is not None:
             hashes["weights hash"] = _hash_of(Path(start))
@@ -121,14 +121,21 @@ class Run:
 
     @cached_property
     def plugins(self) -> dict[str, dict[str, str]]:
-        """File, SHA-256 and version of each plugin that a leaf names."""
+        """File, SHA-256 and version of each plugin that a leaf or a metric names."""
+        functions = (self.config.evaluation.metrics or {}).values()
+        of_metrics = [p for p in self.config.plugins if any(is_within(f, [p]) for f in functions)]
+        names = dict.fromkeys([*self._trained_with, *of_metrics])
+        return {name: plugin_facts(name) for name in names}
+
+    @property
+    def _trained_with(self) -> list[str]:
+        """The plugins that a leaf names: their code makes the folds' numbers."""
         used = [
             str(mapping.get("_target_", ""))
             for key, leaf in leaves(self.config).items()
             for _, mapping in mappings(leaf, key)
         ]
-        named = [p for p in self.config.plugins if any(is_within(target, [p]) for target in used)]
-        return {name: plugin_facts(name) for name in named}
+        return [p for p in self.config.plugins if any(is_within(target, [p]) for target in used)]
 
     @cached_property
     def _new_key(self) -> str:

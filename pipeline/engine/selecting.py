@@ -43,6 +43,8 @@ class Selection:
     """Its headline metric on test, which is reported where selection is not nested."""
     best_test: float | None
     """The highest headline metric on test among all runs: what choosing by test would report."""
+    left_out: Sequence[str] = ()
+    """Metrics of the user's own whose plugin was not named."""
 
 
 def finished_below(folders: Sequence[str]) -> list[Finished]:
@@ -59,9 +61,13 @@ def finished_below(folders: Sequence[str]) -> list[Finished]:
     return found
 
 
-def select_runs(runs: Sequence[Finished], level: Level | None = None) -> Selection:
+def select_runs(
+    runs: Sequence[Finished], level: Level | None = None, plugins: Sequence[str] = ()
+) -> Selection:
     """Choose for every fold by that fold's validation part, and test the chosen; the headline is
     of patients if the runs have that level, or of `level`.
+
+    `plugins` may be called for the metrics of the user's own, which the first run knows.
 
     Raises:
         UserError: the runs cannot be put side by side, or chose their epochs by different metrics.
@@ -83,7 +89,8 @@ def select_runs(runs: Sequence[Finished], level: Level | None = None) -> Selecti
     tables = {of: _gathered(runs, chosen, folds, of) for of in runs[0].levels}
     level = level or runs[0].levels[0]
     runs[0].cases(level)  # says so where there is none
-    summary = summarise(tables, runs[0].classes, runs[0].plan[1])
+    own, left_out = runs[0].own_metrics(plugins)
+    summary = summarise(tables, runs[0].classes, runs[0].plan[1], own)
     best_mean = int(gain.mean(axis=1).argmax())
     on_test = [_headline(run.summary, level) for run in runs]
     known = [value for value in on_test if value is not None]
@@ -98,6 +105,7 @@ def select_runs(runs: Sequence[Finished], level: Level | None = None) -> Selecti
         best_mean,
         on_test[best_mean],
         max(known, default=None),
+        left_out,
     )
 
 

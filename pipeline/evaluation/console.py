@@ -63,6 +63,7 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         for name, (metric, target) in named.items()
         if target is None and metric.headline and name in entries
     }
+    shown |= {name: entries[name] for name in summary.get("own", {}) if name in entries}
     gap = "\N{EN DASH}" if console.is_terminal and not console.options.ascii_only else "-"
     counts = _count_columns(summary, level)
     scores = {

@@ -125,11 +125,17 @@ def _wilson(right: Bools, units: AnyInts) -> Interval:
 def drawn_interval(
     value: float, drawn: Floats, correction: float, num: tuple[int, int], scale: Scale
 ) -> Interval | None:
-    """A value whose spread `drawn` (B,) values tell; None where more than 1 in 20 is undefined."""
+    """A value whose spread `drawn` (B,) values tell.
+
+    None where more than 1 in 20 is undefined, and where a number of unknown scale never varies.
+    """
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(drawn):
         return None
-    return spread_interval(value, correction * float(defined.std(ddof=1)), num, scale)
+    spread = correction * float(defined.std(ddof=1))
+    if scale == "number" and spread < _ROUNDING:
+        return None
+    return spread_interval(value, spread, num, scale)
 
 
 def spread_interval(value: float, spread: float, num: tuple[int, int], scale: Scale) -> Interval:
@@ -153,8 +159,9 @@ def spread_interval(value: float, spread: float, num: tuple[int, int], scale: Sc
         left = spread_interval(1 - value, spread, num, "loss")
         return Interval(value, 1 - left.high, 1 - left.low)
     if scale == "loss" and value > 0:
-        times = float(np.exp(many * spread / value))
-        return Interval(value, value / times, value * times)
+        far = many * spread / value
+        more = np.exp(far) if far < 1 else np.e * far  # on its tangent, so that it stays finite
+        return Interval(value, value * float(np.exp(-far)), value * float(more))
     return Interval(value, value - many * spread, value + many * spread)
 
 

@@ -260,12 +260,14 @@ PREVALENCE = _decided("prevalence", prevalence, for_labels="each")
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 
 
-def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metric, int | None]]:
+def named_metrics(
+    classes: Sequence[str], level: Level, own: Sequence[Metric] = ()
+) -> dict[str, tuple[Metric, int | None]]:
     """Name in metrics.json -> metric, and the class that it is of where each class has its own.
 
-    In the order of metrics.json.
+    In the order of metrics.json; `own` are a user's (`own_metrics.py`).
     """
-    fit = [m for m in METRICS if len(classes) >= m.least_classes and level in m.levels]
+    fit = [m for m in [*METRICS, *own] if len(classes) >= m.least_classes and level in m.levels]
     if isinstance(classes, LabelNames):
         means = [metric for metric in fit if metric.for_labels == "mean and each"]
         each = [metric for metric in fit if metric.for_labels != "not"] + [PREVALENCE]
@@ -280,9 +282,13 @@ def named_metrics(classes: Sequence[str], level: Level) -> dict[str, tuple[Metri
 
 
 def metrics(
-    table: pd.DataFrame, classes: Sequence[str], level: Level, names: Sequence[str] | None = None
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    level: Level,
+    names: Sequence[str] | None = None,
+    own: Sequence[Metric] = (),
 ) -> dict[str, float | None]:
     """The metrics of a level's table with label, predicted and prob_*: all, or these names."""
-    cases, named = cases_of(table, classes), named_metrics(classes, level)
+    cases, named = cases_of(table, classes), named_metrics(classes, level, own)
     wanted = named if names is None else {name: named[name] for name in names if name in named}
     return {name: metric.of(cases, target) for name, (metric, target) in wanted.items()}

@@ -9,7 +9,7 @@ from pipeline.evaluation.cases import Cases, cases_of, num_per_class
 from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
-from pipeline.evaluation.metrics import named_metrics
+from pipeline.evaluation.metrics import Metric, named_metrics
 from pipeline.evaluation.operating_points import Reached
 from pipeline.label_names import Grades, LabelNames
 from pipeline.levels import COLUMNS, LEVELS, MIDDLES, Level
@@ -37,6 +37,13 @@ class MetricEntry(TypedDict):
     pooled: NotRequired[float | None]
     """Of a ranking that is averaged over folds: that of all folds' scores together. None where a
     fold lacks a class: it would compare networks, which have scales of their own."""
+
+
+class Own(TypedDict):
+    """What a user's own metric is."""
+
+    function: str
+    higher_is_better: bool
 
 
 class FoldCounts(TypedDict):
@@ -100,6 +107,8 @@ class Summary(TypedDict):
 
     ordered: NotRequired[bool]
     """True where the classes are a scale, from its lowest grade; missing otherwise."""
+    own: NotRequired[dict[str, Own]]
+    """A user's own metrics, by their names; missing where there are none."""
 
 
 def classes_of(summary: Summary) -> Sequence[str]:
@@ -119,17 +128,21 @@ def summarise(
     tables: Mapping[Level, pd.DataFrame | None],
     classes: Sequence[str],
     groups: Mapping[str, str] | None = None,
+    own: Sequence[Metric] = (),
 ) -> Summary:
     """Sum up the out-of-fold tables of all levels, decisions included.
 
     Each metric is averaged over folds or pooled, as its line in the table of metrics says.
     `tables["patient"]` may be missing or None: no patient-level metrics. `groups`: patient id ->
-    leakage group, what intervals are over; by default each patient is one.
+    leakage group, what intervals are over; by default each patient is one. `own` metrics are a
+    user's (`own_metrics.py`).
     """
     there = {level: table for level in LEVELS if (table := tables.get(level)) is not None}
     if len({frozenset(table["fold"]) for table in there.values()}) > 1:
         raise RuntimeError("Expected the same folds at all levels.")
-    entries = {level: _entries(table, classes, level, groups) for level, table in there.items()}
+    entries = {
+        level: _entries(table, classes, level, groups, own) for level, table in there.items()
+    }
     confusion: dict[str, list[Any] | None] = {"patient": None}
     for level, table in there.items():
         confusion[level] = cases_of(table, classes).confusion.tolist()
@@ -147,11 +160,23 @@ def summarise(
         summary["multilabel"] = True
     if isinstance(classes, Grades):
         summary["ordered"] = True
+    if own:
+        summary["own"] = {
+            metric.name: {
+                "function": getattr(metric.function, "target", ""),
+                "higher_is_better": metric.higher_is_better,
+            }
+            for metric in own
+        }
     return summary
 
 
 def _entries(
-    table: pd.DataFrame, classes: Sequence[str], level: Level, groups: Mapping[str, str] | None
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    level: Level,
+    groups: Mapping[str, str] | None,
+    own: Sequence[Metric],
 ) -> dict[str, MetricEntry]:
     folds = table["fold"].to_numpy()
     parts = [cases_of(rows, classes) for _, rows in table.groupby("fold", sort=True)]
@@ -161,7 +186,7 @@ def _entries(
     sides = [pooled.against_rest(code).labels for code in range(len(classes))]
     num = [tuple(patients[side == has].nunique() for has in (1, 0)) for side in sides]
     entries: dict[str, MetricEntry] = {}
-    for name, (metric, target) in named_metrics(classes, level).items():
+    for name, (metric, target) in named_metrics(classes, level, own).items():
         per_fold = [metric.of(cases, target) for cases in parts]
         interval = metric.interval_of(pooled, target, folds, units)
         if target is not None:

@@ -10,10 +10,12 @@ import numpy as np
 from pandas import DataFrame
 
 from pipeline.arrays import AnyFloats, Bools, Ints
+from pipeline.config import UserError
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.decision import Decision, Threshold, decided
-from pipeline.evaluation.metrics import VAL_METRICS, metrics
+from pipeline.evaluation.metrics import VAL_METRICS, metrics, named_metrics
 from pipeline.evaluation.operating_points import OperatingPoint, Reached
+from pipeline.evaluation.own_metrics import own_metrics
 from pipeline.evaluation.patients import Rules, by_level
 from pipeline.evaluation.predictions import (
     prediction_table,
@@ -99,13 +101,26 @@ class Judge:
         self, table: DataFrame, decisions: Decisions, names: Sequence[str] | None = None
     ) -> Levels:
         """All metrics of all levels, or these; the patient level is None where it is off."""
-        classes = self.job.manifest.classes
-        return {
-            level: None
-            if cases is None
-            else metrics(with_decisions(cases, classes, decisions[level]), classes, level, names)
-            for level, cases in self._levels(table).items()
-        }
+        classes, found = self.job.manifest.classes, Levels()
+        for level, cases in self._levels(table).items():
+            found[level] = None
+            if cases is not None:
+                judged = with_decisions(cases, classes, decisions[level])
+                own = self._own(judged, level) if names is None else {}
+                found[level] = metrics(judged, classes, level, names) | own
+        return found
+
+    def _own(self, judged: DataFrame, level: Level) -> dict[str, float | None]:
+        """A user's own metrics. One that fails now is missing, and costs no fold: the report of
+        the run says why, when everything is trained and kept.
+        """
+        classes, own = self.job.manifest.classes, own_metrics(self.job.config.evaluation)
+        ours = named_metrics(classes, level)
+        names = [name for name in named_metrics(classes, level, own) if name not in ours]
+        try:
+            return metrics(judged, classes, level, names, own)
+        except UserError:
+            return dict.fromkeys(names)
 
     def operating_points(
         self, val: DataFrame, test: DataFrame, decisions: Decisions

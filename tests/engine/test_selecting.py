@@ -16,7 +16,8 @@ def test_the_best_mean_of_twenty_equal_settings_is_too_good_and_nested_selection
     num_patients: int,
 ) -> None:
     """Every setting is right for 75 % of the patients. Two networks of a setting agree about a
-    patient with a correlation of 0.7: one validates on it, the other is tested on it.
+    patient with a correlation of 0.7 (one validates on it, the other is tested on it), those of
+    two settings with 0.4. benchmarks/coverage.py has more of them.
     """
     generator, num_runs, num_folds = np.random.default_rng(0), 20, 5
     naive, honest = [], []
@@ -24,8 +25,9 @@ def test_the_best_mean_of_twenty_equal_settings_is_too_good_and_nested_selection
         size = (num_runs, num_patients)
         own = generator.normal(size=size)
         noise = generator.normal(size=(2, *size))
-        # 0.7 between the correctness of both takes about 0.89 between what it is cut from
-        skill = np.sqrt(0.89) * own + np.sqrt(0.11) * noise
+        # 0.7 and 0.4 between what is right takes about 0.89 and 0.60 between what it is cut from
+        shared = np.sqrt(0.6) * generator.normal(size=num_patients)
+        skill = shared + np.sqrt(0.29) * own + np.sqrt(0.11) * noise
         in_val, in_test = skill < 0.6745
         test_fold = np.arange(num_patients) % num_folds
         val_fold = (test_fold - 1) % num_folds
@@ -33,5 +35,6 @@ def test_the_best_mean_of_twenty_equal_settings_is_too_good_and_nested_selection
         test = np.array([in_test[:, test_fold == fold].mean(axis=1) for fold in range(num_folds)]).T
         naive.append(test[val.mean(axis=1).argmax()].mean() - 0.75)
         honest.append(test[nested(val), np.arange(num_folds)].mean() - 0.75)
-    assert np.mean(naive) > {100: 0.025, 300: 0.013}[num_patients]
+    expected = {100: 0.03, 300: 0.017}[num_patients]
+    assert np.mean(naive) == pytest.approx(expected, abs=0.008)
     assert abs(np.mean(honest)) < 0.005

@@ -50,9 +50,9 @@ def test_kappa_is_that_of_scikit_learn_with_quadratic_weights(seed: int) -> None
 
 
 def test_only_a_scale_has_it() -> None:
-    for level in ("patient", "image"):
-        assert "kappa" in named_metrics(Grades(SCALE), level)  # type: ignore[arg-type]
-        assert "kappa" not in named_metrics(SCALE, level)  # type: ignore[arg-type]
+    assert "kappa" in named_metrics(Grades(SCALE), "patient")
+    assert "kappa" in named_metrics(Grades(SCALE), "image")
+    assert "kappa" not in named_metrics(SCALE, "patient")
 
 
 def test_one_grade_alone_has_no_kappa() -> None:

@@ -188,6 +188,13 @@ def test_a_loss_has_the_longer_side_above_and_a_skill_below():
     assert bounds(skill) == pytest.approx([1 - loss.high, 1 - loss.low])
 
 
+def test_a_loss_that_hangs_on_one_patient_has_a_finite_interval():
+    drawn = np.where(np.arange(300) % 3 == 0, 0.0, 1.0)
+    found = drawn_interval(1e-3, drawn, 1.0, (2, 30), "loss")
+    assert found is not None
+    assert 0 <= found.low < 1e-3 < 1 < found.high < 100
+
+
 @pytest.mark.parametrize("scale", ["share", "loss", "skill", "correlation", "number"])
 def test_what_draws_lack_widens_the_interval(scale):
     drawn = 0.5 + np.random.default_rng(0).normal(size=300) / 20

@@ -20,7 +20,7 @@ def test_the_plugin_of_the_page_is_trained(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delitem(sys.modules, "my_lab", raising=False)
     page = PAGE.read_text(encoding="utf-8")
     files = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL)
-    assert len(files) == 5
+    assert len(files) == 6
     for name, text in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -32,5 +32,8 @@ def test_the_plugin_of_the_page_is_trained(tmp_path: Path, monkeypatch: pytest.M
     (environment,) = tmp_path.glob("runs/*/*/environment.json")
     assert json.loads(environment.read_text())["plugins"]["my_lab"]["file"].endswith("my_lab.py")
     (result,) = tmp_path.glob("runs/*/*/fold_00/result.json")
-    assert json.loads(result.read_text())["num_parameters"] == 4096 * 16 + 16 + 16 * 2 + 2
+    written = json.loads(result.read_text())
+    assert written["num_parameters"] == 4096 * 16 + 16 + 16 * 2 + 2
+    for part in ("val", "test"):
+        assert 0 <= written[part]["patient"]["f2"] <= 1
     monkeypatch.delitem(sys.modules, "my_lab", raising=False)
