@@ -239,6 +239,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "aggregate": "mean",
         "patient_label": "same",
         "threshold": "youden",
+        "calibration": "none",
         "prior": "train",
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
