@@ -9,6 +9,7 @@ from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.notes import notes_on_choices
 from pipeline.evaluation.operating_points import Reached
 from pipeline.evaluation.summary import summarise
+from pipeline.label_names import LabelNames
 
 
 def table_of(classes, num_folds, size=8):
@@ -173,7 +174,7 @@ def noted(rule, val, test, entry, calibration=None):
     return list(notes_on_choices(summary, "image"))
 
 
-SHARES = {"sensitivity": 0.91, "specificity": 0.7}
+SHARES: dict[str, float | int | None] = {"sensitivity": 0.91, "specificity": 0.7}
 
 
 def test_what_was_asked_for_stands_beside_what_was_reached():
@@ -199,3 +200,29 @@ def test_what_was_not_calibrated_is_said_with_the_reason():
         "calibrated on validation (temperature): temperatures 1.00 to 1.20",
         "fold 1: not calibrated: few",
     ]
+
+
+def test_of_labels_those_alone_are_named_that_miss_what_was_asked_for():
+    classes = LabelNames(["x", "y"])
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "fold": 0,
+            "patient_id": [f"{row}" for row in range(60)],
+            "label": classes.texts(generator.random((60, 2)) < 0.5),
+            "predicted": classes.texts(np.array([[True, False]] * 60)),
+        }
+    )
+    table[["prob_x", "prob_y"]] = generator.random((60, 2))
+    summary = summarise({"image": table}, classes)
+    reached: Reached = {
+        "threshold": None,
+        "rule": "sensitivity0.9",
+        "fitted_on": "val",
+        "val": SHARES,
+        "test": SHARES,
+    }
+    summary["operating_points"] = {"image": {"x": reached, "y": reached}}
+    (note,) = notes_on_choices(summary, "image")
+    assert note.startswith("thresholds: on test less than was asked for: y 0.00 [0.00, 0.1")
+    assert note.endswith("(sensitivity0.9)")

@@ -52,7 +52,11 @@ def test_of_two_classes_the_positive_one_is_drawn_with_an_interval(tmp_path, fig
 @pytest.mark.parametrize("plot", PLOTS)
 @pytest.mark.parametrize(
     ("classes", "num_named"),
-    [(["a", "b", "c"], 3), (LabelNames(["a"]), 1), (LabelNames(["a", "b"]), 2)],
+    [
+        (["a", "b", "c"], 3),
+        pytest.param(LabelNames(["a"]), 1, marks=pytest.mark.slow),
+        pytest.param(LabelNames(["a", "b"]), 2, marks=pytest.mark.slow),
+    ],
 )
 def test_of_more_classes_and_of_labels_each_has_a_line(tmp_path, figures, plot, classes, num_named):
     cases = drawn(len(classes), several=isinstance(classes, LabelNames))

@@ -29,7 +29,7 @@ def drawn(num, temperature, bias=(0.0, 0.0, 0.0), seed=0, spread=4.0):
     """Labels of known probabilities, and what a model tells, who is too sure and biased."""
     generator = np.random.default_rng(seed)
     true = generator.normal(0, spread / temperature, (num, len(bias)))
-    labels = np.array([generator.choice(len(bias), p=p) for p in softmax(true)])
+    labels = (softmax(true).cumsum(axis=1) < generator.random((num, 1))).sum(axis=1)
     told = softmax(temperature * (true - np.array(bias)))
     return labels[:, None] == np.arange(len(bias)), told
 
