@@ -1,6 +1,7 @@
 """Optuna as Hydra's sweeper: what it is given beside the command line, and what is refused."""
 
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -71,3 +72,8 @@ def _be_quiet() -> None:
 def is_of_no_trial(error: BaseException | None) -> bool:
     """Whether it says that no job is done, which the table of jobs has said."""
     return isinstance(error, ValueError) and str(error) == NO_TRIAL
+
+
+def value_of_failure(sweeper: str) -> float | None:
+    """What a sweeper is given for a job that failed: nan, or what Optuna takes for a failure."""
+    return None if sweeper == OPTUNA else math.nan
