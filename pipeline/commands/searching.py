@@ -53,6 +53,9 @@ def with_optuna(flags: Sequence[str], settings: Sequence[str]) -> list[str]:
 def _problems(flags: Sequence[str], settings: Sequence[str]) -> Iterator[str]:
     if not {"-m", "--multirun"} & set(flags):
         yield f"{ASKED}: it searches with -m, patientfold cv -m ..."
+    names = [setting.lstrip("+").partition("=")[0] for setting in settings]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{name}: given twice, and Optuna would search neither; leave one out"
     for setting in settings:
         name, _, value = setting.lstrip("+").partition("=")
         if name == DIRECTION:
