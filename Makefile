@@ -50,7 +50,7 @@ sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation 
 
 hpo: demo ## search a learning rate and a batch size with Optuna, hopeless ones end early (3 minutes)
 	$(BIN)/patientfold cv -m experiment=demo name=hpo model=lenet5 training.epochs=3 \
-		hydra/sweeper=optuna hydra.sweeper.n_trials=8 hydra.sweeper.sampler.seed=0 \
+		hydra/sweeper=optuna hydra.sweeper.n_trials=6 hydra.sweeper.sampler.seed=0 \
 		'optimizer.lr=tag(log,interval(3e-4,3e-2))' 'training.batch_size=choice(16,32)' \
 		engine.prune_after=2 $(ARGS)
 	$(BIN)/patientfold select sweep=runs/hpo

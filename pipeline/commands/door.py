@@ -3,7 +3,6 @@
 import ast
 import difflib
 import io
-import math
 import os
 import re
 import signal
@@ -33,7 +32,7 @@ from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested, value_of
-from pipeline.commands.searching import with_optuna
+from pipeline.commands.searching import value_of_failure, with_optuna
 from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.config import Config, UserError, defaults, to_config, to_settings
@@ -235,7 +234,7 @@ def _job(
 ) -> Callable[[DictConfig], Any]:
     """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on.
 
-    There `one_of_many` decides what becomes of an error; a job that it ends is worth nan.
+    There `one_of_many` decides what becomes of an error.
     """
 
     def job(cfg: DictConfig) -> Any:
@@ -244,7 +243,7 @@ def _job(
         with one_message(schema) if is_single else one_of_many(told):
             _refuse_no_manifest(cfg)
             return main(cfg)
-        return math.nan
+        return value_of_failure(HydraConfig.get().runtime.choices["hydra/sweeper"])
 
     return job
 

@@ -1,6 +1,7 @@
 """Optuna as Hydra's sweeper: what it is given beside the command line, and what is refused."""
 
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -52,6 +53,9 @@ def with_optuna(flags: Sequence[str], settings: Sequence[str]) -> list[str]:
 def _problems(flags: Sequence[str], settings: Sequence[str]) -> Iterator[str]:
     if not {"-m", "--multirun"} & set(flags):
         yield f"{ASKED}: it searches with -m, patientfold cv -m ..."
+    names = [setting.lstrip("+").partition("=")[0] for setting in settings]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{name}: given twice, and Optuna would search neither; leave one out"
     for setting in settings:
         name, _, value = setting.lstrip("+").partition("=")
         if name == DIRECTION:
@@ -71,3 +75,8 @@ def _be_quiet() -> None:
 def is_of_no_trial(error: BaseException | None) -> bool:
     """Whether it says that no job is done, which the table of jobs has said."""
     return isinstance(error, ValueError) and str(error) == NO_TRIAL
+
+
+def value_of_failure(sweeper: str) -> float | None:
+    """What a sweeper is given for a job that failed: nan, or what Optuna takes for a failure."""
+    return None if sweeper == OPTUNA else math.nan

@@ -36,6 +36,8 @@ NO_SETTING = (
 
 
 NOT_BEGUN, STOPPED, LONGEST_REASON = "not begun", "stopped", 200
+MOST_DIGITS = 10
+"""Of a number that a person would write; a sweeper draws longer ones."""
 
 
 @dataclass
@@ -82,10 +84,8 @@ def sweep_job(in_words: Callable[[Exception], str | None]) -> Iterator[None]:
         job.error = shorten(told, LONGEST_REASON, placeholder="…")
         tell(f"error: {name}: {told}", sys.stderr)
         choices = hydra.runtime.choices
-        if choices["hydra/sweeper"] == OPTUNA:  # it goes on without the job, and asks no more
-            if message is None:
-                traceback.print_exc()
-            raise
+        if message is None and choices["hydra/sweeper"] == OPTUNA:
+            traceback.print_exc()  # it goes on, and shows none
         if message is None or choices["hydra/launcher"] != "basic":
             raise  # our own mistake; or the jobs run in processes that print no table
 
@@ -215,7 +215,7 @@ def short(value: str) -> str:
     except ValueError:
         return value
     if not 0 < abs(number) < 0.01:
-        return value
+        return f"{number:.6g}" if "." in value and len(value) > MOST_DIGITS else value
     digits, exponent = f"{number:.6e}".split("e")
     return f"{float(digits):g}e{int(exponent)}"
 

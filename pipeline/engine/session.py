@@ -148,10 +148,11 @@ def train_missing_folds(
 
 
 def _peers(run: Run, before: Sequence[Outcome]) -> list[Validation]:
-    """The validation of those that are done on all folds of the run's plan."""
+    """The validation of those that are done on all folds of the run's plan, each once."""
     asked = run.plan.hash, run.config.training.select_by
-    done = (job for job in before if job.pruned is None and (job.plan, job.select_by) == asked)
-    return [dict(zip(job.folds, job.values, strict=True)) for job in done]
+    done = [job for job in before if job.pruned is None and (job.plan, job.select_by) == asked]
+    validation = {job.run_dir: dict(zip(job.folds, job.values, strict=True)) for job in done}
+    return list(validation.values())
 
 
 def _falls_behind(run: Run, first: Sequence[int], peers: Sequence[Validation]) -> Pruned | None:

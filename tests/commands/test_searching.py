@@ -46,6 +46,7 @@ def test_what_is_given_stays() -> None:
         ([ASKED], "it searches with -m"),
         (["-m", ASKED, "hydra.sweeper.direction=minimize"], "follows from training.select_by"),
         (["-m", ASKED, "training.select_by=val/loss,val/image/auroc"], "do not compare"),
+        (["-m", ASKED, "model=lenet5", "model=choice(lenet5,mlp)"], "model: given twice"),
         (["-m", ASKED, "hydra.sweeper.custom_search_space=os.system"], "of Hydra's own settings"),
         (["-m", ASKED, "+hydra.sweeper.sampler.independent_sampler=x"], "of Hydra's own settings"),
     ],

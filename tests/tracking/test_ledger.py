@@ -1,6 +1,7 @@
 """The ledger counts each setting once, whoever writes at the same time, whatever a crash left."""
 
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,6 +11,7 @@ from typing import Literal
 import pytest
 
 from pipeline.config import UserError
+from pipeline.files import lock
 from pipeline.tracking.ledger import Entry, note_opening, note_tested, tries_of
 
 PLAN = "a" * 64
@@ -63,6 +65,18 @@ def test_two_processes_that_write_at_once_lose_and_double_nothing(
     tries = tries_of(PLAN, ledger)
     assert tries is not None
     assert tries.num == 120
+
+
+def test_two_that_have_waited_for_the_same_line_write_it_once(
+    ledger: Path, two: ProcessPoolExecutor
+) -> None:
+    ledger.parent.mkdir()
+    with lock(ledger, "held"):
+        both = [two.submit(note_tested, ledger, entry("one")) for _ in range(2)]
+        time.sleep(0.5)  # both have looked, and wait
+    for of in both:
+        of.result()
+    assert len(ledger.read_text().splitlines()) == 1
 
 
 def test_half_a_line_of_a_crash_is_left_out_and_cut_off(ledger: Path) -> None:
