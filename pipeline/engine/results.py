@@ -1,14 +1,19 @@
 """From the folds' predictions to the run's: predictions.csv, metrics.json and plots."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from pipeline.config.leaf import is_baseline
+from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.fit import fits
+from pipeline.evaluation.grouping import groups_of
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
+from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History, plot_confusion, plot_learning_curves, plot_speed
 from pipeline.evaluation.predictions import (
@@ -17,6 +22,7 @@ from pipeline.evaluation.predictions import (
     with_decisions,
     write_predictions,
 )
+from pipeline.evaluation.subgroups import Subgroups, subgroups
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import write_json
 from pipeline.tracking.journal import EpochEnded, read_journal
@@ -44,6 +50,10 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
     if of_patients is not None and grows(rule):
         count = image_count(of_patients, classes, run.plan.groups, rule)
         summary |= {} if count is None else {"image_count": count}
+    level: Level = "image" if of_patients is None else "patient"
+    if columns := subgroup_columns(run.manifest, evaluation.subgroups):
+        table = pd.concat(images, ignore_index=True) if of_patients is None else of_patients
+        summary["subgroups"] = _subgroups(run, table, level, columns)
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
         summary["fit"] = found
@@ -87,6 +97,18 @@ def write_results(run: Run) -> Summary:
             plot_confusion(np.array(matrix), classes, title, path, warning)
     write_json(run.dir / "metrics.json", with_seal(summary))  # last: everything before it is there
     return summary
+
+
+def _subgroups(
+    run: Run, table: pd.DataFrame, level: Level, columns: Mapping[str, str]
+) -> Subgroups:
+    """By `columns`, the CSV's names -> ours, of a level's decided table."""
+    rows, key = run.manifest.samples, "image_path" if level == "image" else "patient_id"
+    groups = {
+        name: groups_of(rows[ours], rows[key], table[key], name) for name, ours in columns.items()
+    }
+    site = next((name for name, ours in columns.items() if ours == "site"), None)
+    return subgroups(table, run.manifest.classes, groups, level, run.plan.groups, site)
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:

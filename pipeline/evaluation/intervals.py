@@ -41,9 +41,11 @@ class Interval:
 
 
 def mean_of_shares_interval(
-    pairs: Sequence[tuple[Bools, Bools]], units: AnyInts
+    pairs: Sequence[tuple[Bools, Bools]], units: AnyInts, z: float | None = None
 ) -> Interval | None:
     """The mean of C shares, each of the rows (N,) that count and that are right; `units` (N,).
+
+    It reaches `z` standard errors, by default those of 95 %.
 
     Wilson's interval (1927) for each share, of as many rows as the images of a unit are worth
     independent ones; the shares' distances are joined as Zou and Donner (2008) do, with the
@@ -51,12 +53,8 @@ def mean_of_shares_interval(
     """
     if not all(rows.any() for rows, _ in pairs):
         return None
-    shares = [_wilson(hits[rows], units[rows]) for rows, hits in pairs]
-    pulls = [
-        np.bincount(units, rows * (hits - share.value), minlength=int(units.max()) + 1)
-        for (rows, hits), share in zip(pairs, shares, strict=True)
-    ]
-    together = alike(np.array(pulls))
+    shares = [_wilson(hits[rows], units[rows], z) for rows, hits in pairs]
+    together = alike(pulls_of_shares(pairs, units))
     value = float(np.mean([share.value for share in shares]))
     below, above = (
         np.array([abs(bound - share.value) for share, bound in zip(shares, bounds, strict=True)])
@@ -64,6 +62,16 @@ def mean_of_shares_interval(
     )
     low, high = (float(np.sqrt(d @ together @ d)) / len(shares) for d in (below, above))
     return Interval(value, max(0.0, value - low), min(1.0, value + high))
+
+
+def pulls_of_shares(pairs: Sequence[tuple[Bools, Bools]], units: AnyInts) -> Floats:
+    """(C, U) how far each unit moves each share, of which no one is of no rows."""
+    size = int(units.max()) + 1
+    found = [
+        np.bincount(units, rows * (hits - hits[rows].mean()), minlength=size) / rows.sum()
+        for rows, hits in pairs
+    ]
+    return np.array(found)
 
 
 def alike(pulls: Floats) -> Floats:
@@ -86,7 +94,7 @@ def quantile(num_units: int, clustered: bool) -> float:
     return float(stdtrit(max(1, num_units - 1), middle) if clustered else ndtri(middle))
 
 
-def _wilson(right: Bools, units: AnyInts) -> Interval:
+def _wilson(right: Bools, units: AnyInts, z: float | None) -> Interval:
     _, codes, rows = np.unique(units, return_inverse=True, return_counts=True)
     num, num_units, share = len(right), len(rows), float(right.mean())
     clustered = num > num_units
@@ -97,7 +105,7 @@ def _wilson(right: Bools, units: AnyInts) -> Interval:
             totals = np.bincount(codes, right - share)
             spread = num_units / (num_units - 1) * float((totals**2).sum()) / num**2
             worth = min(float(num), share * (1 - share) / spread) if spread > 0 else float(num)
-    z2 = quantile(num_units, clustered) ** 2
+    z2 = (quantile(num_units, clustered) if z is None else z) ** 2
     middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
     half = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
     return Interval(share, max(0.0, float(middle - half)), min(1.0, float(middle + half)))
