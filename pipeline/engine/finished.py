@@ -12,8 +12,10 @@ from omegaconf import OmegaConf
 from pipeline.config import UserError
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
+from pipeline.engine.gallery import read_failures
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import check_run_folder
+from pipeline.evaluation.failures import Failures, worst_failures
 from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.predictions import read_predictions, with_decisions
@@ -80,6 +82,17 @@ class Finished:
         """cohort.csv, all cells as text; None in a run folder of an earlier version."""
         path = self.dir / COHORT
         return read_cohort(path) if path.exists() else None
+
+    @cached_property
+    def failures(self) -> Failures:
+        """failures.json; made of the predictions, without pictures, where there is none."""
+        if (found := read_failures(self.dir)) is not None:
+            return found
+        none = self.settings["evaluation"]["patient_label"] == "none"
+        patients = None if none else self.cases("patient")
+        thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
+        tables: dict[Level, pd.DataFrame | None] = {"image": self.images, "patient": patients}
+        return {"cases": worst_failures(tables, self.classes, thresholds)}
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

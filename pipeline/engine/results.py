@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.cohort import subgroup_columns
+from pipeline.engine.gallery import write_failures
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.aggregation import grows
 from pipeline.evaluation.fit import fits
@@ -32,6 +33,11 @@ from pipeline.training.imbalance import emphasis
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
     """The metrics of `folds`; patients are decided with their own fold's threshold."""
+    return _evaluated(run, folds, _tables(run, folds))
+
+
+def _tables(run: Run, folds: tuple[int, ...]) -> dict[Level, pd.DataFrame | None]:
+    """The decided test tables of `folds`, of both levels."""
     evaluation, classes = run.config.evaluation, run.manifest.classes
     images = [_test_table(run, fold) for fold in folds]
     patients = []
@@ -41,18 +47,26 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
             threshold = run.result(fold)["thresholds"]["patient"]
             patients.append(with_decisions(of_fold, classes, threshold))
     of_patients = pd.concat(patients, ignore_index=True) if patients else None
-    summary = summarise(
-        {"image": pd.concat(images, ignore_index=True), "patient": of_patients},
-        classes,
-        run.plan.groups,
+    return {"image": pd.concat(images, ignore_index=True), "patient": of_patients}
+
+
+def _evaluated(
+    run: Run, folds: tuple[int, ...], tables: dict[Level, pd.DataFrame | None]
+) -> Summary:
+    evaluation, classes, of_patients = (
+        run.config.evaluation,
+        run.manifest.classes,
+        tables["patient"],
     )
+    summary = summarise(tables, classes, run.plan.groups)
     rule = evaluation.aggregate
     if of_patients is not None and grows(rule):
         count = image_count(of_patients, classes, run.plan.groups, rule)
         summary |= {} if count is None else {"image_count": count}
     level: Level = "image" if of_patients is None else "patient"
     if columns := subgroup_columns(run.manifest, evaluation.subgroups):
-        table = pd.concat(images, ignore_index=True) if of_patients is None else of_patients
+        table = tables[level]
+        assert table is not None, "of both levels, one at least"
         summary["subgroups"] = _subgroups(run, table, level, columns)
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
@@ -63,14 +77,16 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
 def write_results(run: Run) -> Summary:
     """Gather all folds: every patient tested as often as the plan says, or an error.
 
-    Writes predictions.csv, metrics.json and plots/ into the run folder.
+    Writes predictions.csv, metrics.json, plots/ and failures/ into the run folder.
     """
     folds = tuple(range(run.plan.num_folds))
     classes = run.manifest.classes
     tables = [_test_table(run, fold) for fold in folds]
     everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
     write_predictions(everything, run.dir / "predictions.csv")
-    summary = evaluate_folds(run, folds)
+    decided = _tables(run, folds)
+    summary = _evaluated(run, folds, decided)
+    write_failures(run, decided)
     warning = ""
     if run.plan.unsafe:
         summary["unsafe"], warning = True, "UNSAFE: split by image"

@@ -25,8 +25,10 @@ NAMING = (
     "predictions.csv",
     "report.html",
     "fold_*/predictions_*.csv",
+    "failures/*",
+    "explain/*",
 )
-"""What of a run folder names its patients."""
+"""What of a run folder names its patients, or shows them."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
 """Of a run folder, what holds settings and numbers."""
 PAGES = {

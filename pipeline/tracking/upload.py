@@ -14,6 +14,8 @@ NAMING = frozenset(
         "predictions_test.csv",
         "journal.jsonl",  # the text of an error may name whom it is about
         "report.html",
+        "failures.json",
+        "explain.json",
     }
 )
 """Files that name patients, or may."""

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from statsmodels.stats.proportion import confint_proportions_2indep
+from statsmodels.stats.proportion import (  # type: ignore[import-untyped]
+    confint_proportions_2indep,
+)
 
 from pipeline.evaluation.auroc import auroc_interval, auroc_within
 from pipeline.evaluation.console import _of_subgroups
@@ -101,7 +103,8 @@ def test_p_is_below_a_level_where_that_interval_excludes_0() -> None:
         assert found["num_comparisons"] == 3
         for metric in ("auroc", "sensitivity", "specificity"):
             one, other = (entry(found, group, metric) for group in "ab")
-            assert one["p"] == other["p"] is not None
+            assert one["p"] is not None
+            assert one["p"] == other["p"]
             assert one["difference"] == pytest.approx(-(other["difference"] or 0))
             assert not (one["flagged"] and other["flagged"])
             assert one["difference_low"] is not None
@@ -205,7 +208,7 @@ def test_folds_of_equal_sizes_give_the_headline_and_its_interval() -> None:
 
 
 def shortcut(seed: int, by_site: float) -> tuple[pd.DataFrame, pd.Series]:
-    """1,000 patients of two sites with 20 % and 80 % sick; scores know the site, not the disease."""
+    """1,000 patients of two sites, 20 % and 80 % sick; scores know the site, not the disease."""
     generator = np.random.default_rng(seed)
     site = np.arange(1000) % 2
     labels = 1 * (generator.random(1000) < np.where(site == 1, 0.8, 0.2))
