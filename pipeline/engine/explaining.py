@@ -3,63 +3,29 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TypedDict
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import Config, UserError, to_config
 from pipeline.config.leaf import is_baseline
+from pipeline.engine.explanation import FILE_NAME, FOLDER, ExplainedImage, Explanation
 from pipeline.engine.finished import Finished
 from pipeline.engine.heat_map import draw_heat_map
 from pipeline.engine.soundness import read_environment
-from pipeline.files import make_private, read_json, write_json
+from pipeline.files import make_private, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.images.seal import is_sealed
 from pipeline.images.trust import check_packed
 from pipeline.label_names import LabelNames
 from pipeline.processes import call_in_child
-from pipeline.tracking.result import SEAL, check_seal, with_seal
+from pipeline.tracking.result import with_seal
 from pipeline.training.fold_images import Explained, FoldImages
 from pipeline.words import listed, one_line
 
-FOLDER, FILE_NAME = "explain", "explain.json"
 MOST_IMAGES = 50
 TOO_ALIKE = 0.5
 """Median rank correlation with maps of random networks from which maps show no learning."""
-AGAIN = "patientfold explain writes it again."
-
-
-class ExplainedImage(TypedDict):
-    """One image, by the network of the fold that tested it."""
-
-    fold: int
-    patient_id: str
-    image_path: str
-    label: str
-    predicted: str
-    about: str
-    """The class or label whose evidence is shown."""
-    probability: float
-    """Of it."""
-    picture: str
-    """A file beside explain.json."""
-    alikeness: float | None
-    """Rank correlation with maps of networks with random weights; None: nothing spoke for it."""
-
-
-class Explanation(TypedDict):
-    """The content of explain/explain.json."""
-
-    method: str
-    layer: str
-    cases: list[ExplainedImage]
-    alikeness: float | None
-    """Median over images."""
-    shows_learning: bool
-    """False where the maps hardly change when the weights are random."""
-    check: str
-    """The same in a sentence."""
 
 
 def explain(run: Finished, named: Sequence[str], layer: str | None) -> Explanation:
@@ -109,24 +75,6 @@ def explain(run: Finished, named: Sequence[str], layer: str | None) -> Explanati
     content = _judged(cases, layers[0])
     write_json(folder / FILE_NAME, with_seal({**content}))
     return content
-
-
-def read_explanation(run_dir: Path) -> Explanation | None:
-    """None where `patientfold explain` was not run.
-
-    Raises:
-        UserError: it is damaged, was changed, or names a picture elsewhere.
-    """
-    path = run_dir / FOLDER / FILE_NAME
-    if not path.exists():
-        return None
-    content = read_json(path, AGAIN)
-    check_seal(content, path, AGAIN)
-    content.pop(SEAL, None)
-    pictures = [case.get("picture", "") for case in content.get("cases", [])]
-    if not pictures or any(Path(name).name != name for name in pictures):
-        raise UserError(f"{path}: expected cases, with pictures beside it. {AGAIN}")
-    return content  # type: ignore[return-value]
 
 
 def _explained(asked: FoldImages) -> Explained:

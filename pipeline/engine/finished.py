@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pipeline.config import UserError
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
+from pipeline.engine.explanation import Explanation, read_explanation
 from pipeline.engine.gallery import read_failures
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import check_run_folder
@@ -93,6 +94,11 @@ class Finished:
         thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
         tables: dict[Level, pd.DataFrame | None] = {"image": self.images, "patient": patients}
         return {"cases": worst_failures(tables, self.classes, thresholds)}
+
+    @cached_property
+    def explanation(self) -> Explanation | None:
+        """explain.json; None where `patientfold explain` was not run."""
+        return read_explanation(self.dir)
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

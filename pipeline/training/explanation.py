@@ -40,6 +40,11 @@ def explain_fold(asked: FoldImages) -> Explained:
 
 def _state(asked: FoldImages) -> dict[str, object]:
     """best.pt, which must be that of this run and fold: another has trained on these patients."""
+    if not asked.checkpoint.is_file():
+        raise UserError(
+            f"{asked.checkpoint} is missing: no image that fold {asked.fold} has tested can be "
+            "explained; name images of other folds with images="
+        )
     try:
         state = read_torch_file(asked.checkpoint, "cpu")
     except TorchFileError as error:

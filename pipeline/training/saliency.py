@@ -103,7 +103,7 @@ class Maps:
             UserError: the layer cannot be used.
         """
         try:
-            found = self._cam(image, class_idx=code)
+            found = self._cam(image.clone().requires_grad_(True), class_idx=code)
         except (RuntimeError, IndexError, KeyError) as error:
             raise UserError(
                 f"layer={self._layer}: no map can be made of it ({first_line(error)}); name another"
