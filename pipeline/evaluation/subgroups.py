@@ -1,6 +1,6 @@
 """Does the network fail somebody? Metrics of each group of patients against all others."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NotRequired, TypedDict
@@ -8,23 +8,17 @@ from typing import NotRequired, TypedDict
 import numpy as np
 import pandas as pd
 
-from pipeline.arrays import AnyInts, Bools, Floats, Ints
+from pipeline.arrays import AnyInts, Bools, Ints
 from pipeline.evaluation.auroc import FEW, auroc_within
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of
 from pipeline.evaluation.comparison import LEVEL, holm
+from pipeline.evaluation.contrast import Measured, difference, p_of
 from pipeline.evaluation.grouping import in_order
-from pipeline.evaluation.intervals import (
-    Interval,
-    mean_of_shares_interval,
-    pulls_of_shares,
-    quantile,
-)
+from pipeline.evaluation.intervals import mean_of_shares_interval, pulls_of_shares
 from pipeline.evaluation.metrics import METRICS, Level
 from pipeline.evaluation.scores import MeanOfShares, balanced_accuracy, sensitivity, specificity
 from pipeline.evaluation.within_site import WithinSite, within_site
 
-UNSURE, SURE = 0.01, 12.0
-"""Standard errors of a difference that is none, and beyond which it is not measured."""
 NAMES = ("auroc", "sensitivity", "specificity")
 NAMES_OF_MORE = ("auroc", "balanced_accuracy")
 """What is measured of two classes, and of more classes or of labels: the mean over them."""
@@ -71,24 +65,6 @@ class Subgroups(TypedDict):
     num_comparisons: int
     groups: list[Subgroup]
     within_site: NotRequired[WithinSite]
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A metric of some rows, and what its interval is made of."""
-
-    value: float
-    pulls: Floats
-    """(U,) how far each unit moves it."""
-    bounds: Callable[[float], tuple[float, float]]
-    """Of the interval that reaches so many standard errors."""
-    fewest: int
-    """Units of the rarest class that it counts."""
-    clustered: bool
-
-    @property
-    def interval(self) -> Interval:
-        return Interval(self.value, *self.bounds(quantile(self.fewest, self.clustered)))
 
 
 @dataclass(frozen=True)
@@ -201,7 +177,7 @@ def _compared(judged: Judged, rows: Bools, metric: str, column: str, name: str) 
     if outside is None:
         one["missing"] = "not defined for all others together"
         return one
-    apart = _difference(inside, outside)
+    apart = difference(inside, outside)
     one["difference"], one["difference_low"], one["difference_high"] = (
         *(apart.value, apart.low, apart.high),
     )
@@ -211,7 +187,7 @@ def _compared(judged: Judged, rows: Bools, metric: str, column: str, name: str) 
     if fewest < FEW:
         one["missing"] = f"not compared: fewer than {FEW} patients of a class"
     else:
-        one["p"] = _p(inside, outside)
+        one["p"] = p_of(inside, outside)
     return one
 
 
@@ -231,7 +207,7 @@ def _counts(judged: Judged, rows: Bools) -> tuple[int, int]:
     return min(n[0] for n in num), min(n[1] for n in num)
 
 
-def _measured(judged: Judged, rows: Ints, metric: str) -> _Measured | None:
+def _measured(judged: Judged, rows: Ints, metric: str) -> Measured | None:
     """A metric of these rows; None where it cannot be computed."""
     if not len(rows):
         return None
@@ -245,14 +221,14 @@ def _measured(judged: Judged, rows: Ints, metric: str) -> _Measured | None:
         if found is None:
             return None
         pulls = np.pad(found.pulls, (0, size - len(found.pulls)))
-        return _Measured(found.value, pulls, found.bounds, found.fewest, found.clustered)
+        return Measured(found.value, pulls, found.bounds, found.fewest, found.clustered)
     pairs = [share for of in targets for share in SHARES[metric].shares(of)]
     interval = mean_of_shares_interval(pairs, units)
     if interval is None:
         return None
     pulls = pulls_of_shares(pairs, units).mean(axis=0)
     counted = [(units[of], int(of.sum())) for of, _ in pairs]
-    return _Measured(
+    return Measured(
         interval.value,
         np.pad(pulls, (0, size - len(pulls))),
         partial(_bounds_of_shares, pairs, units),
@@ -267,49 +243,6 @@ def _bounds_of_shares(
     found = mean_of_shares_interval(pairs, units, z)
     assert found is not None, "it was computed before"
     return found.low, found.high
-
-
-def _difference(inside: _Measured, outside: _Measured) -> Interval:
-    fewest, clustered = _fewest(inside, outside)
-    return _apart(inside, outside, quantile(fewest, clustered))
-
-
-def _fewest(inside: _Measured, outside: _Measured) -> tuple[int, bool]:
-    return min(inside.fewest, outside.fewest), inside.clustered or outside.clustered
-
-
-def _apart(inside: _Measured, outside: _Measured, z: float) -> Interval:
-    """The difference, from the bounds of both sides; units on both sides move both."""
-    both = float(np.linalg.norm(inside.pulls) * np.linalg.norm(outside.pulls))
-    alike = float(np.clip(inside.pulls @ outside.pulls / both, -1, 1)) if both > 0 else 0.0
-    (low, high), (other_low, other_high) = inside.bounds(z), outside.bounds(z)
-
-    def joined(one: float, other: float) -> float:
-        return float(np.sqrt(max(0.0, one**2 + other**2 - 2 * alike * one * other)))
-
-    value = inside.value - outside.value
-    below = joined(inside.value - low, other_high - outside.value)
-    above = joined(high - inside.value, outside.value - other_low)
-    return Interval(value, value - below, value + above)
-
-
-def _p(inside: _Measured, outside: _Measured) -> float:
-    """Two-sided: of the narrowest interval that holds 0."""
-    from scipy.optimize import brentq
-    from scipy.special import ndtr, stdtr
-
-    value = inside.value - outside.value
-
-    def beyond(z: float) -> float:
-        """Above 0 where the interval holds no 0."""
-        found = _apart(inside, outside, z)
-        return found.low if value > 0 else -found.high
-
-    if beyond(UNSURE) <= 0:
-        return 1.0
-    z = SURE if beyond(SURE) > 0 else float(brentq(beyond, UNSURE, SURE, xtol=1e-3))
-    fewest, clustered = _fewest(inside, outside)
-    return float(2 * (stdtr(max(1, fewest - 1), -z) if clustered else ndtr(-z)))
 
 
 def flagged(found: Subgroups) -> Iterator[Subgroup]:
