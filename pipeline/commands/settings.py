@@ -111,6 +111,18 @@ class UnlockSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ExplainSettings:
+    run_dir: str
+    """The run folder of a finished cross-validation, e.g. runs/demo/<key>."""
+    images: Listed = ()
+    """Images to explain, as predictions.csv names them, [a.png,b.png]; default: those of the worst
+    mistakes."""
+    layer: str | None = None
+    """The layer whose map is shown; default: the last convolution that keeps places, with its
+    activation."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -127,6 +139,7 @@ SCHEMAS: dict[str, type] = {
     "canary": CanarySettings,
     "compare": CompareSettings,
     "demo": NoSettings,
+    "explain": ExplainSettings,
     "forget": ForgetSettings,
     "init": InitSettings,
     "report": ReportSettings,

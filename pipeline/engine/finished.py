@@ -15,9 +15,12 @@ from pipeline.config import LEDGER, ConfigError, UserError, is_within
 from pipeline.config.plugins import plugin_problems
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
+from pipeline.engine.explanation import Explanation, read_explanation
+from pipeline.engine.gallery import read_failures
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.failures import Failures, worst_failures
 from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.own_metrics import made
 from pipeline.evaluation.patients import Rules, judged
@@ -174,6 +177,19 @@ class Finished:
         found = read_json(path)
         check_seal(found, path, "Restore it.")
         return found
+
+    @cached_property
+    def failures(self) -> Failures:
+        """failures.json; made of the predictions, without pictures, where there is none."""
+        if (found := read_failures(self.dir)) is not None:
+            return found
+        thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
+        return {"cases": worst_failures(self.tables, self.classes, thresholds)}
+
+    @cached_property
+    def explanation(self) -> Explanation | None:
+        """explain.json; None where `patientfold explain` was not run."""
+        return read_explanation(self.dir)
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config.leaf import is_baseline
+from pipeline.engine.cohort import subgroup_columns
+from pipeline.engine.gallery import write_failures
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.fit import fits
+from pipeline.evaluation.grouping import groups_of
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
 from pipeline.evaluation.operating_points import together
@@ -22,6 +25,7 @@ from pipeline.evaluation.predictions import (
     write_predictions,
 )
 from pipeline.evaluation.probability_plots import plot_decision_curve, plot_reliability
+from pipeline.evaluation.subgroups import Subgroups, subgroups
 from pipeline.evaluation.summary import Summary, levels_of, summarise
 from pipeline.files import write_json
 from pipeline.levels import Level
@@ -69,6 +73,11 @@ def _summary(
         count = image_count(tables[step.level], classes, groups, step)
         if count is not None:
             summary["image_count" if step.level == "patient" else "middle_count"] = count
+    if columns := subgroup_columns(run.manifest, evaluation.subgroups):
+        level = levels_of(summary)[0]
+        table = tables[level]
+        assert table is not None, "it is in the summary"
+        summary["subgroups"] = _subgroups(run, table, level, columns)
     histories = {fold: _history(run, fold) for fold in folds}
     if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
         summary["fit"] = found
@@ -78,7 +87,7 @@ def _summary(
 def write_results(run: Run) -> Summary:
     """Gather all folds: every patient tested as often as the plan says, or an error.
 
-    Writes predictions.csv, metrics.json and plots/ into the run folder.
+    Writes predictions.csv, metrics.json, plots/ and failures/ into the run folder.
     """
     folds = tuple(range(run.plan.num_folds))
     classes = run.manifest.classes
@@ -87,6 +96,7 @@ def write_results(run: Run) -> Summary:
     write_predictions(everything, run.dir / "predictions.csv")
     levels = _levels(run, folds)
     summary = _summary(run, folds, levels)
+    write_failures(run, levels)
     warning = ""
     if run.plan.unsafe:
         summary["unsafe"], warning = True, "UNSAFE: split by image"
@@ -128,6 +138,18 @@ def _plot_probabilities(run: Run, level: Level, table: pd.DataFrame, warning: st
     )
     path = folder / f"decision_curve_{level}.png"
     plot_decision_curve(cases, units, classes, f"Decision curve, {title}", path, warning)
+
+
+def _subgroups(
+    run: Run, table: pd.DataFrame, level: Level, columns: Mapping[str, str]
+) -> Subgroups:
+    """By `columns`, the CSV's names -> ours, of a level's decided table."""
+    rows, key = run.manifest.samples, "image_path" if level == "image" else "patient_id"
+    groups = {
+        name: groups_of(rows[ours], rows[key], table[key], name) for name, ours in columns.items()
+    }
+    site = next((name for name, ours in columns.items() if ours == "site"), None)
+    return subgroups(table, run.manifest.classes, groups, level, run.plan.groups, site)
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:

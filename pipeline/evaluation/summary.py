@@ -11,6 +11,7 @@ from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Metric, named_metrics
 from pipeline.evaluation.operating_points import Reached
+from pipeline.evaluation.subgroups import Subgroups
 from pipeline.label_names import Grades, LabelNames
 from pipeline.levels import COLUMNS, LEVELS, MIDDLES, Level
 
@@ -102,6 +103,8 @@ class Summary(TypedDict):
     folds together; missing where a fold's result.json does not have them."""
     calibration: NotRequired[Calibrated]
     """Missing where nothing was calibrated."""
+    subgroups: NotRequired[Subgroups]
+    """Metrics of each group of patients; missing where the manifest has no column to group by."""
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 

@@ -48,7 +48,7 @@ class MirroredModel:
 
     def lacks(self, point: Metric) -> bool:
         """Whether models are ranked by this metric, and this one does not have its value."""
-        return point.key.startswith(RANKING) and self._values.get(point.key) != point.value
+        return bool(point.key.startswith(RANKING) and self._values.get(point.key) != point.value)
 
     def linked(self, point: Metric) -> Metric:
         """The same value, of the run, of this model and of the manifest.

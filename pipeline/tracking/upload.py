@@ -16,6 +16,8 @@ NAMING = frozenset(
         "flow.json",  # findings name whom they are about
         "report.html",
         "report.md",
+        "failures.json",
+        "explain.json",
     }
 )
 """Files that name patients, or may."""
