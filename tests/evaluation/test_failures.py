@@ -1,14 +1,21 @@
 """The worst mistakes: of each kind, by how far they lie beyond their fold's threshold."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.decision import Decision, Values
 from pipeline.evaluation.failures import NUM, worst_failures
-from pipeline.evaluation.patients import per_patient
-from pipeline.evaluation.predictions import Threshold, prob_columns, with_decisions
+from pipeline.evaluation.patients import Rules, by_level
+from pipeline.evaluation.predictions import prob_columns, with_decisions
 from pipeline.label_names import LabelNames
 
 CLASSES = ["healthy", "sick"]
+
+
+def decision(fold: int, values: Values, classes: Sequence[str]) -> Decision:
+    return Decision.read({"fold": fold, "thresholds": {"image": values}}, "image", classes)
 
 
 def images_of(probabilities: dict[str, tuple[int, str, list[float]]]) -> pd.DataFrame:
@@ -24,7 +31,7 @@ def images_of(probabilities: dict[str, tuple[int, str, list[float]]]) -> pd.Data
 
 def decided(table: pd.DataFrame, limits: dict[int, float]) -> pd.DataFrame:
     parts = [
-        with_decisions(rows, CLASSES, limits[int(str(fold))])
+        with_decisions(rows, CLASSES, decision(int(str(fold)), limits[int(str(fold))], CLASSES))
         for fold, rows in table.groupby("fold")
     ]
     return pd.concat(parts, ignore_index=True)
@@ -41,9 +48,9 @@ def test_the_worst_come_first_by_their_folds_own_threshold() -> None:
         }
     )
     limits = {0: 0.1, 1: 0.9}
-    patients = per_patient(images, CLASSES, "mean", "same")
+    patients = by_level(images, CLASSES, Rules())["patient"]
     assert patients is not None
-    thresholds: dict[int, dict[str, Threshold]] = {
+    thresholds: dict[int, dict[str, Values]] = {
         fold: {"image": limit, "patient": limit} for fold, limit in limits.items()
     }
     found = worst_failures(
@@ -69,7 +76,7 @@ def test_the_worst_come_first_by_their_folds_own_threshold() -> None:
 def test_no_more_than_a_few_and_no_images_where_each_patient_has_one() -> None:
     many = {f"P{i:02d}": (0, "healthy", [0.6 + i / 100]) for i in range(20)}
     images = decided(images_of(many | {"Q": (0, "sick", [0.9])}), {0: 0.5})
-    thresholds: dict[int, dict[str, Threshold]] = {0: {"image": 0.5, "patient": 0.5}}
+    thresholds: dict[int, dict[str, Values]] = {0: {"image": 0.5, "patient": 0.5}}
     found = worst_failures({"image": images, "patient": images}, CLASSES, thresholds)
     assert [one["patient_id"] for one in found] == [f"P{i:02d}" for i in range(19, 19 - NUM, -1)]
     assert {one["level"] for one in found} == {"patient"}
@@ -85,7 +92,7 @@ def test_several_classes_are_shown_by_the_true_one() -> None:
     table = pd.DataFrame(probabilities, columns=prob_columns(classes))
     table["label"], table["patient_id"] = ["a", "a", "a"], ["P", "Q", "R"]
     table["image_path"], table["fold"] = ["p", "q", "r"], 0
-    table = with_decisions(table, classes, None)
+    table = with_decisions(table, classes, decision(0, None, classes))
     found = worst_failures(
         {"image": table, "patient": None}, classes, {0: {"image": None, "patient": None}}
     )
@@ -100,7 +107,7 @@ def test_labels_are_shown_one_by_one() -> None:
     table["label"], table["patient_id"] = ["effusion", "edema"], ["P", "Q"]
     table["image_path"], table["fold"] = ["p", "q"], 0
     limits = {"edema": 0.5, "effusion": 0.5}
-    table = with_decisions(table, labels, limits)
+    table = with_decisions(table, labels, decision(0, limits, labels))
     found = worst_failures(
         {"image": table, "patient": None}, labels, {0: {"image": limits, "patient": limits}}
     )

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from statsmodels.stats.proportion import (  # type: ignore[import-untyped]
-    confint_proportions_2indep,
-)
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from pipeline.evaluation.auroc import auroc_interval, auroc_within
 from pipeline.evaluation.console import _of_subgroups
