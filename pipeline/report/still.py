@@ -51,7 +51,8 @@ class _Axes:
     def of(cls, chart: Chart) -> "_Axes":
         xs = [x for line in chart.lines for x in line.x if x is not None]
         ys = [y for line in chart.lines for y in line.y if y is not None]
-        for spread in (*chart.bands, *chart.bars):
+        spreads: list[Band | Bars] = [*chart.bands, *chart.bars]
+        for spread in spreads:
             xs, ys = [*xs, *spread.x], [*ys, *spread.low, *spread.high]
         return cls(chart.x_range or _around(xs), chart.y_range or _around(ys), chart.whole_x)
 

@@ -198,8 +198,8 @@ def test_names_are_text_and_never_markup(tmp_path: Path, page: Element) -> None:
             next(of for of in strange.all("script") if of.attributes.get("id") == "charts").words
         )
     )
-    told = [of for chart in charts for of in chart["data"] if "<" in of.get("name", "")]
-    assert told == []  # plotly would take it for markup
+    said = [of for chart in charts for of in chart["data"] if "<" in of.get("name", "")]
+    assert said == []  # plotly would take it for markup
 
 
 def test_the_flow_of_rows_and_patients_adds_up(copied: Finished) -> None:
@@ -314,17 +314,17 @@ def test_a_report_that_cannot_be_written_is_a_warning_at_the_end_of_a_run(
     (copied.dir / "flow.json").write_text("{}")
     (copied.dir / "predictions.csv").write_text("damaged")
     report_at_end(copied.dir, Console(width=500))
-    told = capsys.readouterr().out
-    assert told.count("warning: the report was not written: ") == 1
-    assert f"The run is whole; patientfold report run_dir={copied.dir}" in told
+    said = capsys.readouterr().out
+    assert said.count("warning: the report was not written: ") == 1
+    assert f"The run is whole; patientfold report run_dir={copied.dir}" in said
 
 
 def test_the_command_says_where_both_files_are(
     copied: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(ReportSettings(run_dir=str(copied.dir)))
-    told = f"report: {copied.dir}/report.html (for a paper: report.md)"
-    assert capsys.readouterr().out.splitlines() == [told]
+    said = f"report: {copied.dir}/report.html (for a paper: report.md)"
+    assert capsys.readouterr().out.splitlines() == [said]
     assert (copied.dir / "report.md").exists()
 
 
