@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from browser import laid_out
 from finished_run import cohort, finished_run
 from parsed_page import Element, parsed
+from PIL import Image
 from rich.console import Console
 
 from pipeline.commands.door import load_config
@@ -24,10 +27,19 @@ from pipeline.report.numbers import NONE
 from pipeline.report.page import write_report
 from pipeline.report.sections import SECTIONS
 from pipeline.splits.plan import plan_by_image
+from pipeline.tracking.result import with_seal
 
 KEYS = [
     *("answer", "flow", "patients", "audit", "learning", "performance", "curves", "confusion"),
-    *("threshold", "reliability", "utility", "configuration", "environment"),
+    *(
+        "threshold",
+        "reliability",
+        "utility",
+        "subgroups",
+        "failures",
+        "configuration",
+        "environment",
+    ),
 ]
 HOSTILE = ("<script>alert(1)</script>", "Υγιής & 'b' \"><img src=x onerror=alert(2)>")
 FLOW: dict[str, Any] = {
@@ -158,6 +170,17 @@ def test_charts_are_drawn_for_paper_and_for_the_screen_and_the_library_comes_onc
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
 
 
+def test_a_report_needs_neither_torch_nor_images_nor_mlflow(copied: Finished) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipeline.commands.report import _written; "
+        f"_written(Path({str(copied.dir)!r})); print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "pipeline.report.page" in loaded
+    assert not {"torch", "monai", "mlflow", "matplotlib"} & loaded
+
+
 def test_nothing_is_loaded_from_elsewhere(page: Element) -> None:
     tags = {
         of.tag for name in ("link", "iframe", "object", "embed", "base") for of in page.all(name)
@@ -251,11 +274,43 @@ def test_the_same_folder_gives_the_same_bytes_and_nothing_else_is_changed(copied
     assert after == before | {run.dir / "report.html": sha256(run.dir / "report.html")}
 
 
-def test_no_patient_is_named(binary: Finished, page: Element) -> None:
-    text = (binary.dir / "report.html").read_text()
-    assert page.all("section")
-    assert "Patient-0" not in text
-    assert "secret-" not in text
+def test_patients_are_named_among_the_failures_only(binary: Finished, page: Element) -> None:
+    said = section(page, "failures").text
+    assert binary.failures["cases"]
+    for case in binary.failures["cases"]:
+        assert case["patient_id"] in said
+    assert "keep the page where their images may be" in said
+    for key in KEYS:
+        if key != "failures":
+            assert "Patient-0" not in section(page, key).text
+            assert "secret-" not in section(page, key).text
+
+
+def test_failures_have_their_pictures_where_the_run_kept_them(copied: Finished) -> None:
+    cases = copied.failures["cases"]
+    Image.new("L", (8, 8)).save(copied.dir / "one.png")
+    for number, case in enumerate(cases):
+        case["picture"] = f"{number}.png"
+    write_json(copied.dir / "failures" / "failures.json", with_seal({"cases": cases}))
+    for number in range(len(cases)):
+        shutil.copy(copied.dir / "one.png", copied.dir / "failures" / f"{number}.png")
+    (copied.dir / "failures" / "0.png").write_text("<svg onload=alert(1)>")  # no picture
+    (copied.dir / "failures" / "1.png").unlink()
+    found = section(page_of(Finished.read(copied.dir)), "failures")
+    for case in cases:
+        assert case["patient_id"] in found.text
+    images = found.all("img")
+    assert len(images) == len(cases) - 2
+    assert all(of.attributes["src"].startswith("data:image/png;base64,iVBOR") for of in images)
+
+
+def test_subgroups_are_those_of_metrics_json(page: Element, binary: Finished) -> None:
+    found = binary.summary["subgroups"]
+    rows = section(page, "subgroups").all("table")[0].rows[1:]
+    assert [row[0] for row in rows] == [f"site: {one['group']}" for one in found["groups"]]
+    for row, one in zip(rows, found["groups"], strict=True):
+        assert row[5] == str(one["num_patients"])
+        assert row[3] == (one["missing"] if one["value"] is None else f"{one['value']:.3f}")
 
 
 def test_an_unsafe_run_is_called_so_first(tmp_path: Path) -> None:

@@ -42,13 +42,11 @@ def _of_level(run: Finished, level: Level, cases: list[Failure]) -> Iterator[Blo
     for kind, about in kinds:
         some = [case for case in cases if (case["kind"], case["about"]) == (kind, about)]
         yield Heading(f"{kind.capitalize()}, {about}: {level}s")
-        pictures = [_picture(run.dir / FOLDER, case) for case in some]
-        if all(picture is None for picture in pictures):
-            yield table(
-                ["patient", "image", "decision", "fold"], list(map(_row, some)), num_words=3
-            )
-        else:
-            yield Gallery([picture for picture in pictures if picture is not None])
+        shown = [(case, _picture(run.dir / FOLDER, case)) for case in some]
+        if pictures := [picture for _, picture in shown if picture is not None]:
+            yield Gallery(pictures)
+        if rows := [_row(case) for case, picture in shown if picture is None]:
+            yield table(["patient", "image", "decision", "fold"], rows, num_words=3)
 
 
 def _picture(folder: Path, case: Failure) -> Picture | None:

@@ -1,4 +1,4 @@
-"""Reliability diagrams: does what the model predicts happen that often?."""
+"""Reliability diagrams: does what the model predicts happen that often?"""
 
 from collections.abc import Iterator
 

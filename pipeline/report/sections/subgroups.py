@@ -26,7 +26,7 @@ def subgroups_section(run: Finished) -> Section | None:
     blocks += [Words(sentence(one, found["num_comparisons"]), "bad") for one in worse]
     if not worse:
         num = counted(found["num_comparisons"], "comparison")
-        blocks.append(Words(f"No group fares worse than the others: {num}.", "good"))
+        blocks.append(Words(f"No group is shown to fare worse than the others ({num}).", "good"))
     blocks += _sites(found.get("within_site"))
     columns = ["group", "metric", "", "value", "95 % interval", "patients", "with the class"]
     rows = [_row(one) for one in found["groups"]]
