@@ -96,10 +96,9 @@ def shares_interval(
 ) -> tuple[Floats, Floats, Floats]:
     """K shares and their bounds, (K,) each, of how many `rows` and `hits`, (U, K), a unit has.
 
-    They reach `z` standard errors, by default those of 95 %.
-
-    Wilson's interval, of as many rows as those of a unit are worth independent ones. Every share
-    counts a row; `rows` are (U, 1) where all count the same.
+    Wilson's interval, of as many rows as those of a unit are worth independent ones, that reaches
+    `z` standard errors (by default those of 95 %). Every share counts a row; `rows` are (U, 1)
+    where all count the same.
     """
     num, num_units = rows.sum(axis=0), (rows > 0).sum(axis=0)
     share: Floats = hits.sum(axis=0) / num
