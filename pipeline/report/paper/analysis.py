@@ -10,6 +10,7 @@ from pipeline.evaluation.scores import MeanOfShares
 from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import escaped, joined, named, number, over_folds
+from pipeline.report.paper.patients import subgroups_of
 from pipeline.splits.describe import accuracy_half_width, auroc_half_width
 from pipeline.words import counted
 
@@ -97,7 +98,8 @@ def _one_class(facts: Facts, rule: str) -> str:
 def _positive(facts: Facts) -> str:
     if facts.positive is None:
         return "Each label is decided by itself"
-    return f"An image or patient is called {escaped(facts.positive)}"
+    what = "An image" if facts.level == "image" else "An image or patient"
+    return f"{what} is called {escaped(facts.positive)}"
 
 
 def _threshold(rule: str) -> str:
@@ -197,8 +199,16 @@ def intervals(facts: Facts) -> str:
         "with other training patients. The standard deviation over folds is not used as an "
         f"interval. Values are marked *unstable* where fewer than {UNSTABLE_BELOW} patients have, "
         "or do not have, the class, and *imprecise* where the interval is wider than "
-        f"{2 * IMPRECISE_ABOVE:.2f}. P values are not given: nothing is compared here."
+        f"{2 * IMPRECISE_ABOVE:.2f}. {tests_of_significance(facts)}"
     )
+
+
+def tests_of_significance(facts: Facts) -> str:
+    """What is compared in a single run."""
+    if (found := subgroups_of(facts)) is None:
+        return "P values are not given: nothing is compared."
+    num = counted(found["num_comparisons"], "comparison")
+    return f"P values are given for subgroups only, {num} together (Holm)."
 
 
 def units(facts: Facts) -> str:
