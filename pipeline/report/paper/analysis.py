@@ -16,8 +16,10 @@ from pipeline.words import counted
 
 KNOWN = (
     *("aggregate", "patient_label", "threshold", "prior", "subgroups"),
-    *("middle", "middle_aggregate"),
+    *("middle", "middle_aggregate", "calibration"),
 )
+DRAWN = f"the standard error of a bootstrap of {NUM_DRAWS} draws over patients within their class"
+"""And within their fold, where a metric is averaged over folds."""
 RULES = {
     "mean": "the mean of those of the patient's images",
     "max": "the largest of those of the patient's images",
@@ -130,6 +132,24 @@ def _values(facts: Facts) -> str:
     return f" ({facts.level} level: {'; '.join(each)})"
 
 
+def calibration(facts: Facts) -> str:
+    """What was fitted on validation to make probabilities right."""
+    how = facts.get("evaluation.calibration")
+    if how in (None, "none"):
+        return ""
+    what = {
+        "temperature": "by a temperature",
+        "temperature_bias": "by a temperature and a bias of each class",
+    }.get(str(how), escaped(str(how)))
+    fitted = [(result.get("calibration") or {}).get("temperature") for result in facts.results]
+    values = [value for value in fitted if isinstance(value, int | float)]
+    shown = f" (temperature {over_folds(values, number)})" if len(values) == len(fitted) else ""
+    return (
+        f"Probabilities of images were calibrated {what}, fitted on the validation part of each "
+        f"fold before thresholds were chosen{shown}."
+    )
+
+
 def tested_last(facts: Facts) -> str:
     """When the test part was seen."""
     num = counted(len(facts.results), "fold")
@@ -184,10 +204,9 @@ def intervals(facts: Facts) -> str:
     entries = facts.entries(facts.level)
     if all(entry.get("ci_low") is None for entry in entries.values()):
         return "No interval could be computed (a fold lacks a class)."
-    known = named_metrics(facts.classes, facts.level)
     by_method: dict[str, list[str]] = {}
     for name, entry in entries.items():
-        if entry.get("ci_low") is None or name not in known:
+        if entry.get("ci_low") is None:
             continue
         names = by_method.setdefault(method_of(facts, name), [])
         if (shown := named(base(facts, name))) not in names:
@@ -219,8 +238,8 @@ def units(facts: Facts) -> str:
 
 def method_of(facts: Facts, name: str) -> str:
     """What gives the interval of the metric `name`."""
-    metric, _ = named_metrics(facts.classes, facts.level)[name]
-    return _method(metric, facts.rarest)
+    found = named_metrics(facts.classes, facts.level).get(name)
+    return DRAWN if found is None else _method(found[0], facts.rarest)
 
 
 def _method(metric: Metric, rarest: int) -> str:
@@ -241,7 +260,10 @@ def _method(metric: Metric, rarest: int) -> str:
         if metric.name == "balanced_accuracy":
             return "the Wilson intervals of the classes, combined by the method of Zou and Donner"
         return "Wilson's method, with the effective number of cases"
-    return f"the standard error of a bootstrap of {NUM_DRAWS} draws, stratified by class and fold"
+    straight_from = getattr(metric.function, "straight_from", None)
+    if straight_from is not None and rarest >= straight_from:
+        return "the standard error of how each patient pulls the value (infinitesimal jackknife)"
+    return DRAWN
 
 
 def width(facts: Facts) -> str:

@@ -141,7 +141,8 @@ def loss(facts: Facts) -> Cell:
 
 
 def imbalance(facts: Facts) -> Cell:
-    return Cell("Training", recipe.imbalance(facts))
+    text = f"{recipe.imbalance(facts)} {analysis.calibration(facts)}"
+    return Cell("Training", text)
 
 
 def selection(facts: Facts) -> Cell:
