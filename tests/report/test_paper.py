@@ -189,7 +189,11 @@ def test_a_ranking_that_cannot_be_computed_is_missing_with_its_reason(
         ({"evaluation.threshold": "fixed"}, "at a fixed threshold of 0.5"),
         ({"evaluation.aggregate": "q75"}, "the percentile 75 of those of the patient's images"),
         ({"evaluation.patient_label": "worst"}, "the latest class of any image, in the order"),
-        ({"evaluation.calibration": "temperature"}, "evaluation.calibration = temperature."),
+        ({"evaluation.novelty": "strange"}, "Further settings: evaluation.novelty = strange."),
+        (
+            {"evaluation.calibration": "temperature"},
+            "calibrated by a temperature, fitted on the validation part of each fold",
+        ),
         ({"images.window": [-150.0, 250.0], "images.unit": "HU"}, "windowed from -150 to 250 HU"),
         ({"images.spacing": [1.0, 1.0, 2.5]}, "resampled to 1 x 1 x 2.5 mm"),
         ({"manifest.columns.study": "exam"}, "Patients linked by the column exam or an identical"),
@@ -252,7 +256,7 @@ def test_a_split_by_image_says_first_that_it_is_unsafe(run: Callable[..., str]) 
 
 
 def test_names_of_classes_cannot_break_a_table(run: Callable[..., str]) -> None:
-    names = ("a|b*", "<c>_`[d]")
+    names = ("a|*b*", "<c>_`d`[e](f)")
     manifest = cohort(30, names)
     text = run("split.num_folds=3", manifest=manifest)
     found = tables(text)

@@ -11,13 +11,16 @@ from pipeline.evaluation.scores import MeanOfShares
 from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import escaped, joined, named, number, over_folds
+from pipeline.report.paper.patients import subgroups_of
 from pipeline.splits.describe import accuracy_half_width, auroc_half_width
 from pipeline.words import counted
 
 KNOWN = (
     *("aggregate", "patient_label", "threshold", "prior", "subgroups"),
-    *("middle", "middle_aggregate"),
+    *("middle", "middle_aggregate", "calibration"),
 )
+DRAWN = f"the standard error of a bootstrap of {NUM_DRAWS} draws over patients within their class"
+"""And within their fold, where a metric is averaged over folds."""
 RULES = {
     "mean": "the mean of those of the patient's images",
     "max": "the largest of those of the patient's images",
@@ -98,7 +101,8 @@ def _one_class(facts: Facts, rule: str) -> str:
 def _positive(facts: Facts) -> str:
     if facts.positive is None:
         return "Each label is decided by itself"
-    return f"An image or patient is called {escaped(facts.positive)}"
+    what = "An image" if facts.level == "image" else "An image or patient"
+    return f"{what} is called {escaped(facts.positive)}"
 
 
 def _threshold(rule: str) -> str:
@@ -127,6 +131,24 @@ def _values(facts: Facts) -> str:
         for name in facts.classes
     ]
     return f" ({facts.level} level: {'; '.join(each)})"
+
+
+def calibration(facts: Facts) -> str:
+    """What was fitted on validation to make probabilities right."""
+    how = facts.get("evaluation.calibration")
+    if how in (None, "none"):
+        return ""
+    what = {
+        "temperature": "by a temperature",
+        "temperature_bias": "by a temperature and a bias of each class",
+    }.get(str(how), escaped(str(how)))
+    fitted = [(result.get("calibration") or {}).get("temperature") for result in facts.results]
+    values = [value for value in fitted if isinstance(value, int | float)]
+    shown = f" (temperature {over_folds(values, number)})" if len(values) == len(fitted) else ""
+    return (
+        f"Probabilities of images were calibrated {what}, fitted on the validation part of each "
+        f"fold before thresholds were chosen{shown}."
+    )
 
 
 def tested_last(facts: Facts) -> str:
@@ -183,10 +205,9 @@ def intervals(facts: Facts) -> str:
     entries = facts.entries(facts.level)
     if all(entry.get("ci_low") is None for entry in entries.values()):
         return "No interval could be computed (a fold lacks a class)."
-    known = named_metrics(facts.classes, facts.level)
     by_method: dict[str, list[str]] = {}
     for name, entry in entries.items():
-        if entry.get("ci_low") is None or name not in known:
+        if entry.get("ci_low") is None:
             continue
         names = by_method.setdefault(method_of(facts, name), [])
         if (shown := named(base(facts, name))) not in names:
@@ -198,8 +219,16 @@ def intervals(facts: Facts) -> str:
         "with other training patients. The standard deviation over folds is not used as an "
         f"interval. Values are marked *unstable* where fewer than {UNSTABLE_BELOW} patients have, "
         "or do not have, the class, and *imprecise* where the interval is wider than "
-        f"{2 * IMPRECISE_ABOVE:.2f}. P values are not given: nothing is compared here."
+        f"{2 * IMPRECISE_ABOVE:.2f}. {tests_of_significance(facts)}"
     )
+
+
+def tests_of_significance(facts: Facts) -> str:
+    """What is compared in a single run."""
+    if (found := subgroups_of(facts)) is None:
+        return "P values are not given: nothing is compared."
+    num = counted(found["num_comparisons"], "comparison")
+    return f"P values are given for subgroups only, {num} together (Holm)."
 
 
 def units(facts: Facts) -> str:
@@ -210,8 +239,8 @@ def units(facts: Facts) -> str:
 
 def method_of(facts: Facts, name: str) -> str:
     """What gives the interval of the metric `name`."""
-    metric, _ = named_metrics(facts.classes, facts.level)[name]
-    return _method(metric, facts.rarest)
+    found = named_metrics(facts.classes, facts.level).get(name)
+    return DRAWN if found is None else _method(found[0], facts.rarest)
 
 
 def _method(metric: Metric, rarest: int) -> str:
@@ -232,7 +261,10 @@ def _method(metric: Metric, rarest: int) -> str:
         if metric.name == "balanced_accuracy":
             return "the Wilson intervals of the classes, combined by the method of Zou and Donner"
         return "Wilson's method, with the effective number of cases"
-    return f"the standard error of a bootstrap of {NUM_DRAWS} draws, stratified by class and fold"
+    straight_from = getattr(metric.function, "straight_from", None)
+    if straight_from is not None and rarest >= straight_from:
+        return "the standard error of how each patient pulls the value (infinitesimal jackknife)"
+    return DRAWN
 
 
 def width(facts: Facts) -> str:

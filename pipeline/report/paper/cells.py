@@ -141,7 +141,8 @@ def loss(facts: Facts) -> Cell:
 
 
 def imbalance(facts: Facts) -> Cell:
-    return Cell("Training", recipe.imbalance(facts))
+    text = f"{recipe.imbalance(facts)} {analysis.calibration(facts)}"
+    return Cell("Training", text)
 
 
 def selection(facts: Facts) -> Cell:
@@ -193,7 +194,7 @@ def intervals(facts: Facts) -> Cell:
         "Statistical analysis",
         f"95 % confidence intervals over {analysis.units(facts)} for {len(have)} of "
         f"{len(entries)} metrics, e.g. {named(have[0])} {interval(entries[have[0]])}, with "
-        f"{analysis.method_of(facts, have[0])}. No test of significance: nothing is compared here",
+        f"{analysis.method_of(facts, have[0])}. {analysis.tests_of_significance(facts)}",
     )
 
 

@@ -16,7 +16,7 @@ SECTIONS: dict[str, tuple[tuple[Statement, ...], ...]] = {
     "Training": ((recipe.loss, recipe.optimisation), (recipe.augmentation,)),
     "Selection and decision threshold": (
         (recipe.selection,),
-        (analysis.decision, analysis.tested_last),
+        (analysis.calibration, analysis.decision, analysis.tested_last),
     ),
     "Statistical analysis": (
         (analysis.aggregation, analysis.evaluation_settings),

@@ -121,13 +121,13 @@ def _kfold(facts: Facts) -> str:
     plan = facts.plan
     k = plan.num_folds // plan.repeats
     columns = ["class", *map(escaped, facts.get("split.stratify") or ())]
+    rest = "the remaining block was" if k == 3 else f"the other {k - 2} blocks were"
     text = (
         f"Patients were dealt to {k} blocks that are as alike as possible in their numbers of "
         f"patients and images and in the shares of each {joined(columns)} (seed {plan.seed}). In "
-        f"fold i, block i was the internal test part, block i + 1 the validation (tuning) part, "
-        f"and the {'remaining block was' if k == 3 else f'other {k - 2} blocks were'} the training "
-        "part. "
-        "Both parts rotate: each patient was "
+        "fold i, block i was the internal test part, block i + 1 (of the last fold: block 0) the "
+        f"validation (tuning) part, and {rest} the training part. Both parts rotate: each patient "
+        "was "
     )
     if plan.repeats == 1:
         return text + "tested once and used for validation once."
@@ -229,8 +229,8 @@ def balance(facts: Facts) -> str:
             numbers = fold["patients_per_class"] or fold["images_per_class"]
             total = fold["patients"] if fold["patients_per_class"] else fold["images"]
             shares.append(numbers[name] / total)
-        shown.append(f"{span(shares, percent)} of {escaped(name)}")
-    return f" By fold, the {facts.level}s of the test part have {joined(shown)}."
+        shown.append(f"{span(shares, percent)} ({escaped(name)})")
+    return f" The share of a class among the {facts.level}s of a test part is {joined(shown)}."
 
 
 def identity(facts: Facts) -> str:
