@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.engine.explaining import FOLDER as EXPLAINED
-from pipeline.engine.explaining import read_explanation
+from pipeline.engine.explanation import FOLDER as EXPLAINED
+from pipeline.engine.explanation import read_explanation
 from pipeline.engine.finished import Finished
 from pipeline.engine.gallery import FOLDER
 from pipeline.evaluation.failures import Failure
-from pipeline.evaluation.metrics import Level
+from pipeline.levels import Level
 from pipeline.report.blocks import Block, Folded, Gallery, Heading, Picture, Section, Words, table
 from pipeline.report.numbers import number
 
