@@ -241,6 +241,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "middle": None,
         "middle_aggregate": "mean",
         "threshold": "youden",
+        "calibration": "none",
         "prior": "train",
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}

@@ -433,6 +433,11 @@ class EvaluationConfig:
     """Binary decisions, on the validation part: youden, the best balanced accuracy |
     sensitivity0.9, the highest threshold that finds 90 % | specificity0.9, the lowest that leaves
     90 % in peace | cost5, where a missed one costs 5 false alarms | fixed: 0.5."""
+    calibration: Literal["none", "temperature", "temperature_bias"] = "none"
+    """Probabilities of images made right on each fold's validation part, before thresholds are
+    chosen: none | temperature: they become more or less sure, the ranking of images stays |
+    temperature_bias: a bias of each class besides, so that their shares are those of validation.
+    Of several labels, for each by itself."""
     prior: Literal["none", "train"] | Shares = "none"
     """Class shares that reported probabilities are corrected to, where sampler, weights or loss
     trained under others: none: not corrected; train: of the train part's images; or those of where

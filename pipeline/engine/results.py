@@ -1,5 +1,6 @@
 """From the folds' predictions to the run's: predictions.csv, metrics.json and plots."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.run_folder import Run
+from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
@@ -18,27 +20,51 @@ from pipeline.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
+from pipeline.evaluation.probability_plots import plot_decision_curve, plot_reliability
 from pipeline.evaluation.summary import Summary, levels_of, summarise
 from pipeline.files import write_json
+from pipeline.levels import Level
 from pipeline.tracking.journal import EpochEnded, read_journal
 from pipeline.tracking.result import check_files, with_seal
 from pipeline.training.imbalance import emphasis
 
 
 def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
-    """The metrics of `folds`; each level is decided with their own fold's threshold."""
-    classes, groups = run.manifest.classes, run.plan.groups
-    rules = Rules.of(asdict(run.config.evaluation))
+    """The metrics of `folds`."""
+    return _summary(run, folds, _levels(run, folds))
+
+
+def _levels(run: Run, folds: tuple[int, ...]) -> dict[Level, pd.DataFrame | None]:
+    """The test tables of all levels, each decided with its own fold's threshold."""
     images = pd.concat([_test_table(run, fold) for fold in folds], ignore_index=True)
     results = {fold: run.result(fold) for fold in folds}
-    tables = judged(images, classes, rules, results)
+    return judged(images, run.manifest.classes, _rules(run), results)
+
+
+def _rules(run: Run) -> Rules:
+    return Rules.of(asdict(run.config.evaluation))
+
+
+def _summary(
+    run: Run, folds: tuple[int, ...], tables: Mapping[Level, pd.DataFrame | None]
+) -> Summary:
+    classes, groups = run.manifest.classes, run.plan.groups
     summary = summarise(tables, classes, groups)
+    results = {fold: run.result(fold) for fold in folds}
     points = [result.get("operating_points") or {} for result in results.values()]
     if all(points):  # earlier versions did not count them
         summary["operating_points"] = {
             level: together(of[level] for of in points) for level in points[0]
         }
-    for step in rules.steps:
+    if fits_of := {
+        fold: of["calibration"] for fold, of in results.items() if of.get("calibration")
+    }:
+        summary["calibration"] = {
+            "method": run.config.evaluation.calibration,
+            "temperature": [of["temperature"] for of in fits_of.values()],
+            "skipped": {str(fold): of["skipped"] for fold, of in fits_of.items() if of["skipped"]},
+        }
+    for step in _rules(run).steps:
         count = image_count(tables[step.level], classes, groups, step)
         if count is not None:
             summary["image_count" if step.level == "patient" else "middle_count"] = count
@@ -58,7 +84,8 @@ def write_results(run: Run) -> Summary:
     tables = [_test_table(run, fold) for fold in folds]
     everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
     write_predictions(everything, run.dir / "predictions.csv")
-    summary = evaluate_folds(run, folds)
+    levels = _levels(run, folds)
+    summary = _summary(run, folds, levels)
     warning = ""
     if run.plan.unsafe:
         summary["unsafe"], warning = True, "UNSAFE: split by image"
@@ -83,8 +110,23 @@ def write_results(run: Run) -> Summary:
         elif matrix is not None:
             path = plots_dir / f"confusion_{level}.png"
             plot_confusion(np.array(matrix), classes, title, path, warning)
+    for level, table in levels.items():
+        if table is not None:
+            _plot_probabilities(run, level, table, warning)
     write_json(run.dir / "metrics.json", with_seal(summary))  # last: everything before it is there
     return summary
+
+
+def _plot_probabilities(run: Run, level: Level, table: pd.DataFrame, warning: str) -> None:
+    classes = run.manifest.classes
+    cases = cases_of(table, classes)
+    units, _ = pd.factorize(table["patient_id"].map(run.plan.groups))
+    title, folder = f"test part, all folds, {level} level", run.dir / "plots"
+    plot_reliability(
+        cases, units, classes, f"Reliability, {title}", folder / f"reliability_{level}.png", warning
+    )
+    path = folder / f"decision_curve_{level}.png"
+    plot_decision_curve(cases, units, classes, f"Decision curve, {title}", path, warning)
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.evaluation.decision import asked_for
 from pipeline.evaluation.metrics import named_metrics
+from pipeline.evaluation.notes import notes_on_choices
 from pipeline.evaluation.summary import (
     IMPRECISE_ABOVE,
     UNSTABLE_BELOW,
@@ -171,7 +171,7 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
             f"{', '.join(ranked)}: not of all folds together either, since each fold has a network "
             "of its own, with scores of another scale"
         )
-    return [*notes, *_shifts(shown), *reached_notes(summary, level)]
+    return [*notes, *_shifts(shown), *notes_on_choices(summary, level)]
 
 
 def _shifts(shown: Mapping[str, MetricEntry]) -> Iterator[str]:
@@ -185,37 +185,3 @@ def _shifts(shown: Mapping[str, MetricEntry]) -> Iterator[str]:
             "networks of the folds have scores of different scales. Take the mean over folds, and "
             "no threshold for all of them"
         )
-
-
-def reached_notes(summary: Summary, level: Level) -> Iterator[str]:
-    """Say what the thresholds reached where they were chosen, and what they reach on test."""
-    points, entries = summary.get("operating_points", {}).get(level, {}), summary[level] or {}
-    several = bool(summary.get("multilabel"))
-    missed = []
-    for name, point in points.items():
-        asked = asked_for(point["rule"])
-        if point["rule"] == "fixed" or (several and asked is None):
-            continue
-        shares = ("sensitivity", "specificity") if asked is None else (asked[0],)
-        told = [
-            f"{share} {_short(point['val'][share])} on validation, "
-            f"{_with_bounds(entries[f'{share}_{name}' if several else share])} on test"
-            for share in shares
-        ]
-        wanted = "" if asked is None else f" asked for {asked[0]} {asked[1]:g}; reached"
-        if not several:
-            yield f"threshold ({point['rule']}){wanted or ':'} {'; '.join(told)}"
-        elif asked and (high := entries[f"{asked[0]}_{name}"]["ci_high"]) is not None:
-            missed += [f"{name}: {told[0]}"] if high < asked[1] else []
-    if missed:
-        yield f"on test these labels do not reach what was asked for: {'; '.join(missed)}"
-
-
-def _with_bounds(entry: MetricEntry) -> str:
-    if entry["ci_low"] is None:
-        return _short(entry["value"])
-    return f"{_short(entry['value'])} [{_short(entry['ci_low'])}, {_short(entry['ci_high'])}]"
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"

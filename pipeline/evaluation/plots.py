@@ -92,7 +92,7 @@ def _draw(
     figure = Figure(figsize=(5.5 * max(map(len, rows)), 4.2 * len(rows)), layout="constrained")
     width = math.lcm(*map(len, rows))
     grid = figure.add_gridspec(len(rows), width)
-    colors = _fold_colors(len(histories))
+    colors = colors_of(len(histories))
     for number, row in enumerate(rows):
         span = width // len(row)
         for at, label in enumerate(row):
@@ -127,9 +127,7 @@ def plot_confusion(
     figure = Figure(figsize=(size, size))  # an inch a cell; saving makes room for the labels
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [
-        "\n".join(wrap(name, _LABEL_WIDTH, max_lines=3, placeholder=" ...")) for name in classes
-    ]
+    names = [shortened(name) for name in classes]
     ticks = np.arange(size)
     # `parse_math`: a class name may contain $
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
@@ -191,12 +189,18 @@ def _cut_spikes(axes: Axes) -> None:
     axes.set_ylim(values.min() - 0.05 * (top - values.min()), top)
 
 
-def _fold_colors(num_folds: int) -> list[Any]:
+def shortened(name: str) -> str:
+    """The name of a class in up to three lines."""
+    return "\n".join(wrap(name, _LABEL_WIDTH, max_lines=3, placeholder=" ..."))
+
+
+def colors_of(num: int) -> list[Any]:
+    """A colour for each of so many folds, or classes."""
     from matplotlib import colormaps
 
-    if num_folds <= 10:
-        return [colormaps["tab10"](index) for index in range(num_folds)]
-    return list(colormaps["turbo"](np.linspace(0.05, 0.95, num_folds)))
+    if num <= 10:
+        return [colormaps["tab10"](index) for index in range(num)]
+    return list(colormaps["turbo"](np.linspace(0.05, 0.95, num)))
 
 
 def _kinds(unit: str, has_both_parts: bool) -> list[Line2D]:

@@ -16,6 +16,7 @@ import pandas as pd
 from pipeline.arrays import AnyFloats, AnyInts, Floats
 from pipeline.config import UserError
 from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.recalibration import Calibration
 from pipeline.files import write_whole
 from pipeline.label_names import BETWEEN, NONE, LabelNames
 from pipeline.levels import MIDDLES, Middle
@@ -71,6 +72,18 @@ def unknown_labels(labels: Iterable[str], classes: Sequence[str]) -> list[str]:
         return sorted(set(labels) - set(classes))
     names = {name for text in set(labels) - {NONE} for name in text.split(BETWEEN)}
     return sorted(names - set(classes))
+
+
+def with_calibration(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """The table with calibrated probabilities; RuntimeError for rows of another fold."""
+    if others := set(table["fold"]) - {calibration.fold}:
+        raise RuntimeError(
+            f"A calibration of fold {calibration.fold} is for its own rows, got some of "
+            f"{sorted(others)}."
+        )
+    columns = prob_columns(calibration.classes)
+    found = _as_float32(calibration.apply(table[columns].to_numpy()))
+    return table.assign(**dict(zip(columns, found.T, strict=True)))
 
 
 def with_decisions(table: pd.DataFrame, classes: Sequence[str], decision: Decision) -> pd.DataFrame:

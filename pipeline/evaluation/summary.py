@@ -61,6 +61,16 @@ class Counts(TypedDict):
     middle: NotRequired[int]
 
 
+class Calibrated(TypedDict):
+    """How the probabilities of the folds were calibrated."""
+
+    method: str
+    temperature: list[float | dict[str, float]]
+    """Of each fold; of labels that do not exclude each other, of each label."""
+    skipped: dict[str, dict[str, str]]
+    """Fold -> what was left as it was ("all", or a label), and why."""
+
+
 class Summary(TypedDict):
     """The content of metrics.json; lists over folds follow `num.per_fold`."""
 
@@ -83,6 +93,8 @@ class Summary(TypedDict):
     operating_points: NotRequired[dict[str, dict[str, Reached]]]
     """Level -> class with a threshold -> what its decisions came to on validation and on test, all
     folds together; missing where a fold's result.json does not have them."""
+    calibration: NotRequired[Calibrated]
+    """Missing where nothing was calibrated."""
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 

@@ -89,8 +89,15 @@ def check_files(result: Mapping[str, Any], fold_dir: Path) -> None:
 
 
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """A fold's final metrics: best/val/<level>/..., test/<level>/..., threshold/<level>, ..."""
-    parts = {"test": result.get("test"), "threshold": result.get("thresholds")}
+    """A fold's final metrics: best/val/<level>/..., test/<level>/..., threshold/<level>,
+    calibration/temperature, ...
+    """
+    fit = result.get("calibration") or {}
+    parts = {
+        "test": result.get("test"),
+        "threshold": result.get("thresholds"),
+        "calibration": {name: fit[name] for name in ("temperature", "bias") if name in fit},
+    }
     single = {name: result.get(name) for name in SINGLE}
     return _chosen(result) | dict(numbers({**parts, **single}))
 

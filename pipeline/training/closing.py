@@ -28,10 +28,12 @@ def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None
     `facts` are the model's own: num_parameters, seconds, ...
     """
     job = judge.job
-    val = judge.predict("val")
+    told = judge.predict("val")
+    calibration = judge.calibration(told)
+    val = judge.calibrated(told, calibration)
     decisions = judge.decisions(val)
     write_predictions(judge.decided(val, decisions), job.fold_dir / "predictions_val.csv")
-    test = judge.predict("test")
+    test = judge.calibrated(judge.predict("test"), calibration)
     write_predictions(judge.decided(test, decisions), job.fold_dir / "predictions_test.csv")
     result = {
         "version": VERSION,
@@ -45,6 +47,7 @@ def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None
         | {level: decision.values for level, decision in decisions.items()},
         "trained_under": job.emphasis.prior.tolist(),
         "logit_shift": job.logit_shift.tolist(),
+        "calibration": None if calibration is None else calibration.record(),
         **facts,
         "val": judge.metrics(val, decisions),
         "test": judge.metrics(test, decisions),

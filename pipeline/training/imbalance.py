@@ -50,11 +50,17 @@ class Emphasis:
         return bool(np.abs(self.prior - self.shares).max() > NEARLY)
 
     def shift(self, config: Config, classes: Sequence[str]) -> Floats:
-        """(C,) to be added to logits for probabilities under `evaluation.prior`; 0: none."""
+        """(C,) to be added to logits for probabilities under `evaluation.prior`; 0: none.
+
+        Where probabilities are calibrated, they are those of the train part's shares until then:
+        shares of another place would be taken for an error, and be undone.
+        """
         wanted = config.evaluation.prior
         if wanted == "none":
             return np.zeros(len(classes))
         target = self.shares if wanted == "train" else shares_of(wanted, classes)
+        if config.evaluation.calibration != "none":
+            target = self.shares
         # a baseline has probabilities of all classes together, whatever the loss of networks
         odds = config.loss.output == "sigmoid" and not is_baseline(config.model)
         odds = odds or isinstance(classes, LabelNames)

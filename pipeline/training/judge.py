@@ -9,16 +9,23 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from pandas import DataFrame
 
-from pipeline.arrays import AnyFloats, Ints
+from pipeline.arrays import AnyFloats, Bools, Ints
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.decision import Decision, Threshold, decided
 from pipeline.evaluation.metrics import VAL_METRICS, metrics
 from pipeline.evaluation.operating_points import OperatingPoint, Reached
 from pipeline.evaluation.patients import Rules, by_level
-from pipeline.evaluation.predictions import prediction_table, prob_columns, with_decisions
+from pipeline.evaluation.predictions import (
+    prediction_table,
+    prob_columns,
+    with_calibration,
+    with_decisions,
+)
+from pipeline.evaluation.recalibration import Calibration, Shares, calibrated_on
 from pipeline.label_names import LabelNames
 from pipeline.levels import Level
 from pipeline.splits import Part
+from pipeline.training.imbalance import shares_of
 from pipeline.training.job import FoldJob
 
 Decisions = Mapping[Level, Decision]
@@ -43,8 +50,33 @@ class Judge:
         return {**values, "val/image/accuracy": self._accuracy(table)}
 
     def predict(self, part: Part) -> DataFrame:
-        """A part's prediction table, without decisions."""
+        """A part's prediction table, neither calibrated nor with decisions."""
         return self._predict(part)[0]
+
+    def calibration(self, val: DataFrame) -> Calibration | None:
+        """What calibrates probabilities, fitted on the validation part; None where it is off.
+
+        RuntimeError for a table with patients of another part.
+        """
+        job, evaluation = self.job, self.job.config.evaluation
+        refuse_other_parts(val, job)
+        if evaluation.calibration == "none":
+            return None
+        classes, prior = job.manifest.classes, evaluation.prior
+        wanted = None if isinstance(prior, str) else shares_of(prior, classes)
+        return calibrated_on(
+            self._has(val),
+            val[prob_columns(classes)].to_numpy(),
+            val["patient_id"].tolist(),
+            evaluation.calibration,
+            classes,
+            job.fold.index,
+            Shares(job.emphasis.shares, wanted),
+        )
+
+    def calibrated(self, table: DataFrame, calibration: Calibration | None) -> DataFrame:
+        """A part's table with calibrated probabilities."""
+        return table if calibration is None else with_calibration(table, calibration)
 
     def decisions(self, val: DataFrame) -> Decisions:
         """How each level is decided, chosen on the validation part.
@@ -134,11 +166,7 @@ class Judge:
         return by_level(table, self.job.manifest.classes, rules)
 
     def _decision(self, val: DataFrame) -> Decision:
-        job, classes = self.job, self.job.manifest.classes
-        if isinstance(classes, LabelNames):
-            has = classes.matrix(val["label"])
-        else:
-            has = val["label"].to_numpy()[:, None] == np.array(classes, dtype=object)
+        job, classes, has = self.job, self.job.manifest.classes, self._has(val)
         thresholds = {
             name: Threshold.chosen(
                 has[:, classes.index(name)],
@@ -149,6 +177,14 @@ class Judge:
             for name in decided(classes)
         }
         return Decision(job.fold.index, classes, thresholds)
+
+    def _has(self, table: DataFrame) -> Bools:
+        """(N, C) which class, or which labels, each row has."""
+        classes = self.job.manifest.classes
+        if isinstance(classes, LabelNames):
+            return classes.matrix(table["label"])
+        found: Bools = table["label"].to_numpy()[:, None] == np.array(classes, dtype=object)
+        return found
 
 
 def refuse_other_parts(val: DataFrame, job: FoldJob) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from MLstatkit import Delong_test
 from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
@@ -91,6 +92,21 @@ def test_of_many_patients_it_is_delong_on_the_logit_scale() -> None:
     centre = np.log(value / (1 - value))
     expected = [1 / (1 + np.exp(-centre - side * reach)) for side in (-1, 1)]
     assert [found.low, found.high] == pytest.approx(expected, rel=1e-9)
+
+
+def test_delong_is_that_of_a_public_implementation() -> None:
+    generator = np.random.default_rng(3)
+    labels = np.arange(150) % 3 == 0
+    first, second = (np.round(generator.random(150) + gain * labels, 2) for gain in (0.5, 0.7))
+    found = paired_delong(
+        labels[:, None], first[:, None], second[:, None], np.zeros(150, int), np.arange(150)
+    )
+    assert found is not None
+    z, p, *_, one, other, info = Delong_test(labels, first, second)
+    assert info["method"] == "delong"
+    assert found[0] == pytest.approx(other - one, abs=1e-9)
+    assert found[0] / found[1] == pytest.approx(z, abs=1e-9)
+    assert 2 * norm.sf(abs(found[0] / found[1])) == pytest.approx(p, abs=1e-9)
 
 
 def test_of_few_patients_newcombes_bounds_solve_his_equation() -> None:

@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.evaluation.console import print_summary
+from pipeline.evaluation.notes import notes_on_choices
+from pipeline.evaluation.operating_points import Reached
 from pipeline.evaluation.summary import summarise
 
 
@@ -150,3 +152,50 @@ def test_leave_one_out_has_no_auroc_and_says_why():
     for level in ("patient", "image"):
         entry = (summary[level] or {})["auroc"]
         assert (entry["value"], entry["pooled"], entry["ci_low"]) == (None, None, None)
+
+
+def noted(rule, val, test, entry, calibration=None):
+    """What is said of a threshold that reached these shares; `entry` is that of test."""
+    summary = summarise({"image": table_of(["neg", "pos"], 2, 20)}, ["neg", "pos"])
+    reached: Reached = {
+        "threshold": None,
+        "rule": rule,
+        "fitted_on": "val",
+        "val": val,
+        "test": test,
+    }
+    summary["operating_points"] = {"image": {"pos": reached}}
+    for name in ("sensitivity", "specificity"):
+        of = summary["image"][name]
+        of["value"], of["ci_low"], of["ci_high"] = entry
+    if calibration is not None:
+        summary["calibration"] = calibration
+    return list(notes_on_choices(summary, "image"))
+
+
+SHARES = {"sensitivity": 0.91, "specificity": 0.7}
+
+
+def test_what_was_asked_for_stands_beside_what_was_reached():
+    assert noted("sensitivity0.9", SHARES, SHARES, (0.84, 0.75, 0.90)) == [
+        "threshold: asked for sensitivity 0.90; reached on validation 0.91, on test 0.84 "
+        "[0.75, 0.90]"
+    ]
+    (note,) = noted("specificity0.8", SHARES, SHARES, (0.6, 0.5, 0.75))
+    assert note.endswith("reached on validation 0.70, on test 0.60 [0.50, 0.75]: not kept")
+    assert noted("youden", SHARES, SHARES, (0.84, None, None)) == [
+        "threshold (youden): sensitivity 0.91 on validation, 0.84 on test, specificity 0.70 on "
+        "validation, 0.84 on test"
+    ]
+
+
+def test_of_what_is_fixed_nothing_is_said():
+    assert noted("fixed", SHARES, SHARES, (0.84, None, None)) == []
+
+
+def test_what_was_not_calibrated_is_said_with_the_reason():
+    found = {"method": "temperature", "temperature": [1.2, 1.0], "skipped": {"1": {"all": "few"}}}
+    assert noted("fixed", SHARES, SHARES, (0.8, 0.7, 0.9), calibration=found) == [
+        "calibrated on validation (temperature): temperatures 1.00 to 1.20",
+        "fold 1: not calibrated: few",
+    ]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from pipeline.evaluation.decision import Decision, Threshold, asked_for
-from pipeline.evaluation.operating_points import OperatingPoint, together
+from pipeline.evaluation.operating_points import OperatingPoint, Reached, together
 from pipeline.label_names import LabelNames
 
 CLASSES = ["healthy", "lesion"]
@@ -91,7 +91,7 @@ def test_a_share_of_nothing_is_none():
 
 def test_the_counts_of_folds_are_added():
     one, two = OperatingPoint(2, 1, 0, 1).record(), OperatingPoint(1, 0, 1, 4).record()
-    of_folds = [
+    of_folds: list[dict[str, Reached]] = [
         {"x": {"threshold": 0.1, "rule": "youden", "fitted_on": "val", "val": a, "test": b}}
         for a, b in ((one, two), (two, two))
     ]

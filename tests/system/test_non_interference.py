@@ -17,6 +17,8 @@ from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
 
+CALIBRATED = ["evaluation.calibration=temperature_bias", "evaluation.threshold=sensitivity0.9"]
+
 
 def _noise_in_test(cohort: Cohort, test: frozenset[str], folder: Path) -> Cohort:
     """The same cohort with the test part's pixels and labels replaced by noise."""
@@ -47,6 +49,7 @@ def _artefacts(job: FoldJob) -> dict[str, Any]:
         "statistics": (best["mean"], best["std"]),
         "epoch": result["best_epoch"],
         "threshold": result["thresholds"],
+        "calibration": result["calibration"],
         "val": hashlib.sha256((job.fold_dir / "predictions_val.csv").read_bytes()).hexdigest(),
         "losses": [r["metrics"]["train/loss"] for r in records if r["event"] == "epoch"],
         "best_sha256": result["best_sha256"],
@@ -57,7 +60,8 @@ def _train_with_and_without_noise(
     tmp_path: Path, *overrides: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     torch.set_num_threads(1)
-    cohort = make_cohort(tmp_path / "cohort")
+    num_patients = 48 if CALIBRATED[0] in overrides else 18
+    cohort = make_cohort(tmp_path / "cohort", num_patients)
     job = fold_job(cohort, tmp_path / "real", *overrides)
     noise = _noise_in_test(cohort, job.fold.test, tmp_path / "noisy")
     config = job.config
@@ -71,12 +75,18 @@ def _train_with_and_without_noise(
     return _artefacts(job), _artefacts(noisy)
 
 
-@pytest.mark.parametrize("overrides", [[], FROZEN], ids=["network", "frozen trunk"])
+@pytest.mark.parametrize(
+    "overrides",
+    [[], FROZEN, pytest.param(CALIBRATED, marks=pytest.mark.slow)],
+    ids=["network", "frozen trunk", "calibrated"],
+)
 def test_noise_in_the_test_part_changes_nothing_but_the_test(
     tmp_path: Path, overrides: list[str]
 ) -> None:
     real, noisy = _train_with_and_without_noise(tmp_path, *overrides)
     assert real == noisy
+    assert (overrides == CALIBRATED) == (real["calibration"] is not None)
+    assert not (real["calibration"] or {}).get("skipped")
 
 
 def _statistics_of_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +116,13 @@ def _threshold_chosen_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def _calibrated_on_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibration = Judge.calibration
+    monkeypatch.setattr(
+        Judge, "calibration", lambda self, _val: calibration(self, self.predict("test"))
+    )
+
+
 def _trained_on_test_too(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = FoldJob.rows
 
@@ -123,6 +140,7 @@ def _trained_on_test_too(monkeypatch: pytest.MonkeyPatch) -> None:
         (_statistics_of_everything, "statistics"),
         (_epoch_chosen_on_test, "val"),
         (_threshold_chosen_on_test, "threshold"),
+        (_calibrated_on_test, "calibration"),
         (_trained_on_test_too, "weights"),
     ],
 )
@@ -131,7 +149,8 @@ def test_the_proof_catches(
 ) -> None:
     break_it(monkeypatch)
     _unguarded(monkeypatch)
-    real, noisy = _train_with_and_without_noise(tmp_path)
+    overrides = CALIBRATED if break_it is _calibrated_on_test else []
+    real, noisy = _train_with_and_without_noise(tmp_path, *overrides)
     assert real[caught_by] != noisy[caught_by]
 
 

@@ -16,14 +16,16 @@ from pipeline.baselines import Baseline
 from pipeline.commands.door import load_config
 from pipeline.config import ConfigError, UserError
 from pipeline.evaluation.predictions import read_predictions
+from pipeline.evaluation.recalibration import Calibration
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold
 from pipeline.targets import build
 from pipeline.tracking.journal import EpochEnded, read_journal
 from pipeline.tracking.result import check_files, read_result
-from pipeline.training.baseline import train_baseline
+from pipeline.training.baseline import BaselineFold, train_baseline
 from pipeline.training.job import FoldJob
+from pipeline.training.judge import Judge
 
 MODELS = ("majority", "knn", "logistic", "svm", "boosted_trees")
 NUM_PATIENTS, SIDE = 45, 6
@@ -147,6 +149,63 @@ def test_what_is_tested_changes_nothing_but_the_test(tmp_path: Path, model: str)
     assert before == after
     lines = [[event.metrics for event in candidates(job)] for job in (real, noisy)]
     assert lines[0] == lines[1]
+
+
+def test_calibration_and_thresholds_know_nothing_of_the_test_part(tmp_path: Path) -> None:
+    settings = (
+        *("model=logistic", "features=intensity", "evaluation.threshold=sensitivity0.9"),
+        *("evaluation.calibration=temperature_bias", "evaluation.prior={a: 0.9, b: 0.1}"),
+    )
+    results = []
+    for noise in (False, True):
+        job = job_of(tmp_path / str(noise), *settings, noise_in_test=noise)
+        train_baseline(job)
+        results.append((read_result(job.fold_dir / "result.json"), files(job)))
+    (real, before), (noisy, after) = results
+    assert real["calibration"] == noisy["calibration"]
+    assert real["calibration"]["skipped"] == {}
+    assert real["calibration"]["temperature"] != 1
+    assert real["thresholds"] == noisy["thresholds"]
+    points = [of["operating_points"]["patient"]["b"] for of in (real, noisy)]
+    assert points[0]["val"] == points[1]["val"]
+    assert points[0]["val"]["sensitivity"] >= 0.9
+    assert before["predictions_val.csv"] == after["predictions_val.csv"]
+    assert points[0]["test"] != points[1]["test"], "the noise did not arrive"
+
+
+def test_predictions_are_the_calibrated_ones(tmp_path: Path) -> None:
+    tables = []
+    for calibration in ("none", "temperature_bias"):
+        job = job_of(tmp_path / calibration, "model=knn", f"evaluation.calibration={calibration}")
+        train_baseline(job)
+        names = ("predictions_val.csv", "predictions_test.csv")
+        tables.append([pd.read_csv(job.fold_dir / name) for name in names])
+    found = Calibration.read(read_result(job.fold_dir / "result.json"), CLASSES[:2])
+    assert found is not None
+    columns = ["prob_a", "prob_b"]
+    for raw, calibrated in zip(*tables, strict=True):
+        expected = found.apply(raw[columns].to_numpy())
+        np.testing.assert_allclose(calibrated[columns], expected, atol=1e-6)
+    assert (np.abs(tables[0][1]["prob_b"] - tables[1][1]["prob_b"]) > 0.01).any()
+
+
+def test_one_class_in_validation_is_said_and_nothing_is_calibrated(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "model=logistic", "evaluation.calibration=temperature", classes=2)
+    fold = replace(job.fold, val=frozenset(p for p in job.fold.val if int(p[1:]) % 2 == 0))
+    job = replace(job, fold=fold)
+    judge = Judge(job, BaselineFold(job).fitted({"C": 1.0}).outputs)
+    raw = judge.predict("val")
+    calibration = judge.calibration(raw)
+    assert calibration is not None
+    assert "a class has 0 of the validation part's 5 patients" in calibration.skipped["all"]
+    pd.testing.assert_frame_equal(judge.calibrated(raw, calibration), raw, atol=1e-6)
+
+
+def test_nothing_is_calibrated_on_another_part(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "model=logistic", "evaluation.calibration=temperature")
+    judge = Judge(job, BaselineFold(job).fitted({"C": 1.0}).outputs)
+    with pytest.raises(RuntimeError, match="only its validation part chooses, got 15 patient"):
+        judge.calibration(judge.predict("test"))
 
 
 def test_an_estimator_that_draws_is_seeded() -> None:

@@ -283,6 +283,16 @@ def test_the_prior_of_where_the_network_will_be_used_may_be_given() -> None:
         emphasis_of("evaluation.prior={healthy:1,sick:0.2}")
 
 
+def test_before_a_calibration_probabilities_are_those_of_the_train_part() -> None:
+    """The prior of another place is its last step."""
+    settings = ["evaluation.calibration=temperature", "evaluation.prior={healthy:0.99,sick:0.01}"]
+    found = emphasis_of("sampler=class")
+    shift = found.shift(load_config(["manifest=demo", *settings]), ("healthy", "sick"))
+    assert shift.tolist() == pytest.approx([np.log(0.95 / 0.5), np.log(0.05 / 0.5)])
+    plain = load_config(["manifest=demo", settings[0], "evaluation.prior=none"])
+    assert found.shift(plain, ("healthy", "sick")).tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("overrides", [["evaluation.prior=none"], ["sampler=none"]])
 def test_nothing_is_corrected_where_nothing_was_balanced_or_it_is_not_wanted(
     overrides: list[str],
