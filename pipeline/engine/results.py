@@ -39,8 +39,8 @@ def evaluate_folds(run: Run, folds: tuple[int, ...]) -> Summary:
     return _summary(run, folds, _levels(run, folds))
 
 
-def _levels(run: Run, folds: tuple[int, ...]) -> Mapping[Level, pd.DataFrame | None]:
-    """The test tables of each level, decided with their own fold's threshold."""
+def _levels(run: Run, folds: tuple[int, ...]) -> dict[Level, pd.DataFrame | None]:
+    """The test tables of all levels, each decided with its own fold's threshold."""
     images = pd.concat([_test_table(run, fold) for fold in folds], ignore_index=True)
     results = {fold: run.result(fold) for fold in folds}
     return judged(images, run.manifest.classes, _rules(run), results)
@@ -65,7 +65,7 @@ def _summary(
         fold: of["calibration"] for fold, of in results.items() if of.get("calibration")
     }:
         summary["calibration"] = {
-            "method": evaluation.calibration,
+            "method": run.config.evaluation.calibration,
             "temperature": [of["temperature"] for of in fits_of.values()],
             "skipped": {str(fold): of["skipped"] for fold, of in fits_of.items() if of["skipped"]},
         }

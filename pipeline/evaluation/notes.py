@@ -12,7 +12,7 @@ from pipeline.levels import Level
 
 def notes_on_choices(summary: Summary, level: Level) -> Iterator[str]:
     """Lines for the console; none where nothing was chosen."""
-    points, entries = summary.get("operating_points", {}).get(level, {}), summary[level] or {}
+    points, entries = summary.get("operating_points", {}).get(level, {}), summary.get(level) or {}
     if summary.get("multilabel"):
         yield from _of_labels(points, entries)
     else:
