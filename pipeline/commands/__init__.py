@@ -44,6 +44,7 @@ COMMANDS = {
     "canary": Command("random labels through the whole pipeline: would a leak show?"),
     "compare": Command("is one run better than another? Over the same patients, with intervals"),
     "select": Command("which settings of a sweep are best, and how good they really are"),
+    "explain": Command("where does a network look? Heat maps of the worst mistakes"),
     "unlock": Command("open the patients that were locked away from all folds, once"),
     "report": Command("a finished run for people: report.html, and report.md for a paper"),
     "sync": Command("complete the MLflow runs of a run folder"),

@@ -12,7 +12,6 @@ from rich.console import Console
 from pipeline.commands.settings import ReportSettings
 from pipeline.console import say, warn
 from pipeline.engine.finished import Finished
-from pipeline.processes import call_in_child
 from pipeline.words import one_line
 
 PAPER = "report.md"
@@ -28,7 +27,7 @@ def report_at_end(run_dir: Path, console: Console) -> None:
     if not (run_dir / "metrics.json").exists():
         return  # some folds are still to come
     try:
-        say(call_in_child(_written, run_dir), console)
+        say(_written(run_dir), console)
     except Exception as error:  # noqa: BLE001  (whatever it is, the run is done)
         again = f"patientfold report run_dir={run_dir}"
         warn([one_line(f"the report was not written: {error} The run is whole; {again}")], console)

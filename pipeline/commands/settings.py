@@ -86,6 +86,18 @@ class SelectSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ExplainSettings:
+    run_dir: str
+    """The run folder of a finished cross-validation, e.g. runs/demo/<key>."""
+    images: Listed = ()
+    """Images to explain, as predictions.csv names them, [a.png,b.png]; default: those of the worst
+    mistakes."""
+    layer: str | None = None
+    """The layer whose map is shown; default: the last convolution that keeps places, with its
+    activation."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ReportSettings:
     run_dir: str
     """The run folder, e.g. runs/demo/<key>."""
@@ -120,6 +132,7 @@ SCHEMAS: dict[str, type] = {
     "canary": CanarySettings,
     "compare": CompareSettings,
     "demo": NoSettings,
+    "explain": ExplainSettings,
     "forget": ForgetSettings,
     "init": InitSettings,
     "report": ReportSettings,

@@ -14,8 +14,10 @@ from pipeline.arrays import AnyInts
 from pipeline.config import LEDGER, UserError
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
+from pipeline.engine.gallery import read_failures
 from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
+from pipeline.evaluation.failures import Failures, worst_failures
 from pipeline.evaluation.metrics import Level
 from pipeline.evaluation.patients import per_patient
 from pipeline.evaluation.plots import History
@@ -149,6 +151,17 @@ class Finished:
         found = read_json(path)
         check_seal(found, path, "Restore it.")
         return found
+
+    @cached_property
+    def failures(self) -> Failures:
+        """failures.json; made of the predictions, without pictures, where there is none."""
+        if (found := read_failures(self.dir)) is not None:
+            return found
+        none = self.settings["evaluation"]["patient_label"] == "none"
+        patients = None if none else self.cases("patient")
+        thresholds = {fold: result["thresholds"] for fold, result in self.results.items()}
+        tables: dict[Level, pd.DataFrame | None] = {"image": self.images, "patient": patients}
+        return {"cases": worst_failures(tables, self.classes, thresholds)}
 
     @cached_property
     def results(self) -> Mapping[int, Mapping[str, Any]]:

@@ -22,8 +22,9 @@ NAMING = (
     *("plan.csv", "plan.json", "predictions.csv", "cohort.csv", "flow.json"),
     *("report.html", "report.md"),
     *("fold_*/predictions_*.csv", "locked/predictions.csv"),
+    *("failures/*", "explain/*"),
 )
-"""What of a run folder names its patients."""
+"""What of a run folder names its patients, or shows them."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
 """Of a run folder, what holds settings and numbers."""
 PAGES = {

@@ -1,7 +1,7 @@
 """The interval of an AUROC: the mean over folds, patients as units, few positives or many."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,19 +34,32 @@ def auroc_interval(
         )
     if (targets := _targets(positive, scores, folds, units)) is None:
         return None
-    together = alike(np.array([target.pulls for target in targets]))
-    share = float(together.sum()) / len(targets) ** 2 if len(targets) > 1 else 1.0
-    share = min(1.0, max(share, 1 / len(targets) ** 2))
-    value = float(np.mean([target.value for target in targets]))
-    rarest = min(target.num_units for target in targets)
-    z = quantile(rarest, clustered=any(target.clustered for target in targets))
-    found = [_newcombe(value, z, [target.model for target in targets], share)]
-    if 0 < value < 1 and (rarest < FEW or rarest >= MANY):
-        error = np.sqrt(share) * float(np.mean([np.sqrt(t.variance) for t in targets]))
-        found.append(_logit(value, z * error))
-    if rarest >= MANY:
-        found = found[-1:]
-    return Interval(value, min(low for low, _ in found), max(high for _, high in found))
+    found = Auroc(targets)
+    return Interval(found.value, *found.bounds(quantile(found.fewest, found.clustered)))
+
+
+def auroc_within(
+    positive: Bools, scores: AnyFloats, strata: AnyInts, units: AnyInts
+) -> "Auroc | None":
+    """The share of concordant pairs among those within a stratum (N,), as of `auroc_interval`.
+
+    A stratum counts as its pairs do, and one without both classes not at all: so few patients as a
+    fold has of a group need not hold both. None where no stratum has a pair of a target.
+    """
+    found = []
+    for side, score in zip(positive.T, scores.T, strict=True):
+        _, stratum = np.unique(strata, return_inverse=True)
+        num = _counts(side, stratum, int(stratum.max(initial=-1)) + 1)
+        both = num.min(axis=1, initial=len(side)) > 0
+        rows = both[stratum]
+        if not rows.any():
+            return None
+        _, kept = np.unique(stratum[rows], return_inverse=True)
+        num = num[both]
+        weights = num.prod(axis=1) / num.prod(axis=1).sum()
+        found.append(_Target.of(side[rows], score[rows], kept, units[rows], num, weights))
+    size = int(units.max()) + 1
+    return Auroc([target.padded(size) for target in found])
 
 
 def paired_delong(
@@ -99,9 +112,15 @@ class _Target:
 
     @classmethod
     def of(
-        cls, positive: Bools, scores: AnyFloats, fold_of: AnyInts, units: AnyInts, num: AnyInts
+        cls,
+        positive: Bools,
+        scores: AnyFloats,
+        fold_of: AnyInts,
+        units: AnyInts,
+        num: AnyInts,
+        weights: Floats,
     ) -> "_Target":
-        """`num` (F, 2): rows of each fold without and with the target."""
+        """`num` (F, 2): rows of each fold without and with the target; `weights` (F,) sum to 1."""
         num_folds = len(num)
         placed = np.empty(len(scores))
         for fold in range(num_folds):
@@ -109,8 +128,8 @@ class _Target:
             placed[rows] = _placements(positive[rows], scores[rows])
         own = num[fold_of, 1 * positive]  # (N,) rows of its class in its fold
         sums = np.bincount(fold_of[positive], placed[positive])
-        value = float(np.mean(sums / num[:, 1]))
-        pull = (placed - value) / (num_folds * own)
+        value = min(1.0, float(weights @ (sums / num[:, 1])))
+        pull = weights[fold_of] * (placed - value) / own
         size = int(units.max()) + 1
         sides = [np.flatnonzero(positive == side) for side in (False, True)]
         of_units: list[Floats] = [
@@ -126,7 +145,7 @@ class _Target:
         worth = max(1.0, variance / apart) if clustered and apart > 0 else 1.0
 
         def model(auroc: float) -> float:
-            return worth * float(_newcombe_variance(auroc, num).sum()) / num_folds**2
+            return worth * float(weights**2 @ _newcombe_variance(auroc, num))
 
         return cls(value, of_units, max(variance, 0.0), model, min(num_units), clustered)
 
@@ -134,6 +153,52 @@ class _Target:
     def pulls(self) -> Floats:
         """(U,) how far each unit moves the value."""
         return self.sides[0] + self.sides[1]
+
+    def padded(self, size: int) -> "_Target":
+        """The same with as many units, of which the last move nothing."""
+        longer = [np.pad(side, (0, size - len(side))) for side in self.sides]
+        return replace(self, sides=longer)
+
+
+@dataclass(frozen=True)
+class Auroc:
+    """The mean AUROC of one or several targets, and what its interval is made of."""
+
+    targets: list[_Target]
+
+    @property
+    def value(self) -> float:
+        return float(np.mean([target.value for target in self.targets]))
+
+    @property
+    def pulls(self) -> Floats:
+        """(U,) how far each unit moves the value."""
+        found: Floats = np.mean([target.pulls for target in self.targets], axis=0)
+        return found
+
+    @property
+    def fewest(self) -> int:
+        """Units of the rarest class."""
+        return min(target.num_units for target in self.targets)
+
+    @property
+    def clustered(self) -> bool:
+        """Has a unit several rows?"""
+        return any(target.clustered for target in self.targets)
+
+    def bounds(self, z: float) -> tuple[float, float]:
+        """Of the interval that reaches `z` standard errors."""
+        targets, value, rarest = self.targets, self.value, self.fewest
+        together = alike(np.array([target.pulls for target in targets]))
+        share = float(together.sum()) / len(targets) ** 2 if len(targets) > 1 else 1.0
+        share = min(1.0, max(share, 1 / len(targets) ** 2))
+        found = [_newcombe(value, z, [target.model for target in targets], share)]
+        if 0 < value < 1 and (rarest < FEW or rarest >= MANY):
+            error = np.sqrt(share) * float(np.mean([np.sqrt(t.variance) for t in targets]))
+            found.append(_logit(value, z * error))
+        if rarest >= MANY:
+            found = found[-1:]
+        return min(low for low, _ in found), max(high for _, high in found)
 
 
 def _targets(
@@ -145,7 +210,8 @@ def _targets(
     num = [_counts(positive[:, t], fold_of, len(in_folds)) for t in columns]
     if not all((counts > 0).all() for counts in num):
         return None
-    return [_Target.of(positive[:, t], scores[:, t], fold_of, units, num[t]) for t in columns]
+    same = np.full(len(in_folds), 1 / len(in_folds))
+    return [_Target.of(positive[:, t], scores[:, t], fold_of, units, num[t], same) for t in columns]
 
 
 def _counts(positive: Bools, fold_of: AnyInts, num_folds: int) -> AnyInts:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.subgroups import Subgroups, flagged, sentence
 from pipeline.evaluation.summary import (
     IMPRECISE_ABOVE,
     UNSTABLE_BELOW,
@@ -77,10 +78,30 @@ def print_summary(summary: Summary, level: Level, console: Console) -> None:
         console.print(_table(_label_columns(classes, entries, gap)))
     for line in _notes(summary, level, shown, gap):
         console.print(Text(one_line(line)))
+    if (found := summary.get("subgroups")) and found["level"] == level:
+        for line, style in _of_subgroups(found):
+            console.print(Text(one_line(line), style=style))
     if level == "patient" and (count := summary.get("image_count")):
         console.print(Text(one_line(count["note"]), style="bold"))
-    for found in summary.get("fit", []):
-        console.print(Text(found["note"], style="bold"))
+    for fit in summary.get("fit", []):
+        console.print(Text(fit["note"], style="bold"))
+
+
+def _of_subgroups(found: Subgroups) -> Iterator[tuple[str, str]]:
+    """Lines and their styles: which groups fare worse, and the AUROC within sites."""
+    for one in flagged(found):
+        yield f"subgroup {sentence(one, found['num_comparisons'])}", "bold"
+    if (site := found.get("within_site")) is None:
+        return
+    yield (
+        (
+            f"auroc within a {site['column']}: {site['within']:.3f} [{site['within_low']:.3f}, "
+            f"{site['within_high']:.3f}], over all {site['over_all']:.3f}"
+        ),
+        "",
+    )
+    if site["note"]:
+        yield site["note"], "bold"
 
 
 def _tables(counts: Columns, scores: Columns) -> list[Columns]:

@@ -41,9 +41,11 @@ class Interval:
 
 
 def mean_of_shares_interval(
-    pairs: Sequence[tuple[Bools, Bools]], units: AnyInts
+    pairs: Sequence[tuple[Bools, Bools]], units: AnyInts, z: float | None = None
 ) -> Interval | None:
     """The mean of C shares, each of the rows (N,) that count and that are right; `units` (N,).
+
+    It reaches `z` standard errors, by default those of 95 %.
 
     Wilson's interval (1927) for each share, of as many rows as the images of a unit are worth
     independent ones; the shares' distances are joined as Zou and Donner (2008) do, with the
@@ -51,12 +53,8 @@ def mean_of_shares_interval(
     """
     if not all(rows.any() for rows, _ in pairs):
         return None
-    shares = [_wilson(hits[rows], units[rows]) for rows, hits in pairs]
-    pulls = [
-        np.bincount(units, rows * (hits - share.value), minlength=int(units.max()) + 1)
-        for (rows, hits), share in zip(pairs, shares, strict=True)
-    ]
-    together = alike(np.array(pulls))
+    shares = [_wilson(hits[rows], units[rows], z) for rows, hits in pairs]
+    together = alike(pulls_of_shares(pairs, units))
     value = float(np.mean([share.value for share in shares]))
     below, above = (
         np.array([abs(bound - share.value) for share, bound in zip(shares, bounds, strict=True)])
@@ -64,6 +62,16 @@ def mean_of_shares_interval(
     )
     low, high = (float(np.sqrt(d @ together @ d)) / len(shares) for d in (below, above))
     return Interval(value, max(0.0, value - low), min(1.0, value + high))
+
+
+def pulls_of_shares(pairs: Sequence[tuple[Bools, Bools]], units: AnyInts) -> Floats:
+    """(C, U) how far each unit moves each share, of which no one is of no rows."""
+    size = int(units.max()) + 1
+    found = [
+        np.bincount(units, rows * (hits - hits[rows].mean()), minlength=size) / rows.sum()
+        for rows, hits in pairs
+    ]
+    return np.array(found)
 
 
 def alike(pulls: Floats) -> Floats:
@@ -86,11 +94,14 @@ def quantile(num_units: int, clustered: bool) -> float:
     return float(stdtrit(max(1, num_units - 1), middle) if clustered else ndtri(middle))
 
 
-def shares_interval(hits: AnyInts | AnyFloats, rows: AnyInts) -> tuple[Floats, Floats, Floats]:
+def shares_interval(
+    hits: AnyInts | AnyFloats, rows: AnyInts, z: float | None = None
+) -> tuple[Floats, Floats, Floats]:
     """K shares and their bounds, (K,) each, of how many `rows` and `hits`, (U, K), a unit has.
 
-    Wilson's interval, of as many rows as those of a unit are worth independent ones. Every share
-    counts a row; `rows` are (U, 1) where all count the same.
+    Wilson's interval, of as many rows as those of a unit are worth independent ones, that reaches
+    `z` standard errors (by default those of 95 %). Every share counts a row; `rows` are (U, 1)
+    where all count the same.
     """
     num, num_units = rows.sum(axis=0), (rows > 0).sum(axis=0)
     share: Floats = hits.sum(axis=0) / num
@@ -101,7 +112,8 @@ def shares_interval(hits: AnyInts | AnyFloats, rows: AnyInts) -> tuple[Floats, F
     told = np.divide(share * (1 - share), spread, out=share * 0 + num, where=spread > 0)
     known = (share > 0) & (share < 1) & (num_units >= FEWEST_UNITS)
     worth = np.where(clustered, np.where(known, np.minimum(num, told), as_if_one), num)
-    z2 = np.array([quantile(*of) for of in zip(num_units, clustered, strict=True)]) ** 2
+    quantiles = [quantile(*of) for of in zip(num_units, clustered, strict=True)]
+    z2 = np.array(quantiles if z is None else [z] * len(quantiles)) ** 2
     middle = (share + z2 / (2 * worth)) / (1 + z2 / worth)
     half = np.sqrt(z2 * (share * (1 - share) / worth + z2 / (4 * worth**2))) / (1 + z2 / worth)
     return share, np.maximum(0.0, middle - half), np.minimum(1.0, middle + half)
@@ -118,10 +130,10 @@ def pulling(one: AnyInts | AnyFloats, other: AnyInts | AnyFloats, rows: AnyInts)
     return found
 
 
-def _wilson(right: Bools, units: AnyInts) -> Interval:
+def _wilson(right: Bools, units: AnyInts, z: float | None) -> Interval:
     _, codes, rows = np.unique(units, return_inverse=True, return_counts=True)
     hits = np.bincount(codes, right)
-    bounds = shares_interval(hits[:, None], rows[:, None])
+    bounds = shares_interval(hits[:, None], rows[:, None], z)
     return Interval(*(float(bound[0]) for bound in bounds))
 
 

@@ -10,6 +10,7 @@ from pipeline.evaluation.fit import Fit
 from pipeline.evaluation.image_count import ImageCount
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.metrics import Level, named_metrics
+from pipeline.evaluation.subgroups import Subgroups
 from pipeline.label_names import LabelNames
 
 Mark = Literal["unstable", "imprecise"]
@@ -70,6 +71,8 @@ class Summary(TypedDict):
     """Over- or under-fitting; missing where the learning curves show neither."""
     image_count: NotRequired[ImageCount]
     """Where the rule of patients grows with the number of images, and that tells a class."""
+    subgroups: NotRequired[Subgroups]
+    """Metrics of each group of patients; missing where the manifest has no column to group by."""
     multilabel: NotRequired[bool]
     """True where the classes are labels that do not exclude each other; missing otherwise."""
 

@@ -15,6 +15,8 @@ NAMING = frozenset(
         "journal.jsonl",  # the text of an error may name whom it is about
         "flow.json",  # findings name whom they are about
         "report.html",
+        "failures.json",
+        "explain.json",
     }
 )
 """Files that name patients, or may."""

@@ -13,12 +13,14 @@ from pipeline.report.sections.audit import audit
 from pipeline.report.sections.configuration import configuration
 from pipeline.report.sections.confusion import confusion
 from pipeline.report.sections.environment import environment
+from pipeline.report.sections.failures import failures
 from pipeline.report.sections.flow import flow
 from pipeline.report.sections.learning import learning
 from pipeline.report.sections.operating import operating
 from pipeline.report.sections.performance import performance
 from pipeline.report.sections.ranking import ranking
 from pipeline.report.sections.reliability import reliability_section
+from pipeline.report.sections.subgroups import subgroups_section
 from pipeline.report.sections.table_one import table_one
 from pipeline.report.sections.utility import utility
 
@@ -34,6 +36,8 @@ SECTIONS: tuple[Callable[[Finished], Section | None], ...] = (
     operating,
     reliability_section,
     utility,
+    subgroups_section,
+    failures,
     configuration,
     environment,
 )

@@ -21,7 +21,7 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
     "better": ("better", "This is better than {}: the whole interval lies above it."),
     "not distinguishable": (
         "no difference shown",
-        "This cannot be told from {}: the interval holds it.",
+        "No difference from {} is shown: the interval holds it.",
     ),
     "worse": ("worse", "This is worse than {}: the whole interval lies below it."),
     "unknown": (

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from pipeline.arrays import Floats
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.plots import ACCURACIES, AUROC
 from pipeline.report.blocks import Block, Cell, Charts, Folded, Section, Words, table
@@ -44,14 +47,28 @@ def _unit(known: set[str]) -> str:
 def _chart(run: Finished, title: str, names: Sequence[str]) -> Chart:
     unit = _unit({name for of in run.histories.values() for row in of.values() for name in row})
     lines = [line for name in names for line in _lines(run, name, len(names) > 1)]
+    values = [y for line in lines for y in line.y if y is not None]
+    y_range = _without_spikes(np.array(values))
+    cut = " (cut off above)" if y_range is not None else ""
     return Chart(
-        sentence(title),
+        f"{sentence(title)}{cut}",
         unit,
         title,
         lines,
+        y_range=y_range,
         whole_x=True,
         in_words=f"{title} of {len(run.histories)} folds over their {unit}s",
     )
+
+
+def _without_spikes(values: Floats) -> tuple[float, float] | None:
+    """An axis that ends a little above what most epochs have, where one spike would flatten all."""
+    if not values.size:
+        return None
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+    top = float(high + max(3 * (high - low), abs(middle) / 2))
+    least = float(values.min())
+    return None if values.max() <= top else (least - 0.05 * (top - least), top)
 
 
 def _lines(run: Finished, name: str, both: bool) -> Iterator[Line]:

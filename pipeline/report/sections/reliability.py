@@ -1,4 +1,4 @@
-"""Reliability diagrams: how often happens what is told."""
+"""Reliability diagrams: does what the model predicts happen that often?"""
 
 from collections.abc import Iterator
 
@@ -49,7 +49,7 @@ def _charts(run: Finished, level: Level) -> Iterator[Chart]:
             f"{name}, {level} level",
             f"probability of {name}",
             f"share with {name}",
-            [Line("as told", [0, 1], [0, 1], GREY, "dotted")],
+            [Line("as predicted", [0, 1], [0, 1], GREY, "dotted")],
             bars=[bars],
             x_range=EDGES,
             y_range=EDGES,
@@ -59,7 +59,7 @@ def _charts(run: Finished, level: Level) -> Iterator[Chart]:
 
 def _in_numbers(run: Finished, level: Level) -> Iterator[str]:
     entries = run.numbers[level] or {}
-    told = {
+    words = {
         "calibration_slope": "slope {} (1 is right; below 1 the probabilities are too extreme)",
         "calibration_intercept": "intercept {} (0 is right; above 0 they are too low on the whole)",
         "ece": "expected calibration error {}",
@@ -67,7 +67,7 @@ def _in_numbers(run: Finished, level: Level) -> Iterator[str]:
     }
     found = [
         text.format(number(entries[name]["value"]))
-        for name, text in told.items()
+        for name, text in words.items()
         if name in entries and entries[name]["value"] is not None
     ]
     if found:

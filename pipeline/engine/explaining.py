@@ -1,0 +1,248 @@
+"""explain/ of a run folder: where the network looked, for the worst mistakes or named images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TypedDict
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.config import Config, UserError, to_config
+from pipeline.config.leaf import is_baseline
+from pipeline.engine.finished import Finished
+from pipeline.engine.heat_map import draw_heat_map
+from pipeline.engine.soundness import read_environment
+from pipeline.files import make_private, read_json, write_json
+from pipeline.images.packed import PackedImages
+from pipeline.images.seal import is_sealed
+from pipeline.images.trust import check_packed
+from pipeline.label_names import LabelNames
+from pipeline.processes import call_in_child
+from pipeline.tracking.result import SEAL, check_seal, with_seal
+from pipeline.training.fold_images import Explained, FoldImages
+from pipeline.words import listed, one_line
+
+FOLDER, FILE_NAME = "explain", "explain.json"
+MOST_IMAGES = 50
+TOO_ALIKE = 0.5
+"""Median rank correlation with maps of random networks from which maps show no learning."""
+AGAIN = "patientfold explain writes it again."
+
+
+class ExplainedImage(TypedDict):
+    """One image, by the network of the fold that tested it."""
+
+    fold: int
+    patient_id: str
+    image_path: str
+    label: str
+    predicted: str
+    about: str
+    """The class or label whose evidence is shown."""
+    probability: float
+    """Of it."""
+    picture: str
+    """A file beside explain.json."""
+    alikeness: float | None
+    """Rank correlation with maps of networks with random weights; None: nothing spoke for it."""
+
+
+class Explanation(TypedDict):
+    """The content of explain/explain.json."""
+
+    method: str
+    layer: str
+    cases: list[ExplainedImage]
+    alikeness: float | None
+    """Median over images."""
+    shows_learning: bool
+    """False where the maps hardly change when the weights are random."""
+    check: str
+    """The same in a sentence."""
+
+
+def explain(run: Finished, named: Sequence[str], layer: str | None) -> Explanation:
+    """Grad-CAM for these images, or for those of the worst mistakes; writes the folder anew.
+
+    Raises:
+        UserError: the run has no network with a map, an image was not tested, or the checkpoint or
+            the cache of images is gone.
+    """
+    config = to_config(_settings(run.dir))
+    if is_baseline(config.model):
+        raise UserError(
+            f"run folder {run.dir}: a baseline of scikit-learn has no layers; Grad-CAM explains "
+            "networks with convolutions"
+        )
+    packed, row_of = _images(run, config)
+    rows = _asked(run, named)
+    folder = run.dir / FOLDER
+    make_private(folder)
+    for path in [*folder.glob("*.png"), folder / FILE_NAME]:
+        path.unlink(missing_ok=True)
+    cases: list[ExplainedImage] = []
+    layers: list[str] = []
+    for fold, of_fold in rows.groupby("fold", sort=True):
+        paths = of_fold["image_path"].tolist()
+        names = [_about(run.classes, row) for _, row in of_fold.iterrows()]
+        asked = FoldImages(
+            config,
+            run.classes,
+            packed,
+            read_environment(run.dir)["key"],
+            int(str(fold)),
+            run.dir / f"fold_{int(str(fold)):02d}" / "best.pt",
+            tuple(row_of[path] for path in paths),
+            tuple(list(run.classes).index(name) for name in names),
+            layer,
+        )
+        found = call_in_child(_explained, asked)
+        layers.append(found.layer)
+        for (_, row), name, heat, alike in zip(
+            of_fold.iterrows(), names, found.maps, found.alikeness, strict=True
+        ):
+            case = _case(row, name, alike, len(cases) + 1)
+            image = packed.array[row_of[case["image_path"]]].astype("float32")
+            draw_heat_map(image, heat, _title(case), f"speaks for {name}", folder / case["picture"])
+            cases.append(case)
+    content = _judged(cases, layers[0])
+    write_json(folder / FILE_NAME, with_seal({**content}))
+    return content
+
+
+def read_explanation(run_dir: Path) -> Explanation | None:
+    """None where `patientfold explain` was not run.
+
+    Raises:
+        UserError: it is damaged, was changed, or names a picture elsewhere.
+    """
+    path = run_dir / FOLDER / FILE_NAME
+    if not path.exists():
+        return None
+    content = read_json(path, AGAIN)
+    check_seal(content, path, AGAIN)
+    content.pop(SEAL, None)
+    pictures = [case.get("picture", "") for case in content.get("cases", [])]
+    if not pictures or any(Path(name).name != name for name in pictures):
+        raise UserError(f"{path}: expected cases, with pictures beside it. {AGAIN}")
+    return content  # type: ignore[return-value]
+
+
+def _explained(asked: FoldImages) -> Explained:
+    """In a worker, with torch."""
+    from pipeline.training.explanation import explain_fold
+
+    return explain_fold(asked)
+
+
+def _settings(run_dir: Path) -> DictConfig:
+    found = OmegaConf.load(run_dir / "config.yaml")
+    assert isinstance(found, DictConfig), "it was looked at when the folder was read"
+    return found
+
+
+def _images(run: Finished, config: Config) -> tuple[PackedImages, Mapping[str, int]]:
+    """The cache of decoded images that the run was trained on, and the row of each image in it."""
+    if run.cohort is None:
+        raise UserError(
+            f"run folder {run.dir}: an earlier version wrote it, without cohort.csv; the same cv "
+            "command adds it, and trains nothing anew"
+        )
+    pixels = read_environment(run.dir)["identity"].get("pixels hash", "")
+    cache_dir = Path(config.images.cache_dir)
+    places = sorted(cache_dir.glob(f"{pixels}*/cache.json")) if pixels else []
+    if not places:
+        raise UserError(
+            f"images.cache_dir {cache_dir} has no decoded images of run folder {run.dir}; the same "
+            "cv command makes them again, and trains nothing anew"
+        )
+    place = places[0].parent
+    check_packed(place)
+    if not is_sealed(place):
+        raise UserError(f"{place} is no whole cache of images; the same cv command makes it again")
+    packed = PackedImages(place, pixels)
+    if len(packed.array) != len(run.cohort):
+        raise UserError(
+            f"{place} holds {len(packed.array)} images, cohort.csv of {run.dir} {len(run.cohort)}"
+        )
+    return packed, {path: row for row, path in enumerate(run.cohort["image_path"])}
+
+
+def _asked(run: Finished, named: Sequence[str]) -> pd.DataFrame:
+    """The rows of predictions.csv that are explained, each image once, and which class of each."""
+    table = run.images.drop_duplicates("image_path")
+    if named:
+        if unknown := sorted(set(named) - set(table["image_path"])):
+            raise UserError(
+                f"images: {listed(unknown)} not among the images that were tested; "
+                f"{run.dir / 'predictions.csv'} names them, e.g. {table['image_path'].iloc[0]!r}"
+            )
+        return table[table["image_path"].isin(named)].head(MOST_IMAGES)
+    worst = {(case["fold"], case["image_path"]) for case in run.failures["cases"]}
+    if not worst:
+        raise UserError(
+            f"run folder {run.dir}: no decision was wrong; name images, e.g. "
+            f"images=[{table['image_path'].iloc[0]}]"
+        )
+    keys = zip(run.images["fold"], run.images["image_path"], strict=True)
+    return (
+        run.images[[key in worst for key in keys]].drop_duplicates("image_path").head(MOST_IMAGES)
+    )
+
+
+def _about(classes: Sequence[str], row: pd.Series) -> str:
+    """The class that was called; of labels that do not exclude each other, the most probable."""
+    if not isinstance(classes, LabelNames):
+        return str(row["predicted"])
+    return max(classes, key=lambda name: float(row[f"prob_{name}"]))
+
+
+def _case(row: pd.Series, about: str, alike: float | None, number: int) -> ExplainedImage:
+    return {
+        "fold": int(row["fold"]),
+        "patient_id": str(row["patient_id"]),
+        "image_path": str(row["image_path"]),
+        "label": str(row["label"]),
+        "predicted": str(row["predicted"]),
+        "about": about,
+        "probability": float(row[f"prob_{about}"]),
+        "picture": f"explained_{number:02d}.png",
+        "alikeness": alike,
+    }
+
+
+def _title(case: ExplainedImage) -> str:
+    nothing = "" if case["alikeness"] is not None else f"; nothing speaks for {case['about']}"
+    return one_line(
+        f"{case['patient_id']}: {case['label']}, called {case['predicted']} "
+        f"({case['about']} {case['probability']:.2f}), fold {case['fold']}{nothing}"
+    )
+
+
+def _judged(cases: list[ExplainedImage], layer: str) -> Explanation:
+    known = [case["alikeness"] for case in cases if case["alikeness"] is not None]
+    alike = median(known) if known else None
+    shows = alike is not None and alike < TOO_ALIKE
+    what = "networks with random weights"
+    if alike is None:
+        check = f"no map could be compared with those of {what}: they are blank"
+    elif shows:
+        check = (
+            f"the maps change when the weights are random (rank correlation with {what}: median "
+            f"{alike:.2f} of {len(known)} images), so that they show something of what was learned"
+        )
+    else:
+        check = (
+            f"the maps hardly change when the weights are random (rank correlation with {what}: "
+            f"median {alike:.2f} of {len(known)} images): they show the image, not what was "
+            "learned. Do not interpret them; try another layer="
+        )
+    return {
+        "method": "Grad-CAM",
+        "layer": layer,
+        "cases": cases,
+        "alikeness": alike,
+        "shows_learning": shows,
+        "check": check,
+    }

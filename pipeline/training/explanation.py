@@ -1,0 +1,74 @@
+"""Grad-CAM of images that a fold has tested, by the network that tested them."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import UserError
+from pipeline.targets import build
+from pipeline.training.fold_images import Explained, FoldImages
+from pipeline.training.saliency import (
+    NUM_RANDOM,
+    Maps,
+    alikeness,
+    check_layer,
+    randomised,
+    target_layer,
+)
+from pipeline.training.torch_file import TorchFileError, read_torch_file
+
+
+def explain_fold(asked: FoldImages) -> Explained:
+    """Raises UserError where the network has no layer for it, or the checkpoint cannot be used."""
+    torch.set_num_threads(asked.config.engine.threads_per_fold)
+    state = _state(asked)
+    network = _network(asked, state)
+    images = [_normalised(asked, row, state) for row in asked.rows]
+    if asked.layer is None:
+        layer = target_layer(network, images[0])
+    else:
+        check_layer(network, images[0], layer := asked.layer)
+    trained = Maps(network, layer)
+    random = [Maps(randomised(network, seed), layer) for seed in range(NUM_RANDOM)]
+    pairs = list(zip(images, asked.codes, strict=True))
+    maps = tuple(trained.of(*pair) for pair in pairs)
+    alike = [
+        alikeness(found, [other.of(*pair) for other in random])
+        for found, pair in zip(maps, pairs, strict=True)
+    ]
+    return Explained(layer, maps, tuple(alike))
+
+
+def _state(asked: FoldImages) -> dict[str, object]:
+    """best.pt, which must be that of this run and fold: another has trained on these patients."""
+    try:
+        state = read_torch_file(asked.checkpoint, "cpu")
+    except TorchFileError as error:
+        raise UserError(f"{asked.checkpoint} is damaged ({error}).") from None
+    if (state.get("key"), state.get("fold")) != (asked.key, asked.fold):
+        raise UserError(
+            f"{asked.checkpoint} belongs to fold {state.get('fold')} of run "
+            f"{str(state.get('key'))[:12]}, not to fold {asked.fold} of run {asked.key[:12]}; it "
+            "may have seen these patients, and is not used."
+        )
+    return state
+
+
+def _network(asked: FoldImages, state: dict[str, object]) -> nn.Module:
+    config = asked.config
+    facts: dict[str, object] = {
+        "num_channels": asked.images.num_channels,
+        "num_classes": len(asked.classes),
+        "spatial_dims": config.images.spatial_dims,
+        "spatial_size": list(asked.images.spatial_shape),
+    }
+    network: nn.Module = build("model", config.model, facts)
+    network.load_state_dict(state["network"])  # type: ignore[arg-type]
+    return network.eval()
+
+
+def _normalised(asked: FoldImages, row: int, state: dict[str, object]) -> Tensor:
+    """(1, C, ...) as the fold's network saw it."""
+    pixels = torch.from_numpy(asked.images.array[[row]].astype("float32"))
+    shape = (1, -1, *[1] * len(asked.images.spatial_shape))
+    mean, std = (torch.tensor(state[name]).view(shape) for name in ("mean", "std"))
+    return (pixels - mean) / std
