@@ -225,7 +225,8 @@ def intervals(facts: Facts) -> str:
 
 def tests_of_significance(facts: Facts) -> str:
     """What is compared in a single run."""
-    if (found := subgroups_of(facts)) is None:
+    found = subgroups_of(facts)
+    if found is None or not found["num_comparisons"]:
         return "P values are not given: nothing is compared."
     num = counted(found["num_comparisons"], "comparison")
     return f"P values are given for subgroups only, {num} together (Holm)."

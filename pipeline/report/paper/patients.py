@@ -1,9 +1,9 @@
 """Table 1 and the subgroups: who was tested, and how groups of patients fared."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pipeline.engine.cohort import USUAL
+from pipeline.evaluation.subgroups import Subgroups
 from pipeline.report.blocks import Table
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import escaped, joined, named, number, table
@@ -51,10 +51,10 @@ def grouping_columns(facts: Facts) -> list[str]:
     ]
 
 
-def subgroups_of(facts: Facts) -> Mapping[str, Any] | None:
+def subgroups_of(facts: Facts) -> Subgroups | None:
     """The block of metrics.json; None where patients cannot be grouped, or of an older run."""
-    found: Mapping[str, Any] | None = {**facts.summary}.get("subgroups")  # type: ignore[assignment]
-    return found if found and found["groups"] else None
+    found = facts.summary.get("subgroups")
+    return found if found is not None and found["groups"] else None
 
 
 def subgroups(facts: Facts) -> str | None:
@@ -74,13 +74,18 @@ def subgroups(facts: Facts) -> str | None:
         for one in found["groups"][:MOST_ROWS]
     ]
     header = ["group", "metric", "patients", "value (95 % CI)", "less all others (95 % CI)"]
-    note = (
-        f"{str(found['level']).capitalize()} level. P values are of "
-        f"{counted(found['num_comparisons'], 'comparison')} together (Holm); a group with fewer "
-        "than 10 patients with or without the class is not compared."
-    )
+    note = f"{str(found['level']).capitalize()} level. {_compared(found)}"
     more = "" if len(rows) == len(found["groups"]) else " More are in `metrics.json`."
     return f"{note}{more}\n\n{table([*header, 'p', ''], rows)}{_within(found)}"
+
+
+def _compared(found: Subgroups) -> str:
+    """How many groups are, and which are not."""
+    least = "fewer than 10 patients with or without the class are in the group or among all others"
+    if not found["num_comparisons"]:
+        return f"No group is compared: {least}."
+    num = counted(found["num_comparisons"], "comparison")
+    return f"P values are of {num} together (Holm); a group is not compared where {least}."
 
 
 def _with(value: float | None, low: float | None, high: float | None) -> str:
@@ -89,7 +94,7 @@ def _with(value: float | None, low: float | None, high: float | None) -> str:
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _within(found: Mapping[str, Any]) -> str:
+def _within(found: Subgroups) -> str:
     """AUROC of patients of one site, beside that of all."""
     if (site := found.get("within_site")) is None:
         return ""
@@ -100,8 +105,9 @@ def _within(found: Mapping[str, Any]) -> str:
 
 def flagged(facts: Facts) -> Iterator[str]:
     """The groups that fare worse, a sentence each."""
-    for one in (subgroups_of(facts) or {"groups": []})["groups"]:
-        if one["flagged"]:
+    found = subgroups_of(facts)
+    for one in [] if found is None else found["groups"]:
+        if one["flagged"] and one["difference"] is not None:
             yield (
                 f"{escaped(one['column'])} {escaped(one['group'])}: {named(one['metric'])} "
                 f"{number(one['value'])}, {number(abs(one['difference']))} below all others "
@@ -114,7 +120,10 @@ def groups_in_short(facts: Facts) -> str | None:
     if (found := subgroups_of(facts)) is None:
         return None
     columns = list(dict.fromkeys(escaped(one["column"]) for one in found["groups"]))
+    by = f"By {joined(columns)}"
+    if not found["num_comparisons"]:
+        return f"{by}; the groups are too small to be compared."
     num = counted(found["num_comparisons"], "comparison")
     worse = list(flagged(facts))
     said = f" {' '.join(worse)}" if worse else " No group fares worse than all others."
-    return f"By {joined(columns)}, {num} (Holm).{said}"
+    return f"{by}, {num} (Holm).{said}"
