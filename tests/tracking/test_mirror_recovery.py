@@ -283,6 +283,8 @@ def as_the_first_version_left_it(run_dir: Path, uri: str) -> dict[str, str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
+    for model in models_at(uri).values():
+        client.delete_logged_model(model.model_id)  # it made none
     ids = {name: run.info.run_id for name, run in runs_at(uri).items()}
     uids = {"parent" if name == "demo-abc123" else name: 32 * name[-1] for name in ids}
     for name, run_id in ids.items():
