@@ -55,6 +55,7 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
 
 def state(uri: str) -> dict[str, object]:
     """All that must be the same however often a process was killed on the way."""
+    active = {model.model_id for model in models_at(uri).values()}
     models = {
         name: (
             model.status,
@@ -77,7 +78,7 @@ def state(uri: str) -> dict[str, object]:
             [history(uri, run, metric) for metric in sorted(run.data.metrics)],
             artifacts(uri, run),
             [used.dataset.digest for used in run.inputs.dataset_inputs],
-            [output.step for output in run.outputs.model_outputs],
+            [output.step for output in run.outputs.model_outputs if output.model_id in active],
         )
         for name, run in runs_at(uri).items()
         for name in [f"run {name}"]
