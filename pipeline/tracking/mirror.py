@@ -181,7 +181,7 @@ class Mirror(AbstractContextManager["Mirror"]):
         tags = {**record.tags, **tags}
         run.describe(tags, params, record.dataset)
         server.models.drop_former(run, str(fold))
-        if run.status != "FINISHED":
+        if not (folder / RESULT).exists():
             run.set_note(fold_note(record, fold, None))
         server.folds[fold] = FoldRun(
             number=fold,

@@ -39,8 +39,7 @@ class MirroredModel:
         self._client = client
         self._dataset = dataset
         self.id: str = found.model_id
-        status: str = found.status.value
-        self.is_ready = status == READY
+        self.is_ready: bool = found.status.value == READY
         self.tags: dict[str, str] = dict(found.tags or {})
         points = sorted(found.metrics or (), key=lambda point: point.timestamp)
         self._values = {point.key: point.value for point in points}
@@ -48,7 +47,8 @@ class MirroredModel:
 
     def lacks(self, point: Metric) -> bool:
         """Whether models are ranked by this metric, and this one does not have its value."""
-        return bool(point.key.startswith(RANKING) and self._values.get(point.key) != point.value)
+        key: str = point.key
+        return key.startswith(RANKING) and self._values.get(key) != point.value
 
     def linked(self, point: Metric) -> Metric:
         """The same value, of the run, of this model and of the manifest.
@@ -132,7 +132,7 @@ class Models:
         if self._found is None:
             return None
         place = run.uid, run.run_id
-        if place not in self._found:
+        if is_new := place not in self._found:
             created = self._client.create_logged_model(
                 self._experiment_id,
                 name.translate(SPELLED) or kind,
@@ -143,7 +143,7 @@ class Models:
             )
             self._found[place] = MirroredModel(self._client, created, self._dataset)
         model = self._found[place]
-        if not model.is_ready and model.id not in run.model_ids():
+        if is_new or (not model.is_ready and model.id not in run.model_ids()):
             self._client.log_outputs(run.run_id, [LoggedModelOutput(model.id, step)])
         return model
 

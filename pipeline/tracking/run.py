@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.tracking.note import NOTE_TAG, OURS
 from pipeline.tracking.record import DatasetRecord
@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Metric
 
-    from pipeline.tracking.models import MirroredModel
-
 UID_TAG = "patientfold.uid"
 PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH, KEY_LENGTH = 6000, 8000, 36, 250
 WORDS = {"<": "lt", ">": "gt", "=": "eq", "+": "plus", "≤": "le", "≥": "ge", "%": "percent"}
 """Of signs that MLflow does not take in the name of a metric; none is a hexadecimal number."""
+
+
+class Ranked(Protocol):
+    """What gets some of a run's metrics too: its model."""
+
+    def lacks(self, point: Metric) -> bool:
+        """Whether it should have this value and does not."""
+
+    def linked(self, point: Metric) -> Metric:
+        """The point as it is logged for both."""
+
+    def know(self, points: Sequence[Metric]) -> None:
+        """These were logged, as `linked`."""
 
 
 class MirroredRun:
@@ -107,7 +118,7 @@ class MirroredRun:
         self._client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
     def log_final(
-        self, values: Mapping[str, float], time: float, model: MirroredModel | None = None
+        self, values: Mapping[str, float], time: float, model: Ranked | None = None
     ) -> None:
         """Log values without a history, at step 0 (the UI then draws bars, not lines).
 

@@ -13,6 +13,7 @@ from pipeline.engine.session import Called, _record
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import read_manifest
 from pipeline.splits import plan_folds
+from pipeline.tracking.note import cv_note
 
 
 @pytest.fixture
@@ -26,14 +27,23 @@ def run(tmp_path: Path, make_cohort: Callable[..., Any]) -> Run:
     return Run(config, manifest, plan, PackedImages(tmp_path, "pixels"))
 
 
-def test_the_note_says_in_five_lines_what_the_run_is_and_what_to_choose_by(run: Run) -> None:
-    what, choose, report, settings, hashes = _record(run, Called()).note.split("\n\n")
-    assert "24 images of 12 patients; kfold, 3 folds; a child run per fold" in what
-    assert choose.startswith("Choose settings by val/loss, or best/val/loss")
-    assert report == "test/... is for the report, once the settings are chosen."
-    assert str(run.dir) in settings
+def test_the_note_says_what_the_run_is_and_what_to_choose_by(run: Run) -> None:
+    """The mirror adds the fifth line: what came of it."""
+    record = _record(run, Called("lenet5 lr=2e-2", "sweep-7"))
+    what, split, choose, where = record.note.split("\n\n")
+    assert what.startswith("Cross-validation of lenet5 lr=2e-2 on ")
+    assert "one of the sweep sweep-7: 24 images of 12 patients; classes no, yes." in what
+    assert split == (
+        "Split: kfold, 3 folds; every patient is tested exactly once. "
+        "In each fold, the epoch with the best val/loss on the val part was kept."
+    )
+    assert choose.startswith("Choose settings by best/val/loss")
+    assert choose.endswith("test/... is for the report, once the settings are chosen.")
+    assert str(run.dir) in where
     for name in (run.plan.hash, run.manifest.hash, run.key):
-        assert name[:12] in hashes
+        assert name[:12] in where
+    assert len(cv_note(record, None, 0).splitlines()) == 5
+    assert not [name for name in run.manifest.patients if name in record.note]
 
 
 def test_a_run_is_called_by_what_was_asked_for_and_its_hash_is_a_tag(run: Run) -> None:

@@ -55,6 +55,7 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
 
 def state(uri: str) -> dict[str, object]:
     """All that must be the same however often a process was killed on the way."""
+    active = {model.model_id for model in models_at(uri).values()}
     models = {
         name: (
             model.status,
@@ -77,7 +78,7 @@ def state(uri: str) -> dict[str, object]:
             [history(uri, run, metric) for metric in sorted(run.data.metrics)],
             artifacts(uri, run),
             [used.dataset.digest for used in run.inputs.dataset_inputs],
-            [output.step for output in run.outputs.model_outputs],
+            [output.step for output in run.outputs.model_outputs if output.model_id in active],
         )
         for name, run in runs_at(uri).items()
         for name in [f"run {name}"]
@@ -283,6 +284,8 @@ def as_the_first_version_left_it(run_dir: Path, uri: str) -> dict[str, str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
+    for model in models_at(uri).values():
+        client.delete_logged_model(model.model_id)  # it made none
     ids = {name: run.info.run_id for name, run in runs_at(uri).items()}
     uids = {"parent" if name == "demo-abc123" else name: 32 * name[-1] for name in ids}
     for name, run_id in ids.items():

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -10,14 +11,15 @@ from synthetic_run_folder import make_database, make_run_folder
 
 from pipeline.tracking.mirror import sync
 from pipeline.tracking.server import GREATER_IS_BETTER, PRIMARY_METRIC
-from pipeline.tracking.views import NOTE_TAG, VIEW_TAG, experiment_tags
+from pipeline.tracking.views import NOTE_TAG, VIEW_TAG, experiment_tags, named_params
 
 MOST_LETTERS = 5000  # that MLflow takes as the value of an experiment's tag
 
 
-def views(tags: dict[str, str]) -> dict[str, dict[str, object]]:
+def views(tags: dict[str, str]) -> dict[str, dict[str, Any]]:
     """Share key -> state, of those that the description links to."""
-    keys = re.findall(r"#/experiments/7/runs\?viewStateShareKey=([\w-]+)", tags[NOTE_TAG])
+    page = r"#/experiments/7/runs\?workflowType=machine_learning&viewStateShareKey=([\w-]+)"
+    keys = list(dict.fromkeys(re.findall(page, tags[NOTE_TAG])))
     assert len(keys) == 2
     return {key: json.loads(tags[f"{VIEW_TAG}.{key}"]) for key in keys}
 
@@ -30,10 +32,10 @@ def test_the_views_lead_to_validation_and_fold_away_the_test(select_by: str) -> 
     assert runs["orderByKey"] == f"metrics.`{select_by}`"
     assert folds["orderByKey"] == f"metrics.`best/{select_by}`"  # not of the last epoch
     for state in (runs, folds):
-        assert state["orderByKey"] in state["selectedColumns"]  # type: ignore[operator]
+        assert state["orderByKey"] in state["selectedColumns"]
         assert state["orderByAsc"] is (select_by == "val/loss")
-        assert not [column for column in state["selectedColumns"] if "test/" in column]  # type: ignore[attr-defined]
-        sections = {s["name"]: s["display"] for s in state["compareRunSections"]}  # type: ignore[attr-defined]
+        assert not [column for column in state["selectedColumns"] if "test/" in column]
+        sections = {s["name"]: s["display"] for s in state["compareRunSections"]}
         assert next(iter(sections)) == select_by.rpartition("/")[0]
         shown = [name for name, is_open in sections.items() if is_open]
         assert list(sections)[: len(shown)] == shown
@@ -48,6 +50,30 @@ def test_the_views_lead_to_validation_and_fold_away_the_test(select_by: str) -> 
     ]
     filters = {state["searchFilter"] for state in views(tags).values()}
     assert filters == {"tags.`patientfold.role` = 'cv'", "tags.`patientfold.role` = 'fold'"}
+
+
+def test_the_views_show_what_the_runs_of_an_experiment_differ_in() -> None:
+    params = ["asked_for", "optimizer.lr", "optimizer.weight_decay", "scheduler.max_lr"]
+    varied = named_params("lenet5 lr=3e-4 weight_decay=0.1 features=pixels", params)
+    assert varied == ["optimizer.lr", "optimizer.weight_decay"]
+    first = experiment_tags("7", "val/image/auroc", {}, ["training.batch_size"])
+    tags = first | experiment_tags("7", "val/image/auroc", first, varied)
+    runs, folds = views(tags).values()
+    (chart,) = runs["compareRunCharts"]
+    assert chart["selectedParams"] == ["asked_for", "training.batch_size", *varied]
+    assert chart["selectedMetrics"] == ["best/val/image/auroc"]
+    assert chart["metricSectionId"] == runs["compareRunSections"][0]["uuid"]
+    shown = [column for column in runs["selectedColumns"] if "params." in column]
+    assert shown == [
+        *(f"params.`{name}`" for name in ("training.batch_size", *varied, "training.epochs")),
+    ]
+    assert experiment_tags("7", "val/image/auroc", tags) == {}  # a run that varies nothing
+    (chart,) = folds["compareRunCharts"]
+    assert chart["selectedParams"] == ["asked_for", "fold"]
+    many = experiment_tags(
+        "7", "val/loss", {}, [f"a_setting.of.some.length_{n}" for n in range(99)]
+    )
+    assert max(map(len, many.values())) < MOST_LETTERS
 
 
 def test_nothing_is_set_twice_and_somebodys_description_stays() -> None:
