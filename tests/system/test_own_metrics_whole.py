@@ -10,7 +10,7 @@ from system_runs import Cohort, make_cohort, mlflow_client, mlflow_runs, run_cv
 
 PLUGIN = """
 def share(labels, predicted, probabilities):
-    return float((labels == predicted).mean())
+    return 1 - float(abs(probabilities[:, 1] - labels).mean())
 """
 OWN = ["plugins=[own_lab]", "evaluation.metrics={share: own_lab.share}"]
 
