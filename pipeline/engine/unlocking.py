@@ -25,7 +25,6 @@ from pipeline.engine.soundness import read_environment
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.patients import Rules, by_level
 from pipeline.evaluation.predictions import prediction_table, with_decisions, write_predictions
-from pipeline.evaluation.recalibration import Calibration
 from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import make_private, write_json
 from pipeline.levels import Level
@@ -104,16 +103,9 @@ class LockedPart:
                 )
                 for i, job in enumerate(jobs)
             ]
-            found = [
-                self._calibrated(fold, future.result())
-                for fold, future in zip(run.folds, pending, strict=True)
-            ]
+            found = [future.result() for future in pending]
         mean: Floats = np.mean(found, axis=0)
         return mean
-
-    def _calibrated(self, fold: int, probabilities: Floats) -> Floats:
-        calibration = Calibration.read(self.run.result(fold), self.run.manifest.classes)
-        return probabilities if calibration is None else calibration.apply(probabilities)
 
     def decision(self, level: Level) -> Decision:
         """The median of the thresholds that the folds have chosen on their validation parts."""

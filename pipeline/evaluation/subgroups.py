@@ -23,6 +23,8 @@ from pipeline.levels import Level
 NAMES = ("auroc", "sensitivity", "specificity")
 NAMES_OF_MORE = ("auroc", "balanced_accuracy")
 """What is measured of two classes, and of more classes or of labels: the mean over them."""
+LEAST_P = 0.0001
+"""Smaller ones are not told apart."""
 SHARES: Mapping[str, MeanOfShares] = {
     "sensitivity": sensitivity,
     "specificity": specificity,
@@ -253,6 +255,8 @@ def flagged(found: Subgroups) -> Iterator[Subgroup]:
 
 def sentence(one: Subgroup, num_comparisons: int) -> str:
     """A flagged group in a line."""
+    assert one["p"] is not None, "what is flagged was compared"
+    p = f"= {one['p']:.2g}" if one["p"] >= LEAST_P else f"< {LEAST_P:.4f}"
     count = {
         "sensitivity": f"{one['num_positive']} positive patients",
         "specificity": f"{one['num_negative']} negative patients",
@@ -261,5 +265,5 @@ def sentence(one: Subgroup, num_comparisons: int) -> str:
         f"{one['column']} {one['group']}: {one['metric']} {one['value']:.3f} [{one['ci_low']:.3f}, "
         f"{one['ci_high']:.3f}] of {count}, {one['difference']:+.3f} "
         f"[{one['difference_low']:+.3f}, {one['difference_high']:+.3f}] against all others; "
-        f"p = {one['p']:.2g} of {num_comparisons} comparisons together (Holm)"
+        f"p {p} of {num_comparisons} comparisons together (Holm)"
     )

@@ -9,6 +9,7 @@ from pipeline.arrays import AnyFloats, Ints
 from pipeline.config import UserError
 from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.predictions import prob_columns, read_predictions
+from pipeline.evaluation.recalibration import Calibration
 from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge, Outputs
@@ -18,7 +19,7 @@ TOLERANCE = 0.02
 
 
 def outputs_of_kept(job: FoldJob, rows: Ints) -> AnyFloats:
-    """(N, C) probabilities of the samples at `rows` by the fold's best model.
+    """(N, C) probabilities of the samples at `rows` by the fold's best model, calibrated as its own.
 
     Raises:
         UserError: the model is gone, or gives for the validation part something else than it gave
@@ -26,8 +27,14 @@ def outputs_of_kept(job: FoldJob, rows: Ints) -> AnyFloats:
     """
     outputs = _baseline(job) if is_baseline(job.config.model) else _network(job)
     _check_same(job, outputs)
-    found, _ = outputs(rows)
-    return found
+    return _calibrated(job, outputs(rows)[0])
+
+
+def _calibrated(job: FoldJob, probabilities: AnyFloats) -> AnyFloats:
+    """As the fold has calibrated its own, if it did."""
+    result = read_result(job.fold_dir / "result.json")
+    calibration = Calibration.read(result, job.manifest.classes)
+    return probabilities if calibration is None else calibration.apply(probabilities)
 
 
 def _network(job: FoldJob) -> Outputs:
@@ -66,6 +73,7 @@ def _check_same(job: FoldJob, outputs: Outputs) -> None:
     now = Judge(job, outputs).predict("val")
     is_same = before[names].equals(now[names])
     of_before, of_now = (table[prob_columns(classes)].to_numpy() for table in (before, now))
+    of_now = _calibrated(job, of_now)
     if not is_same or np.abs(of_before - of_now).max() > TOLERANCE:
         raise UserError(
             f"{job.fold_dir}: its model gives other probabilities for the validation part than "

@@ -133,3 +133,7 @@ def test_it_is_withheld_and_forgotten_as_predictions_are(tmp_path: Path) -> None
     (run_dir / "cohort.csv").write_text("patient_id,image_path,label\n7,7.png,a\n")
     (found,) = find_traces(tmp_path, ["7"], tmp_path / ".cache").runs
     assert found.files == (run_dir / "cohort.csv",)
+    (run_dir / "cohort.csv").write_text("patient_id,image_path,label\n8,8.png,a\n")
+    (run_dir / "predictions.csv").write_text("fold,patient_id\n0,7\n")
+    (found,) = find_traces(tmp_path, ["7"], tmp_path / ".cache").runs
+    assert found.files == (run_dir / "cohort.csv", run_dir / "predictions.csv")

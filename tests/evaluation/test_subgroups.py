@@ -111,6 +111,17 @@ def test_p_is_below_a_level_where_that_interval_excludes_0() -> None:
             assert excludes or one["p"] >= 0.049  # Holm makes p no smaller
 
 
+def test_p_is_that_of_all_comparisons_together() -> None:
+    table, groups = cohort(5, {"a": 0.75, "b": 0.9, "c": 0.85}, num_positive=30)
+    other = groups[::-1].reset_index(drop=True)
+    alone = found_in(table, groups)
+    both = subgroups(table, CLASSES, {"group": groups, "other": other}, "patient")
+    assert (alone["num_comparisons"], both["num_comparisons"]) == (9, 18)
+    smallest = min(one["p"] for one in alone["groups"] if one["p"] is not None)
+    twice = [one["p"] for one in both["groups"] if one["column"] == "group"]
+    assert min(p for p in twice if p is not None) == pytest.approx(2 * smallest)
+
+
 def test_few_patients_are_shown_and_never_flagged() -> None:
     table, groups = cohort(0, {"a": 0.05, "b": 1.0}, num_positive=50)
     positives = table.index[(groups == "a") & (table["label"] == "sick")]
