@@ -162,7 +162,7 @@ def test_every_setting_can_be_overridden_by_name() -> None:
             *(
                 text
                 for text in overrides
-                if not text.startswith(("images.spatial_dims", "augment."))
+                if not text.startswith(("images.spatial_dims", "augment.", "manifest.ordered"))
             ),
         )
     )
@@ -244,6 +244,8 @@ def test_the_default_options_give_what_they_always_gave() -> None:
         "calibration": "none",
         "prior": "train",
         "subgroups": None,
+        "metrics": None,
+        "lower_is_better": (),
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {

@@ -19,7 +19,7 @@ TOLERANCE = 0.02
 
 
 def outputs_of_kept(job: FoldJob, rows: Ints) -> AnyFloats:
-    """(N, C) probabilities of the samples at `rows` by the fold's best model, calibrated as its own.
+    """(N, C) probabilities of the samples at `rows` by the fold's best model, calibrated as it was.
 
     Raises:
         UserError: the model is gone, or gives for the validation part something else than it gave

@@ -326,7 +326,8 @@ def test_the_locked_patients_have_their_values(binary: Finished, tmp_path: Path)
 
 def test_a_threshold_that_was_no_choice_is_named(binary: Finished, tmp_path: Path) -> None:
     changed = with_settings(binary, {})
-    point = {"patient": {"lesion": {"rule": "fixed"}}}
+    made = binary.results[1]["operating_points"]["patient"]["lesion"]
+    point = {"patient": {"lesion": made | {"rule": "fixed"}}}
     results = {fold: {**result, "operating_points": {}} for fold, result in binary.results.items()}
     vars(changed)["results"] = results | {1: {**results[1], "operating_points": point}}
     words = "In fold 1 the validation part had one class alone: the threshold is 0.5 there."
