@@ -48,7 +48,7 @@ sweep: demo ## compare 2 networks at 2 learning rates, a short cross-validation 
 	$(BIN)/patientfold cv -m experiment=demo model=lenet5,resnet10 \
 		optimizer.lr=1e-3,3e-4 training.epochs=4 $(ARGS)
 
-hpo: demo ## search a learning rate and a batch size with Optuna, hopeless ones end early (3 minutes)
+hpo: demo ## search a learning rate and a batch size with Optuna, hopeless ones end early (a minute)
 	$(BIN)/patientfold cv -m experiment=demo name=hpo model=lenet5 training.epochs=3 \
 		hydra/sweeper=optuna hydra.sweeper.n_trials=6 hydra.sweeper.sampler.seed=0 \
 		'optimizer.lr=tag(log,interval(3e-4,3e-2))' 'training.batch_size=choice(16,32)' \

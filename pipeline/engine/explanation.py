@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pipeline.config import UserError
-from pipeline.files import read_json
-from pipeline.tracking.result import SEAL, check_seal
+from pipeline.tracking.result import read_sealed
 
 FOLDER, FILE_NAME = "explain", "explain.json"
 AGAIN = "patientfold explain writes it again."
@@ -50,11 +49,8 @@ def read_explanation(run_dir: Path) -> Explanation | None:
         UserError: it is damaged, was changed, or names a picture elsewhere.
     """
     path = run_dir / FOLDER / FILE_NAME
-    if not path.exists():
+    if (content := read_sealed(path, AGAIN)) is None:
         return None
-    content = read_json(path, AGAIN)
-    check_seal(content, path, AGAIN)
-    content.pop(SEAL, None)
     pictures = [case.get("picture", "") for case in content.get("cases", [])]
     if not pictures or any(Path(name).name != name for name in pictures):
         raise UserError(f"{path}: expected cases, with pictures beside it. {AGAIN}")

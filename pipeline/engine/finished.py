@@ -34,8 +34,10 @@ from pipeline.splits.plan_file import read_files
 from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import SWEEPER_TAG, RunRecord
-from pipeline.tracking.result import SEAL, check_seal, read_result
+from pipeline.tracking.result import read_result, read_sealed
 
+MARKS = ("environment.json", "config.yaml", "plan.csv", "metrics.json")
+"""What a run folder has, one at least of which even a damaged one is known by."""
 LOCKED = "locked"
 """The folder of what the run gives for the locked patients; there once they were opened for it."""
 
@@ -51,6 +53,11 @@ class Finished:
         """Raises UserError unless the folder holds a whole run, as it was written."""
         if not run_dir.is_dir():
             raise UserError(f"run folder {run_dir}: no such folder (searched from {Path.cwd()})")
+        if not any((run_dir / name).exists() for name in MARKS):
+            raise UserError(
+                f"run folder {run_dir}: not the folder of a run, which is runs/<name>/<key>; it "
+                f"has none of {', '.join(MARKS)}"
+            )
         refuse_foreign_files(run_dir)
         refuse_void(run_dir)
         check_run_folder(run_dir)
@@ -135,11 +142,7 @@ class Finished:
             UserError: it was changed after it was written.
         """
         path = self.dir / FLOW
-        if not path.exists():
-            return None
-        found = read_json(path, WRITE_AGAIN)
-        check_seal(found, path, WRITE_AGAIN)
-        return {name: value for name, value in found.items() if name != SEAL}
+        return read_sealed(path, WRITE_AGAIN)
 
     @cached_property
     def cohort(self) -> pd.DataFrame | None:
@@ -172,11 +175,7 @@ class Finished:
     def locked(self) -> Mapping[str, Any] | None:
         """locked/metrics.json: a summary with `opened`, all openings; None where it was not."""
         path = self.dir / LOCKED / "metrics.json"
-        if not path.exists():
-            return None
-        found = read_json(path)
-        check_seal(found, path, "Restore it.")
-        return found
+        return read_sealed(path, "Restore it.")
 
     @cached_property
     def failures(self) -> Failures:

@@ -14,9 +14,9 @@ from pipeline.arrays import Floats32
 from pipeline.config import UserError
 from pipeline.engine.run_folder import Run
 from pipeline.evaluation.failures import Failures, worst_failures
-from pipeline.files import make_private, read_json, write_json, write_whole
+from pipeline.files import make_private, write_json, write_whole
 from pipeline.levels import Level
-from pipeline.tracking.result import SEAL, check_seal, with_seal
+from pipeline.tracking.result import read_sealed, with_seal
 from pipeline.training.batch_sheet import views
 
 FOLDER, FILE_NAME = "failures", "failures.json"
@@ -52,14 +52,11 @@ def read_failures(run_dir: Path) -> Failures | None:
         UserError: it is damaged, was changed, or names a picture elsewhere.
     """
     path = run_dir / FOLDER / FILE_NAME
-    if not path.exists():
+    if (content := read_sealed(path, WRITE_AGAIN)) is None:
         return None
-    content = read_json(path, WRITE_AGAIN)
-    check_seal(content, path, WRITE_AGAIN)
     cases = content.get("cases")
     if not isinstance(cases, list) or not all(map(_is_case, cases)):
         raise UserError(f"{path}: expected cases, with pictures beside it. {WRITE_AGAIN}")
-    content.pop(SEAL, None)
     return {"cases": cases}
 
 

@@ -104,6 +104,13 @@ def cases_of(table: pd.DataFrame, classes: Sequence[str]) -> Cases | LabelCases:
     return Cases(label, predicted, table[prob_columns(classes)].to_numpy())
 
 
+def one_by_one(cases: Cases | LabelCases, classes: Sequence[str]) -> list[tuple[str, Cases]]:
+    """The positive class of two; or every class against the rest, and every label."""
+    if isinstance(cases, Cases) and cases.num_classes == 2:
+        return [(classes[1], cases)]
+    return [(name, cases.against_rest(code)) for code, name in enumerate(classes)]
+
+
 def num_per_class(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, int]:
     """How many rows carry each label, zeros included."""
     if isinstance(classes, LabelNames):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.arrays import AnyInts
-from pipeline.evaluation.cases import Cases, LabelCases
+from pipeline.evaluation.cases import Cases, LabelCases, one_by_one
 from pipeline.evaluation.plots import colors_of, save_figure, shortened
 from pipeline.evaluation.reliability import reliability
 from pipeline.evaluation.utility import decision_curve
@@ -40,7 +40,7 @@ def plot_reliability(
     figure = Figure(figsize=(5.4, 6.2), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as predicted")
-    each = _targets(cases, classes)
+    each = one_by_one(cases, classes)
     for (name, of), color in zip(each, colors_of(len(each)), strict=True):
         found = reliability(of, units)
         style: dict[str, Any] = {"color": color, "marker": "o", "markersize": 4, "linewidth": 1.3}
@@ -81,7 +81,7 @@ def plot_decision_curve(
 
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
-    each = _targets(cases, classes)
+    each = one_by_one(cases, classes)
     top = 0.0
     for (name, of), color in zip(each, colors_of(len(each)), strict=True):
         found = decision_curve(of, units)
@@ -104,13 +104,6 @@ def plot_decision_curve(
     said = "band: 95 % interval over patients" if len(each) == 1 else "dotted: treat all"
     figure.suptitle(f"{title}\n{said}", parse_math=False)
     save_figure(figure, path, warning)
-
-
-def _targets(cases: Cases | LabelCases, classes: Sequence[str]) -> list[tuple[str, Cases]]:
-    """The positive class of two; or every class against the rest, and every label."""
-    if isinstance(cases, Cases) and cases.num_classes == 2:
-        return [(classes[1], cases)]
-    return [(name, cases.against_rest(code)) for code, name in enumerate(classes)]
 
 
 def _finish(axes: Axes, num: int, place: Literal["upper left", "upper right"]) -> None:

@@ -1,9 +1,10 @@
 """What a section is made of. The template says how each block looks, and escapes every text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from pipeline.levels import Level
 from pipeline.report.charts import Chart
 
 Tone = Literal["plain", "muted", "good", "doubt", "bad"]
@@ -129,6 +130,17 @@ class Section:
     """Its anchor in the page: letters only."""
     title: str
     blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+def charts_of_levels(charts: Mapping[Level, Sequence[Chart]]) -> list[Block]:
+    """Side by side where a level has one; else each level's below a heading of its own."""
+    if all(len(of_level) == 1 for of_level in charts.values()):
+        return [Charts([of_level[0] for of_level in charts.values()])]
+    return [
+        block
+        for level, of_level in charts.items()
+        for block in (Heading(f"{level.capitalize()} level"), Charts(of_level))
+    ]
 
 
 def table(

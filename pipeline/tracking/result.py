@@ -52,6 +52,20 @@ def check_seal(record: Mapping[str, Any], path: Path, advice: str) -> None:
         raise UserError(f"{path} was changed after it was written. {advice}")
 
 
+def read_sealed(path: Path, advice: str) -> dict[str, Any] | None:
+    """The content of a sealed file without its seal; None where there is no such file.
+
+    Raises:
+        UserError: it is damaged, or was changed by hand.
+    """
+    if not path.exists():
+        return None
+    content = read_json(path, advice)
+    check_seal(content, path, advice)
+    content.pop(SEAL, None)
+    return content
+
+
 def read_result(path: Path) -> dict[str, Any]:
     """The content of a done fold's result.json, whatever version wrote it: epochs count from 1.
 

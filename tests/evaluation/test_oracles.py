@@ -17,6 +17,8 @@ from pipeline.evaluation.intervals import mean_of_shares_interval
 from pipeline.evaluation.metrics import METRICS
 from pipeline.evaluation.scores import weighted_kappa
 
+pytestmark = pytest.mark.slow
+
 SHARES = st.floats(0, 1)
 
 

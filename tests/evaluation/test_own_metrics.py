@@ -96,6 +96,7 @@ def table_of(seed: int = 0, size: int = 60) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_it_has_folds_a_mean_an_interval_and_a_place_on_the_console() -> None:
     config = config_of(
         "evaluation.metrics={f2: own_lab.f2, worst: own_lab.worst}",
@@ -124,6 +125,7 @@ def test_it_has_folds_a_mean_an_interval_and_a_place_on_the_console() -> None:
     assert f"{entry['value']:.3f}" in console.export_text()
 
 
+@pytest.mark.slow
 def test_one_that_never_varies_has_no_interval() -> None:
     table = table_of().assign(predicted=lambda rows: rows["label"])
     own = own_metrics(named("f2").evaluation)

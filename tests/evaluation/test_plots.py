@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.evaluation.plots import plot_confusion, plot_learning_curves, plot_speed
@@ -9,20 +8,6 @@ from pipeline.evaluation.plots import plot_confusion, plot_learning_curves, plot
 
 def history(num_epochs, metrics=("train/loss", "val/loss", "val/image/auroc")):
     return {epoch: dict.fromkeys(metrics, 1 / (epoch + 1)) for epoch in range(1, num_epochs + 1)}
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """Every figure that is saved."""
-    saved = []
-    save = Figure.savefig
-
-    def remember(figure, *args, **kwargs):
-        saved.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
 
 
 def legend_of(figure):

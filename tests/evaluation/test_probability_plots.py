@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.evaluation.cases import Cases, LabelCases
@@ -10,20 +9,6 @@ from pipeline.evaluation.probability_plots import plot_decision_curve, plot_reli
 from pipeline.label_names import LabelNames
 
 PLOTS = (plot_reliability, plot_decision_curve)
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    """Every figure that is saved."""
-    saved = []
-    save = Figure.savefig
-
-    def remember(figure, *args, **kwargs):
-        saved.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
 
 
 def drawn(num_classes, several=False, num=80):
@@ -69,6 +54,10 @@ def test_of_more_classes_and_of_labels_each_has_a_line(tmp_path, figures, plot, 
 @pytest.mark.slow
 @pytest.mark.parametrize("plot", PLOTS)
 @pytest.mark.parametrize("num", [1, 3])
-def test_many_classes_and_hardly_any_case_are_drawn_too(tmp_path, plot, num):
+def test_many_classes_and_hardly_any_case_are_drawn_too(tmp_path, figures, plot, num):
     names = [f"class {code}" for code in range(20)]
     plot(drawn(20, num=num), np.arange(num), names, "Title", tmp_path / "x.png")
+    axes = figures[0].axes[0]
+    assert set(names) <= {line.get_label() for line in axes.lines}
+    assert axes.get_legend() is None, "20 names would hide the lines"
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")

@@ -170,6 +170,7 @@ def test_charts_are_drawn_for_paper_and_for_the_screen_and_the_library_comes_onc
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
 
 
+@pytest.mark.slow
 def test_a_report_needs_neither_torch_nor_images_nor_mlflow(copied: Finished) -> None:
     code = (
         "import sys; from pathlib import Path; from pipeline.commands.report import _written; "
@@ -329,6 +330,7 @@ def test_an_unsafe_run_is_called_so_first(tmp_path: Path) -> None:
     assert "never seen" not in section(page, "answer").text
 
 
+@pytest.mark.slow
 def test_leave_one_out_has_no_auroc_and_says_why(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "run", "split=leave_one_out", manifest=cohort(12))
     page = page_of(run)
@@ -339,6 +341,7 @@ def test_leave_one_out_has_no_auroc_and_says_why(tmp_path: Path) -> None:
     assert section(page, "performance").all("table")[0].rows[0][-1] == "smallest to largest fold"
 
 
+@pytest.mark.slow
 def test_several_classes_and_labels_have_each_their_own(several: Finished, tmp_path: Path) -> None:
     page = page_of(several)
     assert "mean over the 3 classes" in section(page, "answer").all("span", "name")[0].text
@@ -366,6 +369,11 @@ def test_a_run_that_is_not_finished_gets_one_message(copied: Finished) -> None:
     assert not (copied.dir / "report.html").exists()
 
 
+def test_a_folder_of_runs_is_not_taken_for_a_run(binary: Finished) -> None:
+    with pytest.raises(UserError, match="not the folder of a run, which is runs/<name>/<key>"):
+        Finished.read(binary.dir.parent)
+
+
 def test_a_report_that_cannot_be_written_is_a_warning_at_the_end_of_a_run(
     copied: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -386,6 +394,7 @@ def test_the_command_says_where_both_files_are(
     assert (copied.dir / "report.md").exists()
 
 
+@pytest.mark.slow
 def test_a_phone_shows_it_without_scrolling_sideways(several: Finished) -> None:
     found = laid_out(write_report(several), 400)
     assert found["width"] <= 400

@@ -138,6 +138,7 @@ def test_several_classes_have_a_row_each(several: Finished, tmp_path: Path) -> N
     assert of_class[3][2].startswith(f"{entry['value']:.3f} (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -166,6 +167,7 @@ def test_each_way_of_splitting_and_deciding_has_its_words(
     assert all(len({len(row) for row in table}) == 1 for table in tables(text))
 
 
+@pytest.mark.slow
 def test_a_ranking_that_cannot_be_computed_is_missing_with_its_reason(
     run: Callable[..., str],
 ) -> None:
@@ -216,6 +218,7 @@ def test_each_setting_has_its_words(
     assert "somewhere" not in text
 
 
+@pytest.mark.slow
 def test_labels_that_do_not_exclude_each_other(run: Callable[..., str]) -> None:
     manifest = cohort(30, ("edema", "effusion"), ("edema|effusion", "edema", "none"))
     text = run("manifest.task=multilabel", "split.num_folds=3", manifest=manifest)

@@ -107,6 +107,7 @@ def test_a_run_folder_takes_one_cross_validation_and_one_process(
         cross_validate(load_config(common))
 
 
+@pytest.mark.slow
 def test_training_stops_when_patience_is_out_and_the_best_epoch_is_tested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ from synthetic_run_folder import (
 )
 
 from pipeline.tracking.mirror import Mirror, sync
-from pipeline.tracking.models import Models
+from pipeline.tracking.models import MirroredModel, Models
 from pipeline.tracking.record import RunRecord
 
 CV, FOLDS = "demo-abc123", ["fold-00 of demo-abc123", "fold-01 of demo-abc123"]
@@ -199,7 +199,16 @@ def test_a_name_that_mlflow_refuses_is_made_acceptable(run_dir: Path, uri: str) 
 def test_a_mirror_that_is_up_to_date_asks_for_no_models(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[object] = []
+    of = Models.of
+
+    def remember(self: Models, *args: Any) -> MirroredModel | None:
+        asked.append(args)
+        return of(self, *args)
+
+    monkeypatch.setattr(Models, "of", remember)
     with Mirror(run_dir) as mirror:
         mirror.catch_up()
-        monkeypatch.setattr(Models, "of", None)
+        before = len(asked)
         mirror.catch_up()
+        assert 0 < before == len(asked)

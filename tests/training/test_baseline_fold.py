@@ -229,6 +229,7 @@ def test_a_killed_fold_ends_as_if_nothing_had_happened(tmp_path: Path, model: st
     assert [event.epoch for event in candidates(killed)] == [e.epoch for e in candidates(whole)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["majority", "logistic", "boosted_trees"])
 def test_an_image_counts_as_its_weight_says(tmp_path: Path, model: str) -> None:
     means = []
@@ -243,6 +244,7 @@ def test_an_image_counts_as_its_weight_says(tmp_path: Path, model: str) -> None:
         assert means == pytest.approx([0.5, 0.9])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["majority", "logistic"])
 def test_probabilities_are_reported_as_if_no_weight_had_changed_the_classes(
     tmp_path: Path, model: str

@@ -94,6 +94,7 @@ def test_a_loss_is_trained_or_refused_with_what_to_write(
     assert math.isfinite(epoch.metrics["val/loss"] or math.nan)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

@@ -37,6 +37,8 @@ from pipeline.training.sanity import (
 from pipeline.training.shuffled import check_shuffled, with_shuffled_labels
 from pipeline.training.trial import begin_trial
 
+pytestmark = pytest.mark.slow
+
 Cohort = Callable[..., Any]
 SIDE = 24
 LABELS = {"healthy": 40, "lesion": 20}

@@ -21,6 +21,8 @@ from pipeline.training.job import FoldJob
 from pipeline.training.sanity import HANDFUL, MOST, check_overfit, check_start, handful
 from pipeline.training.shuffled import check_shuffled, with_shuffled_labels
 
+pytestmark = pytest.mark.slow
+
 FAST = ("model=lenet5", "optimizer.lr=3e-3", "augment=none")
 
 

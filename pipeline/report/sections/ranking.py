@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.arrays import AnyInts
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.cases import Cases, cases_of
+from pipeline.evaluation.cases import Cases, cases_of, one_by_one
 from pipeline.evaluation.curves import FEWEST, GRID, Curve, curves_of
 from pipeline.evaluation.floors import floor_of
 from pipeline.levels import Level
@@ -31,20 +31,17 @@ def ranking(run: Finished) -> Section:
 def _of_level(run: Finished, level: Level) -> Iterator[Block]:
     table, units = run.cases(level), run.units(level)
     cases, folds = cases_of(table, run.classes), table["fold"].to_numpy()
-    is_binary = isinstance(cases, Cases) and cases.num_classes == 2
-    codes = [1] if is_binary else list(range(cases.num_classes))
-    found = {code: curves_of(cases.against_rest(code), folds, units) for code in codes}
-    if len(codes) > MANY_CLASSES:
+    each = one_by_one(cases, run.classes)
+    found = {name: curves_of(of, folds, units) for name, of in each}
+    if len(each) > MANY_CLASSES:
         yield Charts(list(_together(run, level, list(found.values()))))
     else:
-        names = {
-            code: f"{run.classes[code]}{'' if is_binary else ' against the rest'}" for code in codes
-        }
+        rest = "" if len(each) == 1 else " against the rest"
         yield Charts(
             [
                 chart
-                for code, curves in found.items()
-                for chart in _charts(names[code], level, cases.against_rest(code), folds, curves)
+                for name, of in each
+                for chart in _charts(f"{name}{rest}", level, of, folds, found[name])
             ]
         )
     if any(roc.mean is None for roc, _ in found.values()):

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.cases import Cases, cases_of
+from pipeline.evaluation.cases import cases_of, one_by_one
 from pipeline.evaluation.reliability import reliability
 from pipeline.levels import Level
-from pipeline.report.blocks import Block, Charts, Heading, Section, Words
+from pipeline.report.blocks import Block, Section, Words, charts_of_levels
 from pipeline.report.charts import BLUE, GREY, Bars, Chart, Line
 from pipeline.report.numbers import number
 from pipeline.words import counted
@@ -23,12 +23,7 @@ HOW = (
 def reliability_section(run: Finished) -> Section:
     """Patients first; of more than two classes each against the rest."""
     blocks: list[Block] = [Words(HOW, "muted")]
-    charts = {level: list(_charts(run, level)) for level in run.levels}
-    if len(charts[run.level]) == 1:  # side by side
-        blocks.append(Charts([chart for of_level in charts.values() for chart in of_level]))
-    else:
-        for level, of_level in charts.items():
-            blocks += [Heading(f"{level.capitalize()} level"), Charts(of_level)]
+    blocks += charts_of_levels({level: list(_charts(run, level)) for level in run.levels})
     blocks += [Words(text) for level in run.levels for text in _in_numbers(run, level)]
     if len(run.classes) > MOST_CLASSES:
         blocks.append(Words(f"The first {MOST_CLASSES} of {len(run.classes)} classes.", "muted"))
@@ -37,9 +32,8 @@ def reliability_section(run: Finished) -> Section:
 
 def _charts(run: Finished, level: Level) -> Iterator[Chart]:
     cases, units = cases_of(run.cases(level), run.classes), run.units(level)
-    is_binary = isinstance(cases, Cases) and cases.num_classes == 2
-    for code in [1] if is_binary else range(min(cases.num_classes, MOST_CLASSES)):
-        found, name = reliability(cases.against_rest(code), units), run.classes[code]
+    for name, of_class in one_by_one(cases, run.classes)[:MOST_CLASSES]:
+        found = reliability(of_class, units)
         notes = [counted(int(num), level) for num in found.num_cases]
         predicted, observed, low, high = (
             of.tolist() for of in (found.predicted, found.observed, found.low, found.high)

@@ -6,14 +6,13 @@ import numpy as np
 
 from pipeline.arrays import Floats
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.cases import Cases, cases_of
+from pipeline.evaluation.cases import cases_of, one_by_one
 from pipeline.evaluation.utility import decision_curve
 from pipeline.levels import Level
-from pipeline.report.blocks import Block, Charts, Heading, Section, Words
+from pipeline.report.blocks import Section, Words, charts_of_levels
 from pipeline.report.charts import BLUE, GREY, INK, Band, Chart, Line
 
 MOST_CLASSES = 6
-TITLE = "Decision curves"
 HOW = (
     "Net benefit, in true positives per case, for whoever would treat from a threshold probability "
     "on: at 20 %, one missed case is taken to be as bad as four treated for nothing. Where the "
@@ -24,21 +23,13 @@ HOW = (
 
 def utility(run: Finished) -> Section:
     """Patients first; of more than two classes each against the rest."""
-    blocks: list[Block] = [Words(HOW, "muted")]
-    charts = {level: list(_charts(run, level)) for level in run.levels}
-    if len(charts[run.level]) == 1:  # side by side
-        both = [chart for of_level in charts.values() for chart in of_level]
-        return Section("utility", TITLE, [*blocks, Charts(both)])
-    for level, of_level in charts.items():
-        blocks += [Heading(f"{level.capitalize()} level"), Charts(of_level)]
-    return Section("utility", TITLE, blocks)
+    charts = charts_of_levels({level: list(_charts(run, level)) for level in run.levels})
+    return Section("utility", "Decision curves", [Words(HOW, "muted"), *charts])
 
 
 def _charts(run: Finished, level: Level) -> Iterator[Chart]:
     cases, units = cases_of(run.cases(level), run.classes), run.units(level)
-    is_binary = isinstance(cases, Cases) and cases.num_classes == 2
-    for code in [1] if is_binary else range(min(cases.num_classes, MOST_CLASSES)):
-        of_class, name = cases.against_rest(code), run.classes[code]
+    for name, of_class in one_by_one(cases, run.classes)[:MOST_CLASSES]:
         found = decision_curve(of_class, units)
         top = max(float(found.high.max()), float(of_class.labels.mean()), 0.05) * 1.05
         at = found.thresholds.tolist()
