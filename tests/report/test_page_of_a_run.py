@@ -26,6 +26,7 @@ from pipeline.files import sha256, write_json
 from pipeline.report.numbers import NONE
 from pipeline.report.page import write_report
 from pipeline.report.sections import SECTIONS
+from pipeline.report.sections.table_one import in_digits
 from pipeline.splits.plan import plan_by_image
 from pipeline.tracking.result import with_seal
 
@@ -151,6 +152,20 @@ def test_table_one_counts_the_patients_of_each_part(page: Element, binary: Finis
         for fold in binary.folds.folds
         for part in ("train", "val", "test")
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (12870.0, "12,870"),
+        (-1234.0, "-1,234"),
+        (999.95, "1000"),
+        (62.5, "62.5"),
+        (0.03125, "0.03125"),
+    ],
+)
+def test_a_large_number_is_written_in_digits(value: float, said: str) -> None:
+    assert in_digits(value) == said
 
 
 def test_charts_are_drawn_for_paper_and_for_the_screen_and_the_library_comes_once(

@@ -134,8 +134,13 @@ def _is_blank(values: pd.Series) -> pd.Series:
 
 
 def _middle(numbers: pd.Series) -> str:
-    low, middle, high = (f"{of:,.4g}" for of in (numbers.min(), numbers.median(), numbers.max()))
+    low, middle, high = map(in_digits, (numbers.min(), numbers.median(), numbers.max()))
     return f"{middle} ({low} to {high})"
+
+
+def in_digits(value: float) -> str:
+    """Four digits, or all before the point: 12,870 and not 1.287e+04."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _count(num: int, total: int) -> str:
