@@ -131,8 +131,7 @@ class MirroredRun:
         if model is None or not lacking:
             self.log(new)
             return
-        late = [self._last(point.key) for point in lacking if point not in new]
-        linked = [model.linked(point) for point in [*(p for p in new if p in lacking), *late]]
+        linked = [model.linked(p if p in new else self._last(p.key)) for p in lacking]
         self.log([*linked, *(point for point in new if point not in lacking)])
         model.know(linked)
 

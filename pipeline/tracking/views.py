@@ -38,7 +38,7 @@ def experiment_tags(
     note = (
         f"{OURS}{runs}) by `{select_by}` of validation (the columns: mean over folds, largest, "
         f"smallest) or in [charts]({runs}{charts}); see the [epochs of their folds]"
-        f"({folds}{charts}) and, ranked side by side, the [models]({page.format('models')}) of "
+        f"({folds}{charts}) and, side by side, the [models]({page.format('models')}) of "
         "folds and cross-validations. "
         "`test/...` is for the report, once the settings are chosen."
     )

@@ -25,6 +25,7 @@ from synthetic_run_folder import (
 from pipeline.tracking.mirror import Mirror, sync
 from pipeline.tracking.models import MirroredModel, Models
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.run import MirroredRun
 
 CV, FOLDS = "demo-abc123", ["fold-00 of demo-abc123", "fold-01 of demo-abc123"]
 
@@ -212,3 +213,22 @@ def test_a_mirror_that_is_up_to_date_asks_for_no_models(
         before = len(asked)
         mirror.catch_up()
         assert 0 < before == len(asked)
+
+
+def test_a_model_has_its_metrics_in_the_order_given_also_those_its_run_had_before(
+    run_dir: Path, uri: str
+) -> None:
+    """The table has them in this order: the metric that chose the epochs is its first column."""
+    sync(run_dir)
+    client, record = MlflowClient(uri), RunRecord.load(run_dir)
+    experiment = client.get_experiment_by_name(record.experiment)
+    assert experiment is not None
+    run = MirroredRun(client, experiment.experiment_id, "another", "another", 1.0)
+    run.log_final({"best/val/chosen": 0.7}, 1.0)
+    model = Models(client, experiment.experiment_id, "another", record.dataset).of(
+        run, "fold", "another", {}, {}
+    )
+    assert model is not None
+    run.log_final({"best/val/chosen": 0.7, "best/val/also": 0.6}, 2.0, model)
+    found = client.get_logged_model(model.id)
+    assert list(values(found)) == ["best/val/chosen", "best/val/also"]
