@@ -22,7 +22,7 @@ def train_fold(job: FoldJob) -> None:
     started = time.monotonic()
     learner = build_learner(job)
     normalisation = job.normalisation
-    source = BatchSource.open(job.images, normalisation, learner.device)
+    source = BatchSource.open(job.images, normalisation, learner.device, job.config.augment.crop)
     progress, journal = reopen(learner, job, normalisation)
     with journal:
         trained, seen = with_head(learner, job, source, normalisation)
