@@ -3,16 +3,15 @@
 Each engine is a module with three functions; a new one is its file, and one line in ENGINES.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from pipeline.config import Config
-from pipeline.engine import local
+from pipeline.engine import local, ray_cluster
+from pipeline.engine.local import Poll
 from pipeline.engine.run_folder import Run
 from pipeline.training.job import FoldJob
-
-Poll = Callable[[Collection[int]], None]
 
 
 class Engine(Protocol):
@@ -43,7 +42,7 @@ class Engine(Protocol):
         """
 
 
-ENGINES: Mapping[str, Engine] = {"local": local}
+ENGINES: Mapping[str, Engine] = {"local": local, "ray": ray_cluster}
 
 
 def engine_of(config: Config) -> Engine:
