@@ -1,6 +1,6 @@
 """A user's own random MONAI transforms: per sample, in loader workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from pipeline.arrays import Floats32
 from pipeline.config import AugmentConfig
 from pipeline.images.batches import BatchSource
 from pipeline.targets import build
+
+Keys = list[tuple[int, int]]
+"""(row, seed) of each image."""
 
 
 class _Samples(Dataset[Floats32]):
@@ -34,7 +37,7 @@ class RandomTransforms:
     def __init__(self, source: BatchSource, config: AugmentConfig, num_workers: int) -> None:
         steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
         self.device = source.device
-        self.keys: list[list[tuple[int, int]]] = []  # the loader's batches of (row, seed)
+        self.keys: list[Keys] = []  # the loader's batches
         self.loader = DataLoader(
             _Samples(source.on_cpu(), Compose(steps)),
             batch_sampler=self.keys,
@@ -44,10 +47,15 @@ class RandomTransforms:
             multiprocessing_context="fork" if num_workers else None,
         )
 
-    def batches(self, rows: list[Tensor], seed: int) -> Iterator[Tensor]:
-        """(B, C, ...) for each (B,) of `rows`, on the device."""
+    def batches(
+        self, rows: list[Tensor], seed: int, shard: Callable[[Keys], Keys] = lambda keys: keys
+    ) -> Iterator[Tensor]:
+        """(B, C, ...) for each (B,) of `rows`, on the device; or of each the shard, (0,) if none."""
         num_samples = sum(map(len, rows))
         seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
-        self.keys[:] = [[(int(row), next(seeds)) for row in batch] for batch in rows]
-        for images in self.loader:
-            yield torch.from_numpy(images).to(self.device)
+        shards = [shard([(int(row), next(seeds)) for row in batch]) for batch in rows]
+        self.keys[:] = [keys for keys in shards if keys]
+        made = iter(self.loader)
+        for keys in shards:
+            images = torch.from_numpy(next(made)) if keys else torch.empty(0)
+            yield images.to(self.device)
