@@ -418,7 +418,8 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
         (
             "training.batch_size=0",
             "training.batch_size: input should be greater than or equal to 1, "
-            "got 0 (Images that pass through the network at once, over all devices of a fold together)",
+            "got 0 (Images that pass through the network at once, over all devices of a fold "
+            "together)",
         ),
         (
             "tracking.timeout_s=0",

@@ -304,6 +304,14 @@ class AugmentConfig:
     """Largest offset, in SDs of the train part."""
     noise: Annotated[float, Field(ge=0)] = 0.0
     """SD of Gaussian noise, in SDs of the train part."""
+    crop: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Pixels along each axis, or one number for all axes, of a part of the image at a random place:
+    all that the network sees. What is evaluated is the part in the middle."""
+    cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Side of a box at a random place that is set to the mean, as a fraction of the image's."""
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """alpha: each image and its label are mixed with another one's, in shares from
+    Beta(alpha, alpha). 0.2 is usual, 0 mixes nothing."""
     transforms: tuple[Target, ...] = ()
     """Random MONAI transforms, run per sample by loader workers (slower than the fields above)."""
 

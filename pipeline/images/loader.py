@@ -1,6 +1,6 @@
 """A user's own random MONAI transforms: per sample, in loader workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -8,13 +8,10 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Floats32, Ints
 from pipeline.config import AugmentConfig
 from pipeline.images.batches import BatchSource
 from pipeline.targets import build
-
-Keys = list[tuple[int, int]]
-"""(row, seed) of each image."""
 
 
 class _Samples(Dataset[Floats32]):
@@ -37,7 +34,7 @@ class RandomTransforms:
     def __init__(self, source: BatchSource, config: AugmentConfig, num_workers: int) -> None:
         steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
         self.device = source.device
-        self.keys: list[Keys] = []  # the loader's batches
+        self.keys: list[list[tuple[int, int]]] = []  # the loader's batches of (row, seed)
         self.loader = DataLoader(
             _Samples(source.on_cpu(), Compose(steps)),
             batch_sampler=self.keys,
@@ -47,15 +44,18 @@ class RandomTransforms:
             multiprocessing_context="fork" if num_workers else None,
         )
 
-    def batches(
-        self, rows: list[Tensor], seed: int, shard: Callable[[Keys], Keys] = lambda keys: keys
-    ) -> Iterator[Tensor]:
-        """(B, C, ...) for each (B,) of `rows`, on the device; or of each the shard, (0,) if none."""
-        num_samples = sum(map(len, rows))
-        seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
-        shards = [shard([(int(row), next(seeds)) for row in batch]) for batch in rows]
-        self.keys[:] = [keys for keys in shards if keys]
+    def batches(self, rows: Ints, places: list[Tensor], seed: int) -> Iterator[Tensor]:
+        """(B, C, ...) for each (B,) of `places` in `rows`, the epoch's order; on the device.
+
+        Of a batch without images, (0,).
+        """
+        seeds = np.random.SeedSequence(seed).generate_state(len(rows))
+        self.keys[:] = [
+            list(zip(rows[at].tolist(), seeds[at].tolist(), strict=True))
+            for at in (batch.numpy() for batch in places)
+            if len(at)
+        ]
         made = iter(self.loader)
-        for keys in shards:
-            images = torch.from_numpy(next(made)) if keys else torch.empty(0)
+        for batch in places:
+            images = torch.from_numpy(next(made)) if len(batch) else torch.empty(0)
             yield images.to(self.device)

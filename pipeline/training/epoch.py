@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pipeline.arrays import Floats32, Ints
 from pipeline.config import UserError
-from pipeline.images.augment import augment_batch
+from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.learner import Learner, seed_everything
-from pipeline.training.loss import num_right, probabilities
+from pipeline.training.loss import WeightedLoss, num_right, probabilities
 from pipeline.training.parallel import ALONE, Worker
 
 REPORT_EVERY_S = 10.0
@@ -43,6 +43,13 @@ class Batch(NamedTuple):
     """Of its step."""
     num_images: int
     """Of the batch, of all workers together."""
+    mixed_in: tuple[Tensor, Tensor] | None = None
+    """Of mixup: labels and weights of the other images that are seen in these."""
+
+    def loss(self, function: WeightedLoss, logits: Tensor) -> Tensor:
+        """The mean over the images; a mixed one counts for both labels, by their shares."""
+        own: Tensor = function(logits, self.labels, self.weights)
+        return own if self.mixed_in is None else own + function(logits, *self.mixed_in)
 
 
 class TrainPart:
@@ -72,30 +79,38 @@ class TrainPart:
         The batches, and what is drawn for each image, do not depend on the number of workers.
         """
         config, seed = self.job.config, self.seed(epoch)
-        least = min(2, self.job.images_per_worker)
         order = draw_epoch(
             self.job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed)
         )
-        rows = _split(self.rows[order], config.training.batch_size)
+        rows = self.rows[order]
+        batches = _split(np.arange(len(rows)), config.training.batch_size)
+        least = min(2, self.job.images_per_worker)
+        shards = [self.worker.shard(places, least) for places in batches]
+        drawn = Augmented(self.source, config.augment, rows, seed)
         if self.transforms is not None:
-            images = self.transforms.batches(
-                rows, seed, lambda batch: self.worker.shard(batch, least)
-            )
+            images = self.transforms.batches(rows, shards, seed)
         else:
-            generator = torch.Generator(self.source.device).manual_seed(seed)
             images = (
-                self.worker.shard(
-                    augment_batch(self.source.gather(batch), config.augment, generator), least
-                )
-                for batch in rows
+                drawn.at(places.numpy()) if len(places) else torch.empty(0) for places in shards
             )
         size = self.job.batches_per_step
-        for number, (batch, picture) in enumerate(zip(rows, images, strict=True), 1):
-            at = self.worker.shard(batch, least).to(self.labels.device)
+        for number, (places, picture) in enumerate(zip(shards, images, strict=True), 1):
+            labels, weights = self._targets(rows[places.numpy()])
+            mixed_in = None
+            if (mixing := drawn.mixing(places.numpy())) is not None:
+                others, of_others = self._targets(rows[mixing.partners])
+                shares = torch.from_numpy(mixing.shares).to(weights)
+                weights, mixed_in = weights * shares, (others, of_others * (1 - shares))
             begin = (number - 1) // size * size
-            share = len(at) / sum(map(len, rows[begin : begin + size]))
-            is_last = number % size == 0 or number == len(rows)
-            yield Batch(picture, self.labels[at], self.weights[at], share, is_last, len(batch))
+            share = len(places) / sum(map(len, batches[begin : begin + size]))
+            is_last = number % size == 0 or number == len(batches)
+            num_images = len(batches[number - 1])
+            yield Batch(picture, labels, weights, share, is_last, num_images, mixed_in)
+
+    def _targets(self, rows: Ints) -> tuple[Tensor, Tensor]:
+        """Labels and weights of the samples at `rows`."""
+        at = torch.from_numpy(rows).to(self.labels.device)
+        return self.labels[at], self.weights[at]
 
 
 def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> dict[str, float]:
@@ -117,8 +132,8 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
         if len(batch.labels):
             with learner.autocast():
                 logits = network(batch.images)
-                loss = learner.loss(logits, batch.labels, batch.weights)
-            learner.scaler.scale(loss * batch.share).backward()
+                loss = batch.loss(learner.loss, logits)
+            learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() * len(batch.labels)
             right += num_right(logits.detach(), batch.labels)
         if batch.is_last:

@@ -27,7 +27,7 @@ def train_fold(job: FoldJob, worker: Worker = ALONE) -> None:
     started = time.monotonic()
     learner = replace(build_learner(job), worker=worker)
     normalisation = job.normalisation
-    source = BatchSource.open(job.images, normalisation, learner.device)
+    source = BatchSource.open(job.images, normalisation, learner.device, job.config.augment.crop)
     progress = resume(learner, job)
     learner.share_weights()
     journal = reopen(learner, progress, job, normalisation) if worker.is_main else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Floats, Ints
 from pipeline.config import Config
+from pipeline.images.crop import crop_of
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold, Part
@@ -69,6 +70,11 @@ class FoldJob:
     def logit_shift(self) -> Floats:
         """(C,) added to logits for the probabilities that are reported."""
         return self.emphasis.shift(self.config, self.manifest.classes)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Sides of what networks see of an image: all of it, or a crop."""
+        return crop_of(self.config.augment.crop, self.images.spatial_shape)
 
     @cached_property
     def normalisation(self) -> Normalisation:

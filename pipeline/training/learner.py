@@ -157,7 +157,7 @@ def facts_of(job: FoldJob) -> dict[str, object]:
         "num_channels": job.images.num_channels,
         "num_classes": len(job.manifest.classes),
         "spatial_dims": job.config.images.spatial_dims,
-        "spatial_size": list(job.images.spatial_shape),
+        "spatial_size": list(job.seen_shape),
         "num_epochs": training.epochs,
         "num_steps": job.steps_per_epoch * training.epochs,
         "select_mode": training.select_mode,
@@ -218,7 +218,7 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
 
 def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
     """The logits of images that are all 0; training can fail where evaluation does not."""
-    shape = (num_images, job.images.num_channels, *job.images.spatial_shape)
+    shape = (num_images, job.images.num_channels, *job.seen_shape)
     expected = (num_images, len(job.manifest.classes))
     advice = f"; {ADVICE}" if job.config.images.spatial_dims == 3 else ""
     if network.training:
@@ -273,7 +273,7 @@ def _size_explained(job: FoldJob) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        leaf, facts, found = job.config.model, facts_of(job), job.images.spatial_shape
+        leaf, facts, found = job.config.model, facts_of(job), job.seen_shape
 
         def make(size: Sequence[int]) -> nn.Module:
             network: nn.Module = build("model", leaf, {**facts, "spatial_size": list(size)})

@@ -23,7 +23,6 @@ STATISTICS = ("running_mean", "running_var")
 LONG = timedelta(days=365)
 
 T = TypeVar("T")
-Row = TypeVar("Row", Tensor, list[tuple[int, int]])
 
 
 class WorkerGoneError(RuntimeError):
@@ -82,8 +81,9 @@ class Worker:
         """Of draws that are not made per image (dropout): another one for each worker."""
         return seed + self.rank
 
-    def shard(self, batch: Row, least: int) -> Row:
-        """Its own of the rows of a batch, every n-th; no worker gets less than `least`, but none.
+    def shard(self, batch: Tensor, least: int) -> Tensor:
+        """Its own of the places (B,) of a batch, every n-th; no worker gets fewer than `least`, but
+        none.
 
         With fewer rows than `least` for each, fewer workers share them: batch norm needs two.
         """
@@ -121,7 +121,7 @@ class Worker:
     def gathered(self, found: Sequence[Tensor], batches: Sequence[Tensor]) -> Tensor:
         """(N, C) what was found for all rows, in their order; from several workers on the CPU.
 
-        `found` are those of its own `batches` of row numbers, whose lengths add up to N.
+        `found` are those of its own of the `batches`, whose lengths add up to N.
 
         Raises:
             RuntimeError: unless each row was predicted exactly once.
@@ -130,19 +130,22 @@ class Worker:
             return torch.cat(list(found))
         num_rows = sum(map(len, batches))
         places = torch.split(torch.arange(num_rows), [len(batch) for batch in batches])
-        own = [place.numpy() for place in self.own(places)]
-        parts = [(own, [values.cpu().numpy() for values in found])] * self.num_workers
+        own = [
+            (place[: len(values)].numpy(), values.cpu().numpy())
+            for place, values in zip(self.own(places), found, strict=False)
+        ]
+        parts = [own] * self.num_workers
         with _meeting():
-            dist.all_gather_object(parts, parts[self.rank])
-        everywhere = np.concatenate([place for own, _ in parts for place in own])
+            dist.all_gather_object(parts, own)
+        nowhere = np.empty(0, np.int64)
+        everywhere = np.concatenate([nowhere, *(place for part in parts for place, _ in part)])
         times = np.bincount(everywhere, minlength=num_rows)
-        if len(times) > num_rows or (times != 1).any():
-            wrong = np.flatnonzero(times != 1)
+        if len(wrong := np.flatnonzero(times != 1)):
             raise RuntimeError(
                 f"{len(wrong)} of {num_rows} samples were not predicted exactly once by the "
                 f"{self.num_workers} workers, e.g. number {wrong[0]}."
             )
-        values = np.concatenate([one for _, each in parts for one in each])
+        values = np.concatenate([values for part in parts for _, values in part])
         return torch.from_numpy(values[np.argsort(everywhere)])
 
     def agreed(self, value: T) -> T:
