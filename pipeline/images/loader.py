@@ -45,11 +45,17 @@ class RandomTransforms:
         )
 
     def batches(self, rows: Ints, places: list[Tensor], seed: int) -> Iterator[Tensor]:
-        """(B, C, ...) for each (B,) of `places` in `rows`, the epoch's order; on the device."""
+        """(B, C, ...) for each (B,) of `places` in `rows`, the epoch's order; on the device.
+
+        Of a batch without images, (0,).
+        """
         seeds = np.random.SeedSequence(seed).generate_state(len(rows))
         self.keys[:] = [
             list(zip(rows[at].tolist(), seeds[at].tolist(), strict=True))
             for at in (batch.numpy() for batch in places)
+            if len(at)
         ]
-        for images in self.loader:
-            yield torch.from_numpy(images).to(self.device)
+        made = iter(self.loader)
+        for batch in places:
+            images = torch.from_numpy(next(made)) if len(batch) else torch.empty(0)
+            yield images.to(self.device)

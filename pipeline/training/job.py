@@ -30,6 +30,9 @@ class FoldJob:
     key: str
     """Of the run; a checkpoint or result of another key is refused."""
     device: str = "cpu"
+    """Of the worker; of a fold that no worker has yet, those of all: "cuda:0,cuda:1"."""
+    devices: str = ""
+    """Of all workers of the fold, where there are several."""
 
     @property
     def batches_per_step(self) -> int:
@@ -43,6 +46,11 @@ class FoldJob:
         num_images, size = len(self.rows("train")), self.config.training.batch_size
         num_batches = math.ceil(num_images / size)
         return max(1, num_batches - (num_images - (num_batches - 1) * size == 1))
+
+    @property
+    def images_per_worker(self) -> int:
+        """Of a full batch."""
+        return self.config.training.batch_size // self.config.engine.devices_per_fold
 
     @property
     def steps_per_epoch(self) -> int:

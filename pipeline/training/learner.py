@@ -22,6 +22,7 @@ from pipeline.models.size import smallest_side
 from pipeline.targets import build, check_leaves
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.parallel import ALONE, Worker
 from pipeline.training.schedule import Schedule
 from pipeline.training.start import begin
 from pipeline.training.torch_file import first_line
@@ -44,6 +45,8 @@ class Learner:
     """Parts of the network that training leaves as they are."""
     start: tuple[str, ...] = ()
     """What was taken over from `init.weights`, in lines."""
+    worker: Worker = ALONE
+    """This process, of those that train the fold together."""
     head: str = ""
     """The one part that runs, on what the rest, which is frozen, made of the images; "": all."""
 
@@ -77,6 +80,7 @@ class Learner:
 
         0 where float16 has overflowed: the scaler leaves such a step out.
         """
+        self.worker.sum_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
         parameters = [p for p in self.network.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -89,6 +93,18 @@ class Learner:
             self.averaged.update_parameters(self.network)
         self.scheduler.after_step()
         return norm.nan_to_num(0, 0, 0)
+
+    def share_weights(self) -> None:
+        """Before training: whatever drew them, all workers begin with those of the main one."""
+        self.worker.share_weights(self.network, *self._copies)
+
+    def share_buffers(self) -> None:
+        """After training, before anything is predicted or saved: the same for all workers."""
+        self.worker.share_buffers(self.network, *self._copies)
+
+    @property
+    def _copies(self) -> list[nn.Module]:
+        return [] if self.averaged is None else [self.averaged.module]
 
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32
@@ -184,7 +200,7 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
     with _size_explained(job):
         learner = build_learner(job)
         logits = _try_network(job, learner.network.eval(), num_images)
-        _try_network(job, learner.train(), min(num_images, job.config.training.batch_size))
+        _try_network(job, learner.train(), min(num_images, job.images_per_worker))
     _try_schedule(job, learner.scheduler)
     labels = torch.arange(num_images, device=learner.device) % num_classes
     expected, kind = tuple(labels.shape), "class indices"
@@ -206,7 +222,8 @@ def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
     expected = (num_images, len(job.manifest.classes))
     advice = f"; {ADVICE}" if job.config.images.spatial_dims == 3 else ""
     if network.training:
-        advice = "; set training.batch_size=2 or more" if num_images == 1 else ""
+        enough = 2 * job.config.engine.devices_per_fold
+        advice = f"; set training.batch_size={enough} or more" if num_images == 1 else ""
     return _try(
         f"model: {job.config.model['_target_']}",
         partial(network, torch.zeros(shape, device=job.device)),
