@@ -14,9 +14,12 @@ TAG = "BurnedInAnnotation"
 
 def burned_in_findings(manifest: Manifest) -> Iterator[Finding]:
     """A warning that counts the images whose header has BurnedInAnnotation=YES."""
+    looks = manifest.looks.at(manifest.table["line"].to_numpy())
+    asked = manifest.table[looks.is_dicom | (looks.size < 0)]
+    sets = [manifest.files_of(path) for path in asked["image_path"].tolist()]
     with ThreadPoolExecutor() as pool:
-        marked = pool.map(lambda files: any(map(is_burned_in, files)), manifest.image_sets)
-        table = manifest.table[list(marked)]
+        marked = pool.map(lambda files: any(map(is_burned_in, files)), sets)
+        table = asked[list(marked)]
     if len(table):
         named = [f"line {row.line}: {row.image_path!r}" for row in table[:SHOWN].itertuples()]
         text = (

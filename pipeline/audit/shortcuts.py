@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats, Ints
+from pipeline.audit.stratified import stratified_folds
 from pipeline.evaluation.auroc import auroc_interval, one_against_rest
 from pipeline.manifest import Finding, Manifest
 
@@ -84,13 +85,21 @@ def patient_table(
     patients = samples.groupby("patient_id", sort=True)
     table = patients.agg(label=("class_index", "max"), group=("group", "first"))
     if "site" in samples:
-        table["site"] = patients["site"].agg(lambda sites: "|".join(sorted(set(sites))))
+        table["site"] = _sites(samples)
     table["num_images"] = patients.size()
     for name in numbers:
         values = numbers[name].groupby(samples["patient_id"])
         for how in ("mean", "min", "max"):
             table[f"file:{name}:{how}"] = values.agg(how)
     return table
+
+
+def _sites(samples: pd.DataFrame) -> "pd.Series[str]":
+    """By patient: the site, or several with | between them."""
+    sites = samples[["patient_id", "site"]].drop_duplicates().sort_values("site")
+    several = sites.duplicated("patient_id", keep=False)
+    joined = sites[several].groupby("patient_id")["site"].agg("|".join)
+    return pd.concat([sites[~several].set_index("patient_id")["site"], joined])
 
 
 def find_shortcuts(patients: pd.DataFrame, seed: int = 0) -> list[Shortcut]:
@@ -134,22 +143,20 @@ def _measure(
     name: str, patients: pd.DataFrame, columns: list[str], model: _Model, seed: int
 ) -> Shortcut:
     """Out-of-fold scores of every patient, and the AUROC of them."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
     features = patients[columns]
     if (features.nunique() <= 1).all():
         return Shortcut(name, len(patients), missing="it is the same for all patients")
     labels, _ = pd.factorize(patients["label"], sort=True)
     groups, names = pd.factorize(patients["group"])
-    scores, folds = np.zeros((len(labels), labels.max() + 1)), np.zeros(len(labels), np.int64)
+    scores = np.zeros((len(labels), labels.max() + 1))
     if len(names) < _NUM_FOLDS:
         few = f"there are fewer than {_NUM_FOLDS} independent groups of patients"
         return Shortcut(name, len(patients), missing=few)
-    splitter = StratifiedGroupKFold(_NUM_FOLDS, shuffle=True, random_state=seed)
-    for fold, (train, test) in enumerate(splitter.split(features, labels, groups)):
+    folds = stratified_folds(labels, groups.astype(np.int64), _NUM_FOLDS, seed)
+    for fold in range(_NUM_FOLDS):
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train_part, test_part = features.iloc[train], features.iloc[test]
         scores[test] = model(train_part, labels[train], test_part, labels.max() + 1)
-        folds[test] = fold
     interval = auroc_interval(*one_against_rest(labels, scores), folds, groups)
     if interval is None:
         alone = "a class lies in so few independent groups that a fold has none of it"

@@ -90,8 +90,11 @@ def _shortcuts(config: Config, content: Content) -> list[Shortcut]:
     manifest = with_readable_images(content.manifest)
     if not len(manifest):
         return []
-    sets = manifest.image_sets
-    files = pd.DataFrame({"file_size": [sum(map(file_size, files)) for files in sets]})
+    sizes = manifest.looks.at(manifest.table["line"].to_numpy()).size
+    unknown = np.flatnonzero(sizes < 0)
+    for row, path in zip(unknown, manifest.table["image_path"].iloc[unknown], strict=True):
+        sizes[row] = sum(map(file_size, manifest.files_of(path)))
+    files = pd.DataFrame({"file_size": sizes})
     if content.images is not None:
         facts = pd.DataFrame(content.images.facts)
         files = files.assign(shape=facts["original_shape"], bit_depth=facts["bit_depth"])

@@ -1,5 +1,6 @@
 """The table of image formats. A new one is a line here, and a module with its reader."""
 
+import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -197,12 +198,16 @@ FORMATS = (
 )
 
 
-def image_suffix(path: Path) -> str:
+def image_suffix(path: Path | str) -> str:
     """The lower-case suffix of a file's name, `.nii.gz` as one."""
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+    name = os.path.basename(os.fspath(path)).lower()  # noqa: PTH119 (asked of a million names)
+    if name.endswith(".nii.gz"):
+        return ".nii.gz"
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
-def format_of_name(path: Path) -> Format | None:
+def format_of_name(path: Path | str) -> Format | None:
     """The format that a file of this name should have, or None when the name does not say."""
     return _BY_SUFFIX.get(image_suffix(path))
 

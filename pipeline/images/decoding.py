@@ -1,8 +1,10 @@
 """Decode images into the packed array, in worker processes; importing it loads no torch."""
 
 import hashlib
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +23,26 @@ Facts = dict[str, str]
 """What one decoded image adds to the table, by TABLE_COLUMNS."""
 
 
+ARRAYS = ("images.npy", "thumbnails.npy")
+
+
 class TooNarrow(str):
     """A fault that is one of images.dtype, not of the image."""
 
 
+class Decoded(NamedTuple):
+    """What came of some samples."""
+
+    rows: list[Facts | str]
+    """The facts of each, or its fault."""
+    checksum: int
+    """Of what is stored of them."""
+
+
 def decode_chunk(
     packed_dir: Path, config: ImagesConfig, start: int, files: list[tuple[Path, ...]]
-) -> list[Facts | str]:
-    """Decode samples into rows `start...` of the folder's arrays; the facts of each, or its fault.
+) -> Decoded:
+    """Decode samples into rows `start...` of the folder's arrays.
 
     `files` are the images of each sample.
     """
@@ -36,8 +50,7 @@ def decode_chunk(
 
     torch.set_num_threads(1)
     transforms, reader = transforms_of(config), _reader(config)
-    array = np.lib.format.open_memmap(packed_dir / "images.npy", mode="r+")
-    small = np.lib.format.open_memmap(packed_dir / "thumbnails.npy", mode="r+")
+    array, small = (np.lib.format.open_memmap(packed_dir / name, mode="r+") for name in ARRAYS)
     rows: list[Facts | str] = []
     for row, paths in enumerate(files, start=start):
         try:
@@ -54,9 +67,15 @@ def decode_chunk(
         small[row] = np.concatenate([thumbnails(image.pixels) for image in images])
         facts = _facts(original, array[row], config) | loss(pixels, array[row])
         rows.append(facts | {"pixel_digest": _digest(images)})
-    array.flush()
-    small.flush()
-    return rows
+    return Decoded(rows, checksum((array, small), start, len(rows)))
+
+
+def checksum(arrays: Sequence[NDArray[np.generic]], start: int, num: int) -> int:
+    """Of what is stored in some rows of the arrays."""
+    found = 0
+    for array in arrays:
+        found = zlib.crc32(np.ascontiguousarray(array[start : start + num]), found)
+    return found
 
 
 def _facts(original: StoredImage, packed: NDArray[np.generic], config: ImagesConfig) -> Facts:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.arrays import Floats32
 from pipeline.errors import UserError
+from pipeline.images.building import built_beside
 from pipeline.images.packed import PackedImages
-from pipeline.images.packing import built_beside
 from pipeline.images.seal import is_sealed, reserve, seal
 from pipeline.images.trust import check_cache_dir, check_packed
 

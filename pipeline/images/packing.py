@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from platform import node
 
 import numpy as np
 import pandas as pd
@@ -21,8 +19,10 @@ from pipeline.files import make_private, write_whole
 from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.formats.revised import is_revised
 from pipeline.formats.table import ImageError
-from pipeline.images.decoders import Progress, decode_all, first_usable_shape
-from pipeline.images.decoding import THUMBNAIL_SIZE, Facts, TooNarrow
+from pipeline.images.building import built_beside, continued, remove_leftovers
+from pipeline.images.decoded_log import DecodedLog, num_decoded
+from pipeline.images.decoders import CHUNK, Progress, decode_all, first_usable_shape
+from pipeline.images.decoding import ARRAYS, THUMBNAIL_SIZE, Facts, TooNarrow
 from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.images.seal import is_sealed, reserve, seal
@@ -198,22 +198,18 @@ def _build(
     place_of_rest: Callable[[Sequence[int]], Path] | None,
 ) -> None:
     """Build beside the final place and rename: a half-built cache is never opened."""
-    _remove_leftovers(packed_dir.parent)
-    with built_beside(packed_dir) as partial_dir:
-        files = manifest.image_sets
-        shape = first_usable_shape(files, config)
-        if isinstance(shape, list):
-            _raise_problems(manifest, shape)
-        assert isinstance(shape, tuple), "a manifest has at least one image"
-        num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
-        num_thumbnails *= len(manifest.image_columns)
-        small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
-        arrays: dict[str, tuple[str, Sequence[int]]] = {
-            "images.npy": (config.dtype, (len(files), *shape)),
-            "thumbnails.npy": ("uint8", (len(files), *small)),
-        }
-        reserve(partial_dir, arrays)
-        rows = decode_all(files, partial_dir, config, progress, _check_depth if is_try else None)
+    remove_leftovers(packed_dir.parent)
+    files = manifest.image_sets
+
+    def others(folder: Path) -> None:
+        progress(num_decoded(folder), len(files))
+
+    with continued(packed_dir, others) as partial_dir:
+        if partial_dir is None:
+            return
+        log, shape = _begun(manifest, config, partial_dir)
+        check = _check_depth if is_try else None
+        rows = decode_all(files, partial_dir, config, progress, log, check)
         facts = [row for row in rows if not isinstance(row, str)]
         if place_of_rest is not None and 0 < len(facts) < len(rows):
             with suppress(UserError, TooNarrowError):  # no room, or not to be used either
@@ -224,23 +220,42 @@ def _build(
         for row in destroyed(facts):
             rows[row] = DESTROYED.format(config.dtype)
         _raise_problems(manifest, rows)
+        log.path.unlink()
+        _flush(partial_dir)
         _finish(partial_dir, facts, [len(files), *shape], config.dtype)
 
 
-@contextmanager
-def built_beside(packed_dir: Path) -> Iterator[Path]:
-    """A folder to build in, which gets the cache's name in the end: sealed, or not at all."""
-    partial_dir = packed_dir.with_name(f"{packed_dir.name}.{node()}.{os.getpid()}.partial")
-    shutil.rmtree(partial_dir, ignore_errors=True)
-    make_private(partial_dir)
-    try:
-        yield partial_dir
-        partial_dir.rename(packed_dir)
-    except OSError:
-        if not (packed_dir / "cache.json").exists():  # no other process was faster
-            raise
-    finally:
-        shutil.rmtree(partial_dir, ignore_errors=True)
+def _begun(
+    manifest: Manifest, config: ImagesConfig, folder: Path
+) -> tuple[DecodedLog, Sequence[int]]:
+    """The log of what is decoded, and an image's shape; the arrays are there.
+
+    What an earlier command left in the folder is taken, if it is whole; else it begins anew.
+    """
+    files = manifest.image_sets
+    facts = {"num_images": len(files), "dtype": config.dtype, "chunk": CHUNK}
+    if (begun := DecodedLog.reopen(folder, facts)) is not None:
+        return begun
+    shape = first_usable_shape(files, config)
+    if isinstance(shape, list):
+        _raise_problems(manifest, shape)
+    assert isinstance(shape, tuple), "a manifest has at least one image"
+    num_thumbnails = 1 if config.spatial_dims == 2 else 3  # see `thumbnails`
+    num_thumbnails *= len(manifest.image_columns)
+    small = (num_thumbnails, THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+    arrays: dict[str, tuple[str, Sequence[int]]] = {
+        "images.npy": (config.dtype, (len(files), *shape)),
+        "thumbnails.npy": ("uint8", (len(files), *small)),
+    }
+    reserve(folder, arrays)
+    return DecodedLog.begin(folder, facts | {"shape": list(shape)}), shape
+
+
+def _flush(folder: Path) -> None:
+    """Wait until the arrays are on the disk, as the seal will be."""
+    for name in ARRAYS:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _finish(folder: Path, facts: Sequence[Facts], shape: Sequence[int], dtype: str) -> None:
@@ -263,10 +278,7 @@ def _keep_rest(
     place = place_of(kept)
     if destroyed(list(facts.values())) or place.exists():
         return
-    arrays = {
-        name: np.lib.format.open_memmap(decoded_dir / name, mode="r")
-        for name in ("images.npy", "thumbnails.npy")
-    }
+    arrays = {name: np.lib.format.open_memmap(decoded_dir / name, mode="r") for name in ARRAYS}
     with built_beside(place) as folder:
         reserve(folder, {n: (str(a.dtype), (len(kept), *a.shape[1:])) for n, a in arrays.items()})
         for name, array in arrays.items():
@@ -276,18 +288,6 @@ def _keep_rest(
             target.flush()
         shape = [len(kept), *arrays["images.npy"].shape[1:]]
         _finish(folder, list(facts.values()), shape, dtype)
-
-
-def _remove_leftovers(cache_dir: Path) -> None:
-    """Remove what killed builds of this machine left behind."""
-    for partial_dir in cache_dir.glob(f"*.{node()}.*.partial"):
-        pid = int(partial_dir.name.split(".")[-2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            shutil.rmtree(partial_dir, ignore_errors=True)
-        except PermissionError:
-            pass  # it runs, for somebody else
 
 
 def _check_depth(rows: Sequence[Facts | str]) -> None:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,7 @@ from pipeline.manifest.findings import Finding, ManifestError
 from pipeline.manifest.manifest import SEVERAL
 from pipeline.words import counted, listed
 
-MOST_BYTES = 2**30
+MOST_BYTES, ROWS_AT_ONCE = 2**30, 2**16
 COLUMNS_SHOWN, MOST_LETTERS, MOST_COMPARED = 50, 80, 1000
 """Of the header: names that a message lists, letters of a name, names that a guess looks at."""
 _OTHER_KINDS = {
@@ -58,21 +59,17 @@ def read_table(
     records = _records(path, _read_text(path, config), config.separator)
     _, header = next(records, (1, []))
     _check_header(path, header, config)
-    rows, problems = {}, []
-    for line, row in records:
-        if len(row) == len(header):
-            rows[line] = row
-            if fault := _separator_in_path(dict(zip(header, row, strict=True)), config):
-                del rows[line]
-                problems.append(Finding("cells", "error", fault, line))
-        elif row:
-            text = f"has {counted(len(row), 'cell')}, the header has {len(header)}"
-            problems.append(Finding("cells", "error", text, line))
-    if not rows:
-        raise ManifestError(path, problems or [Finding("no_rows", "error", "has no rows")])
+    problems: list[Finding] = []
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
-    table = pd.DataFrame(list(rows.values()), columns=columns, dtype=str).assign(line=list(rows))
+    good = _good_rows(records, header, config, problems)
+    pieces = []
+    while piece := list(islice(good, ROWS_AT_ONCE)):  # Python's texts take much room
+        lines, rows = zip(*piece, strict=True)
+        pieces.append(pd.DataFrame(list(rows), columns=columns, dtype=str).assign(line=lines))
+    if not pieces:
+        raise ManifestError(path, problems or [Finding("no_rows", "error", "has no rows")])
+    table = pd.concat(pieces, ignore_index=True)
     if len(config.columns.images) > 1:
         images = [names.get(name, name) for name in config.columns.images]
         paths = table[images].agg(SEVERAL.join, axis=1)
@@ -82,9 +79,29 @@ def read_table(
     return table, names, problems
 
 
+def _good_rows(
+    records: Iterator[tuple[int, list[str]]],
+    header: list[str],
+    config: ManifestConfig,
+    problems: list[Finding],
+) -> Iterator[tuple[int, list[str]]]:
+    """The records that fit the header; what is wrong with the others is added to `problems`."""
+    has_several = len(config.columns.images) > 1
+    for line, row in records:
+        fault = ""
+        if len(row) != len(header):
+            fault = f"has {counted(len(row), 'cell')}, the header has {len(header)}" * bool(row)
+        elif has_several:
+            fault = _separator_in_path(dict(zip(header, row, strict=True)), config)
+        if fault:
+            problems.append(Finding("cells", "error", fault, line))
+        elif row:
+            yield line, row
+
+
 def _separator_in_path(cells: dict[str, str], config: ManifestConfig) -> str:
     """What stands between the paths of several images may not stand in one."""
-    for name in config.columns.images if len(config.columns.images) > 1 else ():
+    for name in config.columns.images:
         if SEVERAL in cells[name]:
             return (
                 f"image {cells[name]!r} in column {name!r} has a {SEVERAL} in its name, which "

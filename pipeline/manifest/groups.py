@@ -38,11 +38,7 @@ def leakage_groups(
     keys = [*(name for name in MIDDLES if name in rows), *group_columns]
     codes = {key: _codes(rows[key].str.strip()) for key in keys}
     paths = rows["image_path"]
-    sets = [manifest.files_of(path) if path.strip() else (None,) for path in paths]
-    twins = iter(
-        identical_files([_file(manifest, file) for files in sets for file in files]).tolist()
-    )
-    digests = one_per_row([[next(twins) for _ in files] for files in sets])
+    digests = _digests(manifest, rows)
     codes["identical files"] = pd.factorize(digests)[0].astype(np.int64)
     groups, grouping = _grouped(rows["patient_id"], len(manifest), {}, codes, largest_share)
     shown = paths.groupby(digests, sort=False).agg(["size", "first"])
@@ -98,7 +94,8 @@ def _with_groups(manifest: Manifest, groups: NDArray[np.str_], grouping: Groupin
 
 
 def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
-    """(N,) a digest for files with a byte-identical twin, else None; reads equal sizes only.
+    """(N,) a digest for files that may have a byte-identical twin, else None; reads equal sizes
+    only.
 
     Files without a byte are no twins, they show nothing; nor are paths that cannot be read.
     """
@@ -116,9 +113,33 @@ def identical_files(paths: Sequence[Path | None]) -> NDArray[np.object_]:
     return digests
 
 
-def _file(manifest: Manifest, path: Path | None) -> Path | None:
-    """None for a blank cell among others, which is no folder of a series."""
-    return None if path == manifest.image_root else path
+def _digests(manifest: Manifest, rows: pd.DataFrame) -> NDArray[np.object_]:
+    """(N,) one and the same for rows that share a file; None where nobody else has it."""
+    looks, paths = manifest.looks.at(rows["line"].to_numpy()), rows["image_path"]
+    alone = looks.size >= 0
+    unknown = [_files(manifest, path) for path in paths[~alone].tolist()]
+    seen = pd.DataFrame({"size": looks.size, "start": looks.start})
+    alone &= ~seen.duplicated(keep=False) & ~seen["size"].isin(_sizes(unknown))
+    sets = [_files(manifest, path) for path in paths[~alone].tolist()]
+    twins = iter(identical_files([file for files in sets for file in files]).tolist())
+    found = np.full(len(rows), None, dtype=object)
+    found[~alone] = one_per_row([[next(twins) for _ in files] for files in sets])
+    return found
+
+
+def _files(manifest: Manifest, image_path: str) -> list[Path | None]:
+    """Of a row; None for a blank cell, which is no folder of a series."""
+    files = manifest.files_of(image_path) if image_path.strip() else ()
+    return [None if file == manifest.image_root else file for file in files] or [None]
+
+
+def _sizes(sets: Sequence[Sequence[Path | None]]) -> list[int]:
+    """Of those that can be read."""
+    sizes = []
+    for path in (path for files in sets for path in files if path is not None):
+        with suppress(OSError, ImageError):
+            sizes.append(file_size(path))
+    return sizes
 
 
 def one_per_row(digests: Sequence[Sequence[str | None]]) -> NDArray[np.object_]:

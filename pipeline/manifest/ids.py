@@ -19,6 +19,9 @@ _PERSON = re.compile(r"patient|subject|person|participant|case|mrn|pid", re.I)
 _PROPERTY = re.compile(
     r"sex|gender|age(?![a-z])|birth|dob|type|group|control|status|weight|height|race|count", re.I
 )
+_WHOLE = re.compile(r"^(\d+)\.0+$")
+"""7.0: a table program took ids for numbers."""
+_LEADING_ZEROS = re.compile(r"(?<![\d.])0+(?=\d)")
 _SEPARATED = re.compile(r"(?<=[^\W\d_])[\s_-]+(?=\d)")
 
 
@@ -34,11 +37,18 @@ def canonical_id(raw: str) -> str:
 
     Letters of other alphabets that look like Latin ones, and all dashes, are one too.
     """
+    if raw.isascii():
+        folded = " ".join(raw.lower().split())
+        return _without_zeros(folded) if "0" in folded else folded
     visible = "".join(c for c in raw if unicodedata.category(c) != "Cf")  # e.g. zero-width space
     folded = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
     folded = "".join(_dash(c) for c in folded.translate(_ALIKE))
-    whole = re.sub(r"^(\d+)\.0+$", r"\1", folded)  # 7.0: a table program took ids for numbers
-    return re.sub(r"(?<![\d.])0+(?=\d)", "", whole)
+    return _without_zeros(folded)
+
+
+def _without_zeros(text: str) -> str:
+    whole = _WHOLE.sub(r"\1", text) if "." in text else text
+    return _LEADING_ZEROS.sub("", whole)
 
 
 def _dash(letter: str) -> str:
@@ -68,7 +78,9 @@ def spelled_alike(
 def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """One patient written two ways would be two patients, perhaps on both sides of a split."""
     first_line = table.drop_duplicates("patient_id").set_index("patient_id")["line"]
-    for raws in spelled_alike(first_line.index):
+    ids = first_line.index.tolist()
+    forms = dict(zip(ids, map(canonical_id, ids), strict=True))
+    for raws in spelled_alike(ids, forms.__getitem__):
         text = (
             f"patient id {raws[-1]!r} is also written "
             f"{with_lines(raws[:-1], first_line[raws[:-1]])}; "
@@ -76,8 +88,9 @@ def spelling_findings(table: pd.DataFrame) -> Iterator[Finding]:
             f"{_strange_letters(raws)}"
         )
         yield Finding("spelling", "error", text, int(first_line[raws[-1]]))
-    firsts = first_line.index[~first_line.index.map(canonical_id).duplicated()]
-    for raws in spelled_alike(firsts, lambda raw: _SEPARATED.sub("", canonical_id(raw))):
+    firsts = {form: raw for raw, form in reversed(forms.items())}
+    in_order = [raw for raw, form in forms.items() if firsts[form] == raw]
+    for raws in spelled_alike(in_order, lambda raw: _SEPARATED.sub("", forms[raw])):
         alike = with_lines(raws, first_line[raws])
         text = f"patient ids {alike} differ by a separator only; are they one person?"
         yield Finding("spelling", "warning", text, int(first_line[raws[-1]]))
@@ -105,8 +118,8 @@ def key_findings(
     for column in columns:
         name = name_of(column)
         cells = table[column].str.strip()
-        first_line = table["line"].groupby(cells, sort=False).first()
-        for raws in spelled_alike(first_line.index):
+        first_line = table["line"].set_axis(cells)[~cells.duplicated().to_numpy()]
+        for raws in spelled_alike(first_line.index.tolist()):
             written = with_lines(raws, first_line[raws], " and ")
             text = (
                 f"column {name!r} links patients, but {written} link nobody with each other; write "

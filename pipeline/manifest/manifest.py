@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.arrays import Bools, Floats, Ints
 from pipeline.config import fingerprint
+from pipeline.formats.looks import Looks
 from pipeline.label_names import LabelNames, matrix_of
 from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted, one_line
@@ -90,6 +91,8 @@ class Manifest:
     """Warnings and notes of the lint; an error would have stopped it."""
     grouping: Grouping = field(default_factory=Grouping)
     """How many groups there are and which keys made them."""
+    looks: Looks = field(default_factory=Looks)
+    """What a first look at the files showed, by line."""
     twin_digests: tuple[str | None, ...] = ()
     """(N,) digest of each file that has a byte-identical twin, None for the others."""
     true_names: Mapping[str, str] = field(default_factory=dict)
@@ -196,7 +199,12 @@ class Manifest:
 
     def of(self, patients: Collection[str]) -> Ints:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
-        rows = np.flatnonzero(self.table["patient_id"].isin(list(patients)).to_numpy())
+        codes, ids = self._patient_codes
+        known = ids.get_indexer(pd.Index(list(patients), dtype=object))
+        is_wanted = np.zeros(len(ids) + 1, bool)
+        is_wanted[known] = True
+        is_wanted[-1] = False  # where nobody has the id
+        rows = np.flatnonzero(is_wanted[codes])
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
 
     def without(self, rows: Collection[int]) -> "Manifest":
@@ -217,6 +225,12 @@ class Manifest:
             )
         return replace(self, table=table, twin_digests=twins, grouping=grouping, purged=frozenset())
 
+    @cached_property
+    def _patient_codes(self) -> tuple[Ints, pd.Index]:
+        """(N,) a number for each row's patient, and the ids that they stand for."""
+        codes, ids = pd.factorize(self.table["patient_id"].to_numpy(object))
+        return codes, pd.Index(ids, dtype=object)
+
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""
         numbers: Ints = self.has_class[rows].sum(axis=0, dtype=np.int64)
@@ -224,7 +238,7 @@ class Manifest:
 
     def num_patients_per_class(self, rows: Ints) -> Ints:
         """(C,) patients that have at least one image of each class among `rows`."""
-        patients = pd.factorize(self.table["patient_id"].to_numpy(object)[rows])[0]
+        patients = self._patient_codes[0][rows]
         sample, code = np.nonzero(self.has_class[rows])
         pairs = np.unique(patients[sample] * len(self.classes) + code)
         counts = np.bincount(pairs % len(self.classes), minlength=len(self.classes))

@@ -1,23 +1,32 @@
 """Rules for the image paths of a manifest and the files behind them."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
 from pipeline.formats import ImageError, format_of_name
 from pipeline.formats.files import checked_format
+from pipeline.formats.looks import Look, look
 from pipeline.formats.table import UnknownFormatError
 from pipeline.manifest.findings import Finding
 from pipeline.words import SHOWN, and_more, counted, one_line
 
+_UNUSUAL = r"(?:^|/)\.{0,2}(?:/|$)|^\s|\s$|[^ -~]"
+"""What a path has that could be written in another way."""
+
 
 def duplicate_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """No image is listed twice."""
-    normalised = table["image_path"].map(lambda path: posixpath.normpath(path.strip()))
+    paths = table["image_path"]
+    unusual = paths[paths.str.contains(_UNUSUAL)]
+    tidy = unusual.map(lambda path: posixpath.normpath(path.strip()))
+    paths = paths.where(~paths.index.isin(unusual.index), tidy) if len(unusual) else paths
+    again = paths.duplicated(keep=False)
+    twice = [table["line"][again], paths[again], table["patient_id"][again]]
     seen: dict[str, tuple[int, str]] = {}
-    for line, image, patient in zip(table["line"], normalised, table["patient_id"], strict=True):
+    for line, image, patient in zip(*(cells.tolist() for cells in twice), strict=True):
         is_known = image in seen
         first_line, first_patient = seen.setdefault(image, (line, patient))
         if is_known and first_line == line and image != ".":
@@ -43,26 +52,33 @@ def outside_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]
             yield Finding("outside_image_root", "error", text, line)
 
 
-def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
+def file_findings(
+    table: pd.DataFrame, image_root: Path, looks: Sequence[Look | None]
+) -> Iterator[Finding]:
     """Every image file is there and its content is of a known format; nothing is decoded.
 
     A file whose name says another format is read as what it is; of all of them one finding.
+    `looks` (N,) are what a first look at each showed.
     """
     misnamed = []
-    columns = table[["line", "patient_id", "image_path"]]
-    for line, patient, image in columns.itertuples(index=False):
-        if not image.strip():
+    columns = (table[name].tolist() for name in ("line", "patient_id", "image_path"))
+    for line, patient, image, seen in zip(*columns, looks, strict=True):
+        path: Path | str = image
+        if seen is not None:
+            found = seen.format
+        elif not image.strip():
             continue
-        path = image_root / image
-        try:
-            found = checked_format(path)
-        except ImageError as error:
-            text = f"patient {patient!r}: image {one_line(str(path))}: {error}"
-            if "\\" in image and not path.exists():
-                text += "; write the path with / instead of \\"
-            rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"
-            yield Finding(rule, "error", text, line)
-            continue
+        else:
+            path = image_root / image
+            try:
+                found = checked_format(path)
+            except ImageError as error:
+                text = f"patient {patient!r}: image {one_line(str(path))}: {error}"
+                if "\\" in image and not path.exists():
+                    text += "; write the path with / instead of \\"
+                rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"
+                yield Finding(rule, "error", text, line)
+                continue
         if format_of_name(path) not in (None, found):
             misnamed.append(f"line {line}: {image!r} is {found.name}")
     if misnamed:
@@ -71,6 +87,12 @@ def file_findings(table: pd.DataFrame, image_root: Path) -> Iterator[Finding]:
             f"{and_more(misnamed[:SHOWN], len(misnamed))}"
         )
         yield Finding("misnamed", "warning", text)
+
+
+def first_looks(table: pd.DataFrame, image_root: Path) -> list[Look | None]:
+    """(N,) at the file of each row, if it is a plain one."""
+    images, root = table["image_path"].tolist(), str(image_root)
+    return [look(image if image[:1] == "/" else f"{root}/{image}") for image in images]
 
 
 def _leaves(image: str, image_root: Path) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig, PrivacyConfig
+from pipeline.formats.looks import Look, Looks
 from pipeline.label_names import Grades, LabelNames
 from pipeline.levels import MIDDLES
 from pipeline.manifest import ids, paths, rules
@@ -100,7 +101,7 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     table, left_out = (table[rows].reset_index(drop=True) for rows in (~left, left))
     if "date" in table:
         table["date"] = table["date"].str.strip().str.replace(r"[T ].*$", "", regex=True)
-    seen = sorted({s for s in table["label"] if s.strip()})
+    seen = sorted({s for s in table["label"].unique() if s.strip()})
     classes: tuple[str, ...] = config.classes or tuple(seen)
     if several is not None:
         classes = several
@@ -116,7 +117,12 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
         ids_in_csv=ids_in_csv,
         image_columns=config.columns.images,
     )
-    findings = [*notes, *_findings(manifest, config)]
+    looks = paths.first_looks(manifest.images, image_root)
+    findings = [*notes, *_findings(manifest, config, looks)]
+    if len(config.columns.images) == 1:
+        lines = [*table["line"], *left_out["line"]]
+        looks += paths.first_looks(left_out, image_root)
+        manifest = replace(manifest, looks=Looks.of(lines, looks))
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]
     if privacy is not None and privacy.pseudonyms:
@@ -139,12 +145,15 @@ def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig 
     return replace(manifest, findings=(*manifest.findings, *too_large))
 
 
-def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
+def _findings(
+    manifest: Manifest, config: ManifestConfig, looks: Sequence[Look | None]
+) -> list[Finding]:
     table, name_of = manifest.table, manifest.name_of
     grouped = [manifest.names.get(name, name) for name in config.group_columns]
     keys = [*(name for name in MIDDLES if name in table), *grouped]
-    # Who is left out links too.
-    linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
+    linking = table
+    if manifest.num_left_out:  # who link too
+        linking = pd.concat([table, manifest.left_out]).sort_values("line", ignore_index=True)
     findings = [
         *rules.class_findings(manifest.classes, table["label"], config.task),
         *rules.cell_findings(table, manifest.image_columns),
@@ -166,7 +175,7 @@ def _findings(manifest: Manifest, config: ManifestConfig) -> list[Finding]:
         *rules.label_path_findings(manifest.images),
         *paths.duplicate_findings(manifest.images),
         *paths.outside_findings(manifest.images, manifest.image_root),
-        *paths.file_findings(manifest.images, manifest.image_root),
+        *paths.file_findings(manifest.images, manifest.image_root, looks),
     ]
     return [
         replace(finding, severity="note", message=f"accepted: {finding.message}")

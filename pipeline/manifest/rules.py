@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,9 @@ MAX_VALUES = 20
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _MOVES = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that change the direction of what follows."""
+_IS_FILLED, _IS_PLAIN = r"[!-~]", r"[ -~]*"
+"""Cells that begin with a letter that is shown, and cells of such letters only: most are."""
+_BETWEEN_WORDS = re.compile(r"[_\-. ]+")
 _NO_METADATA = [*("patient_id", "image_path", "label", "line", "group", "date", "weight"), *MIDDLES]
 
 
@@ -51,7 +54,9 @@ def _spelling_of_class(name: str) -> str:
 
 def cell_findings(table: pd.DataFrame, image_columns: Sequence[str]) -> Iterator[Finding]:
     """No blank patient or image."""
-    columns = table[["line", "patient_id", "image_path"]]
+    suspect = ~table["patient_id"].str.match(_IS_FILLED)
+    suspect |= ~table["image_path"].str.match(_IS_FILLED) | (len(image_columns) > 1)
+    columns = table.loc[suspect, ["line", "patient_id", "image_path"]]
     for line, patient, image in columns.itertuples(index=False):
         if not patient.strip():
             yield Finding("blank", "error", "the patient id is blank", line)
@@ -73,7 +78,8 @@ def label_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Find
         return
     known, names = set(classes), listed(classes, MAX_VALUES)
     meant = {canonical_id(name): name for name in classes}
-    for line, label in table[["line", "label"]].itertuples(index=False):
+    suspect = table.loc[~table["label"].isin([name for name in classes if name.strip()])]
+    for line, label in suspect[["line", "label"]].itertuples(index=False):
         if not label.strip():
             text = f"the label is blank; allowed are {names}, or set manifest.blank_label=leave_out"
             yield Finding("blank", "error", text, line)
@@ -94,19 +100,20 @@ def letter_findings(
             yield Finding("control_characters", "error", text, 1)
     for column in columns:
         name = name_of(column)
-        first_line = table["line"].groupby(table[column], sort=False).first()
-        for cell, line in first_line.items():
+        suspect = table[~table[column].str.fullmatch(_IS_PLAIN)].drop_duplicates(column)
+        for cell, line in zip(suspect[column], suspect["line"], strict=True):
             if unseen := _unseen(str(cell).strip()):
                 text = f"{str(cell)!r} in column {name!r} has {unseen}; leave it out"
                 yield Finding("control_characters", "error", text, int(line))
-    first_line = table["line"].groupby(table["patient_id"], sort=False).first()
-    formulas = [str(cell) for cell in first_line.index if str(cell).strip()[:1] in _FORMULA]
+    ids = table["patient_id"].drop_duplicates()
+    formulas = [cell for cell in ids.tolist() if cell.strip()[:1] in _FORMULA]
     if formulas := [cell for cell in formulas if len(cell.strip()) > 1]:
         text = (
             f"patient ids {listed(formulas)} begin with =, +, - or @: a spreadsheet program takes "
             "them for formulas"
         )
-        yield Finding("formula", "warning", text, int(first_line[formulas].min()))
+        first = table.loc[ids.index[ids.isin(formulas)], "line"]
+        yield Finding("formula", "warning", text, int(first.min()))
 
 
 def _unseen(text: str) -> str:
@@ -121,18 +128,19 @@ def date_findings(table: pd.DataFrame, config: ManifestConfig) -> Iterator[Findi
     """Every date is a day, YYYY-MM-DD."""
     if "date" not in table:
         return
-    for line, cell in zip(table["line"], table["date"], strict=True):
-        if not is_day(cell):
-            what = f"date {cell!r} is not a day" if cell else "the date is blank"
-            text = f"{what}; allowed is YYYY-MM-DD in column {config.columns.date!r}"
-            yield Finding("date", "error", text, line)
+    no_days = [cell for cell in table["date"].unique() if not is_day(cell)]
+    rows = table[table["date"].isin(no_days)]
+    for line, cell in zip(rows["line"], rows["date"], strict=True):
+        what = f"date {cell!r} is not a day" if cell else "the date is blank"
+        text = f"{what}; allowed is YYYY-MM-DD in column {config.columns.date!r}"
+        yield Finding("date", "error", text, line)
 
 
 def weight_findings(table: pd.DataFrame, name_of: Callable[[str], str]) -> Iterator[Finding]:
     """Every weight is a finite number, 0 or more."""
     if "weight" not in table:
         return
-    for line, cell in zip(table["line"], table["weight"], strict=True):
+    for line, cell in zip(table["line"].tolist(), table["weight"].tolist(), strict=True):
         if weight_of(cell) is None:
             what = f"weight {cell!r} is not one" if cell.strip() else "the weight is blank"
             text = f"{what}; allowed in column {name_of('weight')!r} is a number from 0"
@@ -188,15 +196,43 @@ def label_path_findings(table: pd.DataFrame) -> Iterator[Finding]:
     """
     if table["label"].nunique() < 2:
         return
-    parts = table["image_path"].str.strip().str.split("/")
-    words = parts.str[-1].str.rsplit(".", n=1).str[0].str.split(r"[_\-. ]+", regex=True)
-    for what, of, cells in (("folder", "image path", parts.str[:-1]), ("word", "file name", words)):
-        for place in range(1, int(cells.map(len).max()) + 1):
-            part = cells.str[-place].fillna("").astype(str)
-            if _gives_label(part, table):
-                few = listed(sorted(set(part) - {""})[:3])
-                text = f"{what} {place} from the end of the {of} ({few}, ...) determines the label"
-                yield Finding("label_paths", "note", text)
+    paths = table["image_path"].str.strip().tolist()
+    codes, folders = pd.factorize(np.array([path.rpartition("/")[0] for path in paths], object))
+    inside = [folder.split("/") for folder in folders]
+    names = [path.rpartition("/")[2].rsplit(".", 1)[0] for path in paths]
+    num_words = pd.Series(names, dtype=str).str.count(_BETWEEN_WORDS.pattern).max() + 1
+
+    def folder_of(place: int) -> Iterator[str]:
+        of = [parts[-place] if len(parts) >= place else "" for parts in inside]
+        return (of[code] for code in codes.tolist())
+
+    def word_of(place: int) -> Iterator[str]:
+        parts = map(_BETWEEN_WORDS.split, names)
+        return (words[-place] if len(words) >= place else "" for words in parts)
+
+    for what, of, cells, most in (
+        ("folder", "image path", folder_of, max(map(len, inside))),
+        ("word", "file name", word_of, int(num_words)),
+    ):
+        for place in range(1, most + 1):
+            few = _few_values(cells(place))
+            if few and _gives_label(pd.Series(few, index=table.index, dtype=str), table):
+                shown = listed(sorted(set(few) - {""})[:3])
+                text = f"{what} {place} from the end of the {of} ({shown}, ...) determines the "
+                yield Finding("label_paths", "note", f"{text}label")
+
+
+def _few_values(cells: Iterable[str]) -> list[str] | None:
+    """The cells; None as soon as they have more values than a category."""
+    seen, few, num_values = set[str](), [], 0
+    for cell in cells:
+        few.append(cell)
+        if cell not in seen:
+            seen.add(cell)
+            num_values += cell.strip() != ""
+            if num_values > MAX_VALUES:
+                return None
+    return few
 
 
 def contradictory_labels(manifest: Manifest) -> list[Finding]:

@@ -219,7 +219,8 @@ def _numbered(
 
 def _cut(ids: "pd.Series[str]", kind: _Kind) -> pd.DataFrame:
     """Columns patient and part of the ids that have this form."""
-    found = {row: match for row, text in ids.items() if (match := kind.form.fullmatch(text))}
+    texts = zip(ids.index.tolist(), ids.tolist(), strict=True)
+    found = {row: match for row, text in texts if (match := kind.form.fullmatch(text))}
     parts = [match.group("patient", "part") for match in found.values()]
     return pd.DataFrame(parts, index=list(found), columns=["patient", "part"], dtype=str)
 

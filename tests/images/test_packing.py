@@ -20,7 +20,7 @@ from pipeline.audit.content import pack_usable
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
 from pipeline.files import sha256
 from pipeline.formats import read_image
-from pipeline.images import packing
+from pipeline.images import building, packing
 from pipeline.images.decoders import CHUNK
 from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packing import pack_images
@@ -398,7 +398,7 @@ def test_the_folder_of_somebody_elses_running_build_is_kept(tmp_path, monkeypatc
     folder = tmp_path / f"{'0' * 32}.{node()}.1.partial"
     folder.mkdir()
     monkeypatch.setattr(os, "kill", forbid)
-    packing._remove_leftovers(tmp_path)
+    building.remove_leftovers(tmp_path)
     assert folder.exists()
 
 

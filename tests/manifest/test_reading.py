@@ -1,6 +1,7 @@
 """Every rule of a manifest: the line, what was found, what is allowed."""
 
 import itertools
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -416,14 +417,15 @@ def test_a_folder_is_no_image(write: Write, tmp_path: Path) -> None:
 def test_a_file_without_permission_is_reported(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_open = Path.open
+    for owner in (Path, os):
+        real_open = owner.open
 
-    def deny(path: Path, *args: Any, **kwargs: Any) -> Any:
-        if path.name == "b.png":
-            raise PermissionError(13, "Permission denied")
-        return real_open(path, *args, **kwargs)
+        def deny(path: Any, *args: Any, real_open: Any = real_open, **kwargs: Any) -> Any:
+            if str(path).endswith("b.png"):
+                raise PermissionError(13, "Permission denied")
+            return real_open(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", deny)
+        monkeypatch.setattr(owner, "open", deny)
     (found,) = problems(write(*GOOD))
     assert found == f"line 3: patient 'P2': image {tmp_path / 'b.png'}: " + (
         "cannot be read: Permission denied"
