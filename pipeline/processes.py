@@ -34,8 +34,7 @@ PRELOAD = [
 ]
 FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
 OF_THE_COMMAND = (signal.SIGUSR1, signal.SIGUSR2)
-"""By which a scheduler tells all processes of a job that its time ends: the command ends the others.
-"""
+"""By which a scheduler tells all processes of a job to end: the command ends the others."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -32,7 +32,7 @@ from pipeline.engine.counting import count_note
 from pipeline.engine.devices import device_slots
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
-from pipeline.engine.run_folder import Run, open_run
+from pipeline.engine.run_folder import Run, in_turn, open_run
 from pipeline.engine.session import (
     UNNAMED,
     Called,
@@ -141,8 +141,9 @@ def train(
     with open_run(run), mirrored(run, called, console):
         if stopped := train_missing_folds(run, slots, console, before):
             return outcome(run, stopped)
-        found = report(run, console)
-        report_at_end(run.dir, console)  # before the mirror ends, which uploads it
+        with in_turn(run.dir):
+            found = report(run, console)
+            report_at_end(run.dir, console)  # before the mirror ends, which uploads it
     if not called.sweep:  # whose end says it once
         say(count_note(run), console, style="bold")
     return found

@@ -75,7 +75,16 @@ class Failed(_Event):
     traceback: str = ""
 
 
-Event = Started | Progressed | EpochEnded | Failed
+@dataclass(frozen=True, kw_only=True)
+class Stopped(_Event):
+    """The command that trained it was stopped; it goes on when that is called again."""
+
+    event: Literal["stopped"] = "stopped"
+    reason: str
+    """Ctrl-C, or the name of a signal."""
+
+
+Event = Started | Progressed | EpochEnded | Failed | Stopped
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
@@ -150,8 +159,8 @@ class JournalTail:
         except (ValueError, RecursionError) as error:
             number = self.path.read_bytes()[: self._offset].count(b"\n") + 1
             raise JournalError(
-                f"{self.path}, line {number}: expected an event (start, progress, epoch or failed) "
-                f"as JSON, found {line[:80].decode(errors='replace').rstrip()!r}. The file is "
+                f"{self.path}, line {number}: expected an event (start, progress, epoch, failed or "
+                f"stopped) as JSON, found {line[:80].decode(errors='replace').rstrip()!r}. The file is "
                 "damaged: restore it, or delete the fold's folder to train that fold again."
             ) from error
 
