@@ -99,7 +99,7 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
                     self._closing.wait(self._retry_s if self._error else self._interval_s)
 
     def _end(self, mirror: Mirror | None, sharing: Sharing) -> None:
-        """Mirror the rest, unless another mirrors it, which looks at it once more before it ends."""
+        """Mirror the rest, unless another mirrors it: that looks once more before it ends."""
         with sharing.ending(self._timeout_s) as is_last, ExitStack() as held:
             try:
                 mirror = held.enter_context(mirror or Mirror(self._run_dir, self._uri))
