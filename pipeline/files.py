@@ -150,7 +150,10 @@ def refuse_foreign_files(run_dir: Path) -> None:
     found = []
     for folder in [run_dir, *(path for path in inner if path.is_dir() and not path.is_symlink())]:
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            status = entry.stat(follow_symlinks=False)
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # a temporary file of another command's fold
+                continue
             name = one_line(entry.path)
             if entry.is_symlink():
                 found.append(f"  {name} is a link to {one_line(str(Path(entry).readlink()))}")
@@ -166,18 +169,21 @@ def refuse_foreign_files(run_dir: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, refusal: str, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock that the kernel gives back however this process ends.
+def lock(path: Path, refusal: str, patience_s: float = 0.0, shared: bool = False) -> Iterator[None]:
+    """Hold a lock that the kernel gives back however this process ends.
+
+    It is exclusive, or `shared` with others who hold it so.
 
     Raises:
         UserError: `refusal`, when another process still holds it after `patience_s` seconds.
     """
     deadline = time.monotonic() + patience_s
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | NOT_FOLLOWED, 0o666)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX  # NFS wants reading and writing for them
+    file = os.open(path, os.O_RDWR | os.O_CREAT | NOT_FOLLOWED, 0o666)
     try:
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:

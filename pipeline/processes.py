@@ -33,6 +33,8 @@ PRELOAD = [
     "matplotlib.figure",
 ]
 FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
+OF_THE_COMMAND = (signal.SIGUSR1, signal.SIGUSR2)
+"""By which a scheduler tells all processes of a job to end: the command ends the others."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,8 +56,9 @@ def start_forkserver() -> ForkServerContext:
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     os.environ["PATIENTFOLD_COMMAND_PID"] = str(os.getpid())
-    resource_tracker.ensure_running()  # which would end the block
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until it ignores Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_COMMAND)  # for good: it is inherited
+    resource_tracker.ensure_running()  # which would end the next block
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until it ignores Ctrl-C
     try:
         forkserver.ensure_running()
     except OSError as error:  # a socket's name may have 107 bytes, and Python adds some 31
@@ -65,7 +68,7 @@ def start_forkserver() -> ForkServerContext:
         ) from None
     finally:
         del os.environ["PATIENTFOLD_COMMAND_PID"]
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 

@@ -24,7 +24,7 @@ from pipeline.commands.sweep import (
     sweep_job,
     typed,
 )
-from pipeline.config import Config, to_config
+from pipeline.config import Config, flat, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.cohort import subgroup_columns
@@ -32,7 +32,7 @@ from pipeline.engine.counting import count_note
 from pipeline.engine.door import engine_of, slots_here
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
-from pipeline.engine.run_folder import Run, open_run
+from pipeline.engine.run_folder import Run, in_turn, open_run
 from pipeline.engine.session import (
     UNNAMED,
     Called,
@@ -62,7 +62,7 @@ def main(cfg: DictConfig) -> float:
     called = Called(in_short(hydra))
     if hydra.mode == RunMode.MULTIRUN:
         job = current_job()
-        job.uri, job.ledger = config.tracking.uri, config.tracking.ledger
+        job.uri, job.ledger = flat(config)["tracking.uri"], config.tracking.ledger
         called = replace(called, sweep=Path(hydra.sweep.dir).name, sweeper=learning_sweeper(hydra))
         job.outcome = cross_validate(config, called, outcomes())
         return job.outcome.objective
@@ -141,8 +141,9 @@ def train(
     with open_run(run), mirrored(run, called, console):
         if stopped := train_missing_folds(run, slots, console, before):
             return outcome(run, stopped)
-        found = report(run, console)
-        report_at_end(run.dir, console)  # before the mirror ends, which uploads it
+        with in_turn(run.dir):
+            found = report(run, console)
+            report_at_end(run.dir, console)  # before the mirror ends, which uploads it
     if not called.sweep:  # whose end says it once
         say(count_note(run), console, style="bold")
     return found
@@ -156,5 +157,8 @@ def next_steps(config: Config, overrides: Sequence[str]) -> str:
         kept = [o for o in kept if not o.startswith("features=")]
         further = "features=pixels,intensity,texture"
     sweep = shlex.join([typed("patientfold"), "cv", "-m", *kept, further])
-    lines = f"compare the folds: {look_at(config.tracking.uri)}", f"sweep settings: {sweep}"
+    lines = (
+        f"compare the folds: {look_at(flat(config)['tracking.uri'])}",
+        f"sweep settings: {sweep}",
+    )
     return "\n".join(["", *map(one_line, lines)])

@@ -5,7 +5,6 @@ import difflib
 import io
 import os
 import re
-import signal
 import sys
 import tempfile
 import traceback
@@ -15,7 +14,6 @@ from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import hydra
@@ -32,9 +30,11 @@ from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.launching import with_launcher
 from pipeline.commands.searching import value_of_failure, with_optuna
 from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
+from pipeline.commands.stopping import Interrupted, listen
 from pipeline.config import Config, UserError, defaults, to_config, to_settings
 from pipeline.config.door import suggestion
 from pipeline.config.help import describe
@@ -58,10 +58,6 @@ HOW_TO_GO_ON = """
 -m a=1,2 b=3,4  sweep: run every combination"""
 
 
-class Interrupted(KeyboardInterrupt):
-    """SIGTERM: the machine or the scheduler wants us to stop, like Ctrl-C."""
-
-
 class OwnConfFirst(SearchPathPlugin):  # type: ignore[misc]
     """`./conf` of the current folder is searched before what ships."""
 
@@ -78,7 +74,8 @@ OmegaConf.register_new_resolver("stem", lambda path: Path(path).stem, replace=Tr
 def run(name: str) -> None:
     """Run `main` of a command's module with the settings of the command line, and exit.
 
-    Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM.
+    Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM,
+    138 SIGUSR1, 140 SIGUSR2.
     """
     command = import_module(f"pipeline.commands.{name.replace('-', '_')}")
     config_name, arguments = COMMANDS[name].config_name, sys.argv[1:]
@@ -92,14 +89,14 @@ def run(name: str) -> None:
             command.main(to_settings(OmegaConf.create(nested(arguments)), schema))
             return
         flags, settings = in_order(arguments)
-        settings = with_optuna(flags, settings)
+        settings = with_launcher(flags, with_optuna(flags, settings))
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
         _prepare(flags, settings, config_name)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
         try:
             one_of_many = getattr(command, "one_of_many", lambda _: nullcontext())
-            main(_job(command.main, schema, one_of_many))()
+            main(_job(command.main, schema, one_of_many, sys.argv[1:]))()
         finally:
             getattr(command, "at_end", lambda: None)()
 
@@ -153,7 +150,7 @@ def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
 @contextmanager
 def one_message(schema: type) -> Iterator[None]:
     """Every error that a user can mend ends the process with one message."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    listen()
     name_the_user()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal shows ids all the same
@@ -162,7 +159,7 @@ def one_message(schema: type) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         tell("stopped; what is written is whole, the same command continues", sys.stderr)
-        sys.exit(143 if isinstance(stop, Interrupted) else 130)
+        sys.exit(stop.exit_code if isinstance(stop, Interrupted) else 130)
     except BrokenPipeError:  # nobody reads on, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -201,6 +198,8 @@ def _message(error: Exception, schema: type) -> str | None:
             return f"the YAML of a config cannot be read: {' '.join(str(error).split())}"
         case OSError() if not isinstance(error, BrokenPipeError):
             return _system_message(error)
+        case _ if type(error).__module__.startswith("submitit."):  # a job was killed, or cancelled
+            return one_line(str(error))
     return None
 
 
@@ -231,13 +230,16 @@ def _job(
     main: Callable[[DictConfig], Any],
     schema: type,
     one_of_many: Callable[[Callable[[Exception], str | None]], AbstractContextManager[None]],
+    arguments: Sequence[str],
 ) -> Callable[[DictConfig], Any]:
     """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on.
 
-    There `one_of_many` decides what becomes of an error.
+    There `one_of_many` decides what becomes of an error. `arguments` are of the command line, which
+    a job in another process does not know.
     """
 
     def job(cfg: DictConfig) -> Any:
+        sys.argv[1:] = arguments
         is_single = HydraConfig.get().mode == RunMode.RUN
         told = partial(in_words, schema=schema)
         with one_message(schema) if is_single else one_of_many(told):
@@ -246,10 +248,6 @@ def _job(
         return value_of_failure(HydraConfig.get().runtime.choices["hydra/sweeper"])
 
     return job
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise Interrupted
 
 
 def _system_message(error: OSError) -> str:

@@ -3,6 +3,10 @@
 Writes report.html into the run folder: one file, which needs no network; and report.md, a draft in
 the words of a paper. Both are made from the folder alone, without images, and also of a run that an
 earlier version made. cv writes them by itself.
+
+Where several commands have trained the folds, as an array job does, and none has put them together,
+this does: predictions.csv and metrics.json over all folds, which takes the images' cache, and the
+parent run in MLflow.
 """
 
 from pathlib import Path
@@ -19,7 +23,13 @@ PAPER = "report.md"
 
 def main(settings: ReportSettings) -> None:
     """Write them, and say where."""
-    say(_written(Path(settings.run_dir)), Console())
+    console, run_dir = Console(), Path(settings.run_dir)
+    if Finished.begun(run_dir).is_to_gather:
+        from pipeline.commands.gathering import gather  # with the commands' flow
+
+        gather(run_dir, settings.plugins, console)
+    else:
+        say(_written(run_dir), console)
 
 
 def report_at_end(run_dir: Path, console: Console) -> None:

@@ -96,6 +96,9 @@ class SelectSettings:
 class ReportSettings:
     run_dir: str
     """The run folder, e.g. runs/demo/<key>."""
+    plugins: Listed = ()
+    """To put folds together that several commands trained: your own packages that the run's
+    settings may name; their code runs."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)

@@ -1,12 +1,12 @@
 """A multirun: what each job is called, and the table by which settings are chosen at its end."""
 
+import re
 import shlex
 import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -20,7 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.arguments import in_order
+from pipeline.commands.jobs import NOT_BEGUN, STOPPED, Job, read_jobs, write_job
+from pipeline.commands.launching import LOGS, sweep_dir_of
 from pipeline.commands.searching import OPTUNA, is_of_no_trial
+from pipeline.commands.stopping import requeued
 from pipeline.config import UserError
 from pipeline.console import cell, say, tell
 from pipeline.engine.session import Outcome
@@ -35,24 +38,11 @@ NO_SETTING = (
 """Overrides that a run is not called by: what is learned from, where it runs and is kept."""
 
 
-NOT_BEGUN, STOPPED, LONGEST_REASON = "not begun", "stopped", 200
+LONGEST_REASON = 200
+OF_ENVIRONMENT = re.compile(r"\$\{oc\.env:(\w+)[^}]*\}")
+"""A setting's text that stands for an environment variable."""
 MOST_DIGITS = 10
 """Of a number that a person would write; a sweeper draws longer ones."""
-
-
-@dataclass
-class Job:
-    """One combination of a multirun's settings."""
-
-    overrides: Sequence[str]
-    sweep_dir: Path
-    uri: str = ""
-    """Of MLflow."""
-    outcome: Outcome | None = None
-    error: str = NOT_BEGUN
-    """Why there is no outcome."""
-    ledger: str | None = None
-    """The file in which it is counted."""
 
 
 JOBS: list[Job] = []
@@ -63,11 +53,13 @@ JOBS: list[Job] = []
 def sweep_job(in_words: Callable[[Exception], str | None]) -> Iterator[None]:
     """Say which settings are tried, and keep what comes of them for the table.
 
-    What a user can mend, as `in_words` says it, is told at once, and the other jobs go on.
+    What a user can mend, as `in_words` says it, is told at once, and the other jobs go on. A job in
+    a process of its own says in the sweep's folder what became of it, and may be requeued.
     """
     hydra = HydraConfig.get()
+    elsewhere = hydra.runtime.choices["hydra/launcher"] != "basic"
     if not JOBS:
-        JOBS.extend(Job(overrides, Path(hydra.sweep.dir)) for overrides in _planned(hydra))
+        JOBS.extend(_planned(Path(hydra.sweep.dir)))
     number, is_planned = hydra.job.num, hydra.job.num < len(JOBS)
     num = len(JOBS) if is_planned else hydra.sweeper.get("n_trials")
     name = f"job {number + 1}" + (f" of {num}" if num else "")
@@ -76,18 +68,23 @@ def sweep_job(in_words: Callable[[Exception], str | None]) -> Iterator[None]:
     job = JOBS[number] if is_planned else JOBS[-1]
     job.overrides, job.error = given(hydra), STOPPED
     say(["", one_line(f"{name}: {shlex.join(job.overrides)}")], Console(), style="bold")
+    if elsewhere:
+        write_job(job, number)  # STOPPED, for whoever ends it without a word
     try:
-        yield
+        with requeued():
+            yield
     except Exception as error:
         message = in_words(error)
         told = message or f"{type(error).__name__}: {error}"
         job.error = shorten(told, LONGEST_REASON, placeholder="…")
         tell(f"error: {name}: {told}", sys.stderr)
-        choices = hydra.runtime.choices
-        if message is None and choices["hydra/sweeper"] == OPTUNA:
-            traceback.print_exc()  # it goes on, and shows none
-        if message is None or choices["hydra/launcher"] != "basic":
-            raise  # our own mistake; or the jobs run in processes that print no table
+        goes_on = elsewhere or hydra.runtime.choices["hydra/sweeper"] == OPTUNA
+        if message is None and goes_on:
+            traceback.print_exc()  # whoever goes on shows none
+        if message is None and not elsewhere:
+            raise  # our own mistake
+    if elsewhere:
+        write_job(job, number)
 
 
 def current_job() -> Job:
@@ -106,14 +103,14 @@ def learning_sweeper(hydra: Any) -> str:
     return "" if name == "basic" else name
 
 
-def _planned(hydra: Any) -> list[list[str]]:
-    """The settings of all jobs to come; none where a sweeper draws them as it learns."""
-    if learning_sweeper(hydra):
-        return []
+def _planned(sweep_dir: Path) -> list[Job]:
+    """All jobs to come; none where a sweeper draws their settings as it learns."""
     _, settings = in_order(sys.argv[1:])
+    if any(text.lstrip("+").startswith("hydra/sweeper=") for text in settings):
+        return []
     named = [text for text in settings if not text.lstrip("+").startswith("hydra")]
     (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(named), None)
-    return [list(job) for job in jobs]
+    return [Job(list(job), sweep_dir) for job in jobs]
 
 
 def end_of_sweep() -> None:
@@ -126,6 +123,8 @@ def end_of_sweep() -> None:
     """
     jobs = [*JOBS]
     JOBS.clear()
+    if (elsewhere := sweep_dir_of(sys.argv[1:])) is not None and elsewhere.exists():
+        jobs = read_jobs(_planned(elsewhere), elsewhere)
     if not jobs:
         return
     for folder in sorted(jobs[0].sweep_dir.glob("*/")):
@@ -136,6 +135,8 @@ def end_of_sweep() -> None:
     say(_counts(jobs), console, style="bold")
     if uri := next((job.uri for job in jobs if job.uri), ""):
         say([one_line(f"compare the runs: {look_at(uri)}")], console)
+    if elsewhere is not None:
+        say([one_line(f"what each job wrote: {elsewhere / LOGS}")], console)
     num_done = sum(job.outcome is not None for job in jobs)
     of_all = f"of {counted(len(jobs), 'job')}"
     if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in jobs):
@@ -226,8 +227,11 @@ def look_at(uri: str) -> str:
         return uri
     if uri.startswith(f"{SQLITE}~"):
         uri = absolute_tracking_uri(uri)
-    ui = shlex.join([typed("mlflow"), "ui", "--backend-store-uri", uri])
-    return f"MLFLOW_DISABLE_TELEMETRY=true {ui}"
+    store = shlex.quote(uri)
+    if "${" in uri:
+        store = '"' + OF_ENVIRONMENT.sub(r"$\1", uri) + '"'
+    ui = shlex.join([typed("mlflow"), "ui", "--backend-store-uri"])
+    return f"MLFLOW_DISABLE_TELEMETRY=true {ui} {store}"
 
 
 def typed(command: str) -> str:

@@ -51,6 +51,20 @@ class Finished:
     @classmethod
     def read(cls, run_dir: Path) -> "Finished":
         """Raises UserError unless the folder holds a whole run, as it was written."""
+        run = cls.begun(run_dir)
+        if not (run_dir / "metrics.json").exists():
+            raise UserError(
+                f"run folder {run_dir}: not all of its folds are done; the same cv command goes on"
+            )
+        return run
+
+    @classmethod
+    def begun(cls, run_dir: Path) -> "Finished":
+        """A run whose folds may not be done, or not be put together yet.
+
+        Raises:
+            UserError: the folder holds no run, or one that is not as it was written.
+        """
         if not run_dir.is_dir():
             raise UserError(f"run folder {run_dir}: no such folder (searched from {Path.cwd()})")
         if not any((run_dir / name).exists() for name in MARKS):
@@ -61,11 +75,18 @@ class Finished:
         refuse_foreign_files(run_dir)
         refuse_void(run_dir)
         check_run_folder(run_dir)
-        if not (run_dir / "metrics.json").exists():
-            raise UserError(
-                f"run folder {run_dir}: not all of its folds are done; the same cv command goes on"
-            )
         return cls(run_dir)
+
+    @property
+    def is_to_gather(self) -> bool:
+        """Whether all folds are done, and nobody has put them together since."""
+        return not self.folds_to_come and not (self.dir / "metrics.json").exists()
+
+    @property
+    def folds_to_come(self) -> list[int]:
+        """Those of its plan that are not done."""
+        folds = range(self.plan[0]["num_folds"])
+        return [f for f in folds if not (self.dir / f"fold_{f:02d}" / "result.json").exists()]
 
     @cached_property
     def name(self) -> str:

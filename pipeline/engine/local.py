@@ -1,6 +1,7 @@
 """The engine of one machine: folds run as processes, as many at once as there are slots."""
 
 import signal
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -93,6 +94,8 @@ def _reason(job: FoldJob, code: int) -> str:
             f"folder {job.fold_dir}: the disk has no room left, not even for the journal. What is "
             "there is whole: make room, and the same command continues."
         )
+    if code == -signal.SIGTERM:  # a scheduler ends all processes of a job, and we are the next
+        time.sleep(1.0)
     if code < 0:
         hint = ": often too little memory" if -code == signal.SIGKILL else ""
         reason = f"the worker was killed by {signal.Signals(-code).name}{hint}"

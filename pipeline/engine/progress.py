@@ -16,7 +16,15 @@ from rich.text import Text
 from pipeline.console import say
 from pipeline.engine.local import cause_of
 from pipeline.engine.run_folder import Run
-from pipeline.tracking.journal import EpochEnded, Event, Failed, JournalTail, Progressed, Started
+from pipeline.tracking.journal import (
+    EpochEnded,
+    Event,
+    Failed,
+    JournalTail,
+    Progressed,
+    Started,
+    Stopped,
+)
 from pipeline.words import counted
 
 LINES_PER_FOLD, QUIET_S = 20, 60.0
@@ -81,6 +89,8 @@ class _Row:
             case Failed():
                 self.state = "failed"
                 return f"failed: {event.error}"
+            case Stopped():
+                return ""
 
     @property
     def kind(self) -> str:

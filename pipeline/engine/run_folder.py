@@ -6,7 +6,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +49,11 @@ from pipeline.training.job import FoldJob
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
 TRAINED = ("last.pt", "best.pt", "best.json", "result.json")
 IN_USE = "run folder {} is in use by another process; wait until it ends."
+FOLD_IN_USE = "fold {} of run folder {} is in use by another process; wait until it ends."
+TURN_S = 600.0
+"""How long a command waits for another that writes what belongs to the whole run."""
+OF_A_RUN = ("plan.csv", "plan.json", "tracking.json", "mlflow.json", "fold_*/journal.jsonl")
+"""What another run may not find in its folder."""
 FLOW = "flow.json"
 """How rows became patients, groups and folds; runs of earlier versions have none."""
 VOID = "VOID.txt"
@@ -187,7 +192,10 @@ class Run:
 
 @contextmanager
 def open_run(run: Run) -> Iterator[None]:
-    """Make or continue the run folder, and keep every other process out of it meanwhile.
+    """Make or continue the run folder; its folds are this command's until the block ends.
+
+    Other commands may train other folds meanwhile (an array job has one for each), and do nothing
+    else in it. What belongs to the whole run is written `in_turn`.
 
     UserError when it cannot be written, is in use, is void, reaches out of itself, or holds another
     run that was trained.
@@ -198,17 +206,32 @@ def open_run(run: Run) -> Iterator[None]:
             for fold in run.folds:
                 make_private(run.fold_dir(fold))
             refuse_foreign_files(run.dir)
-            held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir)))
-            remove_leftovers(run.dir)
-            _take_over(run)
-            _drop_half_a_plan(run.dir)
-            check_before_going_on(run.dir)
-            _describe(run)
+            with in_turn(run.dir):
+                for fold in run.folds:
+                    refusal = FOLD_IN_USE.format(fold, run.dir)
+                    held.enter_context(lock(run.fold_dir(fold) / ".command.lock", refusal))
+                _take_over(run)
+                held.enter_context(lock(run.dir / ".lock", IN_USE.format(run.dir), shared=True))
+                remove_leftovers(run.dir)
+                _drop_half_a_plan(run.dir)
+                check_before_going_on(run.dir)
+                _describe(run)
         except OSError as error:
             raise UserError(
                 f"run folder {run.dir} cannot be written: {error.filename}: {error.strerror}; "
                 "choose another with run_dir=..."
             ) from None
+        yield
+
+
+@contextmanager
+def in_turn(run_dir: Path) -> Iterator[None]:
+    """Alone among the commands that train folds of a run: to write what belongs to all folds.
+
+    UserError when another takes too long.
+    """
+    refusal = f"run folder {run_dir}: another command has been writing to it for {TURN_S:g} s."
+    with lock(run_dir / ".turn.lock", refusal, TURN_S):
         yield
 
 
@@ -228,7 +251,10 @@ def refuse_void(run_dir: Path) -> None:
 
 
 def _take_over(run: Run) -> None:
-    """Check that the folder holds this run; empty one that holds another, but nothing trained."""
+    """Check that the folder holds this run; empty one that holds another, but nothing trained.
+
+    UserError when it holds another run that was trained, or is being trained.
+    """
     before = _recorded(run.dir)
     if before is None or before["key"] == run.key:
         return
@@ -245,9 +271,10 @@ def _take_over(run: Run) -> None:
             f"run folder {run.dir} holds another cross-validation; it differs in\n{differences}\n"
             "choose another run_dir, or leave it out to get a new one"
         )
-    for name in ("plan.csv", "plan.json", "tracking.json", "mlflow.json", "fold_*/journal.jsonl"):
-        for path in run.dir.glob(name):
-            path.unlink()
+    with lock(run.dir / ".lock", IN_USE.format(run.dir)):
+        for name in OF_A_RUN:
+            for path in run.dir.glob(name):
+                path.unlink()
 
 
 def _drop_half_a_plan(run_dir: Path) -> None:
@@ -258,10 +285,13 @@ def _drop_half_a_plan(run_dir: Path) -> None:
 
 
 def _describe(run: Run) -> None:
-    """Write config, cohort, plan and environment; a plan that is there already is the same."""
+    """Write config, cohort, plan and environment; a plan that is there already is the same.
+
+    They are those of the whole run, whatever folds were asked for: several commands agree in them.
+    """
     if not any((run.dir / name).exists() for name in ("plan.csv", "plan.json")):
         save_plan(run.plan, run.dir / "plan.csv")
-    config = OmegaConf.to_yaml(OmegaConf.create(written(run.config)))
+    config = OmegaConf.to_yaml(OmegaConf.create(written(replace(run.config, folds="all"))))
     write_whole(run.dir / "config.yaml", config)
     cohort = cohort_text(cohort_of(run.manifest, run.config))
     write_whole(run.dir / COHORT, cohort)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,8 @@ from pipeline.engine.local import cause_of
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, write_results
-from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
+from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit, in_turn
+from pipeline.engine.stopping import said_when_stopped
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.summary import levels_of
 from pipeline.files import write_json
@@ -136,7 +137,8 @@ def train_missing_folds(
             if stopped := _falls_behind(run, first, peers) if folds is not first else None:
                 break
             jobs = [run.job(fold) for fold in folds if fold in todo]
-            failures |= engine.run_folds(jobs, slots, poll)
+            with said_when_stopped(jobs):
+                failures |= engine.run_folds(jobs, slots, poll)
             poll(())
     if failures:
         done = sum(run.is_done(fold) for fold in run.folds)
@@ -223,18 +225,21 @@ def _warn_if_unsafe(run: Run, console: Console) -> None:
 
 def mirrored(run: Run, called: Called, console: Console) -> BackgroundMirror:
     """Mirrors the run folder to MLflow while a `with` block runs."""
-    _record(run, called).save(run.dir)
+    with in_turn(run.dir):
+        _record(run, called).save(run.dir)
     timeout_s = run.config.tracking.timeout_s
     uri, upload = run.config.tracking.uri, run.config.tracking.upload
     if not is_here(uri):
         say([destination(uri, upload)], console)
         warn(plain_http_warnings(uri), console)
-    return BackgroundMirror(run.dir, lambda message: warn([message], console), timeout_s, uri=uri)
+    return BackgroundMirror(
+        run.dir, lambda message: warn([message], console), timeout_s, uri=uri, folds=run.folds
+    )
 
 
 def _record(run: Run, called: Called) -> RunRecord:
     """What MLflow shows of this run beside the journals."""
-    hidden = run.config.from_environment
+    hidden, whole = run.config.from_environment, replace(run.config, folds="all")
     tags = {
         "patientfold.key": run.key,
         "patientfold.plan_hash": run.plan.hash,
@@ -268,7 +273,7 @@ def _record(run: Run, called: Called) -> RunRecord:
         ),
         select_by=run.config.training.select_by,
         note=_note(run, called),
-        settings="\n".join(f"{name}={text}" for name, text in flat(run.config).items()),
+        settings="\n".join(f"{name}={text}" for name, text in flat(whole).items()),
     )
 
 

@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from pipeline.arrays import Floats, Ints
-from pipeline.config import Config, UserError, distinctive, to_config
+from pipeline.config import Config, UserError
 from pipeline.config.leaf import is_baseline
+from pipeline.engine.again import check_same, config_again
 from pipeline.engine.counting import entry_of
 from pipeline.engine.devices import one_device
 from pipeline.engine.finished import LOCKED, Finished
 from pipeline.engine.run_folder import Run
-from pipeline.engine.soundness import read_environment
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.patients import Rules, by_level
 from pipeline.evaluation.predictions import prediction_table, with_decisions, write_predictions
@@ -60,26 +57,12 @@ def config_of(run: Finished, plugins: Sequence[str]) -> Config:
             f"{run_dir}: its locked patients were opened before; what they said stands in "
             f"{run_dir / LOCKED / 'metrics.json'}"
         )
-    if unnamed := sorted({*run.settings.get("plugins", [])} - {*plugins}):
-        names = ",".join(unnamed)
-        raise UserError(f"{run_dir} runs code of your own; if you trust it: plugins=[{names}]")
-    try:
-        config = to_config(OmegaConf.create(dict(run.settings)))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise UserError(f"{run_dir / 'config.yaml'}: {error}") from None
-    split = replace(config.split, file=str(run_dir / "plan.csv"))
-    return replace(config, split=split, run_dir=str(run_dir))
+    return config_again(run, plugins)
 
 
 def check_same_run(run: Run) -> None:
     """UserError unless manifest, images and settings are still those that the run was made of."""
-    there = distinctive(read_environment(run.dir)["identity"])
-    names = sorted(there.keys() | run.distinctive.keys())
-    if differ := [name for name in names if there.get(name) != run.distinctive.get(name)]:
-        raise UserError(
-            f"{run.dir} was made of other data or settings than those that are here now: "
-            f"{', '.join(differ)} differ. The locked patients were not opened."
-        )
+    check_same(run, "The locked patients were not opened.")
 
 
 class LockedPart:

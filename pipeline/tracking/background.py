@@ -2,7 +2,7 @@
 
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -10,6 +10,7 @@ from typing import Self
 from pipeline.config import UserError
 from pipeline.tracking.mirror import Mirror, Status
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.sharing import MirroredElsewhereError, Sharing
 
 
 class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
@@ -20,7 +21,8 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
 
     The thread waits `interval_s` seconds between rounds, `retry_s` after an error. `warn` is called
     with the first error, from the thread, and in the end if MLflow does not have everything. `uri`
-    is the server; default: that in the folder's record.
+    is the server; default: that in the folder's record. `folds` are those of this command, None for
+    all: while another mirrors the folder, which may have its own, that one mirrors these too.
     """
 
     def __init__(
@@ -31,9 +33,11 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
         interval_s: float = 1.0,
         retry_s: float = 5.0,
         uri: str | None = None,
+        folds: Collection[int] | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._uri = uri
+        self._folds = folds
         self._warn = warn
         self._timeout_s = timeout_s
         self._interval_s = interval_s
@@ -70,19 +74,22 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
 
     def _run(self) -> None:
         mirror: Mirror | None = None
+        sharing: Sharing | None = None
         is_last = warned = False
         with ExitStack() as held:
             while not is_last:
                 is_last = self._closing.is_set()
                 try:
-                    mirror = mirror or held.enter_context(Mirror(self._run_dir, self._uri))
+                    sharing = sharing or held.enter_context(Sharing(self._run_dir))
                     if is_last:
-                        mirror.finish(self._status)
-                        self._is_complete = True
+                        self._end(mirror, sharing)
                     else:
+                        mirror = mirror or held.enter_context(Mirror(self._run_dir, self._uri))
                         mirror.begin()
                         mirror.catch_up()
                     self._error = ""
+                except MirroredElsewhereError as error:  # by a command that trains other folds
+                    self._error = str(error) if is_last else ""
                 except Exception as error:  # noqa: BLE001  (tracking never harms the training)
                     self._error = str(error) or type(error).__name__
                     if not warned and not self._closing.is_set():
@@ -90,3 +97,14 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
                         warned = True
                 if not is_last:
                     self._closing.wait(self._retry_s if self._error else self._interval_s)
+
+    def _end(self, mirror: Mirror | None, sharing: Sharing) -> None:
+        """Mirror the rest, unless another mirrors it: that looks once more before it ends."""
+        with sharing.ending(self._timeout_s) as is_last, ExitStack() as held:
+            try:
+                mirror = held.enter_context(mirror or Mirror(self._run_dir, self._uri))
+                mirror.finish(self._status, None if is_last else self._folds)
+            except MirroredElsewhereError:
+                if is_last:  # no command is at work here: it is not one of ours
+                    raise
+            self._is_complete = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking.journal import EpochEnded, Event, Failed, JournalTail, Progressed
+from pipeline.tracking.journal import EpochEnded, Event, Failed, JournalTail, Progressed, Stopped
 from pipeline.tracking.note import fold_note
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import BEST, KEPT, numbers, read_result, result_metrics
@@ -99,6 +99,8 @@ class FoldRun:
             for name in allowed(["journal.jsonl"], self.upload):  # with the traceback
                 self.run.upload(self.folder / name)
             self.run.set_status("FAILED", self.last.time)
+        elif isinstance(self.last, Stopped):
+            self.run.set_status("KILLED", self.last.time)
         elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
             self.run.set_status("RUNNING")
             self.run.remove_tag(ERROR_TAG)

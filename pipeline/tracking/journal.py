@@ -82,7 +82,16 @@ class Failed(_Event):
         return cls(error=told, traceback="".join(format_exception(error)))
 
 
-Event = Started | Progressed | EpochEnded | Failed
+@dataclass(frozen=True, kw_only=True)
+class Stopped(_Event):
+    """The command that trained it was stopped; it goes on when that is called again."""
+
+    event: Literal["stopped"] = "stopped"
+    reason: str
+    """Ctrl-C, or the name of a signal."""
+
+
+Event = Started | Progressed | EpochEnded | Failed | Stopped
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
@@ -157,9 +166,9 @@ class JournalTail:
         except (ValueError, RecursionError) as error:
             number = self.path.read_bytes()[: self._offset].count(b"\n") + 1
             raise JournalError(
-                f"{self.path}, line {number}: expected an event (start, progress, epoch or failed) "
-                f"as JSON, found {line[:80].decode(errors='replace').rstrip()!r}. The file is "
-                "damaged: restore it, or delete the fold's folder to train that fold again."
+                f"{self.path}, line {number}: expected an event (start, progress, epoch, failed, "
+                f"stopped) as JSON, found {line[:80].decode(errors='replace').rstrip()!r}. The file "
+                "is damaged: restore it, or delete the fold's folder to train that fold again."
             ) from error
 
 

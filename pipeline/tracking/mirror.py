@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from pipeline.tracking.record import RunRecord, former_uid
 from pipeline.tracking.result import read_result, summary_metrics, validation_metrics
 from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
+from pipeline.tracking.sharing import MIRRORING, MirroredElsewhereError
 from pipeline.tracking.upload import allowed
 from pipeline.tracking.views import NAME_PARAM, named_params
 
@@ -85,7 +86,10 @@ class Mirror(AbstractContextManager["Mirror"]):
             f"{run_dir} is being mirrored to MLflow by another process: its cross-validation is "
             "still running, and fills the MLflow runs itself."
         )
-        self._lock.enter_context(lock(run_dir / "mlflow.lock", refusal))
+        try:
+            self._lock.enter_context(lock(run_dir / MIRRORING, refusal))
+        except UserError as error:
+            raise MirroredElsewhereError(str(error)) from None
 
     def begin(self) -> None:
         """Show the cross-validation as running (again); the folds' states follow their journals."""
@@ -102,28 +106,35 @@ class Mirror(AbstractContextManager["Mirror"]):
                 begun.catch_up()
             self._catch_up_parent(server)
 
-    def finish(self, status: Status | None = None) -> str:
+    def finish(self, status: Status | None = None, ours: Collection[int] | None = None) -> str:
         """Catch up, then set the final statuses; returns a summary line.
 
         A fold that did not end is KILLED. Without `status`, the cross-validation is FINISHED when
-        all folds that began have finished and metrics.json is there.
+        all folds that began have finished and metrics.json is there. With `ours`, only these folds
+        come to an end: the run goes on in other commands, which mirror it from now on.
         """
         self.catch_up()
         with self._reached() as server:
-            for fold in server.folds.values():
-                if fold.run.status not in ("FINISHED", "FAILED"):
+            for number, fold in server.folds.items():
+                is_over = fold.run.status in ("FINISHED", "FAILED")
+                if not is_over and (ours is None or number in ours):
                     fold.run.set_status("KILLED", fold.last.time)
             if server.summarised is None:
                 self._log_validation(server.parent)
             folds = Counter(fold.run.status for fold in server.folds.values())
-            if (self._run_dir / PRUNED).exists():
+            if ours is not None:
+                status = "RUNNING"
+            elif (self._run_dir / PRUNED).exists():
                 status = "KILLED"
+            elif status == "FINISHED":  # of this command; others may have failed before
+                status = next((s for s in ("FAILED", "KILLED") if folds[s]), status)
             if status is None:
                 is_done = set(folds) == {"FINISHED"} and (self._run_dir / SUMMARY).exists()
                 status = "FAILED" if folds["FAILED"] else "FINISHED" if is_done else "KILLED"
             files = [*self._run_dir.glob(SUMMARY), *self._run_dir.glob("fold_*/*.json*")]
             last_changes = [file.stat().st_mtime for file in files]
-            server.parent.set_status(status, max(last_changes, default=self._record.started))
+            ended = max(last_changes, default=self._record.started)
+            server.parent.set_status(status, None if status == "RUNNING" else ended)
         counts = ", ".join(f"{number} {name}" for name, number in sorted(folds.items()))
         return f"{self._run_dir} -> {self.uri}: {status}; folds: {counts or 'none begun'}."
 
