@@ -8,11 +8,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch._dynamo  # noqa: F401  (by any optimizer: once, and not in each worker)
-from tiny_fold import NETWORK, tiny_fold, with_config
+from tiny_fold import tiny_fold, with_config
 
 from pipeline.config import EngineConfig, TrainingConfig, UserError
 from pipeline.engine.devices import device_slots, gpu_slots, one_device
@@ -23,25 +24,33 @@ from pipeline.tracking.result import read_result
 from pipeline.training import fold as fold_module
 from pipeline.training.job import FoldJob
 
-WITHOUT_DROPOUT = {
-    **NETWORK,
+PLAIN = {
+    "_target_": "torch.nn.Sequential",
     "_args_": [
-        layer
-        for layer in NETWORK["_args_"]
-        if "Norm" not in layer["_target_"] and "Dropout" not in layer["_target_"]
+        {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 4, "kernel_size": 3},
+        {"_target_": "torch.nn.ReLU"},
+        {"_target_": "torch.nn.AdaptiveAvgPool2d", "output_size": 1},
+        {"_target_": "torch.nn.Flatten"},
+        {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": "@num_classes"},
     ],
 }
+"""Without batch norm and dropout."""
 SLOW = {"_target_": "torch.optim.SGD", "lr": 0.01}
 LONG = 100_000
 PATIENCE_S = 60.0
 
 
-def fold_of(folder: Path, num_workers: int, **training: object) -> FoldJob:
+def fold_of(folder: Path, num_workers: int, **training: Any) -> FoldJob:
     """With 7 patients to train and 3 images each: the last batch is an uneven one."""
     folder.mkdir()
     job = tiny_fold(folder)
     job = replace(job, fold=replace(job.fold, train=frozenset(sorted(job.fold.train)[:7])))
-    settings = {"batch_size": 2 * num_workers, "epochs": 3, "precision": "float32", **training}
+    settings: dict[str, Any] = {
+        "batch_size": 2 * num_workers,
+        "epochs": 3,
+        "precision": "float32",
+        **training,
+    }
     engine = replace(job.config.engine, devices_per_fold=num_workers)
     sections = {
         "training": TrainingConfig(**settings),
@@ -99,7 +108,7 @@ def error_of(job: FoldJob) -> str:
 
 def test_two_workers_write_what_one_writes(tmp_path: Path) -> None:
     alone, both = fold_of(tmp_path / "alone", 1), fold_of(tmp_path / "both", 2)
-    sections = {"model": WITHOUT_DROPOUT, "training": both.config.training}
+    sections = {"model": PLAIN, "training": both.config.training}
     alone, both = with_config(alone, **sections), with_config(both, **sections)
     for job in (alone, both):
         assert ended(started(job)) == 0
@@ -147,7 +156,7 @@ def failing(rank: int, error: Exception) -> Callable[..., object]:
     """An epoch that fails on one worker, after its first."""
     whole = fold_module._train_epoch
 
-    def epoch(learner, progress, *args):  # type: ignore[no-untyped-def]
+    def epoch(learner, progress, *args):
         if learner.worker.rank == rank and progress.num_epochs == 1:
             raise error
         return whole(learner, progress, *args)

@@ -170,10 +170,12 @@ def test_batch_norms_share_the_mean_of_what_each_worker_has_seen(job):
         part = TrainPart(job, source_of(job), worker)
         (batch,) = part.batches(1)
         with torch.no_grad():
-            own = learner.network[0](batch.images).mean(dim=(0, 2, 3))
+            own = learner.network.get_submodule("0")(batch.images).mean(dim=(0, 2, 3))
         train_epoch(learner, part, 1, silent)
-        norms = [learner.network[1], learner.judged[1]]
-        return own.numpy(), [norm.running_mean.numpy() for norm in norms], state_of(learner)
+        both = [
+            network.get_buffer("1.running_mean") for network in (learner.network, learner.judged)
+        ]
+        return own.numpy(), [mean.numpy() for mean in both], state_of(learner)
 
     (own, first, state), (own2, second, state2) = together(2, work)
     assert np.abs(own - own2).max() > 1e-3
