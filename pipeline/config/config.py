@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
+from pipeline.config.augmentation import augment_problems, no_augmentation
 from pipeline.config.environment import Place
 from pipeline.config.leaf import is_baseline, leaf_problems, metric_problems
 from pipeline.config.plain import is_day
@@ -74,18 +75,8 @@ class Config:
                 f"training.select_by={self.training.select_by} needs classes that are a scale: "
                 "manifest.ordered=true"
             )
-        if max(self.augment.flip_axes, default=0) >= self.images.spatial_dims:
-            problems.append(
-                f"augment.flip_axes: {self.images.spatial_dims}D images have axes 0 to "
-                f"{self.images.spatial_dims - 1}, got {list(self.augment.flip_axes)}"
-            )
+        problems += augment_problems(self.augment, self.images.spatial_dims)
         problems += _images_problems(self.images)
-        batched = replace(self.augment, transforms=())
-        if self.augment.transforms and batched != sections.AugmentConfig():
-            problems.append(
-                "augment: use either augment.transforms (MONAI, per sample) or batched settings "
-                "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
-            )
         problems += [*_schedule_problems(self), *_label_problems(self), *_baseline_problems(self)]
         problems += _device_problems(self)
         if problems:
@@ -282,6 +273,7 @@ def _baseline_problems(config: Config) -> Iterator[str]:
                 f"{name}={value}: a baseline of scikit-learn has no layers; choose a network, or "
                 "leave this setting out"
             )
+    yield from no_augmentation(config.augment)
 
 
 def _device_problems(config: Config) -> Iterator[str]:

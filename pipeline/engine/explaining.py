@@ -14,6 +14,7 @@ from pipeline.engine.finished import Finished
 from pipeline.engine.heat_map import draw_heat_map
 from pipeline.engine.soundness import read_environment
 from pipeline.files import make_private, write_json
+from pipeline.images.crop import central
 from pipeline.images.packed import PackedImages
 from pipeline.images.seal import is_sealed
 from pipeline.images.trust import check_packed
@@ -69,8 +70,14 @@ def explain(run: Finished, named: Sequence[str], layer: str | None) -> Explanati
             of_fold.iterrows(), names, found.maps, found.alikeness, strict=True
         ):
             case = _case(row, name, alike, len(cases) + 1)
-            image = packed.array[row_of[case["image_path"]]].astype("float32")
-            draw_heat_map(image, heat, _title(case), f"speaks for {name}", folder / case["picture"])
+            image = central(packed.array[[row_of[case["image_path"]]]], config.augment.crop)
+            draw_heat_map(
+                image[0].astype("float32"),
+                heat,
+                _title(case),
+                f"speaks for {name}",
+                folder / case["picture"],
+            )
             cases.append(case)
     content = _judged(cases, layers[0])
     write_json(folder / FILE_NAME, with_seal({**content}))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import UserError
+from pipeline.images.crop import central, crop_of
 from pipeline.targets import build
 from pipeline.training.fold_images import Explained, FoldImages
 from pipeline.training.saliency import (
@@ -64,7 +65,7 @@ def _network(asked: FoldImages, state: dict[str, object]) -> nn.Module:
         "num_channels": asked.images.num_channels,
         "num_classes": len(asked.classes),
         "spatial_dims": config.images.spatial_dims,
-        "spatial_size": list(asked.images.spatial_shape),
+        "spatial_size": list(crop_of(config.augment.crop, asked.images.spatial_shape)),
     }
     network: nn.Module = build("model", config.model, facts)
     network.load_state_dict(state["network"])  # type: ignore[arg-type]
@@ -73,7 +74,8 @@ def _network(asked: FoldImages, state: dict[str, object]) -> nn.Module:
 
 def _normalised(asked: FoldImages, row: int, state: dict[str, object]) -> Tensor:
     """(1, C, ...) as the fold's network saw it."""
-    pixels = torch.from_numpy(asked.images.array[[row]].astype("float32"))
+    seen = central(asked.images.array[[row]], asked.config.augment.crop)
+    pixels = torch.from_numpy(seen.astype("float32"))
     shape = (1, -1, *[1] * len(asked.images.spatial_shape))
     mean, std = (torch.tensor(state[name]).view(shape) for name in ("mean", "std"))
     return (pixels - mean) / std

@@ -282,9 +282,10 @@ def _size_explained(job: FoldJob) -> Iterator[None]:
         side = smallest_side(make, job.images.num_channels, len(found))
         if side is None or side <= min(found):
             raise
+        setting = "images.size" if job.config.augment.crop is None else "augment.crop"
         problem = (
             f"model: {leaf['_target_']} takes images of {side} pixels along each side or more, "
-            f"got {' x '.join(map(str, found))}: set images.size=[{side}] or more, or choose "
+            f"got {' x '.join(map(str, found))}: set {setting}=[{side}] or more, or choose "
             "another model"
         )
         raise ConfigError([problem]) from None

@@ -130,7 +130,7 @@ def test_unequal_sides_are_turned_by_180_degrees_only(shape):
 def draw_the_limit(monkeypatch, share=1.0):
     """Every uniform draw is `share` of its limit."""
 
-    def draw(draws, name, num=1):
+    def draw(draws, _, num=1):
         return np.full((len(draws), num), (share + 1) / 2)
 
     monkeypatch.setattr(Draws, "uniform", draw)

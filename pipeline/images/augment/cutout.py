@@ -17,12 +17,12 @@ def cutout(images: Tensor, config: AugmentConfig, draws: Draws) -> None:
     if not config.cutout:
         return
     dims = images.ndim - 2
-    inside = torch.ones((), dtype=torch.bool, device=images.device)
+    hidden = torch.ones((), device=images.device)
     middles = draws.uniform("cutout", dims)
     for axis, (side, at) in enumerate(zip(images.shape[2:], middles.T, strict=True)):
         length = max(1, round(config.cutout * side))
         begin = np.floor(at * side).astype(np.int64)[:, None] - length // 2
         place = np.arange(side) - begin
-        hidden = torch.from_numpy((place >= 0) & (place < length)).to(images.device)
-        inside = inside & hidden.view(-1, *[1] * axis, side, *[1] * (dims - 1 - axis))
-    images.masked_fill_(inside[:, None], 0)
+        within = torch.from_numpy((place >= 0) & (place < length)).to(images, non_blocking=True)
+        hidden = hidden * within.view(-1, *[1] * axis, side, *[1] * (dims - 1 - axis))
+    images.mul_(1 - hidden[:, None])

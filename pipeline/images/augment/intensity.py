@@ -26,24 +26,23 @@ def noise(images: Tensor, config: AugmentConfig, draws: Draws) -> None:
     """Add Gaussian noise to (B, C, ...).
 
     Normal values cost as much as the rest of an augmentation. So a block of them is drawn for each
-    epoch, of which an image takes a piece from a random place on, with a random sign: white
-    within an image, and between images without a repeat at the same pixels.
+    epoch, and each image takes a piece of it from a random place on: white within an image, and
+    never the same at the same pixels of two images, but once in a million pairs.
     """
     if not config.noise:
         return
     size = images[0].numel()
     begins = (draws.uniform("noise")[:, 0] * NUM_PLACES).astype(np.int64)
-    signs = np.where(draws.uniform("sign of noise") < 0.5, -1.0, 1.0)
-    pieces = _block(draws.seed, size, images.device).unfold(0, size, 1)
-    found = pieces[torch.from_numpy(begins).to(images.device, non_blocking=True)]
-    images.addcmul_(found.view_as(images), _per_image(config.noise * signs, images))
+    pieces = _block(draws.seed, config.noise, size, images.device).unfold(0, size, 1)
+    at = torch.from_numpy(begins).to(images.device, non_blocking=True)
+    images.add_(pieces[at].view_as(images))
 
 
 @lru_cache(maxsize=1)
-def _block(seed: int, size: int, device: torch.device) -> Tensor:
+def _block(seed: int, sd: float, size: int, device: torch.device) -> Tensor:
     """The noise of an epoch: the same on every device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(NUM_PLACES + size, generator=generator).to(device)
+    return torch.randn(NUM_PLACES + size, generator=generator).mul_(sd).to(device)
 
 
 def _per_image(values: Floats, images: Tensor) -> Tensor:

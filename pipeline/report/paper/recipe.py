@@ -38,6 +38,8 @@ AUGMENT = {
     "contrast": "contrast changed by up to {:.0%}",
     "brightness": "brightness changed by up to {:g} SD",
     "noise": "Gaussian noise of {:g} SD",
+    "cutout": "a box of {:.0%} of each side set to the mean (cutout)",
+    "mixup": "images and labels mixed in pairs (mixup, alpha {:g})",
 }
 
 
@@ -244,8 +246,11 @@ def augmentation(facts: Facts) -> str:
         for name, words in AUGMENT.items()
         if (value := found.get(name))
     ]
+    if sides := found.get("crop"):
+        size = " x ".join(str(side) for side in sides)
+        done.append(f"crops of {size} pixels at random places (in the middle when evaluated)")
     done += [leaf(target) for target in found.get("transforms") or ()]
-    known = ("flip_axes", "rotate90", *AUGMENT, "transforms")
+    known = ("flip_axes", "rotate90", "crop", *AUGMENT, "transforms")
     how = f"augmented at random: {', '.join(done)}" if done else "not augmented"
     return f"Training images were {how}.{facts.others('augment', known)}"
 
