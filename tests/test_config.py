@@ -249,6 +249,8 @@ def test_the_default_options_give_what_they_always_gave() -> None:
     }
     assert asdict(config.privacy) == {"pseudonyms": False, "key_file": "patientfold.key"}
     assert asdict(config.engine) == {
+        "kind": "local",
+        "address": "auto",
         "device": "auto",
         "folds_at_once": 0,
         "devices_per_fold": 1,

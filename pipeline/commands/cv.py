@@ -29,7 +29,7 @@ from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
 from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.counting import count_note
-from pipeline.engine.devices import device_slots
+from pipeline.engine.door import engine_of, slots_here
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
 from pipeline.engine.run_folder import Run, open_run
@@ -87,7 +87,7 @@ def cross_validate(
     console = Console()
     run, slots = ready(config, console)
     if config.training.preflight and not all(run.is_done(fold) for fold in run.folds):
-        preflight(run, slots, console)
+        preflight(run, slots_here(config, slots), console)
     return train(run, slots, called, console, before)
 
 
@@ -116,7 +116,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     if config.evaluation.metrics:
         call_in_child(try_own_metrics, config.evaluation, manifest.classes)
-    slots = call_in_child(device_slots, config.engine, config.training.precision)
+    slots = engine_of(config).slots(config)
     say_once(manifest.describe(), console)
     warn(manifest.warnings, console)
     with progress_bar("decoding images", console) as progress:

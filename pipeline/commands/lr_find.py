@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipeline.commands.cv import ready
 from pipeline.config import to_config
+from pipeline.engine.door import here
 from pipeline.engine.lr_find import check_asked, find_lr
 
 
@@ -17,5 +18,5 @@ def main(cfg: DictConfig) -> None:
     """Read, decode, plan, and draw the range test."""
     config, console = to_config(cfg), Console()
     check_asked(config)
-    run, slots = ready(config, console)
+    run, slots = ready(here(config), console)
     find_lr(run, slots, console)

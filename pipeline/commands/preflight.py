@@ -14,11 +14,12 @@ from rich.console import Console
 
 from pipeline.commands.cv import ready
 from pipeline.config import to_config
+from pipeline.engine.door import here
 from pipeline.engine.preflight import preflight
 
 
 def main(cfg: DictConfig) -> None:
     """Read, decode, plan, check; nothing is trained that stays."""
     console = Console()
-    run, slots = ready(to_config(cfg), console)
+    run, slots = ready(here(to_config(cfg)), console)
     preflight(run, slots, console)

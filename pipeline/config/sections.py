@@ -504,6 +504,11 @@ class PrivacyConfig:
 class EngineConfig:
     """On what the folds train."""
 
+    kind: Literal["local", "ray"] = "local"
+    """local: on this machine. ray: on the nodes of a Ray cluster, of which this machine is one."""
+    address: str = "auto"
+    """Of Ray: auto, the cluster that runs on this machine; host:port of its head; local: a cluster
+    of this machine alone, started for this command."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: the GPUs if there are any, else the CPU."""
     folds_at_once: Annotated[int, Field(ge=0)] = 0

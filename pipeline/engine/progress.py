@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.console import say
-from pipeline.engine.pool import cause_of
+from pipeline.engine.local import cause_of
 from pipeline.engine.run_folder import Run
 from pipeline.tracking.journal import EpochEnded, Event, Failed, JournalTail, Progressed, Started
 from pipeline.words import counted

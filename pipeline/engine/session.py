@@ -12,7 +12,8 @@ from pipeline.config import UserError, compared, flat
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say, warn
 from pipeline.engine.counting import Counted
-from pipeline.engine.pool import cause_of, run_folds
+from pipeline.engine.door import engine_of
+from pipeline.engine.local import cause_of
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, write_results
@@ -104,9 +105,10 @@ def train_missing_folds(
 ) -> Pruned | None:
     """Train the folds without a result, as many at once as there are slots.
 
-    UserError when a fold did not get done; the others were trained all the same. `before`: what the
-    jobs of this sweep came to; with engine.prune_after the folds after the first ones are left out
-    where these fall behind, which is returned.
+    UserError when a fold did not get done, the others were trained all the same; or when a machine
+    that is to train does not see the run folder or the cache. `before`: what the jobs of this sweep
+    came to; with engine.prune_after the folds after the first ones are left out where these fall
+    behind, which is returned.
     """
     counted_once = Counted(run, console)
     counted_once.look()  # folds may be done of a command that was killed, or knew no ledger
@@ -117,6 +119,8 @@ def train_missing_folds(
     if not todo:
         say(["all folds are done already"], console)
         return None
+    engine = engine_of(run.config)
+    engine.check(run)
     peers = _peers(run, before)
     first = first_folds(run.folds, run.config.engine.prune_after, len(peers))
     progress = FoldProgress(run, run.folds, len(slots), console)
@@ -132,7 +136,7 @@ def train_missing_folds(
             if stopped := _falls_behind(run, first, peers) if folds is not first else None:
                 break
             jobs = [run.job(fold) for fold in folds if fold in todo]
-            failures |= run_folds(jobs, slots, run.config.engine.threads_per_fold, poll)
+            failures |= engine.run_folds(jobs, slots, poll)
             poll(())
     if failures:
         done = sum(run.is_done(fold) for fold in run.folds)

@@ -41,6 +41,10 @@ class PackedImages:
     path: Path
     key: str
 
+    def __reduce__(self) -> tuple[type["PackedImages"], tuple[Path, str]]:
+        """Another process maps the file itself: the pixels are not sent to it."""
+        return PackedImages, (self.path, self.key)
+
     @cached_property
     def array(self) -> NDArray[np.generic]:
         return np.lib.format.open_memmap(self.path / "images.npy", mode="r")

@@ -22,7 +22,7 @@ from pipeline.config import (
 from pipeline.config.identity import SECTIONS
 from pipeline.config.plain import flatten
 from pipeline.engine.devices import device_slots
-from pipeline.engine.pool import _reason
+from pipeline.engine.local import _reason
 from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import UNNAMED, _record
 from pipeline.images.packed import PackedImages

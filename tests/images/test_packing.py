@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -507,3 +508,11 @@ def test_a_reader_of_ones_own_reads_what_no_format_knows(
     assert np.asarray(packed.array[0]).ravel().tolist() == list(range(64))
     with pytest.raises(UserError, match="is in no known format"):
         pack_images(manifest, replace(config, reader=None), lambda _done, _of: None)
+
+
+def test_what_is_sent_to_another_process_holds_no_pixel(tmp_path):
+    images = pack(manifest_of(tmp_path, random_pictures(40)), config_of(tmp_path))
+    assert images.dtype == "uint8"  # the array is open now
+    sent = pickle.dumps(images)
+    assert len(sent) < 1000 < images.array.nbytes
+    assert np.array_equal(pickle.loads(sent).array, images.array)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from system_runs import FROZEN, fold_job, make_cohort
 
-from pipeline.engine.pool import run_folds
+from pipeline.engine.local import run_folds
 from pipeline.tracking.journal import EpochEnded, Started, read_journal
 from pipeline.training.job import FoldJob
 
@@ -34,7 +34,7 @@ def _train(job: FoldJob, kill_after: int | None = None) -> dict[int, str]:
             with suppress(ProcessLookupError):
                 os.kill(pids[-1], signal.SIGKILL)
 
-    return run_folds([job], ["cpu"], 1, poll)
+    return run_folds([job], ["cpu"], poll)
 
 
 def _epochs(job: FoldJob) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Run folds as processes, as many at once as there are device slots."""
+"""The engine of one machine: folds run as processes, as many at once as there are slots."""
 
 import signal
 from collections.abc import Callable, Collection, Sequence
@@ -8,8 +8,17 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from pipeline.config import Config
+from pipeline.engine.devices import device_slots
+from pipeline.engine.run_folder import Run
 from pipeline.files import FULL, DiskFullError
-from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, preload, start_forkserver
+from pipeline.processes import (
+    DISK_FULL_EXIT,
+    FAILED_EXIT,
+    call_in_child,
+    preload,
+    start_forkserver,
+)
 from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 
@@ -18,14 +27,20 @@ Poll = Callable[[Collection[int]], None]
 preload("pipeline.engine.worker", "pipeline.training.fold", "pipeline.engine.results")
 
 
-def run_folds(
-    jobs: Sequence[FoldJob], slots: Sequence[str], num_threads: int, poll: Poll
-) -> dict[int, str]:
-    """Train all jobs; `poll` is called several times a second with the folds that run.
+def slots(config: Config) -> list[str]:
+    """This machine's GPUs, or its cores."""
+    return call_in_child(device_slots, config.engine, config.training.precision)
 
-    Returns why in one line for each fold that failed, which leaves the others alone. On any
-    exception, Ctrl-C too, all workers are ended before it goes on: their files are whole at every
-    moment.
+
+def check(_run: Run) -> None:
+    """Its processes see what the command sees."""
+
+
+def run_folds(jobs: Sequence[FoldJob], slots: Sequence[str], poll: Poll) -> dict[int, str]:
+    """Each fold in a process of its own.
+
+    On any exception, Ctrl-C too, all of them are ended before it goes on: their files are whole at
+    every moment.
     """
     context = start_forkserver()
     waiting, free = list(jobs), list(slots)
@@ -36,7 +51,7 @@ def run_folds(
             while waiting and free:
                 job = replace(waiting.pop(0), device=free.pop(0))
                 name = f"fold-{job.fold.index:02d}"
-                process = context.Process(target=_work, args=(job, num_threads), name=name)
+                process = context.Process(target=_work, args=(job,), name=name)
                 process.start()
                 running[process] = job
             wait([process.sentinel for process in running], timeout=POLL_S)
@@ -60,10 +75,10 @@ def cause_of(reason: str, fold_dir: Path) -> str:
     return next((full for full in FULL.values() if full in reason), without_fold)
 
 
-def _work(job: FoldJob, num_threads: int) -> None:
+def _work(job: FoldJob) -> None:
     from pipeline.engine.worker import run_worker  # with torch: only in the worker itself
 
-    run_worker(job, num_threads)
+    run_worker(job, job.config.engine.threads_per_fold)
 
 
 def _reason(job: FoldJob, code: int) -> str:
