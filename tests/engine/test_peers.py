@@ -21,6 +21,7 @@ from pipeline.engine.worker import run_worker
 from pipeline.processes import FAILED_EXIT
 from pipeline.tracking.journal import EpochEnded, Failed, Started, read_journal
 from pipeline.tracking.result import read_result
+from pipeline.training import closing
 from pipeline.training import fold as fold_module
 from pipeline.training.job import FoldJob
 
@@ -106,7 +107,25 @@ def error_of(job: FoldJob) -> str:
     return failures[0].error
 
 
-def test_two_workers_write_what_one_writes(tmp_path: Path) -> None:
+def writes_named(write: Callable[..., None], log: Path) -> Callable[..., None]:
+    """The function, which also notes the process that calls it."""
+
+    def named(*args: Any) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        write(*args)
+
+    return named
+
+
+def test_two_workers_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers = tmp_path / "writers"
+    for module, name in [
+        (closing, "write_predictions"),
+        (closing, "write_json"),
+        (fold_module, "save_epoch"),
+    ]:
+        monkeypatch.setattr(module, name, writes_named(getattr(module, name), writers))
     alone, both = fold_of(tmp_path / "alone", 1), fold_of(tmp_path / "both", 2)
     sections = {"model": PLAIN, "training": both.config.training}
     alone, both = with_config(alone, **sections), with_config(both, **sections)
@@ -123,6 +142,9 @@ def test_two_workers_write_what_one_writes(tmp_path: Path) -> None:
     assert [e.event for e in events[1]] == [e.event for e in events[0]]
     (begun,) = [event for event in events[1] if isinstance(event, Started)]
     assert begun.device == "cpu,cpu"
+    pids = [int(pid) for pid in writers.read_text().split()]
+    assert len(pids) == 2 * (3 + 3), "epochs, two parts and the result, of each fold"
+    assert pids[6:] == [begun.pid] * 6
 
 
 @pytest.mark.parametrize("victim", ["peer", pytest.param("main", marks=pytest.mark.slow)])
@@ -193,6 +215,20 @@ def test_of_three_the_killed_one_is_named(tmp_path: Path) -> None:
     assert ended(process) == FAILED_EXIT
     assert "worker 2 of 3 (cpu) was killed by SIGKILL" in error_of(job)
     wait_until(lambda: all(map(is_gone, others)))
+
+
+def test_a_worker_that_waits_ends_with_the_main_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def epoch(*_: object) -> None:
+        signal.pause()
+
+    monkeypatch.setattr(fold_module, "_train_epoch", epoch)
+    process = started(fold_of(tmp_path / "fold", 2))
+    wait_until(lambda: (tmp_path / "fold" / "journal.jsonl").exists())
+    (peer,) = peers_of(process)
+    process.kill()
+    wait_until(lambda: is_gone(peer))
 
 
 def test_a_training_that_diverges_says_so_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Workers that train a fold together do what one does alone."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -213,6 +214,20 @@ def test_all_begin_with_what_the_main_worker_has(job):
     for name, values in state_of(build_learner(job)).items():
         np.testing.assert_array_equal(state[name], values)
         np.testing.assert_array_equal(state2[name], values)
+
+
+def test_the_others_wait_for_what_the_main_worker_makes(tmp_path):
+    file = tmp_path / "features"
+
+    def work(worker):
+        with worker.main_first("features"):
+            was_there = file.exists()
+            if worker.is_main:
+                time.sleep(0.5)
+                file.touch()
+        return was_there
+
+    assert together(3, work) == [False, True, True]
 
 
 def test_a_slot_of_one_device_has_one_worker_with_nobody_to_wait_for():
