@@ -15,6 +15,7 @@ from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, seed_everything
 from pipeline.training.loss import num_right, probabilities
 
@@ -103,7 +104,7 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     last_report = started
     for batch in part.batches(epoch):
         with learner.autocast():
-            logits = network(batch.images)
+            logits = network(in_layout(batch.images, learner.layout))
             loss = learner.loss(logits, batch.labels, batch.weights)
         learner.scaler.scale(loss * batch.share).backward()
         if batch.is_last:
@@ -136,7 +137,8 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
     logits = []
     for batch in _split(rows, EVAL_BATCH[source.device.type]):
         with learner.autocast():
-            logits.append(network(source.gather(batch)).float())
+            images = in_layout(source.gather(batch), learner.layout)
+            logits.append(network(images).float())
     everything = torch.cat(logits)
     if num_bad := int((~everything.isfinite().all(dim=1)).sum()):
         raise UserError(
