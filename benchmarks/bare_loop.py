@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import AugmentConfig
-from pipeline.images.augment import augment_batch
+from pipeline.images.augment import Augmented
+from pipeline.images.batches import BatchSource
 from pipeline.models import LeNet5
 
 BATCH_SIZE = 64
@@ -35,14 +36,15 @@ def main(data_path: Path, num_epochs: int) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     loss_function = nn.CrossEntropyLoss()
     generator = torch.Generator().manual_seed(0)
+    source = BatchSource(train, mean, std, torch.device("cpu"))
     started = time.perf_counter()
-    for _ in range(num_epochs):
+    for epoch in range(num_epochs):
         network.train()
         order = torch.multinomial(weights, len(labels), replacement=True, generator=generator)
-        for rows in torch.split(order, BATCH_SIZE):
-            images = train.index_select(0, rows).float().sub_(mean).div_(std)
-            logits = network(augment_batch(images, HISTOLOGY, generator))
-            loss = loss_function(logits, labels[rows])
+        drawn = Augmented(source, HISTOLOGY, order.numpy(), epoch)
+        for places in torch.split(torch.arange(len(order)), BATCH_SIZE):
+            logits = network(drawn.at(places.numpy()))
+            loss = loss_function(logits, labels[order[places]])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

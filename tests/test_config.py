@@ -251,6 +251,7 @@ def test_the_default_options_give_what_they_always_gave() -> None:
     assert asdict(config.engine) == {
         "device": "auto",
         "folds_at_once": 0,
+        "devices_per_fold": 1,
         "threads_per_fold": 1,
         "loader_workers": 1,
         "prune_after": 0,
@@ -417,7 +418,8 @@ def test_a_wrong_type_is_refused(override: str, starts: str, found: str) -> None
         (
             "training.batch_size=0",
             "training.batch_size: input should be greater than or equal to 1, "
-            "got 0 (Images that pass through the network at once)",
+            "got 0 (Images that pass through the network at once, over all devices of a fold "
+            "together)",
         ),
         (
             "tracking.timeout_s=0",

@@ -87,6 +87,7 @@ class Config:
                 "(flip_axes, rotate_degrees, ...), not both; augment=none switches the latter off"
             )
         problems += [*_schedule_problems(self), *_label_problems(self), *_baseline_problems(self)]
+        problems += _device_problems(self)
         if problems:
             raise ConfigError(problems)
 
@@ -281,6 +282,23 @@ def _baseline_problems(config: Config) -> Iterator[str]:
                 f"{name}={value}: a baseline of scikit-learn has no layers; choose a network, or "
                 "leave this setting out"
             )
+
+
+def _device_problems(config: Config) -> Iterator[str]:
+    """What several devices cannot share."""
+    num_devices, size = config.engine.devices_per_fold, config.training.batch_size
+    if is_baseline(config.model):
+        if num_devices > 1:
+            yield (
+                f"engine.devices_per_fold={num_devices} is for networks; a baseline of "
+                "scikit-learn takes one device"
+            )
+    elif size % num_devices:
+        nearest = max(1, round(size / num_devices)) * num_devices
+        yield (
+            f"training.batch_size={size} cannot be shared evenly by engine.devices_per_fold="
+            f"{num_devices}; set training.batch_size={nearest}, or another multiple"
+        )
 
 
 def _pattern_problems(pattern: str) -> Iterator[str]:

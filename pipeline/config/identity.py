@@ -24,6 +24,8 @@ SECTIONS = [
     "scheduler",
     "training",
 ]
+BESIDE = ("engine.devices_per_fold",)
+"""Of other sections: batch norm sees a device's own images, so that their number counts."""
 WITHOUT = (
     "evaluation.subgroups",
     "images.cache_dir",
@@ -110,7 +112,8 @@ def distinctive(settings: Mapping[str, str]) -> dict[str, str]:
 
 def _counts(key: str) -> bool:
     parts = key.split(".")
-    return parts[0] in SECTIONS and not {key, ".".join(parts[:2])} & {*WITHOUT}
+    counts = parts[0] in SECTIONS or key in BESIDE
+    return counts and not {key, ".".join(parts[:2])} & {*WITHOUT}
 
 
 def _one_name(key: str, value: str) -> tuple[str, str]:

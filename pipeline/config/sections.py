@@ -304,6 +304,14 @@ class AugmentConfig:
     """Largest offset, in SDs of the train part."""
     noise: Annotated[float, Field(ge=0)] = 0.0
     """SD of Gaussian noise, in SDs of the train part."""
+    crop: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Pixels along each axis, or one number for all axes, of a part of the image at a random place:
+    all that the network sees. What is evaluated is the part in the middle."""
+    cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Side of a box at a random place that is set to the mean, as a fraction of the image's."""
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """alpha: each image and its label are mixed with another one's, in shares from
+    Beta(alpha, alpha). 0.2 is usual, 0 mixes nothing."""
     transforms: tuple[Target, ...] = ()
     """Random MONAI transforms, run per sample by loader workers (slower than the fields above)."""
 
@@ -370,7 +378,7 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=1)] = 20
     """Passes over the train part, at most."""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Images that pass through the network at once."""
+    """Images that pass through the network at once, over all devices of a fold together."""
     accumulate: Annotated[int, Field(ge=1)] | Literal["all"] = 1
     """Batches whose gradients make one optimizer step; all: the whole train part."""
     clip_norm: Annotated[float, Field(ge=0)] = 0.0
@@ -503,9 +511,14 @@ class EngineConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: the GPUs if there are any, else the CPU."""
     folds_at_once: Annotated[int, Field(ge=0)] = 0
-    """Folds that train side by side; 0: one per GPU, or one per core on the CPU."""
+    """Folds that train side by side; 0: one per GPU, or one per core on the CPU, or fewer where
+    each has several (engine.devices_per_fold)."""
+    devices_per_fold: Annotated[int, Field(ge=1)] = 1
+    """GPUs (or CPU processes) that train a fold together, each on its share of every batch: for one
+    large network. With more folds than GPUs, one each is faster."""
     threads_per_fold: Annotated[int, Field(ge=1)] = 1
-    """CPU threads of a fold; results can differ in the last digit with another number."""
+    """CPU threads of a fold, of each of its devices; results can differ in the last digit with
+    another number."""
     prune_after: Annotated[int, Field(ge=0)] = 0
     """In a sweep: when so many folds are done, a job stops whose mean of training.select_by over
     them is worse than the median of the jobs before, of which there must be three; 0: never."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from pipeline.config import Config, ConfigError, UserError
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say
+from pipeline.engine.devices import one_device
 from pipeline.engine.run_folder import Run
 from pipeline.engine.session import try_out
 from pipeline.files import make_private, write_whole
@@ -42,7 +43,7 @@ def find_lr(run: Run, slots: Sequence[str], console: Console) -> str:
     """
     config = run.config
     say(try_out(run), console)
-    job = replace(run.job(run.folds[0]), device=slots[0])
+    job = replace(run.job(run.folds[0]), device=one_device(slots[0]))
     folder = Path("runs") / "lr-find" / config.name
     make_private(folder)
     asked = config.lr_find

@@ -11,6 +11,7 @@ from rich.console import Console
 from pipeline.config import PreflightCheck, UserError
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say
+from pipeline.engine.devices import one_device
 from pipeline.engine.run_folder import Run
 from pipeline.engine.session import try_out
 from pipeline.files import make_private, write_json
@@ -36,7 +37,7 @@ def preflight(run: Run, slots: Sequence[str], console: Console) -> None:
         PreflightError: when one fails, with what it usually means and the setting to go on.
     """
     say(try_out(run), console)
-    job = replace(run.job(run.folds[0]), device=slots[0])
+    job = replace(run.job(run.folds[0]), device=one_device(slots[0]))
     folder = Path("runs") / "preflight" / run.config.name
     make_private(folder)
     (folder / SHEET).unlink(missing_ok=True)  # of an older preflight

@@ -19,6 +19,7 @@ from pipeline.arrays import Floats, Ints
 from pipeline.config import Config, UserError, distinctive, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.counting import entry_of
+from pipeline.engine.devices import one_device
 from pipeline.engine.finished import LOCKED, Finished
 from pipeline.engine.run_folder import Run
 from pipeline.engine.soundness import read_environment
@@ -92,17 +93,14 @@ class LockedPart:
     def probabilities(self, slots: Sequence[str]) -> Floats:
         """(N, C) mean over the folds' models, with the normalisation and calibration of each."""
         run = self.run
+        devices = [one_device(slot) for slot in slots]
         jobs = [
-            replace(run.job(fold), device=slots[i % len(slots)]) for i, fold in enumerate(run.folds)
+            replace(run.job(fold), device=devices[i % len(devices)])
+            for i, fold in enumerate(run.folds)
         ]
         threads = run.config.engine.threads_per_fold
         with process_pool(min(len(slots), len(jobs))) as pool:
-            pending = [
-                pool.submit(
-                    _predicted, replace(job, device=slots[i % len(slots)]), self.rows, threads
-                )
-                for i, job in enumerate(jobs)
-            ]
+            pending = [pool.submit(_predicted, job, self.rows, threads) for job in jobs]
             found = [future.result() for future in pending]
         mean: Floats = np.mean(found, axis=0)
         return mean

@@ -1,11 +1,12 @@
-"""A worker: one process that trains one fold, and never outlives the command that started it."""
+"""The process that trains one fold, and never outlives the command that started it."""
 
 import os
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
-from pipeline.config import UserError
 from pipeline.config.leaf import is_baseline
 from pipeline.files import NOT_FOLLOWED, DiskFullError, lock, remove_leftovers
 from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, follow_parent
@@ -31,13 +32,17 @@ def run_worker(job: FoldJob, num_threads: int) -> None:
     except Exception as error:  # noqa: BLE001  (whatever ends a fold is written down)
         with suppress(OSError):  # output.log may be on a full disk
             traceback.print_exc()
-        failed = Failed(error=_reason(error), traceback=traceback.format_exc())
-        try:
-            with Journal(job.fold_dir / "journal.jsonl") as journal:
-                journal.append(failed)
-        except DiskFullError:
-            sys.exit(DISK_FULL_EXIT)
-        sys.exit(FAILED_EXIT)
+        sys.exit(_written(job, Failed.by(error)))
+
+
+def _written(job: FoldJob, failed: Failed) -> int:
+    """Write down why the fold failed; returns the exit code."""
+    try:
+        with Journal(job.fold_dir / "journal.jsonl") as journal:
+            journal.append(failed)
+    except DiskFullError:
+        return DISK_FULL_EXIT
+    return FAILED_EXIT
 
 
 def _train(job: FoldJob, num_threads: int) -> None:
@@ -48,18 +53,23 @@ def _train(job: FoldJob, num_threads: int) -> None:
         return
     import torch
 
+    from pipeline.engine.peers import peers
     from pipeline.training.fold import train_fold
+    from pipeline.training.parallel import Worker, workers_of
 
-    torch.set_num_threads(num_threads)
-    if job.device.startswith("cuda"):
-        torch.cuda.set_device(job.device)
-        torch.backends.cudnn.benchmark = True
-    train_fold(job)
+    main, *others = workers_of(job.device)
+    devices = job.device if others else ""
 
+    def work(worker: Worker) -> None:
+        torch.set_num_threads(num_threads)
+        if worker.device.startswith("cuda"):
+            torch.cuda.set_device(worker.device)
+            torch.backends.cudnn.benchmark = True
+        with worker.joined():
+            train_fold(replace(job, device=worker.device, devices=devices), worker)
 
-def _reason(error: Exception) -> str:
-    """What a user can mend speaks for itself; anything else needs its type."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    with peers(others, work, partial(_written, job)):
+        work(main)
 
 
 def _redirect_output(job: FoldJob) -> None:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.images.crop import crop_of, middle_of
 from pipeline.images.packed import Normalisation, PackedImages
 
 GPU_SHARE = 0.5
@@ -25,14 +26,20 @@ class BatchSource:
     mean: Tensor
     std: Tensor
     device: torch.device
+    crop: tuple[int, ...] | None = None
+    """Sides of what the network sees of an image, as `augment.crop`."""
 
     @classmethod
     def open(
-        cls, images: PackedImages, normalisation: Normalisation, device: torch.device
+        cls,
+        images: PackedImages,
+        normalisation: Normalisation,
+        device: torch.device,
+        crop: tuple[int, ...] | None = None,
     ) -> "BatchSource":
         fitted = torch.tensor([normalisation.mean, normalisation.std], device=device)
         mean, std = fitted.view(2, 1, -1, *[1] * len(images.spatial_shape))
-        return cls(_placed(images.array, device), mean, std, device)
+        return cls(_placed(images.array, device), mean, std, device, crop)
 
     @classmethod
     def of(cls, array: NDArray[np.generic], device: torch.device) -> "BatchSource":
@@ -43,13 +50,25 @@ class BatchSource:
     def on_cpu(self) -> "BatchSource":
         """The same source for loader workers, which must not touch a GPU."""
         cpu = torch.device("cpu")
-        return BatchSource(self.pixels.cpu(), self.mean.cpu(), self.std.cpu(), cpu)
+        return BatchSource(self.pixels.cpu(), self.mean.cpu(), self.std.cpu(), cpu, self.crop)
 
     def gather(self, rows: Tensor) -> Tensor:
         """(B,) row numbers on the CPU -> (B, C, ...) float32 on the device, mean 0 and SD 1."""
+        picked = self.pick(rows)
+        if self.crop:
+            whole = tuple(picked.shape[2:])
+            for axis, at in enumerate(middle_of(whole, crop_of(self.crop, whole)), start=2):
+                picked = picked.narrow(axis, at.start, at.stop - at.start)
+        return self.normalised(picked)
+
+    def pick(self, rows: Tensor) -> Tensor:
+        """(B,) row numbers on the CPU -> (B, C, ...) as they are in the cache, on the device."""
         picked = self.pixels.index_select(0, rows.to(self.pixels.device))
-        images = picked.to(self.device, non_blocking=True).to(torch.float32)
-        return images.sub_(self.mean).div_(self.std)
+        return picked.to(self.device, non_blocking=True)
+
+    def normalised(self, picked: Tensor) -> Tensor:
+        """(B, C, ...) of what was picked -> float32, mean 0 and SD 1."""
+        return picked.to(torch.float32).sub_(self.mean).div_(self.std)
 
 
 def _placed(array: NDArray[np.generic], device: torch.device) -> Tensor:

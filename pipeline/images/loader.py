@@ -8,7 +8,7 @@ from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.arrays import Floats32
+from pipeline.arrays import Floats32, Ints
 from pipeline.config import AugmentConfig
 from pipeline.images.batches import BatchSource
 from pipeline.targets import build
@@ -44,10 +44,18 @@ class RandomTransforms:
             multiprocessing_context="fork" if num_workers else None,
         )
 
-    def batches(self, rows: list[Tensor], seed: int) -> Iterator[Tensor]:
-        """(B, C, ...) for each (B,) of `rows`, on the device."""
-        num_samples = sum(map(len, rows))
-        seeds = iter(np.random.SeedSequence(seed).generate_state(num_samples).tolist())
-        self.keys[:] = [[(int(row), next(seeds)) for row in batch] for batch in rows]
-        for images in self.loader:
-            yield torch.from_numpy(images).to(self.device)
+    def batches(self, rows: Ints, places: list[Tensor], seed: int) -> Iterator[Tensor]:
+        """(B, C, ...) for each (B,) of `places` in `rows`, the epoch's order; on the device.
+
+        Of a batch without images, (0,).
+        """
+        seeds = np.random.SeedSequence(seed).generate_state(len(rows))
+        self.keys[:] = [
+            list(zip(rows[at].tolist(), seeds[at].tolist(), strict=True))
+            for at in (batch.numpy() for batch in places)
+            if len(at)
+        ]
+        made = iter(self.loader)
+        for batch in places:
+            images = torch.from_numpy(next(made)) if len(batch) else torch.empty(0)
+            yield images.to(self.device)

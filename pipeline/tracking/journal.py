@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
@@ -73,6 +74,12 @@ class Failed(_Event):
     event: Literal["failed"] = "failed"
     error: str
     traceback: str = ""
+
+    @classmethod
+    def by(cls, error: Exception) -> "Failed":
+        """What a user can mend speaks for itself; anything else needs its type."""
+        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return cls(error=told, traceback="".join(format_exception(error)))
 
 
 Event = Started | Progressed | EpochEnded | Failed

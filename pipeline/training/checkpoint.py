@@ -45,10 +45,9 @@ def save_epoch(
 
 
 def reopen(
-    learner: Learner, job: FoldJob, normalisation: Normalisation
-) -> tuple[Progress, Journal]:
-    """Go on from `last.pt` where there is one, make up for what did not follow it, and say so."""
-    progress = resume(learner, job)
+    learner: Learner, progress: Progress, job: FoldJob, normalisation: Normalisation
+) -> Journal:
+    """Make up for what did not follow `last.pt`, which was resumed from, and say so."""
     path = job.fold_dir / "journal.jsonl"
     written = [event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)]
     journal = Journal(path)
@@ -61,11 +60,11 @@ def reopen(
         fold=job.fold.index,
         epochs_done=progress.num_epochs,
         epochs=job.config.training.epochs,
-        device=job.device,
+        device=job.devices or job.device,
         pid=os.getpid(),
     )
     journal.append(begun)
-    return progress, journal
+    return journal
 
 
 def save_last(learner: Learner, progress: Progress, job: FoldJob) -> None:

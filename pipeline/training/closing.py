@@ -22,18 +22,24 @@ def selecting(values: Mapping[str, float | None], select_by: str) -> float:
     return value
 
 
-def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None:
+def close(
+    judge: Judge, progress: Progress, facts: Mapping[str, object], writes: bool = True
+) -> None:
     """Fix everything that val decides, then open the test part; `result.json` comes last.
 
-    `facts` are the model's own: num_parameters, seconds, ...
+    `facts` are the model's own: num_parameters, seconds, ... Of the workers of a fold, which
+    predict together, one writes.
     """
     job = judge.job
     told = judge.predict("val")
     calibration = judge.calibration(told)
     val = judge.calibrated(told, calibration)
     decisions = judge.decisions(val)
-    write_predictions(judge.decided(val, decisions), job.fold_dir / "predictions_val.csv")
+    if writes:
+        write_predictions(judge.decided(val, decisions), job.fold_dir / "predictions_val.csv")
     test = judge.calibrated(judge.predict("test"), calibration)
+    if not writes:
+        return
     write_predictions(judge.decided(test, decisions), job.fold_dir / "predictions_test.csv")
     result = {
         "version": VERSION,
@@ -52,7 +58,7 @@ def close(judge: Judge, progress: Progress, facts: Mapping[str, object]) -> None
         "val": judge.metrics(val, decisions),
         "test": judge.metrics(test, decisions),
         "operating_points": judge.operating_points(val, test, decisions),
-        "device": job.device,
+        "device": job.devices or job.device,
         "time": time.time(),
     }
     write_json(job.fold_dir / "result.json", seal(result, job.fold_dir))

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from pipeline.arrays import Floats32, Ints
 from pipeline.config import UserError
-from pipeline.images.augment import augment_batch
+from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, seed_everything
-from pipeline.training.loss import num_right, probabilities
+from pipeline.training.loss import WeightedLoss, num_right, probabilities
+from pipeline.training.parallel import ALONE, Worker
 
 REPORT_EVERY_S = 10.0
 EVAL_BATCH = {"cpu": 64, "cuda": 256}
@@ -29,7 +30,7 @@ Report = Callable[[int, int, float], None]  # images done, of so many, images pe
 
 
 class Batch(NamedTuple):
-    """Images that pass through the network at once, and their place in an optimizer step."""
+    """A worker's images of a batch, if any, and their place in an optimizer step."""
 
     images: Tensor
     """(B, C, ...), augmented and normalised."""
@@ -41,14 +42,24 @@ class Batch(NamedTuple):
     """Of the step's images."""
     is_last: bool
     """Of its step."""
+    num_images: int
+    """Of the batch, of all workers together."""
+    mixed_in: tuple[Tensor, Tensor] | None = None
+    """Of mixup: labels and weights of the other images that are seen in these."""
+
+    def loss(self, function: WeightedLoss, logits: Tensor) -> Tensor:
+        """The mean over the images; a mixed one counts for both labels, by their shares."""
+        own: Tensor = function(logits, self.labels, self.weights)
+        return own if self.mixed_in is None else own + function(logits, *self.mixed_in)
 
 
 class TrainPart:
     """The train part of a fold, ready to be drawn from."""
 
-    def __init__(self, job: FoldJob, source: BatchSource) -> None:
+    def __init__(self, job: FoldJob, source: BatchSource, worker: Worker = ALONE) -> None:
         config = job.config
         self.job = job
+        self.worker = worker
         self.source = source
         self.rows = job.rows("train")
         self.labels = targets_of(job, slice(None)).to(source.device)
@@ -64,27 +75,43 @@ class TrainPart:
         return seed_for(job.config.training.seed, job.fold.index, epoch - 1, purpose)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, on the device."""
+        """The worker's shard of each batch of an epoch, on the device.
+
+        The batches, and what is drawn for each image, do not depend on the number of workers.
+        """
         config, seed = self.job.config, self.seed(epoch)
         order = draw_epoch(
             self.job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed)
         )
-        rows = _split(self.rows[order], config.training.batch_size)
+        rows = self.rows[order]
+        batches = _split(np.arange(len(rows)), config.training.batch_size)
+        least = min(2, self.job.images_per_worker)
+        shards = [self.worker.shard(places, least) for places in batches]
+        drawn = Augmented(self.source, config.augment, rows, seed)
         if self.transforms is not None:
-            images = self.transforms.batches(rows, seed)
+            images = self.transforms.batches(rows, shards, seed)
         else:
-            generator = torch.Generator(self.source.device).manual_seed(seed)
             images = (
-                augment_batch(self.source.gather(batch), config.augment, generator)
-                for batch in rows
+                drawn.at(places.numpy()) if len(places) else torch.empty(0) for places in shards
             )
         size = self.job.batches_per_step
-        for number, (batch, picture) in enumerate(zip(rows, images, strict=True), 1):
-            at = batch.to(self.labels.device)
+        for number, (places, picture) in enumerate(zip(shards, images, strict=True), 1):
+            labels, weights = self._targets(rows[places.numpy()])
+            mixed_in = None
+            if (mixing := drawn.mixing(places.numpy())) is not None:
+                others, of_others = self._targets(rows[mixing.partners])
+                shares = torch.from_numpy(mixing.shares).to(weights)
+                weights, mixed_in = weights * shares, (others, of_others * (1 - shares))
             begin = (number - 1) // size * size
-            share = len(batch) / sum(map(len, rows[begin : begin + size]))
-            is_last = number % size == 0 or number == len(rows)
-            yield Batch(picture, self.labels[at], self.weights[at], share, is_last)
+            share = len(places) / sum(map(len, batches[begin : begin + size]))
+            is_last = number % size == 0 or number == len(batches)
+            num_images = len(batches[number - 1])
+            yield Batch(picture, labels, weights, share, is_last, num_images, mixed_in)
+
+    def _targets(self, rows: Ints) -> tuple[Tensor, Tensor]:
+        """Labels and weights of the samples at `rows`."""
+        at = torch.from_numpy(rows).to(self.labels.device)
+        return self.labels[at], self.weights[at]
 
 
 def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -> dict[str, float]:
@@ -97,32 +124,34 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     """
     learner.train()
     network = learner.running
-    seed_everything(part.seed(epoch, purpose=2))
+    seed_everything(learner.worker.own_seed(part.seed(epoch, purpose=2)))
     total, norms = (torch.zeros((), device=learner.device) for _ in range(2))
     right = torch.zeros((), dtype=torch.int64, device=learner.device)
-    num_answers, done, num_steps, started = 0, 0, 0, time.monotonic()
+    done, num_steps, started = 0, 0, time.monotonic()
     last_report = started
     for batch in part.batches(epoch):
-        with learner.autocast():
-            logits = network(in_layout(batch.images, learner.layout))
-            loss = learner.loss(logits, batch.labels, batch.weights)
-        learner.scaler.scale(loss * batch.share).backward()
+        if len(batch.labels):
+            with learner.autocast():
+                logits = network(in_layout(batch.images, learner.layout))
+                loss = batch.loss(learner.loss, logits)
+            learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach() * len(batch.labels)
+            right += num_right(logits.detach(), batch.labels)
         if batch.is_last:
             norms += learner.step()
             num_steps += 1
-        total += loss.detach() * len(batch.labels)
-        right += num_right(logits.detach(), batch.labels)
-        num_answers += batch.labels.numel()
-        done += len(batch.labels)
+        done += batch.num_images
         if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
             report(done, len(part.rows), done / (now - started))
             last_report = now
+    learner.share_buffers()
+    total, right = learner.worker.total(total, right)
     mean = float(total) / done
     if not np.isfinite(mean):
         raise UserError(f"the training loss is {mean} in epoch {epoch}: {DIVERGED}")
     return {
         "train/loss": mean,
-        "train/image/accuracy": int(right) / num_answers,
+        "train/image/accuracy": int(right) / (done * part.labels[0].numel()),
         "train/grad_norm": float(norms) / num_steps,
     }
 
@@ -134,12 +163,12 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
     UserError when the network gives something that is not finite: its last step has diverged.
     """
     network = learner.judged.eval().get_submodule(learner.head)
-    logits = []
-    for batch in _split(rows, EVAL_BATCH[source.device.type]):
+    batches, logits = _split(rows, EVAL_BATCH[source.device.type]), []
+    for batch in learner.worker.own(batches):
         with learner.autocast():
             images = in_layout(source.gather(batch), learner.layout)
             logits.append(network(images).float())
-    everything = torch.cat(logits)
+    everything = learner.worker.gathered(logits, batches).to(learner.device)
     if num_bad := int((~everything.isfinite().all(dim=1)).sum()):
         raise UserError(
             f"the network's output is nan or infinite for {num_bad} of {len(rows)} images, though "

@@ -1,57 +1,69 @@
 """Train one fold, choose its epoch and threshold on val, then open the test part once."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
 from pipeline.config import TrainingConfig
 from pipeline.images.batches import BatchSource
 from pipeline.tracking.journal import EpochEnded, Journal, Progressed
-from pipeline.training.checkpoint import load_best, reopen, save_epoch
+from pipeline.training.checkpoint import load_best, reopen, resume, save_epoch
 from pipeline.training.closing import close, selecting
 from pipeline.training.epoch import TrainPart, outputs, train_epoch
 from pipeline.training.frozen import with_head
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
 from pipeline.training.learner import Learner, build_learner
+from pipeline.training.parallel import ALONE, Worker
 from pipeline.training.progress import Progress
 
 
-def train_fold(job: FoldJob) -> None:
-    """Train to the end, from where an earlier worker stopped; `result.json` marks it done."""
+def train_fold(job: FoldJob, worker: Worker = ALONE) -> None:
+    """Train to the end, from where an earlier worker stopped; `result.json` marks it done.
+
+    Where several workers train the fold, each is in here, and one of them writes.
+    """
     started = time.monotonic()
-    learner = build_learner(job)
+    learner = replace(build_learner(job), worker=worker)
     normalisation = job.normalisation
-    source = BatchSource.open(job.images, normalisation, learner.device)
-    progress, journal = reopen(learner, job, normalisation)
-    with journal:
-        trained, seen = with_head(learner, job, source, normalisation)
-        train = TrainPart(job, seen)
+    source = BatchSource.open(job.images, normalisation, learner.device, job.config.augment.crop)
+    progress = resume(learner, job)
+    learner.share_weights()
+    journal = reopen(learner, progress, job, normalisation) if worker.is_main else None
+    with journal or nullcontext():
+        with worker.main_first("features"):
+            trained, seen = with_head(learner, job, source, normalisation)
+        train = TrainPart(job, seen, worker)
         while not _is_finished(progress, job.config.training):
             progress = _train_epoch(trained, progress, train, journal)
-            save_epoch(learner, progress, job, normalisation, journal)
-    load_best(learner, progress, job)
+            if journal is not None:
+                save_epoch(learner, progress, job, normalisation, journal)
+    with worker.main_first("best.pt"):
+        load_best(learner, progress, job)
     facts = {
         "num_parameters": sum(p.numel() for p in learner.network.parameters() if p.requires_grad),
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "seconds": time.monotonic() - started,
     }
-    close(Judge(job, partial(outputs, learner, source, job)), progress, facts)
+    close(Judge(job, partial(outputs, learner, source, job)), progress, facts, worker.is_main)
 
 
 def _train_epoch(
-    learner: Learner, progress: Progress, train: TrainPart, journal: Journal
+    learner: Learner, progress: Progress, train: TrainPart, journal: Journal | None
 ) -> Progress:
-    """Train and validate once more; nothing is saved yet."""
+    """Train and validate once more; nothing is saved yet. `journal`: None where another writes."""
     config, epoch, started = train.job.config.training, progress.num_epochs + 1, time.monotonic()
 
     def report(done: int, of: int, speed: float) -> None:
-        journal.append(Progressed(epoch=epoch, done=done, of=of, images_per_s=speed))
+        if journal is not None:
+            journal.append(Progressed(epoch=epoch, done=done, of=of, images_per_s=speed))
 
     lr = learner.optimizer.param_groups[0]["lr"]
     learnt = train_epoch(learner, train, epoch, report)
     speed = len(train.rows) / (time.monotonic() - started)
-    values = Judge(train.job, partial(outputs, learner, train.source, train.job)).validate()
+    judge = Judge(train.job, partial(outputs, learner, train.source, train.job))
+    values = learner.worker.agreed(judge.validate())
     select_value = selecting(values, config.select_by)
     learner.scheduler.after_epoch(select_value)
     progress = progress.after(select_value, config.select_mode)

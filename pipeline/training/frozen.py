@@ -139,7 +139,7 @@ def _agree(one: Tensor, other: Tensor | None) -> bool:
 
 def _noise(learner: Learner, job: FoldJob) -> Tensor:
     """Four images to try out with, the same each time."""
-    shape = (4, job.images.num_channels, *job.images.spatial_shape)
+    shape = (4, job.images.num_channels, *job.seen_shape)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(learner.device)
 
 

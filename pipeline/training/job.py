@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Floats, Ints
 from pipeline.config import Config
+from pipeline.images.crop import crop_of
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Fold, Part
@@ -29,6 +30,9 @@ class FoldJob:
     key: str
     """Of the run; a checkpoint or result of another key is refused."""
     device: str = "cpu"
+    """Of the worker; of a fold that no worker has yet, those of all: "cuda:0,cuda:1"."""
+    devices: str = ""
+    """Of all workers of the fold, where there are several."""
 
     @property
     def batches_per_step(self) -> int:
@@ -42,6 +46,11 @@ class FoldJob:
         num_images, size = len(self.rows("train")), self.config.training.batch_size
         num_batches = math.ceil(num_images / size)
         return max(1, num_batches - (num_images - (num_batches - 1) * size == 1))
+
+    @property
+    def images_per_worker(self) -> int:
+        """Of a full batch."""
+        return self.config.training.batch_size // self.config.engine.devices_per_fold
 
     @property
     def steps_per_epoch(self) -> int:
@@ -61,6 +70,11 @@ class FoldJob:
     def logit_shift(self) -> Floats:
         """(C,) added to logits for the probabilities that are reported."""
         return self.emphasis.shift(self.config, self.manifest.classes)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Sides of what networks see of an image: all of it, or a crop."""
+        return crop_of(self.config.augment.crop, self.images.spatial_shape)
 
     @cached_property
     def normalisation(self) -> Normalisation:

@@ -56,7 +56,9 @@ def _network(job: FoldJob) -> Outputs:
     learner = build_learner(job)
     learner.judged.load_state_dict(state["network"])
     normalisation = Normalisation(tuple(state["mean"]), tuple(state["std"]))
-    source = BatchSource.open(job.images, normalisation, torch.device(job.device))
+    source = BatchSource.open(
+        job.images, normalisation, torch.device(job.device), job.config.augment.crop
+    )
     return partial(outputs, learner, source, job)
 
 

@@ -24,6 +24,7 @@ from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.layout import Layout, layout_of
 from pipeline.training.loss import WeightedLoss, build_loss
 from pipeline.training.optimizer import fused
+from pipeline.training.parallel import ALONE, Worker
 from pipeline.training.precision import precision_on
 from pipeline.training.schedule import Schedule
 from pipeline.training.start import begin
@@ -49,6 +50,8 @@ class Learner:
     """Parts of the network that training leaves as they are."""
     start: tuple[str, ...] = ()
     """What was taken over from `init.weights`, in lines."""
+    worker: Worker = ALONE
+    """This process, of those that train the fold together."""
     head: str = ""
     """The one part that runs, on what the rest, which is frozen, made of the images; "": all."""
 
@@ -82,6 +85,7 @@ class Learner:
 
         0 where float16 has overflowed: the scaler leaves such a step out.
         """
+        self.worker.sum_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
         weights: list[Tensor] = list(self.network.parameters())
         norm = get_total_norm([p.grad for p in weights if p.grad is not None])
@@ -94,6 +98,18 @@ class Learner:
             self.averaged.follow(weights, list(self.network.buffers()))
         self.scheduler.after_step()
         return norm.nan_to_num(0, 0, 0)
+
+    def share_weights(self) -> None:
+        """Before training: whatever drew them, all workers begin with those of the main one."""
+        self.worker.share_weights(self.network, *self._copies)
+
+    def share_buffers(self) -> None:
+        """After training, before anything is predicted or saved: the same for all workers."""
+        self.worker.share_buffers(self.network, *self._copies)
+
+    @property
+    def _copies(self) -> list[nn.Module]:
+        return [] if self.averaged is None else [self.averaged.module]
 
     def autocast(self) -> torch.autocast:
         mixed = self.precision != torch.float32
@@ -145,7 +161,7 @@ def facts_of(job: FoldJob) -> dict[str, object]:
         "num_channels": job.images.num_channels,
         "num_classes": len(job.manifest.classes),
         "spatial_dims": job.config.images.spatial_dims,
-        "spatial_size": list(job.images.spatial_shape),
+        "spatial_size": list(job.seen_shape),
         "num_epochs": training.epochs,
         "num_steps": job.steps_per_epoch * training.epochs,
         "select_mode": training.select_mode,
@@ -183,7 +199,7 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
     with _size_explained(job):
         learner = build_learner(job)
         logits = _try_network(job, learner.network.eval(), num_images)
-        _try_network(job, learner.train(), min(num_images, job.config.training.batch_size))
+        _try_network(job, learner.train(), min(num_images, job.images_per_worker))
     _try_schedule(job, learner.scheduler)
     labels = torch.arange(num_images, device=learner.device) % num_classes
     expected, kind = tuple(labels.shape), "class indices"
@@ -201,11 +217,12 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
 
 def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
     """The logits of images that are all 0; training can fail where evaluation does not."""
-    shape = (num_images, job.images.num_channels, *job.images.spatial_shape)
+    shape = (num_images, job.images.num_channels, *job.seen_shape)
     expected = (num_images, len(job.manifest.classes))
     advice = f"; {ADVICE}" if job.config.images.spatial_dims == 3 else ""
     if network.training:
-        advice = "; set training.batch_size=2 or more" if num_images == 1 else ""
+        enough = 2 * job.config.engine.devices_per_fold
+        advice = f"; set training.batch_size={enough} or more" if num_images == 1 else ""
     return _try(
         f"model: {job.config.model['_target_']}",
         partial(network, torch.zeros(shape, device=job.device)),
@@ -255,7 +272,7 @@ def _size_explained(job: FoldJob) -> Iterator[None]:
     try:
         yield
     except ConfigError:
-        leaf, facts, found = job.config.model, facts_of(job), job.images.spatial_shape
+        leaf, facts, found = job.config.model, facts_of(job), job.seen_shape
 
         def make(size: Sequence[int]) -> nn.Module:
             network: nn.Module = build("model", leaf, {**facts, "spatial_size": list(size)})

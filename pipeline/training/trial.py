@@ -4,12 +4,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.arrays import Ints
 from pipeline.config import UserError
-from pipeline.images.augment import augment_batch
+from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 from pipeline.training.epoch import DIVERGED, TrainPart
 from pipeline.training.job import FoldJob
@@ -28,7 +29,9 @@ def begin_trial(job: FoldJob) -> tuple[Learner, TrainPart]:
 
 def open_part(job: FoldJob) -> TrainPart:
     """The fold's train part, and all images normalised by it."""
-    source = BatchSource.open(job.images, job.normalisation, torch.device(job.device))
+    source = BatchSource.open(
+        job.images, job.normalisation, torch.device(job.device), job.config.augment.crop
+    )
     return TrainPart(job, source)
 
 
@@ -39,11 +42,10 @@ def plain(part: TrainPart, rows: Ints) -> Tensor:
 
 def augmented(part: TrainPart, rows: Ints, seed: int) -> Tensor:
     """(B, C, ...) the images at `rows` as training would see them."""
-    picked = torch.from_numpy(rows)
+    places = np.arange(len(rows))
     if part.transforms is not None:
-        return next(part.transforms.batches([picked], seed))
-    generator = torch.Generator(part.source.device).manual_seed(seed)
-    return augment_batch(part.source.gather(picked), part.job.config.augment, generator)
+        return next(part.transforms.batches(rows, [torch.from_numpy(places)], seed))
+    return Augmented(part.source, part.job.config.augment, rows, seed).at(places)
 
 
 def losses_of_steps(learner: Learner, part: TrainPart) -> Iterator[float]:
@@ -57,8 +59,8 @@ def losses_of_steps(learner: Learner, part: TrainPart) -> Iterator[float]:
         for batch in part.batches(epoch):
             with learner.autocast():
                 logits = learner.network(in_layout(batch.images, learner.layout))
-                loss = learner.loss(logits, batch.labels, batch.weights)
-            learner.scaler.scale(loss * batch.share).backward()
+                loss = batch.loss(learner.loss, logits)
+            learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) * batch.share
             if batch.is_last:
                 learner.step()

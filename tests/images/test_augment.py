@@ -1,12 +1,15 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.config import AugmentConfig
-from pipeline.images.augment import augment_batch
+from pipeline.images.augment import Augmented
+from pipeline.images.augment.draws import Draws
+from pipeline.images.batches import BatchSource
 
-SHAPES = [(6, 2, 20, 14), (6, 2, 20, 14, 10)]
+SHAPES = [(12, 2, 20, 14), (12, 2, 20, 14, 10)]
 EVERYTHING = {
     "flip_axes": (0, 1),
     "rotate90": True,
@@ -20,8 +23,9 @@ EVERYTHING = {
 
 
 def augmented(images, seed=0, **settings):
-    generator = torch.Generator().manual_seed(seed)
-    return augment_batch(images, AugmentConfig(**settings), generator)
+    source = BatchSource.of(images.numpy(), torch.device("cpu"))
+    rows = np.arange(len(images))
+    return Augmented(source, AugmentConfig(**settings), rows, seed).at(rows)
 
 
 def random_images(shape, seed=0):
@@ -125,10 +129,11 @@ def test_unequal_sides_are_turned_by_180_degrees_only(shape):
 
 def draw_the_limit(monkeypatch, share=1.0):
     """Every uniform draw is `share` of its limit."""
-    monkeypatch.setattr(
-        "pipeline.images.augment._uniform",
-        lambda shape, limit, _: torch.full(shape, share * limit),
-    )
+
+    def draw(draws, name, num=1):
+        return np.full((len(draws), num), (share + 1) / 2)
+
+    monkeypatch.setattr(Draws, "uniform", draw)
 
 
 @pytest.mark.parametrize("sides", [(64, 64), (48, 96), (96, 48)])

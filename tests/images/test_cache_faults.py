@@ -301,7 +301,7 @@ pixels = torch.from_numpy(np.arange(8 * 256 * 256, dtype=np.float32).reshape(8, 
 source = BatchSource(pixels, torch.zeros(1), torch.ones(1), torch.device("cpu"))
 flip = {"_target_": "monai.transforms.RandFlip", "prob": 1.0, "spatial_axis": 0}
 random = RandomTransforms(source, AugmentConfig(transforms=(flip,)), 2)
-(batch,) = random.batches([torch.arange(4)], 0)
+(batch,) = random.batches(np.arange(4), [torch.arange(4)], 0)
 print(torch.equal(batch, pixels[:4].flip(2)))
 """
     done = in_a_mount(script, "size=64k", Path("/dev/shm"))

@@ -17,6 +17,8 @@ AFFINE = {
 NOISE = {"_target_": "monai.transforms.RandGaussianNoise", "prob": 1.0, "std": 0.5}
 CHOICE = {"_target_": "monai.transforms.OneOf", "transforms": [NOISE, FLIP]}
 ROWS = [torch.tensor([4, 0, 7]), torch.tensor([7, 7, 2]), torch.tensor([5])]
+ORDER = torch.cat(ROWS).numpy()
+PLACES = list(torch.arange(7).split(3))
 
 
 def source_of(shape=(8, 1, 10, 12)):
@@ -30,8 +32,8 @@ def transforms_of(steps, num_workers=0, shape=(8, 1, 10, 12)):
     return RandomTransforms(source_of(shape), AugmentConfig(transforms=steps), num_workers)
 
 
-def epoch(transforms, seed, rows=ROWS):
-    return [batch.clone() for batch in transforms.batches(rows, seed)]
+def epoch(transforms, seed, places=PLACES):
+    return [batch.clone() for batch in transforms.batches(ORDER, places, seed)]
 
 
 def assert_equal(found, expected):

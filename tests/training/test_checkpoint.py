@@ -445,8 +445,8 @@ def test_a_kill_while_an_epoch_is_saved_loses_and_doubles_nothing(
             save_epoch(learner, SECOND, job, NORMALISATION, journal)
         monkeypatch.undo()
     again = build_learner(job)
-    progress, journal = reopen(again, job, NORMALISATION)
-    with journal:
+    progress = resume(again, job)
+    with reopen(again, progress, job, NORMALISATION):
         pass
     if (step, moment) == ("save_last", "before"):
         assert (progress, epochs_in(job)) == (FIRST, [1])  # it is trained again

@@ -1,90 +1,24 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from tiny_fold import SIDE, tiny_fold, with_config
 
-from pipeline.config import AugmentConfig, Config, SamplerConfig, TrainingConfig, UserError
+from pipeline.config import AugmentConfig, SamplerConfig, TrainingConfig, UserError
 from pipeline.images.batches import BatchSource
-from pipeline.images.packed import Normalisation, PackedImages
-from pipeline.manifest import Manifest
-from pipeline.splits import Fold
+from pipeline.images.packed import Normalisation
 from pipeline.training import epoch as epoch_module
 from pipeline.training.epoch import TrainPart, _split, outputs, predict, train_epoch
-from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.job import seed_for
 from pipeline.training.learner import build_learner, seed_everything
 
-NUM_PATIENTS, IMAGES_EACH, SIDE = 12, 3, 8
 MONAI_NOISE = {"_target_": "monai.transforms.RandGaussianNoise", "prob": 1.0, "std": 0.5}
-NETWORK = {
-    "_target_": "torch.nn.Sequential",
-    "_args_": [
-        {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 4, "kernel_size": 3},
-        {"_target_": "torch.nn.BatchNorm2d", "num_features": 4},
-        {"_target_": "torch.nn.ReLU"},
-        {"_target_": "torch.nn.Dropout", "p": 0.2},
-        {"_target_": "torch.nn.AdaptiveAvgPool2d", "output_size": 1},
-        {"_target_": "torch.nn.Flatten"},
-        {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": "@num_classes"},
-    ],
-}
-
-
-def config_of(**sections):
-    return Config(
-        **{
-            "name": "tiny",
-            "manifest": {"name": "tiny", "path": "tiny.csv"},
-            "split": {},
-            "images": {},
-            "plan": {},
-            "audit": {},
-            "augment": {"flip_axes": (0, 1), "noise": 0.1},
-            "model": NETWORK,
-            "init": {},
-            "loss": {"function": {"_target_": "torch.nn.CrossEntropyLoss"}},
-            "sampler": {"balance": "class"},
-            "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1},
-            "scheduler": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0},
-            "training": {"batch_size": 4, "precision": "float32"},
-            "evaluation": {},
-            "tracking": {},
-            "engine": {"loader_workers": 0},
-            **sections,
-        }
-    )
 
 
 @pytest.fixture
 def job(tmp_path):
-    """12 patients with 3 images each; a pixel's value is near its row number."""
-    patients = [f"p{i:02}" for i in range(NUM_PATIENTS)]
-    table = pd.DataFrame(
-        {
-            "patient_id": np.repeat(patients, IMAGES_EACH),
-            "image_path": [f"{i}.png" for i in range(NUM_PATIENTS * IMAGES_EACH)],
-            "label": np.repeat(["neg", "pos", "neg", "neg"], IMAGES_EACH).tolist() * 3,
-        }
-    )
-    generator = np.random.default_rng(0)
-    pixels = generator.normal(size=(len(table), 1, SIDE, SIDE)).astype(np.float32)
-    pixels += np.arange(len(table), dtype=np.float32)[:, None, None, None]
-    np.save(tmp_path / "images.npy", pixels)
-    val, test = frozenset(patients[:2]), frozenset(patients[2:4])
-    return FoldJob(
-        config=config_of(),
-        manifest=Manifest(tmp_path / "tiny.csv", tmp_path, ("neg", "pos"), table),
-        fold=Fold(0, frozenset(patients[4:]), val, test),
-        images=PackedImages(tmp_path, "key"),
-        fold_dir=tmp_path,
-        key="key",
-        device="cpu",
-    )
-
-
-def with_config(job, **sections):
-    return replace(job, config=replace(job.config, **sections))
+    return tiny_fold(tmp_path)
 
 
 def part_of(job):
