@@ -425,7 +425,11 @@ class TrainingConfig:
     """Regular expressions; parameters whose names begin with a match of one are not trained, e.g.
     [features]. Parts that are frozen as a whole run as in evaluation."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """auto: float16 with loss scaling on a GPU, float32 on the CPU."""
+    """auto: bfloat16 on a GPU (float16 with loss scaling where it has none), float32 on the CPU."""
+    channels_last: bool = True
+    """Weights and images lie in memory channel by channel of each pixel: a step takes 10 to 35 %
+    less time, on the CPU too, and results differ in the last digits. A network whose code cannot
+    take that keeps the other order."""
 
     @property
     def select_mode(self) -> Literal["min", "max"]:

@@ -51,7 +51,7 @@ def slots(config: Config) -> list[str]:
             see the folders that run folder and cache will lie in.
     """
     cluster = _Cluster.of(config)
-    if cluster.share.device == "cpu" and config.training.precision == "float16":
+    if not cluster.share.gpus and config.training.precision == "float16":
         raise UserError("training.precision=float16 needs a GPU; use auto, float32 or bfloat16.")
     if (room := cluster.room()) == 0:
         there = "; ".join(f"{_name(node)} has {_has(node)}" for node in cluster.alive())
@@ -105,21 +105,30 @@ class Share:
 
     cpus: float
     gpus: float
+    devices: int = 1
+    """That train it together, all on one node."""
 
     @classmethod
     def of(cls, config: EngineConfig, nodes: Sequence[Node]) -> "Share":
-        """GPUs if the cluster has any, unless the CPU is asked for; less where folds share them."""
+        """GPUs if the cluster has any, unless the CPU is asked for; less where folds share them.
+
+        Folds with several GPUs each have them alone: Ray shares single ones only.
+        """
         has_gpus = any(_resource(node, "GPU") for node in nodes)
         on_gpu = config.device == "cuda" or (config.device == "auto" and has_gpus)
-        whole = cls(config.threads_per_fold, 1 if on_gpu else 0)
+        num = config.devices_per_fold
+        whole = cls(num * config.threads_per_fold, num if on_gpu else 0, num)
         room = sum(map(whole.room, nodes))
         at_once = ceil(config.folds_at_once / room) if room else 1
-        return whole if at_once <= 1 else cls(whole.cpus / at_once, whole.gpus / at_once)
+        if at_once <= 1 or (on_gpu and num > 1):
+            return whole
+        return cls(whole.cpus / at_once, whole.gpus / at_once, num)
 
     @property
     def device(self) -> str:
-        """Of those that Ray gives to a task, which sees no others."""
-        return "cuda:0" if self.gpus else "cpu"
+        """Of those that Ray gives to a task, which sees no others; several in a row."""
+        names = [f"cuda:{i}" if self.gpus else "cpu" for i in range(self.devices)]
+        return ",".join(names)
 
     def room(self, node: Node) -> int:
         """How many folds a node takes."""

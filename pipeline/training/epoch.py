@@ -15,6 +15,7 @@ from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, seed_everything
 from pipeline.training.loss import WeightedLoss, num_right, probabilities
 from pipeline.training.parallel import ALONE, Worker
@@ -131,7 +132,7 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     for batch in part.batches(epoch):
         if len(batch.labels):
             with learner.autocast():
-                logits = network(batch.images)
+                logits = network(in_layout(batch.images, learner.layout))
                 loss = batch.loss(learner.loss, logits)
             learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() * len(batch.labels)
@@ -165,7 +166,8 @@ def predict(learner: Learner, source: BatchSource, rows: Ints) -> Tensor:
     batches, logits = _split(rows, EVAL_BATCH[source.device.type]), []
     for batch in learner.worker.own(batches):
         with learner.autocast():
-            logits.append(network(source.gather(batch)).float())
+            images = in_layout(source.gather(batch), learner.layout)
+            logits.append(network(images).float())
     everything = learner.worker.gathered(logits, batches).to(learner.device)
     if num_bad := int((~everything.isfinite().all(dim=1)).sum()):
         raise UserError(

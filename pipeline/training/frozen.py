@@ -18,6 +18,7 @@ from pipeline.images.packed import Normalisation
 from pipeline.models import head_of
 from pipeline.training.epoch import EVAL_BATCH
 from pipeline.training.job import FoldJob
+from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, build_learner
 
 VERSION = 1
@@ -48,13 +49,14 @@ def with_head(
         array[:] = np.nan  # of the test part: nobody could use them unnoticed
         for batch in torch.split(torch.from_numpy(rows), EVAL_BATCH[source.device.type]):
             with learner.autocast():
-                found = _features(network, name, source.gather(batch))
+                found = _features(network, name, in_layout(source.gather(batch), learner.layout))
             assert found is not None, "the head was tried out"
             array[batch.numpy()] = found.cpu().numpy()
 
     key = _key(learner, job, name, normalisation, rows.tolist())
     array = keep_features(job.images, key, (len(job.manifest), *tried.shape[1:]), fill)
-    return replace(learner, head=name), BatchSource.of(array, learner.device)
+    headed = replace(learner, head=name, layout=torch.contiguous_format)
+    return headed, BatchSource.of(array, learner.device)
 
 
 def told(job: FoldJob) -> tuple[str, ...]:

@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pipeline.config import ConfigError, TrainingConfig
 from pipeline.models import freeze, initialise
 from pipeline.models.size import smallest_side
 from pipeline.targets import build, check_leaves
+from pipeline.training.average import MovingAverage
 from pipeline.training.job import FoldJob, seed_for
+from pipeline.training.layout import Layout, layout_of
 from pipeline.training.loss import WeightedLoss, build_loss
+from pipeline.training.optimizer import fused
 from pipeline.training.parallel import ALONE, Worker
+from pipeline.training.precision import precision_on
 from pipeline.training.schedule import Schedule
 from pipeline.training.start import begin
 from pipeline.training.torch_file import first_line
@@ -39,7 +42,9 @@ class Learner:
     precision: torch.dtype
     device: torch.device
     clip_norm: float
-    averaged: AveragedModel | None = None
+    layout: Layout = torch.contiguous_format
+    """In which order a batch's values lie in memory when the network gets them."""
+    averaged: MovingAverage | None = None
     """The moving average of the weights, where that is what is judged and kept."""
     frozen: tuple[nn.Module, ...] = ()
     """Parts of the network that training leaves as they are."""
@@ -82,15 +87,15 @@ class Learner:
         """
         self.worker.sum_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
-        parameters = [p for p in self.network.parameters() if p.grad is not None]
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        weights: list[Tensor] = list(self.network.parameters())
+        norm = get_total_norm([p.grad for p in weights if p.grad is not None])
         if self.clip_norm:
-            clip_grads_with_norm_(parameters, self.clip_norm, norm)
+            clip_grads_with_norm_(weights, self.clip_norm, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+            self.averaged.follow(weights, list(self.network.buffers()))
         self.scheduler.after_step()
         return norm.nan_to_num(0, 0, 0)
 
@@ -121,10 +126,10 @@ def build_learner(job: FoldJob) -> Learner:
     start = begin(network, job)
     frozen = freeze(network, config.training.freeze)
     network.to(device)
-    if device.type == "cuda":  # tensor cores want channels last
-        last = torch.channels_last if config.images.spatial_dims == 2 else torch.channels_last_3d
-        network.to(memory_format=last)  # type: ignore[call-overload]
-    optimizer = build("optimizer", config.optimizer, params=_parameters(network, config.training))
+    layout = layout_of(network, job)
+    parameters = _parameters(network, config.training)
+    leaf = fused(config.optimizer, list(network.parameters()))
+    optimizer = build("optimizer", leaf, params=parameters)
     schedule = Schedule(
         build("scheduler", config.scheduler, facts, optimizer=optimizer),
         optimizer,
@@ -132,9 +137,7 @@ def build_learner(job: FoldJob) -> Learner:
         is_stepwise="@num_steps" in config.scheduler.values(),
     )
     decay = config.training.average
-    automatic = "float32" if device.type == "cpu" else "float16"
-    asked = config.training.precision
-    precision = getattr(torch, automatic if asked == "auto" else asked)
+    precision = precision_on(device, config.training.precision)
     return Learner(
         network=network,
         loss=build_loss(config.loss, job.emphasis.adjustment, job.output).to(device),
@@ -144,7 +147,8 @@ def build_learner(job: FoldJob) -> Learner:
         precision=precision,
         device=device,
         clip_norm=config.training.clip_norm,
-        averaged=_averaged(network, decay) if decay else None,
+        layout=layout,
+        averaged=MovingAverage(network, decay) if decay else None,
         frozen=frozen,
         start=tuple(start),
     )
@@ -162,11 +166,6 @@ def facts_of(job: FoldJob) -> dict[str, object]:
         "num_steps": job.steps_per_epoch * training.epochs,
         "select_mode": training.select_mode,
     }
-
-
-def _averaged(network: nn.Module, decay: float) -> AveragedModel:
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(network, multi_avg_fn=average)
 
 
 def _parameters(network: nn.Module, config: TrainingConfig) -> list[Any]:

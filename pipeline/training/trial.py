@@ -14,6 +14,7 @@ from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 from pipeline.training.epoch import DIVERGED, TrainPart
 from pipeline.training.job import FoldJob
+from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, build_learner, seed_everything
 
 CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
@@ -57,7 +58,7 @@ def losses_of_steps(learner: Learner, part: TrainPart) -> Iterator[float]:
         total = 0.0
         for batch in part.batches(epoch):
             with learner.autocast():
-                logits = learner.network(batch.images)
+                logits = learner.network(in_layout(batch.images, learner.layout))
                 loss = batch.loss(learner.loss, logits)
             learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach()) * batch.share

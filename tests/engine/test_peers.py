@@ -8,11 +8,12 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch._dynamo  # noqa: F401  (by any optimizer: once, and not in each worker)
-from tiny_fold import NETWORK, tiny_fold, with_config
+from tiny_fold import tiny_fold, with_config
 
 from pipeline.config import EngineConfig, TrainingConfig, UserError
 from pipeline.engine.devices import device_slots, gpu_slots, one_device
@@ -20,28 +21,37 @@ from pipeline.engine.worker import run_worker
 from pipeline.processes import FAILED_EXIT
 from pipeline.tracking.journal import EpochEnded, Failed, Started, read_journal
 from pipeline.tracking.result import read_result
+from pipeline.training import closing
 from pipeline.training import fold as fold_module
 from pipeline.training.job import FoldJob
 
-WITHOUT_DROPOUT = {
-    **NETWORK,
+PLAIN = {
+    "_target_": "torch.nn.Sequential",
     "_args_": [
-        layer
-        for layer in NETWORK["_args_"]
-        if "Norm" not in layer["_target_"] and "Dropout" not in layer["_target_"]
+        {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 4, "kernel_size": 3},
+        {"_target_": "torch.nn.ReLU"},
+        {"_target_": "torch.nn.AdaptiveAvgPool2d", "output_size": 1},
+        {"_target_": "torch.nn.Flatten"},
+        {"_target_": "torch.nn.Linear", "in_features": 4, "out_features": "@num_classes"},
     ],
 }
+"""Without batch norm and dropout."""
 SLOW = {"_target_": "torch.optim.SGD", "lr": 0.01}
 LONG = 100_000
 PATIENCE_S = 60.0
 
 
-def fold_of(folder: Path, num_workers: int, **training: object) -> FoldJob:
+def fold_of(folder: Path, num_workers: int, **training: Any) -> FoldJob:
     """With 7 patients to train and 3 images each: the last batch is an uneven one."""
     folder.mkdir()
     job = tiny_fold(folder)
     job = replace(job, fold=replace(job.fold, train=frozenset(sorted(job.fold.train)[:7])))
-    settings = {"batch_size": 2 * num_workers, "epochs": 3, "precision": "float32", **training}
+    settings: dict[str, Any] = {
+        "batch_size": 2 * num_workers,
+        "epochs": 3,
+        "precision": "float32",
+        **training,
+    }
     engine = replace(job.config.engine, devices_per_fold=num_workers)
     sections = {
         "training": TrainingConfig(**settings),
@@ -97,9 +107,27 @@ def error_of(job: FoldJob) -> str:
     return failures[0].error
 
 
-def test_two_workers_write_what_one_writes(tmp_path: Path) -> None:
+def writes_named(write: Callable[..., None], log: Path) -> Callable[..., None]:
+    """The function, which also notes the process that calls it."""
+
+    def named(*args: Any) -> None:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        write(*args)
+
+    return named
+
+
+def test_two_workers_write_what_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers = tmp_path / "writers"
+    for module, name in [
+        (closing, "write_predictions"),
+        (closing, "write_json"),
+        (fold_module, "save_epoch"),
+    ]:
+        monkeypatch.setattr(module, name, writes_named(getattr(module, name), writers))
     alone, both = fold_of(tmp_path / "alone", 1), fold_of(tmp_path / "both", 2)
-    sections = {"model": WITHOUT_DROPOUT, "training": both.config.training}
+    sections = {"model": PLAIN, "training": both.config.training}
     alone, both = with_config(alone, **sections), with_config(both, **sections)
     for job in (alone, both):
         assert ended(started(job)) == 0
@@ -114,6 +142,9 @@ def test_two_workers_write_what_one_writes(tmp_path: Path) -> None:
     assert [e.event for e in events[1]] == [e.event for e in events[0]]
     (begun,) = [event for event in events[1] if isinstance(event, Started)]
     assert begun.device == "cpu,cpu"
+    pids = [int(pid) for pid in writers.read_text().split()]
+    assert len(pids) == 2 * (3 + 3), "epochs, two parts and the result, of each fold"
+    assert pids[6:] == [begun.pid] * 6
 
 
 @pytest.mark.parametrize("victim", ["peer", pytest.param("main", marks=pytest.mark.slow)])
@@ -147,7 +178,7 @@ def failing(rank: int, error: Exception) -> Callable[..., object]:
     """An epoch that fails on one worker, after its first."""
     whole = fold_module._train_epoch
 
-    def epoch(learner, progress, *args):  # type: ignore[no-untyped-def]
+    def epoch(learner, progress, *args):
         if learner.worker.rank == rank and progress.num_epochs == 1:
             raise error
         return whole(learner, progress, *args)
@@ -184,6 +215,20 @@ def test_of_three_the_killed_one_is_named(tmp_path: Path) -> None:
     assert ended(process) == FAILED_EXIT
     assert "worker 2 of 3 (cpu) was killed by SIGKILL" in error_of(job)
     wait_until(lambda: all(map(is_gone, others)))
+
+
+def test_a_worker_that_waits_ends_with_the_main_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def epoch(*_: object) -> None:
+        signal.pause()
+
+    monkeypatch.setattr(fold_module, "_train_epoch", epoch)
+    process = started(fold_of(tmp_path / "fold", 2))
+    wait_until(lambda: (tmp_path / "fold" / "journal.jsonl").exists())
+    (peer,) = peers_of(process)
+    process.kill()
+    wait_until(lambda: is_gone(peer))
 
 
 def test_a_training_that_diverges_says_so_once(tmp_path: Path) -> None:

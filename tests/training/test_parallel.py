@@ -1,5 +1,6 @@
 """Workers that train a fold together do what one does alone."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -170,10 +171,12 @@ def test_batch_norms_share_the_mean_of_what_each_worker_has_seen(job):
         part = TrainPart(job, source_of(job), worker)
         (batch,) = part.batches(1)
         with torch.no_grad():
-            own = learner.network[0](batch.images).mean(dim=(0, 2, 3))
+            own = learner.network.get_submodule("0")(batch.images).mean(dim=(0, 2, 3))
         train_epoch(learner, part, 1, silent)
-        norms = [learner.network[1], learner.judged[1]]
-        return own.numpy(), [norm.running_mean.numpy() for norm in norms], state_of(learner)
+        both = [
+            network.get_buffer("1.running_mean") for network in (learner.network, learner.judged)
+        ]
+        return own.numpy(), [mean.numpy() for mean in both], state_of(learner)
 
     (own, first, state), (own2, second, state2) = together(2, work)
     assert np.abs(own - own2).max() > 1e-3
@@ -211,6 +214,20 @@ def test_all_begin_with_what_the_main_worker_has(job):
     for name, values in state_of(build_learner(job)).items():
         np.testing.assert_array_equal(state[name], values)
         np.testing.assert_array_equal(state2[name], values)
+
+
+def test_the_others_wait_for_what_the_main_worker_makes(tmp_path):
+    file = tmp_path / "features"
+
+    def work(worker):
+        with worker.main_first("features"):
+            was_there = file.exists()
+            if worker.is_main:
+                time.sleep(0.5)
+                file.touch()
+        return was_there
+
+    assert together(3, work) == [False, True, True]
 
 
 def test_a_slot_of_one_device_has_one_worker_with_nobody_to_wait_for():

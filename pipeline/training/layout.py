@@ -1,0 +1,43 @@
+"""In which order the values of weights and batches lie in memory."""
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.training.job import FoldJob
+
+Layout = torch.memory_format
+
+LAST: dict[int, Layout] = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""Spatial axes -> channels last: the order that tensor cores and oneDNN compute in."""
+
+
+def layout_of(network: nn.Module, job: FoldJob) -> Layout:
+    """Give the network's weights the layout that training.channels_last asks for, and return it.
+
+    A network whose code cannot take images in that order (a `view` across axes) keeps torch's own.
+    """
+    last = LAST[job.config.images.spatial_dims]
+    if not job.config.training.channels_last or not _takes(network, job, last):
+        return torch.contiguous_format
+    network.to(memory_format=last)  # type: ignore[call-overload]
+    return last
+
+
+def in_layout(images: Tensor, layout: Layout) -> Tensor:
+    """(B, C, ...) in this order in memory."""
+    return images.contiguous(memory_format=layout)
+
+
+def _takes(network: nn.Module, job: FoldJob, layout: Layout) -> bool:
+    """Whatever else is wrong with the network, or its size, is found when it is tried out."""
+    shape = (1, job.images.num_channels, *job.images.spatial_shape)
+    images = torch.zeros(shape, device=job.device)
+    was_training = network.training
+    try:
+        with torch.inference_mode():
+            network.eval()(in_layout(images, layout))
+    except RuntimeError:
+        return False
+    finally:
+        network.train(was_training)
+    return True
