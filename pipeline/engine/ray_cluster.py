@@ -25,7 +25,7 @@ from pipeline.engine.node import Needed, train
 from pipeline.engine.run_folder import Run
 from pipeline.files import lock
 from pipeline.images.seal import FILES, SEAL
-from pipeline.tracking.journal import Failed, Journal
+from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 from pipeline.words import counted, one_line
 
@@ -37,6 +37,8 @@ RETURN_S = 60.0
 """How long a cluster may be without any node for the folds."""
 CANCEL_S = 20.0
 """In which a task must have ended its fold's process."""
+ORPHAN_S = 10.0
+"""A process on a dead node, or one that has lost its cluster, ends within seconds."""
 OBJECT_STORE = 80_000_000
 """Bytes that a cluster of this machine keeps of what tasks are sent; its disk has room for more."""
 Node = Mapping[str, Any]
@@ -171,7 +173,7 @@ class _Cluster:
             )
             ask = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=pinned)(Needed.missing)
             asked[ask.remote(needed)] = _name(node)
-        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+        answered, silent = _wait(ray, list(asked), ANSWER_S)
         lacks = {ref: self._answer(ref) for ref in answered}
         lacks |= dict.fromkeys(silent, f"does not answer within {ANSWER_S:.0f} s")
         if problems := sorted({f"  {asked[ref]} {lack}" for ref, lack in lacks.items() if lack}):
@@ -221,11 +223,9 @@ class _Tasks:
             self.running[task] = job
 
     def ended(self) -> Iterator[tuple[FoldJob, Ended]]:
-        """Those that have ended; waits a little for the first."""
-        if not self.running:
-            time.sleep(POLL_S)
-            return
-        for ref in self.cluster.ray.wait(list(self.running), timeout=POLL_S)[0]:
+        """Those that have ended, after a moment."""
+        time.sleep(POLL_S)
+        for ref in _wait(self.cluster.ray, list(self.running))[0]:
             yield self.running.pop(ref), self.cluster.outcome(ref)
 
     def cancel(self) -> None:
@@ -234,8 +234,7 @@ class _Tasks:
         for force in (False, True):  # first like Ctrl-C, which ends the fold's process as well
             for ref in left:
                 ray.cancel(ref, force=force)
-            if left:
-                _, left = ray.wait(left, num_returns=len(left), timeout=CANCEL_S)
+            left = _wait(ray, left, CANCEL_S)[1]
 
 
 def _train(sent: Sequence[Any], fold: int, device: str, needed: Needed) -> str:
@@ -257,10 +256,12 @@ def _needed(jobs: Sequence[FoldJob]) -> Needed:
 
 
 def _note(job: FoldJob, reason: str) -> None:
-    """Say it in the fold's journal, unless its process still lives to do so."""
-    path = job.fold_dir / "journal.jsonl"
-    with suppress(UserError), lock(job.fold_dir / ".lock", "in use"), Journal(path) as journal:
-        journal.append(Failed(error=reason))
+    """Say it in the fold's journal, unless its process did so, or does not end."""
+    path, free = job.fold_dir / "journal.jsonl", lock(job.fold_dir / ".lock", "in use", ORPHAN_S)
+    with suppress(UserError), free, Journal(path) as journal:
+        last = read_journal(path)[-1:]
+        if not (last and isinstance(last[0], Failed) and last[0].error == reason):
+            journal.append(Failed(error=reason))
 
 
 @contextmanager
@@ -302,6 +303,16 @@ def _connected(config: EngineConfig) -> Any:
     finally:
         signal.signal(signal.SIGTERM, stop)  # Ray takes it, and would end us without a word
     return ray
+
+
+def _wait(ray: Any, refs: Sequence[Any], timeout_s: float = 0.0) -> tuple[list[Any], list[Any]]:
+    """The tasks that have ended, and the others; not in Ray, where every signal is a Ctrl-C."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        ended, others = ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
+        if not others or time.monotonic() >= deadline:
+            return ended, others
+        time.sleep(POLL_S)
 
 
 def _alive(ray: Any) -> list[Node]:
