@@ -66,7 +66,9 @@ def slots(config: Config) -> list[str]:
 
 def check(run: Run) -> None:
     """Every node that may train a fold sees the run folder and the whole cache."""
-    _Cluster.of(run.config).refuse_unless_all_have(_needed([run.job(fold) for fold in run.folds]))
+    jobs = [run.job(fold) for fold in run.folds]
+    with _probe(run.dir) as proof:
+        _Cluster.of(run.config).refuse_unless_all_have(_needed(jobs, proof))
 
 
 def run_folds(jobs: Sequence[FoldJob], slots: Sequence[str], poll: Poll) -> dict[int, str]:
@@ -246,10 +248,10 @@ def _train(sent: Sequence[Any], fold: int, device: str, needed: Needed) -> str:
     return train(replace(ray.get(sent[0])[fold], device=device), needed.folder)
 
 
-def _needed(jobs: Sequence[FoldJob]) -> Needed:
+def _needed(jobs: Sequence[FoldJob], *more: Path) -> Needed:
     """What folds of one run are trained from, and where they write."""
     job = jobs[0]
-    files = [job.fold_dir.parent / "environment.json"]
+    files = [job.fold_dir.parent / "plan.csv", *more]
     files += [job.images.path / name for name in (SEAL, *FILES)]
     files += [Path(job.config.init.weights)] if job.config.init.weights else []
     return Needed.of([f for f in files if f.exists()], [job.fold_dir for job in jobs])
@@ -268,7 +270,7 @@ def _note(job: FoldJob, reason: str) -> None:
 def _probe(folder: Path) -> Iterator[Path]:
     """A file for a moment, in the folder or the nearest one above it that is there."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    path = there / f".patientfold-{secrets.token_hex(8)}"
+    path = there / f".node-check.{secrets.token_hex(8)}.tmp"  # of no other file system
     path.write_text(path.name)
     try:
         yield path

@@ -172,7 +172,7 @@ def test_nodes_that_see_other_files_or_have_other_code_are_refused(
     with (tmp_path / "other/pipeline/words.py").open("a") as file:
         file.write("# changed\n")
     nodes = {
-        f"does not see {hidden}/cache/.patientfold-": (["unshare", "-rm", "sh", "-c", mount], {}),
+        f"does not see {hidden}/cache/.node-check.": (["unshare", "-rm", "sh", "-c", mount], {}),
         "has other code of patientfold": (start, {"PYTHONPATH": str(tmp_path / "other")}),
     }
     (hidden / "cache").mkdir()
