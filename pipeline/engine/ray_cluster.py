@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 import warnings
 from collections import Counter
@@ -33,6 +34,8 @@ TRIES = 4
 """How often a fold is begun whose node, or whose task, dies under it; it goes on where it was."""
 ANSWER_S = 120.0
 """In which a node must say whether it has what it needs; it may load its packages slowly."""
+REACH_S = 5.0
+"""In which the head of a cluster must take a connection."""
 RETURN_S = 60.0
 """How long a cluster may be without any node for the folds."""
 CANCEL_S = 20.0
@@ -286,6 +289,7 @@ def _connected(config: EngineConfig) -> Any:
         raise UserError("engine=ray needs Ray: pip install 'patientfold[ray]'") from None
     if ray.is_initialized():
         return ray
+    _refuse_unreachable(config.address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options: dict[str, Any] = {"address": config.address, "log_to_driver": False}
     if config.address == "local":
@@ -297,14 +301,30 @@ def _connected(config: EngineConfig) -> Any:
         with warnings.catch_warnings(action="ignore"):
             ray.init(logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"engine.address={config.address}: no Ray cluster answers ({_last_line(error)}). Start "
-            "one, `ray start --head` on this machine and `ray start --address=...` on the others, "
-            "or write engine.address=local for this machine alone."
-        ) from None
+        raise _no_cluster(config.address, _last_line(error)) from None
     finally:
         signal.signal(signal.SIGTERM, stop)  # Ray takes it, and would end us without a word
     return ray
+
+
+def _refuse_unreachable(address: str) -> None:
+    """UserError at once where nobody listens; Ray would try for minutes."""
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = named.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(named, str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> UserError:
+    return UserError(
+        f"engine.address={address}: no Ray cluster answers ({reason}). Start one, `ray start "
+        "--head` on one machine and `ray start --address=...` on the others, and give the command "
+        "on one of them; or write engine.address=local for this machine alone."
+    )
 
 
 def _wait(ray: Any, refs: Sequence[Any], timeout_s: float = 0.0) -> tuple[list[Any], list[Any]]:

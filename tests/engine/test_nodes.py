@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import socket
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
@@ -118,3 +119,18 @@ def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"engine=ray needs Ray: pip install 'patientfold\[ray\]'"):
         ray_cluster.slots(load_config(["experiment=demo", "engine=ray"]))
+
+
+def test_a_cluster_that_is_not_there_is_one_message_at_once() -> None:
+    pytest.importorskip("ray")
+    with socket.socket() as nobody:  # bound, but nobody listens
+        nobody.bind(("127.0.0.1", 0))
+        address = f"engine.address=127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"^{address}: no Ray cluster answers .*refused"):
+            ray_cluster.slots(load_config(["experiment=demo", "engine=ray", address]))
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", ""])
+def test_an_address_is_that_of_a_head(address: str) -> None:
+    with pytest.raises(UserError, match=r"engine.address"):
+        load_config(["experiment=demo", "engine=ray", f"engine.address='{address}'"])
