@@ -1,6 +1,7 @@
 """Where does the time of one fold go? The parts of our own training as shares.
 
     python benchmarks/fold_shares.py [--workload idc] [--epochs 12] [--set NAME=VALUE ...]
+        [--docs docs/performance.md]
 
 Trains fold 0 in this process, with a warm cache and one thread. A timer that counts processor time
 looks again and again at which function is running, so that other work on the machine hardly
@@ -14,11 +15,13 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
 import torch
 from speed.data import settings_for
+from speed.page import put
 from speed.workload import WORKLOADS, Workload
 
 from pipeline.commands.door import load_config
@@ -58,10 +61,19 @@ def main() -> None:
         shares = Shares()
         with shares:
             train_fold(job)
-    total = sum(shares.seconds.values())
-    print(f"fold 0 of {workload.name}, {options.epochs} epochs: {total:.1f} s of one processor")
-    for share, seconds in sorted(shares.seconds.items(), key=lambda item: -item[1]):
-        print(f"{seconds / total:6.1%}  {share}")
+    lines = table(shares.seconds, f"fold 0 of {workload.name}, {options.epochs} epochs")
+    print("\n".join(lines))
+    if options.docs:
+        fence = ["", "```", *lines, "```", ""]
+        put(fence, f"{workload.name}-shares", options.docs)
+
+
+def table(seconds: Mapping[str, float], title: str) -> list[str]:
+    """The largest share first."""
+    total = sum(seconds.values())
+    largest = sorted(seconds, key=lambda share: -seconds[share])
+    head = f"{title}: {total:.1f} s of one processor"
+    return [head, *(f"{seconds[share] / total:6.1%}  {share}" for share in largest)]
 
 
 class Shares:
@@ -114,6 +126,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workload", choices=sorted(WORKLOADS), default="idc")
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--docs", type=Path, help="put the table between its marks in this page")
     parser.add_argument("--set", nargs="+", default=[], help="further settings of the command")
     return parser.parse_args()
 
