@@ -74,10 +74,11 @@ check: lint types thorough ## what must pass before a commit: lint, types, all t
 thorough: $(INSTALLED)
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
-bench: $(INSTALLED) ## measure plans, the search for copies, and what our loop costs (15 minutes)
+bench: $(INSTALLED) ## measure plans, the search for copies, and the time of a cross-validation (30 minutes)
 	$(BIN)/python benchmarks/plan_quality.py
 	$(BIN)/python benchmarks/duplicates.py
-	$(BIN)/python benchmarks/loop_overhead.py
+	$(BIN)/python benchmarks/cross_validation.py
+	$(BIN)/python benchmarks/fold_shares.py
 
 clean: ## remove caches and the demo images; runs/, mlflow.db and .venv stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache build dist demo

@@ -1,0 +1,1 @@
+"""What `cross_validation.py` measures: workloads, the loops beside ours, and their figures."""
