@@ -5,6 +5,7 @@ the words of a paper. Both are made from the folder alone, without images, and a
 earlier version made. cv writes them by itself.
 """
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,9 +13,13 @@ from rich.console import Console
 from pipeline.commands.settings import ReportSettings
 from pipeline.console import say, warn
 from pipeline.engine.finished import Finished
+from pipeline.engine.standby import Standby
 from pipeline.words import one_line
 
 PAPER = "report.md"
+REPORT = ("pipeline.commands.report", "pipeline.report.page", "pipeline.report.paper")
+REPORT += ("plotly.offline",)
+"""What writing the report imports."""
 
 
 def main(settings: ReportSettings) -> None:
@@ -22,12 +27,13 @@ def main(settings: ReportSettings) -> None:
     say(_written(Path(settings.run_dir)), Console())
 
 
-def report_at_end(run_dir: Path, console: Console) -> None:
+def report_at_end(run_dir: Path, standby: Standby, console: Console) -> None:
     """Of a command that has just finished the run; a warning where it cannot be written."""
     if not (run_dir / "metrics.json").exists():
         return  # some folds are still to come
     try:
-        say(_written(run_dir), console)
+        (lines,) = standby.side_by_side(partial(_written, run_dir))
+        say(lines, console)
     except Exception as error:  # noqa: BLE001  (whatever it is, the run is done)
         again = f"patientfold report run_dir={run_dir}"
         warn([one_line(f"the report was not written: {error} The run is whole; {again}")], console)
