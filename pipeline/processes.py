@@ -31,7 +31,7 @@ PRELOAD = [
     "sklearn.metrics",
 ]
 MONAI = ("pipeline.lean_monai", "monai.transforms", "monai.networks.nets")
-PLOTS = ("matplotlib.figure",)
+PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
 
 P = ParamSpec("P")

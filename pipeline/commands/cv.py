@@ -143,7 +143,7 @@ def train(
         if stopped := train_missing_folds(run, slots, console, before):
             return outcome(run, stopped)
         found = report(run, standby, console)
-        report_at_end(run.dir, standby, console)  # before the mirror ends, which uploads it
+        report_at_end(run.dir, console, standby)  # before the mirror ends, which uploads it
     if not called.sweep:  # whose end says it once
         say(count_note(run), console, style="bold")
     return found

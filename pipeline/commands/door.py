@@ -155,7 +155,7 @@ def load_config(overrides: Sequence[str]) -> Config:
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, reads = COMMANDS[name]
+    line, config_name, reads, _ = COMMANDS[name]
     source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
     usage = f"usage: patientfold {name} [name=value ...]"

@@ -27,12 +27,13 @@ def main(settings: ReportSettings) -> None:
     say(_written(Path(settings.run_dir)), Console())
 
 
-def report_at_end(run_dir: Path, standby: Standby, console: Console) -> None:
+def report_at_end(run_dir: Path, console: Console, standby: Standby | None = None) -> None:
     """Of a command that has just finished the run; a warning where it cannot be written."""
     if not (run_dir / "metrics.json").exists():
         return  # some folds are still to come
     try:
-        (lines,) = standby.side_by_side(partial(_written, run_dir))
+        write = partial(_written, run_dir)
+        lines = write() if standby is None else standby.side_by_side(write)[0]
         say(lines, console)
     except Exception as error:  # noqa: BLE001  (whatever it is, the run is done)
         again = f"patientfold report run_dir={run_dir}"

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from pipeline.processes import call_in_child, process_pool
+from pipeline.processes import PLOTS, call_in_child, process_pool
 
 NUM_PROCESSES = 2
-PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
 
 @dataclass(frozen=True)
