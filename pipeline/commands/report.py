@@ -17,8 +17,10 @@ from pipeline.engine.standby import Standby
 from pipeline.words import one_line
 
 PAPER = "report.md"
-REPORT = ("pipeline.commands.report", "pipeline.report.page", "pipeline.report.paper")
-REPORT += ("plotly.offline",)
+REPORT = (
+    *("pipeline.commands.report", "pipeline.report.page", "pipeline.report.paper"),
+    "plotly.offline",
+)
 """What writing the report imports."""
 
 
