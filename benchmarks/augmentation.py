@@ -20,7 +20,11 @@ from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 
 NUM_REPEATS = 15
-SHAPES = {"64 x 64": (64, 1, 64, 64), "3 x 48 x 48": (64, 3, 48, 48), "48 x 48 x 48": (8, 1, 48, 48, 48)}
+SHAPES = {
+    "64 x 64": (64, 1, 64, 64),
+    "3 x 48 x 48": (64, 3, 48, 48),
+    "48 x 48 x 48": (8, 1, 48, 48, 48),
+}
 """Of a batch."""
 
 

@@ -29,9 +29,3 @@ def say_why(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 sys.excepthook = say_why
 os.chdir("/")  # workers go to the command's folder themselves
-
-sys.modules["mlflow"] = None  # type: ignore[assignment]  # monai would import it, for 1.5 s
-try:
-    import monai  # noqa: F401
-finally:
-    del sys.modules["mlflow"]  # a plugin may use it

@@ -1,4 +1,4 @@
-"""Processes for heavy work: forked from one that has imported torch and monai once for all.
+"""Processes for heavy work: forked from one that has imported torch, and monai, once for all.
 
 The command's own process imports neither: it starts fast, stays small and never touches CUDA.
 """
@@ -10,7 +10,7 @@ import pwd
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
@@ -24,14 +24,14 @@ from pipeline.words import visible
 
 PRELOAD = [
     "pipeline.fork_server",
+    "torch",
     "pandas",
     "pydantic",
-    "monai.transforms",
-    "monai.networks.nets",
     "torch._dynamo",  # any optimizer imports it when it is made
     "sklearn.metrics",
-    "matplotlib.figure",
 ]
+MONAI = ("pipeline.lean_monai", "monai.transforms", "monai.networks.nets")
+PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
 OF_THE_COMMAND = (signal.SIGUSR1, signal.SIGUSR2)
 """By which a scheduler tells all processes of a job to end: the command ends the others."""
@@ -40,10 +40,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def start_forkserver() -> ForkServerContext:
+def start_forkserver(more: Sequence[str] = (*MONAI, *PLOTS)) -> ForkServerContext:
     """Start it, if it does not run yet; its imports go on beside whatever the caller does next.
 
-    It must never touch CUDA: a forked process cannot use a CUDA context of its parent.
+    It must never touch CUDA: a forked process cannot use a CUDA context of its parent. `more` is
+    imported after PRELOAD. What is left out, each process that needs it imports itself: monai
+    takes seconds.
 
     Raises:
         UserError: when its socket cannot be made in the folder of temporary files.
@@ -54,7 +56,7 @@ def start_forkserver() -> ForkServerContext:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     context = get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload([*PRELOAD, *more])
     os.environ["PATIENTFOLD_COMMAND_PID"] = str(os.getpid())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_THE_COMMAND)  # for good: it is inherited
     resource_tracker.ensure_running()  # which would end the next block

@@ -15,14 +15,15 @@ from pathlib import Path
 import pytest
 
 import pipeline.commands.cv  # noqa: F401  (it names what the server is to import)
-from pipeline.processes import PRELOAD
+from pipeline.processes import MONAI, PLOTS, PRELOAD
 
 
 def test_what_the_fork_server_imports_exists() -> None:
     """It passes over what it does not find, and every process would import that anew."""
-    assert {"monai.networks.nets", "pipeline.engine.worker", "pipeline.engine.results"} < {*PRELOAD}
-    assert [name for name in PRELOAD if find_spec(name) is None] == []
-    assert len(PRELOAD) == len({*PRELOAD})
+    named = [*PRELOAD, *MONAI, *PLOTS]
+    assert {"monai.networks.nets", "pipeline.engine.worker", "pipeline.engine.results"} < {*named}
+    assert [name for name in named if find_spec(name) is None] == []
+    assert len(named) == len({*named})
 
 
 def test_a_long_name_of_the_temporary_folder_is_told(tmp_path: Path) -> None:

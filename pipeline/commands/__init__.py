@@ -14,11 +14,15 @@ TRAINED = (
 
 
 class Command(NamedTuple):
-    """One line on a command, the YAML that composes its settings, and which of them it reads."""
+    """One line on a command, the YAML that composes its settings, and which of them it reads.
+
+    `trains`: the imports of its workers begin once the settings are known.
+    """
 
     line: str
     config_name: str | None = None
     reads: str = ""
+    trains: bool = False
 
 
 COMMANDS = {
@@ -32,14 +36,17 @@ COMMANDS = {
     ),
     "plan": Command("make a plan to keep, let it grow, or repair it", "cv", f"{PLANNED} plan"),
     "preflight": Command(
-        "sanity checks before a long training, and a picture of what the model sees", "cv", TRAINED
+        "sanity checks before a long training, and a picture of what the model sees",
+        "cv",
+        TRAINED,
+        True,
     ),
     "lr-find": Command(
-        "a learning rate for this network and these images", "cv", f"{TRAINED} lr_find"
+        "a learning rate for this network and these images", "cv", f"{TRAINED} lr_find", True
     ),
-    "cv": Command("cross-validate: from the CSV to MLflow", "cv", TRAINED),
+    "cv": Command("cross-validate: from the CSV to MLflow", "cv", TRAINED, True),
     "leakage-cost": Command(
-        "train split by image and by patient: what does the leak pretend?", "cv", TRAINED
+        "train split by image and by patient: what does the leak pretend?", "cv", TRAINED, True
     ),
     "canary": Command("random labels through the whole pipeline: would a leak show?"),
     "compare": Command("is one run better than another? Over the same patients, with intervals"),

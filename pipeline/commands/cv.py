@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.audit.content import Content, link_copies
 from pipeline.audit.crossing import crossing_warnings
-from pipeline.commands.report import report_at_end
+from pipeline.commands.report import REPORT, report_at_end
 from pipeline.commands.sweep import (
     current_job,
     end_of_sweep,
@@ -43,6 +43,7 @@ from pipeline.engine.session import (
     train_missing_folds,
     try_out,
 )
+from pipeline.engine.standby import standing_by
 from pipeline.evaluation.own_metrics import try_own_metrics
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
@@ -138,12 +139,12 @@ def train(
 ) -> Outcome:
     """Train what is missing, mirror it, report."""
     say(try_out(run), console)  # before there is a run folder, or a run in MLflow
-    with open_run(run), mirrored(run, called, console):
+    with open_run(run), standing_by(*REPORT) as standby, mirrored(run, called, console):
         if stopped := train_missing_folds(run, slots, console, before):
             return outcome(run, stopped)
         with in_turn(run.dir):
-            found = report(run, console)
-            report_at_end(run.dir, console)  # before the mirror ends, which uploads it
+            found = report(run, standby, console)
+            report_at_end(run.dir, console, standby)  # before the mirror ends, which uploads it
     if not called.sweep:  # whose end says it once
         say(count_note(run), console, style="bold")
     return found

@@ -9,11 +9,12 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hydra
@@ -35,13 +36,21 @@ from pipeline.commands.searching import value_of_failure, with_optuna
 from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.commands.stopping import Interrupted, listen
-from pipeline.config import Config, UserError, defaults, to_config, to_settings
+from pipeline.config import (
+    Config,
+    UserError,
+    defaults,
+    needs_monai,
+    to_config,
+    to_settings,
+)
 from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.console import tell
+from pipeline.engine import PRELOADED
 from pipeline.files import FULL, full_folders
-from pipeline.processes import name_the_user
+from pipeline.processes import MONAI, name_the_user, preload, start_forkserver
 from pipeline.words import one_line
 
 CONF_DIR = shipped("conf")
@@ -77,16 +86,15 @@ def run(name: str) -> None:
     Exit codes: 0 done, 1 the user can mend it or a fold failed, 130 Ctrl-C, 143 SIGTERM,
     138 SIGUSR1, 140 SIGUSR2.
     """
-    command = import_module(f"pipeline.commands.{name.replace('-', '_')}")
     config_name, arguments = COMMANDS[name].config_name, sys.argv[1:]
     schema = SCHEMAS[config_name or name]
     if config_name == "make_manifest":
-        arguments = command.as_hydra_reads(arguments)
+        arguments = module_of(name).as_hydra_reads(arguments)
     with one_message(schema):
         if config_name is None:
             if arguments and not fields(schema):
                 raise UserError(f"{arguments[0]}: this command has no settings")
-            command.main(to_settings(OmegaConf.create(nested(arguments)), schema))
+            module_of(name).main(to_settings(OmegaConf.create(nested(arguments)), schema))
             return
         flags, settings = in_order(arguments)
         settings = with_launcher(flags, with_optuna(flags, settings))
@@ -95,10 +103,37 @@ def run(name: str) -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed by Hydra
         main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
         try:
-            one_of_many = getattr(command, "one_of_many", lambda _: nullcontext())
-            main(_job(command.main, schema, one_of_many, sys.argv[1:]))()
+            main(_job(name, schema, sys.argv[1:]))()
         finally:
-            getattr(command, "at_end", lambda: None)()
+            if is_imported(name):
+                getattr(module_of(name), "at_end", lambda: None)()
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of a command; importing that of `cv` takes a second."""
+    return import_module(_module_name(name))
+
+
+def is_imported(name: str) -> bool:
+    return _module_name(name) in sys.modules
+
+
+def _module_name(name: str) -> str:
+    return f"pipeline.commands.{name.replace('-', '_')}"
+
+
+def _begin_imports(cfg: DictConfig) -> None:
+    """Those of the workers, beside the command's own and the reading of the manifest.
+
+    Each job of a sweep may need others, and all share them.
+    """
+    preload(*PRELOADED)
+    is_single = HydraConfig.get().mode == RunMode.RUN
+    with suppress(UserError, OmegaConfBaseException):  # which the command itself will say
+        if is_single:
+            start_forkserver(MONAI if needs_monai(to_config(cfg)) else ())
+        else:
+            start_forkserver()
 
 
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
@@ -118,7 +153,7 @@ def load_config(overrides: Sequence[str]) -> Config:
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, reads = COMMANDS[name]
+    line, config_name, reads, _ = COMMANDS[name]
     source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
     usage = f"usage: patientfold {name} [name=value ...]"
@@ -226,25 +261,25 @@ def _refuse_no_manifest(cfg: DictConfig) -> None:
         raise UserError(NO_MANIFEST)
 
 
-def _job(
-    main: Callable[[DictConfig], Any],
-    schema: type,
-    one_of_many: Callable[[Callable[[Exception], str | None]], AbstractContextManager[None]],
-    arguments: Sequence[str],
-) -> Callable[[DictConfig], Any]:
+def _job(name: str, schema: type, arguments: Sequence[str]) -> Callable[[DictConfig], Any]:
     """Show a user's error at once, without Hydra's preface; in a sweep the other jobs go on.
 
-    There `one_of_many` decides what becomes of an error. `arguments` are of the command line, which
-    a job in another process does not know.
+    There `one_of_many` of the command's module decides what becomes of an error. `arguments` are
+    of the command line, which a job in another process does not know.
     """
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[1:] = arguments
+        if COMMANDS[name].trains:
+            _begin_imports(cfg)
+        command = module_of(name)
+        one_of_many: Callable[[Callable[[Exception], str | None]], AbstractContextManager[None]]
+        one_of_many = getattr(command, "one_of_many", lambda _: nullcontext())
         is_single = HydraConfig.get().mode == RunMode.RUN
         told = partial(in_words, schema=schema)
         with one_message(schema) if is_single else one_of_many(told):
             _refuse_no_manifest(cfg)
-            return main(cfg)
+            return command.main(cfg)
         return value_of_failure(HydraConfig.get().runtime.choices["hydra/sweeper"])
 
     return job

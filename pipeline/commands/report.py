@@ -9,6 +9,7 @@ this does: predictions.csv and metrics.json over all folds, which takes the imag
 parent run in MLflow.
 """
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +17,15 @@ from rich.console import Console
 from pipeline.commands.settings import ReportSettings
 from pipeline.console import say, warn
 from pipeline.engine.finished import Finished
+from pipeline.engine.standby import Standby
 from pipeline.words import one_line
 
 PAPER = "report.md"
+REPORT = (
+    *("pipeline.commands.report", "pipeline.report.page", "pipeline.report.paper"),
+    "plotly.offline",
+)
+"""What writing the report imports."""
 
 
 def main(settings: ReportSettings) -> None:
@@ -32,12 +39,14 @@ def main(settings: ReportSettings) -> None:
         say(_written(run_dir), console)
 
 
-def report_at_end(run_dir: Path, console: Console) -> None:
+def report_at_end(run_dir: Path, console: Console, standby: Standby | None = None) -> None:
     """Of a command that has just finished the run; a warning where it cannot be written."""
     if not (run_dir / "metrics.json").exists():
         return  # some folds are still to come
     try:
-        say(_written(run_dir), console)
+        write = partial(_written, run_dir)
+        lines = write() if standby is None else standby.side_by_side(write)[0]
+        say(lines, console)
     except Exception as error:  # noqa: BLE001  (whatever it is, the run is done)
         again = f"patientfold report run_dir={run_dir}"
         warn([one_line(f"the report was not written: {error} The run is whole; {again}")], console)

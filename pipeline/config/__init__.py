@@ -1,6 +1,6 @@
 """Every setting of the commands: its type, unit and limit, and the door through which it comes."""
 
-from pipeline.config.config import Config, leaves
+from pipeline.config.config import Config, leaves, needs_monai
 from pipeline.config.door import defaults, to_config, to_settings
 from pipeline.config.identity import (
     DEFAULTS_VERSION,
@@ -85,6 +85,7 @@ __all__ = [
     "is_within",
     "leaves",
     "mappings",
+    "needs_monai",
     "plugin_facts",
     "to_config",
     "to_settings",

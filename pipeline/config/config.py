@@ -11,7 +11,14 @@ from pydantic.dataclasses import dataclass
 from pipeline.config import sections
 from pipeline.config.augmentation import augment_problems, no_augmentation
 from pipeline.config.environment import Place
-from pipeline.config.leaf import is_baseline, leaf_problems, metric_problems
+from pipeline.config.leaf import (
+    is_baseline,
+    is_within,
+    leaf_problems,
+    mappings,
+    metric_problems,
+    only_resizes,
+)
 from pipeline.config.plain import is_day
 from pipeline.config.plugins import plugin_problems
 from pipeline.config.sections import SETTINGS, Target
@@ -126,6 +133,21 @@ def leaves(config: Config) -> dict[str, dict[str, Any]]:
         **{f"images.transforms.{i}": leaf for i, leaf in enumerate(config.images.transforms)},
         **{f"augment.transforms.{i}": leaf for i, leaf in enumerate(config.augment.transforms)},
     }
+
+
+def needs_monai(config: Config) -> bool:
+    """Whether a process of this config may import MONAI; a plugin may, too."""
+    images = config.images
+    if images.spacing is not None or images.normalise == "image" or images.fit == "crop":
+        return True
+    named = {
+        str(mapping["_target_"])
+        for key, leaf in leaves(config).items()
+        if not (key.startswith("images.transforms.") and only_resizes(leaf))
+        for _, mapping in mappings(leaf, key)
+        if "_target_" in mapping
+    }
+    return any(is_within(name, ["monai", *config.plugins]) for name in named)
 
 
 def _images_problems(images: sections.ImagesConfig) -> Iterator[str]:

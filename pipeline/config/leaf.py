@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PACKAGES = ("torch", "monai", "sklearn", "pipeline.models", "pipeline.losses", "pipeline.baselines")
+RESIZE = "monai.transforms.Resize"
 OWN = re.compile(r"_\w+_")
 """Keys that mean something to Hydra: `_target_`, `_partial_`, ..."""
 
@@ -31,6 +32,18 @@ def is_within(target: str, packages: Sequence[str]) -> bool:
 def is_baseline(leaf: Mapping[str, Any]) -> bool:
     """Is the model a classifier of scikit-learn, which needs neither torch nor monai?"""
     return is_within(str(leaf.get("_target_")), ["pipeline.baselines"])
+
+
+def only_resizes(leaf: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The size that MONAI's Resize gives, where the leaf is that and leaves all else at its
+    default: one call of torch does the same without MONAI, which takes seconds to import.
+    """
+    if leaf.keys() != {"_target_", "spatial_size"} or leaf["_target_"] != RESIZE:
+        return None
+    size = leaf["spatial_size"]
+    if not isinstance(size, list | tuple):
+        return None
+    return tuple(size) if all(type(side) is int and side > 0 for side in size) else None
 
 
 def leaf_problems(leaf: Mapping[str, Any], key: str, plugins: Sequence[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.engine import PRELOADED
 from pipeline.engine.devices import device_slots
 from pipeline.engine.run_folder import Run
 from pipeline.files import FULL, DiskFullError
@@ -25,7 +26,7 @@ from pipeline.training.job import FoldJob
 
 POLL_S = 0.3
 Poll = Callable[[Collection[int]], None]
-preload("pipeline.engine.worker", "pipeline.training.fold", "pipeline.engine.results")
+preload(*PRELOADED)
 
 
 def slots(config: Config) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,18 @@ def write_results(run: Run) -> Summary:
 
     Writes predictions.csv, metrics.json, plots/ and failures/ into the run folder.
     """
+    plot_training(run)
+    return seal_summary(run, write_judged(run))
+
+
+def seal_summary(run: Run, summary: Summary) -> Summary:
+    """Write metrics.json, last: it says that everything else is there."""
+    write_json(run.dir / "metrics.json", with_seal(summary))
+    return summary
+
+
+def write_judged(run: Run) -> Summary:
+    """predictions.csv, failures/ and the plots of what was predicted; the summary of it."""
     folds = tuple(range(run.plan.num_folds))
     classes = run.manifest.classes
     tables = [_test_table(run, fold) for fold in folds]
@@ -97,22 +110,9 @@ def write_results(run: Run) -> Summary:
     levels = _levels(run, folds)
     summary = _summary(run, folds, levels)
     write_failures(run, levels)
-    warning = ""
     if run.plan.unsafe:
-        summary["unsafe"], warning = True, "UNSAFE: split by image"
-    plots_dir = run.dir / "plots"
-    plots_dir.mkdir(exist_ok=True)
-    histories = {fold: _history(run, fold) for fold in folds}
-    plot_learning_curves(
-        histories,
-        {fold: run.result(fold)["best_epoch"] for fold in folds},
-        run.config.training.select_by,
-        plots_dir / "learning_curves.png",
-        warning,
-        unit="candidate" if is_baseline(run.config.model) else "epoch",
-    )
-    if not is_baseline(run.config.model):
-        plot_speed(histories, plots_dir / "speed.png")
+        summary["unsafe"] = True
+    plots_dir, warning = _plots_dir(run), _warning(run)
     for level in levels_of(summary):
         entries, matrix = summary[level], summary["confusion"][level]
         title = f"Test part, all folds, {level} level"
@@ -124,8 +124,34 @@ def write_results(run: Run) -> Summary:
     for level, table in levels.items():
         if table is not None:
             _plot_probabilities(run, level, table, warning)
-    write_json(run.dir / "metrics.json", with_seal(summary))  # last: everything before it is there
     return summary
+
+
+def plot_training(run: Run) -> None:
+    """The plots of how the folds were trained."""
+    plots_dir, is_network = _plots_dir(run), not is_baseline(run.config.model)
+    histories = {fold: _history(run, fold) for fold in range(run.plan.num_folds)}
+    plot_learning_curves(
+        histories,
+        {fold: run.result(fold)["best_epoch"] for fold in histories},
+        run.config.training.select_by,
+        plots_dir / "learning_curves.png",
+        _warning(run),
+        unit="epoch" if is_network else "candidate",
+    )
+    if is_network:
+        plot_speed(histories, plots_dir / "speed.png")
+
+
+def _plots_dir(run: Run) -> Path:
+    folder = run.dir / "plots"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _warning(run: Run) -> str:
+    """What stands across the plots."""
+    return "UNSAFE: split by image" if run.plan.unsafe else ""
 
 
 def _plot_probabilities(run: Run, level: Level, table: pd.DataFrame, warning: str) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from pipeline.engine.door import engine_of
 from pipeline.engine.local import cause_of
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
-from pipeline.engine.results import evaluate_folds, write_results
+from pipeline.engine.results import evaluate_folds, plot_training, seal_summary, write_judged
 from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit, in_turn
+from pipeline.engine.standby import Standby
 from pipeline.engine.stopping import said_when_stopped
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.summary import levels_of
@@ -193,15 +195,17 @@ def _reasons(run: Run, failures: Mapping[int, str]) -> list[str]:
     ]
 
 
-def report(run: Run, console: Console) -> Outcome:
+def report(run: Run, standby: Standby, console: Console) -> Outcome:
     """Print the folds' test metrics; returns the chosen epochs' validation metric.
 
     Results over all folds are written only when all folds of the plan are done.
     """
     if all(run.is_done(fold) for fold in range(run.plan.num_folds)):
-        summary = call_in_child(write_results, run)
+        judged, trained = partial(write_judged, run), partial(plot_training, run)
+        summary, _ = standby.side_by_side(judged, trained)
+        seal_summary(run, summary)
     else:
-        summary = call_in_child(evaluate_folds, run, run.folds)
+        (summary,) = standby.side_by_side(partial(evaluate_folds, run, run.folds))
         line = (
             f"{len(run.folds)} of {run.plan.num_folds} folds: predictions.csv and metrics.json "
             "follow when all are done (folds=all)"

@@ -1,10 +1,10 @@
 """A user's own random MONAI transforms: per sample, in loader workers."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -13,11 +13,14 @@ from pipeline.config import AugmentConfig
 from pipeline.images.batches import BatchSource
 from pipeline.targets import build
 
+if TYPE_CHECKING:
+    from monai.transforms import Compose
+
 
 class _Samples(Dataset[Floats32]):
     """Indexed by (row, seed), so that a sample's draws depend on neither worker nor order."""
 
-    def __init__(self, source: BatchSource, transforms: Compose) -> None:
+    def __init__(self, source: BatchSource, transforms: "Compose") -> None:
         self.source = source
         self.transforms = transforms
 
@@ -32,6 +35,8 @@ class RandomTransforms:
     """Batches of normalised, transformed samples; the workers live as long as the fold."""
 
     def __init__(self, source: BatchSource, config: AugmentConfig, num_workers: int) -> None:
+        from monai.transforms import Compose  # seconds, and few folds need it
+
         steps = [build(f"augment.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms)]
         self.device = source.device
         self.keys: list[list[tuple[int, int]]] = []  # the loader's batches of (row, seed)

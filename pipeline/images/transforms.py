@@ -1,7 +1,7 @@
 """From an image as stored to what the network sees: spacing, window, transforms, size, z-score."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,24 +9,59 @@ import numpy as np
 
 from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
+from pipeline.config.leaf import only_resizes
 from pipeline.formats import ImageError, StoredImage
 from pipeline.targets import build
 
-Transforms = Callable[[object], object]
+Transforms = Callable[[Any, Any], object]
+"""Of pixels (C, ...) and their affine matrix."""
+Step = Callable[[Any], Any]
 NORMALISED = 50
 """Values within -50 and 50 are no Hounsfield units: air is -1000, fat -100, bone 300 and more."""
 NO_UNITS = "with images.unit=null no unit is asked for"
 
 
 def transforms_of(config: ImagesConfig) -> Transforms:
-    """The steps of these settings, in the order of `steps_of`."""
+    """The steps of these settings, in the order of `steps_of`.
+
+    Where each of them has a stand-in, which gives the very same values, MONAI is not imported.
+    """
+    if (simple := _without_monai(config)) is not None:
+        return partial(_one_by_one, simple)
+    from monai.data import MetaTensor
     from monai.transforms import Compose
 
-    composed: Transforms = Compose(list(steps_of(config)))
-    return composed
+    composed = Compose(list(steps_of(config)))
+
+    def apply(pixels: Any, affine: Any) -> object:
+        return composed(MetaTensor(pixels, affine=affine))
+
+    return apply
 
 
-def steps_of(config: ImagesConfig) -> Iterator[Any]:
+def _one_by_one(steps: Sequence[Step], pixels: Any, _affine: Any) -> object:
+    for step in steps:
+        pixels = step(pixels)
+    return pixels
+
+
+def _without_monai(config: ImagesConfig) -> list[Step] | None:
+    """All steps, or None when one of them is MONAI's alone."""
+    crops = config.size is not None and config.fit == "crop"
+    if config.spacing is not None or config.normalise == "image" or crops:
+        return None
+    sizes = [only_resizes(leaf) for leaf in config.transforms]
+    if config.size is not None:
+        sizes.append(per_axis(config.size, config.spatial_dims))
+    steps = list(_windows(config))
+    for size in sizes:
+        if size is None or len(size) != config.spatial_dims:
+            return None
+        steps.append(partial(resized, size=size))
+    return steps
+
+
+def steps_of(config: ImagesConfig) -> Iterator[Step]:
     """Resampling to images.spacing; the window or percentiles; images.transforms; images.size; and
     the z-score of the image. What is padded is 0: the lower edge of a window.
     """
@@ -35,16 +70,29 @@ def steps_of(config: ImagesConfig) -> Iterator[Any]:
     dims = config.spatial_dims
     if config.spacing is not None:
         yield Spacing(per_axis(config.spacing, dims))
-    if config.window is not None:
-        yield partial(windowed, low=config.window[0], high=config.window[1])
-    if config.percentiles is not None:
-        yield partial(spread, percentiles=config.percentiles)
+    yield from _windows(config)
     yield from (build(f"images.transforms.{i}", leaf) for i, leaf in enumerate(config.transforms))
     if config.size is not None:
         resize = Resize if config.fit == "stretch" else ResizeWithPadOrCrop
         yield resize(spatial_size=per_axis(config.size, dims))
     if config.normalise == "image":
         yield NormalizeIntensity(channel_wise=True)
+
+
+def _windows(config: ImagesConfig) -> Iterator[Step]:
+    if config.window is not None:
+        yield partial(windowed, low=config.window[0], high=config.window[1])
+    if config.percentiles is not None:
+        yield partial(spread, percentiles=config.percentiles)
+
+
+def resized(image: Any, size: tuple[int, ...]) -> Any:
+    """(C, ...) resampled to `size` as by MONAI's Resize: the means of areas."""
+    from torch.nn.functional import interpolate
+
+    if tuple(image.shape[1:]) == size:
+        return image
+    return interpolate(image.unsqueeze(0), size=size, mode="area").squeeze(0)
 
 
 def per_axis(values: tuple[Any, ...], spatial_dims: int) -> tuple[Any, ...]:
@@ -100,7 +148,6 @@ def transformed(image: StoredImage, config: ImagesConfig, transforms: Transforms
         ImageError: when it is not in the unit or size that the settings ask for, or a step fails.
     """
     import torch
-    from monai.data import MetaTensor
 
     check_unit(image, config)
     pixels, affine = torch.from_numpy(image.pixels.copy()), torch.from_numpy(image.affine)
@@ -119,7 +166,7 @@ def transformed(image: StoredImage, config: ImagesConfig, transforms: Transforms
                 f"images.most_voxels allows {config.most_voxels:,}"
             )
     try:
-        return np.asarray(transforms(MetaTensor(pixels, affine=affine)), dtype=np.float32)
+        return np.asarray(transforms(pixels, affine), dtype=np.float32)
     except (RuntimeError, ValueError) as error:
         cause = error.__cause__ or error  # MONAI's own words only say which transform it was
         raise ImageError(f"a transform failed: {cause!r}") from None

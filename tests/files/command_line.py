@@ -16,6 +16,9 @@ from subprocess import CompletedProcess
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.commands import COMMANDS
+from pipeline.engine import PRELOADED
+from pipeline.processes import preload, start_forkserver
 
 IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 """As Python does, unless told otherwise."""
@@ -25,6 +28,9 @@ def called(cwd: Path, *words: str, **environment: str) -> CompletedProcess[str]:
     """`patientfold` with these words in the folder `cwd`, in a wide terminal without colours."""
     out, err = StringIO(newline=""), StringIO(newline="")
     stop = signal.getsignal(signal.SIGTERM)
+    if words and words[0] in COMMANDS and COMMANDS[words[0]].trains:  # all later ones share it
+        preload(*PRELOADED)
+        start_forkserver()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
         patch.chdir(cwd)
         for name, value in {"COLUMNS": "200", "NO_COLOR": "1", **environment}.items():
