@@ -28,6 +28,7 @@ from pipeline.config import UserError
 from pipeline.console import cell, say, tell
 from pipeline.engine.session import Outcome
 from pipeline.tracking.ledger import tries_of
+from pipeline.tracking.postgres import with_driver
 from pipeline.tracking.server import SQLITE, absolute_tracking_uri
 from pipeline.words import counted, one_line
 
@@ -227,7 +228,7 @@ def look_at(uri: str) -> str:
         return uri
     if uri.startswith(f"{SQLITE}~"):
         uri = absolute_tracking_uri(uri)
-    store = shlex.quote(uri)
+    store = shlex.quote(with_driver(uri))
     if "${" in uri:
         store = '"' + OF_ENVIRONMENT.sub(r"$\1", uri) + '"'
     ui = shlex.join([typed("mlflow"), "ui", "--backend-store-uri"])

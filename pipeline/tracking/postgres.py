@@ -45,6 +45,14 @@ def refuse_postgres_password(uri: str) -> None:
         )
 
 
+def with_driver(uri: str) -> str:
+    """The address as SQLAlchemy and MLflow get it: without a name, the driver is another in each
+    version of SQLAlchemy. Addresses of other stores stay as they are.
+    """
+    driver = POSTGRES.replace("://", "+psycopg2://")
+    return uri.replace(POSTGRES, driver, 1) if uri.startswith(POSTGRES) else uri
+
+
 def host_of(uri: str) -> str:
     """Of the server; "" for one of this machine that is reached through a socket's file."""
     parts = urlsplit(uri)
@@ -57,6 +65,6 @@ def postgres_lock(uri: str) -> Iterator[None]:
     """Alone among all who use the database, on any machine; given back however this one ends."""
     from sqlalchemy import NullPool, create_engine, text
 
-    with create_engine(uri, poolclass=NullPool).connect() as connection:
+    with create_engine(with_driver(uri), poolclass=NullPool).connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATING})
         yield

@@ -20,6 +20,7 @@ from pipeline.tracking.postgres import (
     is_postgres,
     postgres_lock,
     refuse_postgres_password,
+    with_driver,
 )
 from pipeline.tracking.views import experiment_tags
 
@@ -127,7 +128,7 @@ def connect(
 
     if is_postgres(uri):
         with postgres_lock(uri):  # else the runs of a sweep would make its tables all at once
-            client = MlflowClient(tracking_uri=uri)
+            client = MlflowClient(tracking_uri=with_driver(uri))
             folder = Path.cwd() / ARTIFACTS
             make_private(folder)
             artifacts = folder.as_uri()

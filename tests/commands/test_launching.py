@@ -75,10 +75,14 @@ def test_a_job_of_submitit_ends_its_processes_before_it_is_requeued(
     order: list[str] = []
     for stop in STOPS:  # as submitit has set them when a job begins
         signal.signal(stop, lambda *_: order.append("requeued"))
-    with pytest.raises(Interrupted), requeued():
+
+    def work() -> None:
         try:
             os.kill(os.getpid(), number)
         finally:
             order.append("workers ended")
+
+    with pytest.raises(Interrupted), requeued():
+        work()
     asked = number != signal.SIGTERM  # then SLURM requeues it itself, or somebody cancels it
     assert order == ["workers ended", *["requeued"] * asked]

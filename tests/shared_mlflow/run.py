@@ -3,7 +3,8 @@
     python tests/shared_mlflow/run.py postgres 3 FOLDER
     python tests/shared_mlflow/run.py sqlite 4 FOLDER epochs=2
 
-By hand; takes minutes. For postgres it starts a server of its own (Debian: apt-get install postgresql).
+By hand; takes minutes. For postgres it starts a server of its own, with the programs of Debian's
+package postgresql.
 """
 
 import subprocess
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "files"))
 from postgres_server import postgres_server
 
 from pipeline.tracking.journal import EpochEnded, read_journal
+from pipeline.tracking.postgres import with_driver
 
 NUM_FOLDS = 3
 OF_A_FOLD = {"predictions_val.csv", "predictions_test.csv", "journal.jsonl", "result.json"}
@@ -59,7 +61,7 @@ def cross_validations(folder: Path, uri: str, num: int, epochs: int) -> list[str
 
 def problems(folder: Path, uri: str, num: int) -> Iterator[str]:
     """What is missing or there too often, against the run folders."""
-    client = MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=with_driver(uri))
     (experiment,) = client.search_experiments(filter_string="name = 'demo'")
     runs = list(client.search_runs([experiment.experiment_id], max_results=1000))
     print(f"{len(runs)} runs, {sum(len(run.data.metrics) for run in runs)} metrics")

@@ -1,4 +1,4 @@
-"""A sweep whose jobs are processes of their own, by submitit; folds of several commands gathered."""
+"""A sweep whose jobs are processes of their own; folds of several commands, gathered."""
 
 import json
 import os
@@ -39,10 +39,8 @@ def test_folds_of_several_commands_are_gathered_by_report(tmp_path: Path) -> Non
     cohort = make_cohort(tmp_path / "cohort")
     settings = [*cohort.overrides, "name=folds", "model=logistic", "features=intensity"]
     for fold in range(3):
-        numbered = {"SLURM_ARRAY_TASK_ID": str(fold)}
-        done = called(
-            tmp_path, "cv", *settings, "folds=[${oc.env:SLURM_ARRAY_TASK_ID}]", **numbered
-        )
+        task = {"SLURM_ARRAY_TASK_ID": str(fold)}
+        done = called(tmp_path, "cv", *settings, "folds=[${oc.env:SLURM_ARRAY_TASK_ID}]", **task)
         assert done.returncode == 0, done.stderr
     run_dir = only_run_dir(tmp_path, "folds")
     whole = {name: (run_dir / name).read_bytes() for name in ("predictions.csv", "metrics.json")}
