@@ -10,9 +10,9 @@ from pipeline.commands.report import report_at_end
 from pipeline.commands.trusted import trusted_uri
 from pipeline.config import UserError
 from pipeline.console import say, warn
+from pipeline.engine.access import IN_USE
 from pipeline.engine.again import check_same, config_again
 from pipeline.engine.finished import Finished
-from pipeline.engine.run_folder import IN_USE
 from pipeline.engine.session import report
 from pipeline.files import lock
 from pipeline.tracking.mirror import sync

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from pipeline.commands.arguments import in_order
 from pipeline.commands.jobs import NOT_BEGUN, STOPPED, Job, read_jobs, write_job
-from pipeline.commands.launching import LOGS, sweep_dir_of
+from pipeline.commands.launching import LOGS, goes_on_alone, sweep_dir_of
 from pipeline.commands.searching import OPTUNA, is_of_no_trial
 from pipeline.commands.stopping import requeued
 from pipeline.config import UserError
@@ -142,6 +142,8 @@ def end_of_sweep() -> None:
     of_all = f"of {counted(len(jobs), 'job')}"
     if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in jobs):
         say([f"{num_done} {of_all} done; the same command trains only what is missing"], console)
+        if goes_on_alone(sys.argv[1:]):
+            say(["jobs that SLURM has go on without this command; scancel ends them"], console)
     elif num_done < len(jobs) and (sys.exception() is None or is_of_no_trial(sys.exception())):
         raise UserError(f"{len(jobs) - num_done} {of_all} failed; the same command tries again")
 

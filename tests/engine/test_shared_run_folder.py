@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.commands.door import load_config
 from pipeline.config import UserError
-from pipeline.engine.run_folder import Run, in_turn, open_run
+from pipeline.engine.access import in_turn
+from pipeline.engine.run_folder import Run, open_run
 from pipeline.files import lock
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import read_manifest

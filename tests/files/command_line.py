@@ -16,6 +16,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.commands.stopping import STOPS
 
 IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 """As Python does, unless told otherwise."""
@@ -24,7 +25,7 @@ IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resourc
 def called(cwd: Path, *words: str, **environment: str) -> CompletedProcess[str]:
     """`patientfold` with these words in the folder `cwd`, in a wide terminal without colours."""
     out, err = StringIO(newline=""), StringIO(newline="")
-    stop = signal.getsignal(signal.SIGTERM)
+    stops = {number: signal.getsignal(number) for number in STOPS}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as warned:
         patch.chdir(cwd)
         for name, value in {"COLUMNS": "200", "NO_COLOR": "1", **environment}.items():
@@ -35,7 +36,8 @@ def called(cwd: Path, *words: str, **environment: str) -> CompletedProcess[str]:
             warnings.simplefilter("ignore", category)
         with redirect_stdout(out), redirect_stderr(err):
             code = _exit_code()
-    signal.signal(signal.SIGTERM, stop)
+    for number, handler in stops.items():
+        signal.signal(number, handler)
     told = [warnings.formatwarning(w.message, w.category, w.filename, w.lineno) for w in warned]
     return CompletedProcess(words, code, out.getvalue(), err.getvalue() + "".join(told))
 

@@ -52,9 +52,15 @@ finished "$job,$urgent"
 patientfold cv "${settings[@]}" run_dir=preempted > preempted.log
 same preempted "stopped $(stops preempted) time(s)"
 
-echo "a sweep by submitit, two jobs at once"
+echo "a sweep by submitit, two jobs at once; SIGUSR2, as before their time limit, has them requeued"
 patientfold cv -m "${settings[@]}" optimizer.lr=1e-3,3e-4 hydra/launcher=submitit_slurm \
-    hydra.launcher.cpus_per_task=1 hydra.launcher.mem_gb=1 engine.folds_at_once=1 | tee sweep.log
+    hydra.launcher.cpus_per_task=1 hydra.launcher.mem_gb=1 engine.folds_at_once=1 > sweep.log &
+sweep=$!
+until [ "$(cat runs/demo/*/fold_*/journal.jsonl 2> /dev/null | grep -c '"event": "epoch"')" -ge 1 ]; do sleep 0.5; done
+scancel --signal=USR2 --name=patientfold
+wait $sweep
+cat sweep.log
+[ "$(cat runs/demo/*/fold_*/journal.jsonl | grep -c '"event": "stopped"')" -ge 1 ] || { echo "no fold was stopped" >&2; exit 1; }
 found=$(grep -l '"optimizer.lr=0.001"' runs/sweeps/*/jobs/*.json | head -1)
 same "$(sed -n 's/.*"run_dir": "\(.*\)",*/\1/p' "$found")" "job of a sweep"
 echo "all is well"
