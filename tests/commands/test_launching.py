@@ -67,10 +67,27 @@ def test_a_signal_stops_like_ctrl_c_and_has_its_exit_code(number: int, code: int
     assert caught.value.exit_code == code
 
 
-@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize(
+    ("number", "preempted", "asked"),
+    [
+        (signal.SIGUSR2, "None", True),
+        (signal.SIGUSR1, "None", True),
+        (signal.SIGTERM, "None", False),  # somebody cancels it
+        (signal.SIGTERM, "2026-01-01T00:00:00", True),
+    ],
+)
 def test_a_job_of_submitit_ends_its_processes_before_it_is_requeued(
-    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: signal.Signals,
+    preempted: str,
+    asked: bool,
 ) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho 'PreemptEligibleTime=2025 PreemptTime={preempted}'\n")
+    scontrol.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     order: list[str] = []
     for stop in STOPS:  # as submitit has set them when a job begins
@@ -84,5 +101,4 @@ def test_a_job_of_submitit_ends_its_processes_before_it_is_requeued(
 
     with pytest.raises(Interrupted), requeued():
         work()
-    asked = number != signal.SIGTERM  # then SLURM requeues it itself, or somebody cancels it
     assert order == ["workers ended", *["requeued"] * asked]
