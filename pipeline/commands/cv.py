@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.audit.content import Content, link_copies
 from pipeline.audit.crossing import crossing_warnings
-from pipeline.commands.report import report_at_end
+from pipeline.commands.reporting import report_at_end
 from pipeline.commands.sweep import (
     current_job,
     end_of_sweep,

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.commands.cv import ready
-from pipeline.commands.report import report_at_end
+from pipeline.commands.reporting import report_at_end
 from pipeline.commands.trusted import trusted_uri
 from pipeline.config import UserError
 from pipeline.console import say, warn
