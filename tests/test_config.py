@@ -33,7 +33,7 @@ from pipeline.config.making import MakeManifestConfig
 OPTIONS = [
     (path.parent.relative_to(CONF_DIR).as_posix(), path.stem)
     for path in sorted(CONF_DIR.rglob("*.yaml"))
-    if path.parent != CONF_DIR
+    if path.parent not in (CONF_DIR, CONF_DIR / "hydra" / "launcher")  # no settings of ours
 ]
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.audit.content import Content, link_copies
 from pipeline.audit.crossing import crossing_warnings
-from pipeline.commands.report import REPORT, report_at_end
+from pipeline.commands.reporting import REPORT, report_at_end
 from pipeline.commands.sweep import (
     current_job,
     end_of_sweep,
@@ -27,12 +27,13 @@ from pipeline.commands.sweep import (
 from pipeline.config import Config, flat, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.console import progress_bar, say, say_once, tell, warn
+from pipeline.engine.access import in_turn
 from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.counting import count_note
 from pipeline.engine.door import engine_of, slots_here
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
-from pipeline.engine.run_folder import Run, in_turn, open_run
+from pipeline.engine.run_folder import Run, open_run
 from pipeline.engine.session import (
     UNNAMED,
     Called,

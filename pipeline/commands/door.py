@@ -51,6 +51,7 @@ from pipeline.console import tell
 from pipeline.engine import PRELOADED
 from pipeline.files import FULL, full_folders
 from pipeline.processes import MONAI, name_the_user, preload, start_forkserver
+from pipeline.tracking.server import refuse_password
 from pipeline.words import one_line
 
 CONF_DIR = shipped("conf")
@@ -97,6 +98,7 @@ def run(name: str) -> None:
             module_of(name).main(to_settings(OmegaConf.create(nested(arguments)), schema))
             return
         flags, settings = in_order(arguments)
+        _refuse_passwords(settings)
         settings = with_launcher(flags, with_optuna(flags, settings))
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
         _prepare(flags, settings, config_name)
@@ -254,6 +256,14 @@ def _prepare(flags: Sequence[str], settings: Sequence[str], config_name: str) ->
     refuse_hydra_keys(own_folders(flags))
     refuse_hydra_overrides(settings)
     ConfigStore.instance().store("settings", defaults(SCHEMAS[config_name]))
+
+
+def _refuse_passwords(settings: Sequence[str]) -> None:
+    """Before any is shown or written down."""
+    for setting in settings:
+        name, _, value = setting.lstrip("+").partition("=")
+        if name == "tracking.uri":
+            refuse_password(value.strip("'\""))
 
 
 def _refuse_no_manifest(cfg: DictConfig) -> None:

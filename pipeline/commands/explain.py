@@ -14,9 +14,9 @@ from rich.console import Console
 
 from pipeline.commands.settings import ExplainSettings
 from pipeline.console import say
+from pipeline.engine.access import IN_USE
 from pipeline.engine.explaining import explain
 from pipeline.engine.finished import Finished
-from pipeline.engine.run_folder import IN_USE
 from pipeline.files import lock
 from pipeline.words import counted, one_line
 

@@ -6,14 +6,15 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.commands.cv import ready
-from pipeline.commands.report import report_at_end
+from pipeline.commands.reporting import REPORT, report_at_end
 from pipeline.commands.trusted import trusted_uri
 from pipeline.config import UserError
 from pipeline.console import say, warn
+from pipeline.engine.access import IN_USE
 from pipeline.engine.again import check_same, config_again
 from pipeline.engine.finished import Finished
-from pipeline.engine.run_folder import IN_USE
 from pipeline.engine.session import report
+from pipeline.engine.standby import standing_by
 from pipeline.files import lock
 from pipeline.tracking.mirror import sync
 from pipeline.words import one_line
@@ -27,9 +28,9 @@ def gather(run_dir: Path, plugins: Sequence[str], console: Console) -> None:
     """
     run, _ = ready(config_again(Finished.begun(run_dir), plugins), console)
     check_same(run, "Its folds were not put together.")
-    with lock(run.dir / ".lock", IN_USE.format(run.dir)):
-        report(run, console)
-        report_at_end(run.dir, console)
+    with lock(run.dir / ".lock", IN_USE.format(run.dir)), standing_by(*REPORT) as standby:
+        report(run, standby, console)
+        report_at_end(run.dir, console, standby)
         try:
             say(
                 [one_line(sync(run.dir, trusted_uri(run.dir, "sync", f"run_dir={run.dir}")))],

@@ -45,6 +45,11 @@ def _problems(name: str, flags: Sequence[str]) -> Iterator[str]:
         )
 
 
+def goes_on_alone(settings: Sequence[str]) -> bool:
+    """Whether the jobs do not end with the command that waits for them."""
+    return _launcher(settings) == "slurm"
+
+
 def sweep_dir_of(settings: Sequence[str]) -> Path | None:
     """The folder of a sweep whose jobs are other processes; None for one that runs in this."""
     folder = _value(settings, FOLDER)

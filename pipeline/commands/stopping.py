@@ -6,7 +6,9 @@ end, what is written is whole, MLflow says KILLED, and the same command goes on.
 """
 
 import os
+import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -38,21 +40,34 @@ def requeued() -> Iterator[None]:
     """A job that submitit runs: when a signal stops it, our processes end before it is requeued.
 
     submitit's own handlers would requeue it at once, in the middle of whatever is done, or, of
-    SIGTERM, only write a line. No more than SIGTERM is left to SLURM: it comes when SLURM requeues
-    the job itself, and when somebody cancels it.
+    SIGTERM, only write a line. SIGTERM comes when SLURM preempts the job, and when somebody cancels
+    it; only in the first case it is requeued.
     """
     if "SUBMITIT_EXECUTOR" not in os.environ:
         yield
         return
-    by_submitit = {number: signal.getsignal(number) for number in STOPS}
+    asking = signal.Signals["SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")]
+    handler = signal.getsignal(asking)
     listen()
     try:
         yield
     except Interrupted as stop:
-        handler = by_submitit[signal.Signals(stop.number)]
-        if stop.number != signal.SIGTERM and callable(handler):
-            handler(stop.number, None)  # ends this process, or raises why there is no next time
+        goes_on = stop.number != signal.SIGTERM or is_preempted()
+        if goes_on and callable(handler):
+            handler(asking, None)  # ends this process, or raises why there is no next time
         raise
+
+
+def is_preempted() -> bool:
+    """Whether SLURM takes the place of the job that this process is in, for another."""
+    if (job := os.environ.get("SLURM_JOB_ID")) is None:
+        return False
+    command = ["scontrol", "show", "job", job]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return re.search(r"\bPreemptTime=\d", told.stdout) is not None
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

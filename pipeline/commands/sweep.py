@@ -21,13 +21,14 @@ from rich.table import Table
 
 from pipeline.commands.arguments import in_order
 from pipeline.commands.jobs import NOT_BEGUN, STOPPED, Job, read_jobs, write_job
-from pipeline.commands.launching import LOGS, sweep_dir_of
+from pipeline.commands.launching import LOGS, goes_on_alone, sweep_dir_of
 from pipeline.commands.searching import OPTUNA, is_of_no_trial
 from pipeline.commands.stopping import requeued
 from pipeline.config import UserError
 from pipeline.console import cell, say, tell
 from pipeline.engine.session import Outcome
 from pipeline.tracking.ledger import tries_of
+from pipeline.tracking.postgres import with_driver
 from pipeline.tracking.server import SQLITE, absolute_tracking_uri
 from pipeline.words import counted, one_line
 
@@ -141,6 +142,8 @@ def end_of_sweep() -> None:
     of_all = f"of {counted(len(jobs), 'job')}"
     if any(job.outcome is None and job.error in (STOPPED, NOT_BEGUN) for job in jobs):
         say([f"{num_done} {of_all} done; the same command trains only what is missing"], console)
+        if goes_on_alone(sys.argv[1:]):
+            say(["jobs that SLURM has go on without this command; scancel ends them"], console)
     elif num_done < len(jobs) and (sys.exception() is None or is_of_no_trial(sys.exception())):
         raise UserError(f"{len(jobs) - num_done} {of_all} failed; the same command tries again")
 
@@ -227,7 +230,7 @@ def look_at(uri: str) -> str:
         return uri
     if uri.startswith(f"{SQLITE}~"):
         uri = absolute_tracking_uri(uri)
-    store = shlex.quote(uri)
+    store = shlex.quote(with_driver(uri))
     if "${" in uri:
         store = '"' + OF_ENVIRONMENT.sub(r"$\1", uri) + '"'
     ui = shlex.join([typed("mlflow"), "ui", "--backend-store-uri"])

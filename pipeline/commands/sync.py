@@ -6,7 +6,7 @@ from pipeline.commands.settings import SyncSettings
 from pipeline.commands.trusted import trusted_uri
 from pipeline.config import UserError
 from pipeline.console import tell
-from pipeline.engine.run_folder import IN_USE, refuse_void
+from pipeline.engine.access import IN_USE, refuse_void
 from pipeline.engine.soundness import check_run_folder
 from pipeline.files import lock, refuse_foreign_files
 from pipeline.tracking.mirror import sync

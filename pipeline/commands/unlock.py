@@ -17,9 +17,9 @@ from pipeline.commands.cv import ready
 from pipeline.commands.settings import UnlockSettings
 from pipeline.config import LEDGER, Config, UserError
 from pipeline.console import say
+from pipeline.engine.access import IN_USE
 from pipeline.engine.door import here
 from pipeline.engine.finished import Finished
-from pipeline.engine.run_folder import IN_USE
 from pipeline.engine.unlocking import LockedPart, check_same_run, config_of
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.summary import levels_of

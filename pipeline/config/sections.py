@@ -481,7 +481,8 @@ class TrackingConfig:
     """Where MLflow keeps the runs."""
 
     uri: str = "sqlite:///mlflow.db"
-    """A database (sqlite:///PATH.db) or a server (http://host:port)."""
+    """A file (sqlite:///PATH.db), a database (postgresql://user@host/name) or a server
+    (http://host:port)."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
     """How long the end of a run waits for the tracking server, in seconds."""
     upload: Upload = "all"

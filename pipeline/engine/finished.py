@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from pipeline.arrays import AnyInts
 from pipeline.config import LEDGER, ConfigError, UserError, is_within
 from pipeline.config.plugins import plugin_problems
+from pipeline.engine.access import refuse_void
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import read_cohort
 from pipeline.engine.explanation import Explanation, read_explanation
 from pipeline.engine.gallery import read_failures
-from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX, refuse_void
+from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.failures import Failures, worst_failures

@@ -27,6 +27,7 @@ from pipeline.config import (
     plugin_facts,
     written,
 )
+from pipeline.engine.access import FOLD_IN_USE, IN_USE, in_turn, refuse_void
 from pipeline.engine.cohort import FILE_NAME as COHORT
 from pipeline.engine.cohort import cohort_of, cohort_text
 from pipeline.engine.soundness import check_before_going_on, read_environment
@@ -48,16 +49,10 @@ from pipeline.training.job import FoldJob
 
 PACKAGES = ("patientfold", "torch", "monai", "numpy", "pandas", "scikit-learn", "mlflow")
 TRAINED = ("last.pt", "best.pt", "best.json", "result.json")
-IN_USE = "run folder {} is in use by another process; wait until it ends."
-FOLD_IN_USE = "fold {} of run folder {} is in use by another process; wait until it ends."
-TURN_S = 600.0
-"""How long a command waits for another that writes what belongs to the whole run."""
 OF_A_RUN = ("plan.csv", "plan.json", "tracking.json", "mlflow.json", "fold_*/journal.jsonl")
 """What another run may not find in its folder."""
 FLOW = "flow.json"
 """How rows became patients, groups and folds; runs of earlier versions have none."""
-VOID = "VOID.txt"
-"""Of a run folder that a patient was deleted from; it says when and what is left."""
 UNSAFE_SUFFIX = "-UNSAFE-image-level"
 """Of the folder of a run whose plan tests patients that it trained on."""
 
@@ -224,30 +219,10 @@ def open_run(run: Run) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def in_turn(run_dir: Path) -> Iterator[None]:
-    """Alone among the commands that train folds of a run: to write what belongs to all folds.
-
-    UserError when another takes too long.
-    """
-    refusal = f"run folder {run_dir}: another command has been writing to it for {TURN_S:g} s."
-    with lock(run_dir / ".turn.lock", refusal, TURN_S):
-        yield
-
-
 def _recorded(run_dir: Path) -> dict[str, Any] | None:
     """What a run folder says of itself, None where there is none; UserError if it is damaged."""
     path = run_dir / "environment.json"
     return read_environment(run_dir) if path.exists() or path.is_symlink() else None
-
-
-def refuse_void(run_dir: Path) -> None:
-    """UserError for a run folder that `patientfold forget` has taken files from."""
-    if (run_dir / VOID).exists():
-        raise UserError(
-            f"run folder {run_dir} is void: a patient was forgotten ({VOID} says when). Take the "
-            "patient out of the CSV, which gives a new run folder, or delete this one."
-        )
 
 
 def _take_over(run: Run) -> None:

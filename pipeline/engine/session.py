@@ -12,13 +12,14 @@ from rich.console import Console
 from pipeline.config import UserError, compared, flat
 from pipeline.config.leaf import is_baseline
 from pipeline.console import say, warn
+from pipeline.engine.access import in_turn
 from pipeline.engine.counting import Counted
 from pipeline.engine.door import engine_of
 from pipeline.engine.local import cause_of
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, plot_training, seal_summary, write_judged
-from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit, in_turn
+from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
 from pipeline.engine.standby import Standby
 from pipeline.engine.stopping import said_when_stopped
 from pipeline.evaluation.console import print_summary

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.engine.run_folder import IN_USE, VOID
+from pipeline.engine.access import IN_USE, VOID
 from pipeline.errors import UserError
 from pipeline.files import lock, read_json, write_whole
 from pipeline.manifest import Pseudonyms
@@ -16,6 +16,7 @@ from pipeline.splits import load_plan
 from pipeline.splits.folds import PARTS
 
 READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
+READ |= {".out", ".err"}
 """Files that are looked into; others are images, models and archives."""
 SKIPPED = {".git", ".venv", "__pycache__"}
 NAMING = (

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pipeline.config import Upload
+from pipeline.tracking.postgres import host_of, is_postgres
 from pipeline.tracking.server import SQLITE
 from pipeline.tracking.upload import GOES
 
@@ -32,6 +33,8 @@ def is_here(uri: str) -> bool:
     if uri.startswith(SQLITE):
         return True
     host = (urlsplit(uri).hostname or "").lower()
+    if is_postgres(uri):
+        host = host_of(uri).lower() or "localhost"
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -165,9 +165,10 @@ class JournalTail:
             return to_event(json.loads(line))
         except (ValueError, RecursionError) as error:
             number = self.path.read_bytes()[: self._offset].count(b"\n") + 1
+            shown = line[:80].decode(errors="replace").rstrip()
             raise JournalError(
-                f"{self.path}, line {number}: expected an event (start, progress, epoch, failed, "
-                f"stopped) as JSON, found {line[:80].decode(errors='replace').rstrip()!r}. The file "
+                f"{self.path}, line {number}: expected an event (start, progress, epoch, failed or "
+                f"stopped) as JSON, found {shown!r}. The file "
                 "is damaged: restore it, or delete the fold's folder to train that fold again."
             ) from error
 

@@ -119,7 +119,7 @@ class Mirror(AbstractContextManager["Mirror"]):
                 is_over = fold.run.status in ("FINISHED", "FAILED")
                 if not is_over and (ours is None or number in ours):
                     fold.run.set_status("KILLED", fold.last.time)
-            if server.summarised is None:
+            if server.summarised is None and ours is None:
                 self._log_validation(server.parent)
             folds = Counter(fold.run.status for fold in server.folds.values())
             if ours is not None:

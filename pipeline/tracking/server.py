@@ -15,6 +15,13 @@ from urllib.parse import urlsplit
 
 from pipeline.config import UserError
 from pipeline.files import lock, make_private, make_private_file
+from pipeline.tracking.postgres import (
+    check_postgres,
+    is_postgres,
+    postgres_lock,
+    refuse_postgres_password,
+    with_driver,
+)
 from pipeline.tracking.views import experiment_tags
 
 if TYPE_CHECKING:
@@ -32,7 +39,9 @@ KIND_TAG = {"mlflow.experimentKind": "custom_model_development"}  # else the UI 
 PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"
 GREATER_IS_BETTER = "mlflow.experiment.primaryMetric.greaterIsBetter"
 SQLITE = "sqlite:///"
-ALLOWED = "sqlite:///PATH.db, http://HOST:PORT or https://HOST"
+ALLOWED = "sqlite:///PATH.db, postgresql://USER@HOST/NAME, http://HOST:PORT or https://HOST"
+ARTIFACTS = "mlartifacts"
+"""The folder of uploaded files: beside an SQLite file, of PostgreSQL in the current folder."""
 
 
 class TrackingError(UserError):
@@ -40,9 +49,12 @@ class TrackingError(UserError):
 
 
 def check_tracking_uri(uri: str) -> None:
-    """UserError for all but an SQLite file or an http(s) server, and for one with a password."""
+    """UserError for all but a database or an http(s) server, and for one with a password."""
+    refuse_password(uri)
     parts = urlsplit(uri)
-    if uri.startswith(SQLITE):
+    if is_postgres(uri):
+        check_postgres(uri)
+    elif uri.startswith(SQLITE):
         path = uri.removeprefix(SQLITE).partition("?")[0]
         if not path or path == ":memory:" or path.endswith("/"):
             raise UserError(f"tracking.uri: expected {SQLITE}PATH.db with a file, got {uri!r}.")
@@ -50,7 +62,14 @@ def check_tracking_uri(uri: str) -> None:
         is_folder = parts.scheme in ("", "file")
         reason = " MLflow no longer keeps runs in a plain folder (since 3.13)." * is_folder
         raise UserError(f"tracking.uri: expected {ALLOWED}, got {uri!r}.{reason}")
-    elif parts.username or parts.password:
+
+
+def refuse_password(uri: str) -> None:
+    """UserError for an address with a password, which it does not repeat."""
+    parts = urlsplit(uri)
+    if is_postgres(uri):
+        refuse_postgres_password(uri)
+    elif parts.scheme in ("http", "https") and (parts.username or parts.password):
         raise UserError(
             "tracking.uri: expected an address without user and password (it is kept in the run "
             "folder); set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead."
@@ -107,6 +126,13 @@ def connect(
     """
     from mlflow import MlflowClient
 
+    if is_postgres(uri):
+        with postgres_lock(uri):  # else the runs of a sweep would make its tables all at once
+            client = MlflowClient(tracking_uri=with_driver(uri))
+            folder = Path.cwd() / ARTIFACTS
+            make_private(folder)
+            artifacts = folder.as_uri()
+            return client, _experiment_id(client, experiment, artifacts, primary_metric, varied)
     if not uri.startswith(SQLITE):
         client = MlflowClient(tracking_uri=uri)
         return client, _experiment_id(client, experiment, None, primary_metric, varied)
@@ -116,9 +142,9 @@ def connect(
         # else the runs of a sweep would migrate it all at once
         if not path.exists() or not path.stat().st_size:
             _make_database(path)
-        make_private(path.parent / "mlartifacts")
+        make_private(path.parent / ARTIFACTS)
         client = MlflowClient(tracking_uri=uri)
-        artifacts = (path.parent / "mlartifacts").as_uri()
+        artifacts = (path.parent / ARTIFACTS).as_uri()
         return client, _experiment_id(client, experiment, artifacts, primary_metric, varied)
 
 

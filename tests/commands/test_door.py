@@ -24,6 +24,11 @@ NO_COMMANDS = {
     "door",
     "settings",
     "searching",
+    "gathering",
+    "jobs",
+    "launching",
+    "reporting",
+    "stopping",
     "shipped",
     "sweep",
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.commands.sweep import Job, _table, look_at, short
+from pipeline.commands.jobs import Job
+from pipeline.commands.sweep import _table, look_at, short
 from pipeline.engine.session import Outcome
 
 

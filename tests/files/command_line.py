@@ -17,6 +17,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.commands import COMMANDS
+from pipeline.commands.stopping import STOPS
 from pipeline.engine import PRELOADED
 from pipeline.processes import preload, start_forkserver
 
@@ -27,7 +28,7 @@ IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, Resourc
 def called(cwd: Path, *words: str, **environment: str) -> CompletedProcess[str]:
     """`patientfold` with these words in the folder `cwd`, in a wide terminal without colours."""
     out, err = StringIO(newline=""), StringIO(newline="")
-    stop = signal.getsignal(signal.SIGTERM)
+    stops = {number: signal.getsignal(number) for number in STOPS}
     if words and words[0] in COMMANDS and COMMANDS[words[0]].trains:  # all later ones share it
         preload(*PRELOADED)
         start_forkserver()
@@ -41,7 +42,8 @@ def called(cwd: Path, *words: str, **environment: str) -> CompletedProcess[str]:
             warnings.simplefilter("ignore", category)
         with redirect_stdout(out), redirect_stderr(err):
             code = _exit_code()
-    signal.signal(signal.SIGTERM, stop)
+    for number, handler in stops.items():
+        signal.signal(number, handler)
     told = [warnings.formatwarning(w.message, w.category, w.filename, w.lineno) for w in warned]
     return CompletedProcess(words, code, out.getvalue(), err.getvalue() + "".join(told))
 

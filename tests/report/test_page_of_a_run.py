@@ -18,7 +18,8 @@ from PIL import Image
 from rich.console import Console
 
 from pipeline.commands.door import load_config
-from pipeline.commands.report import main, report_at_end
+from pipeline.commands.report import main
+from pipeline.commands.reporting import report_at_end
 from pipeline.commands.settings import ReportSettings
 from pipeline.config import UserError
 from pipeline.engine.finished import Finished
@@ -188,8 +189,8 @@ def test_charts_are_drawn_for_paper_and_for_the_screen_and_the_library_comes_onc
 @pytest.mark.slow
 def test_a_report_needs_neither_torch_nor_images_nor_mlflow(copied: Finished) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipeline.commands.report import _written; "
-        f"_written(Path({str(copied.dir)!r})); print(*sorted(sys.modules))"
+        "import sys; from pathlib import Path; from pipeline.commands.reporting import written; "
+        f"written(Path({str(copied.dir)!r})); print(*sorted(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())

@@ -17,6 +17,7 @@ if [ -n "$stop" ]; then
 fi
 
 cpus=${CPUS:-2}
+memory=$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
 mkdir -p "$folder"/{state,spool}
 host=$(hostname -s)
 
@@ -60,8 +61,7 @@ MessageTimeout=60
 # A job of the partition \`urgent\` puts those of \`usual\` back into the queue.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-RequeueExit=138
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory State=UNKNOWN
 PartitionName=usual Nodes=$host Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=60 State=UP
 PartitionName=urgent Nodes=$host MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF State=UP
 CONF

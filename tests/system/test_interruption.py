@@ -85,9 +85,31 @@ def test_ctrl_c_marks_runs_killed_and_the_same_command_continues_them(tmp_path: 
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGTERM)  # as a batch system does
     assert process.wait() == 143
+    assert _last_events(tmp_path) == {("stopped", "SIGTERM")}
     parents_again, children_again = mlflow_runs(client, "demo")
     assert [run.info.run_id for run in parents_again] == [run.info.run_id for run in parents]
     assert len({run.info.run_name for run in children_again}) == len(children_again)
+
+
+def _last_events(cwd: Path) -> set[tuple[str, str]]:
+    """What the journals of the folds that had begun end with."""
+    paths = cwd.glob("runs/demo/*/*/journal.jsonl")
+    last = [json.loads(path.read_text().splitlines()[-1]) for path in paths]
+    return {(event["event"], event.get("reason", "")) for event in last}
+
+
+def test_the_end_of_its_time_is_said_to_all_processes_and_the_command_ends_them(
+    tmp_path: Path,
+) -> None:
+    """SLURM sends SIGUSR1 to every process of a job, which would kill workers."""
+    process = _start(tmp_path, [*make_cohort(tmp_path / "cohort").overrides, *LONG, "folds=[0]"])
+    workers = _worker_pids(tmp_path)
+    os.killpg(process.pid, signal.SIGUSR1)
+    assert process.wait(timeout=120) == 138
+    assert not any(map(_is_alive, workers))
+    assert _last_events(tmp_path) == {("stopped", "SIGUSR1")}
+    parents, children = mlflow_runs(mlflow_client(tmp_path), "demo")
+    assert {run.info.status for run in parents + children} == {"KILLED"}
 
 
 def test_a_failing_fold_leaves_the_others_alone_and_can_be_mended(
@@ -142,7 +164,9 @@ class Slow:
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR2, 140)]
+)
 def test_a_stop_while_images_are_decoded_is_one_line_and_the_command_goes_on(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

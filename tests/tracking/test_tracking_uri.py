@@ -4,11 +4,20 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import UserError
+from pipeline.tracking.destination import is_here
 from pipeline.tracking.server import absolute_tracking_uri, check_tracking_uri, connect, reaching
 
 
 @pytest.mark.parametrize(
-    "uri", ["sqlite:///mlflow.db", "sqlite:////tmp/a b.db", "http://h:5000", "https://h/mlflow"]
+    "uri",
+    [
+        *("sqlite:///mlflow.db", "sqlite:////tmp/a b.db", "http://h:5000", "https://h/mlflow"),
+        *(
+            "postgresql://me@h/db",
+            "postgresql:///db?host=/run/postgresql",
+            "postgresql://h:5433/db",
+        ),
+    ],
 )
 def test_databases_and_servers_are_allowed(uri: str) -> None:
     check_tracking_uri(uri)
@@ -20,7 +29,7 @@ def test_a_plain_folder_is_refused_with_what_is_allowed(uri: str) -> None:
         check_tracking_uri(uri)
 
 
-@pytest.mark.parametrize("uri", ["postgresql://h/db", "http://", "sqlite:mlflow.db", "ftp://h"])
+@pytest.mark.parametrize("uri", ["http://", "sqlite:mlflow.db", "ftp://h"])
 def test_other_addresses_are_refused(uri: str) -> None:
     with pytest.raises(UserError, match=r"tracking\.uri: expected sqlite:///PATH\.db"):
         check_tracking_uri(uri)
@@ -37,6 +46,45 @@ def test_a_password_is_refused_and_not_repeated(uri: str) -> None:
     with pytest.raises(UserError, match="MLFLOW_TRACKING_PASSWORD") as caught:
         check_tracking_uri(uri)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("postgresql://me:secret@h/db", "postgresql+psycopg2://me:secret@h/db"),
+        *("postgres://me:secret@h/db", "postgresql://h/db?user=me&password=secret"),
+    ],
+)
+def test_a_password_of_a_database_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(UserError, match="PGPASSWORD") as caught:
+        check_tracking_uri(uri)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["postgresql://h", "postgresql://h/", "postgres://h/db"])
+def test_postgres_needs_a_database_and_its_whole_name(uri: str) -> None:
+    with pytest.raises(UserError, match="expected postgresql://USER@HOST/NAME"):
+        check_tracking_uri(uri)
+
+
+def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.tracking.postgres.find_spec", lambda _name: None)
+    with pytest.raises(UserError, match=r"pip install 'patientfold\[postgres\]'"):
+        check_tracking_uri("postgresql://h/db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "here"),
+    [
+        ("postgresql:///db?host=/run/postgresql", True),
+        ("postgresql://me@localhost/db", True),
+        ("postgresql:///db?host=127.0.0.1", True),
+        ("postgresql://me@db.hospital.org/db", False),
+        ("postgresql:///db?host=db.hospital.org", False),
+    ],
+)
+def test_a_database_of_this_machine_is_known(uri: str, here: bool) -> None:
+    assert is_here(uri) is here
 
 
 def test_a_relative_database_stays_the_same_from_another_folder(
