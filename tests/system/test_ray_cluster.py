@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from system_runs import Cohort, make_cohort, mlflow_client, mlflow_runs, run_cv, start_cv
@@ -21,7 +22,7 @@ FILES = ("predictions.csv", "fold_*/predictions_*.csv", "fold_*/best.pt")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[cluster_utils.Cluster]:
+def cluster() -> Iterator[Any]:
     """A head that trains nothing, and two nodes for a fold each."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     head = {"num_cpus": 0, "include_dashboard": False, **SMALL}
@@ -37,7 +38,7 @@ def cohort(tmp_path: Path) -> Cohort:
     return make_cohort(tmp_path / "cohort")
 
 
-def on(cluster: cluster_utils.Cluster, cohort: Cohort, *more: str) -> list[str]:
+def on(cluster: Any, cohort: Cohort, *more: str) -> list[str]:
     ray = ["engine=ray", f"engine.address={cluster.address}", "run_dir=run"]
     return [*cohort.overrides, *ray, *more]
 
@@ -72,7 +73,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
-def num_nodes(cluster: cluster_utils.Cluster) -> int:
+def num_nodes(cluster: Any) -> int:
     return sum(node["Alive"] for node in cluster.global_state.node_table())
 
 
@@ -82,7 +83,7 @@ def contents(run_dir: Path) -> dict[str, bytes]:
 
 
 def test_a_node_dies_and_its_fold_ends_elsewhere_like_an_undisturbed_one(
-    cluster: cluster_utils.Cluster, cohort: Cohort, tmp_path: Path
+    cluster: Any, cohort: Cohort, tmp_path: Path
 ) -> None:
     long = "training.epochs=60"
     here = run_cv(tmp_path, *cohort.overrides, long, "run_dir=here", "engine.folds_at_once=2")
@@ -116,7 +117,7 @@ def test_a_node_dies_and_its_fold_ends_elsewhere_like_an_undisturbed_one(
 
 
 def test_a_fold_that_fails_by_itself_is_not_begun_again(
-    cluster: cluster_utils.Cluster, cohort: Cohort, tmp_path: Path
+    cluster: Any, cohort: Cohort, tmp_path: Path
 ) -> None:
     (tmp_path / "run/fold_01").mkdir(parents=True)
     (tmp_path / "run/fold_01/last.pt").write_bytes(b"half a checkpoint")
@@ -134,7 +135,7 @@ def test_a_fold_that_fails_by_itself_is_not_begun_again(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_no_process_stays_on_any_node_when_the_command_ends(
-    cluster: cluster_utils.Cluster, cohort: Cohort, tmp_path: Path, number: int, code: int
+    cluster: Any, cohort: Cohort, tmp_path: Path, number: int, code: int
 ) -> None:
     process = start_cv(tmp_path, *on(cluster, cohort, "training.epochs=100000"))
     wait_until(lambda: min(epochs(tmp_path, 0), epochs(tmp_path, 1)) >= 1, process)
@@ -150,7 +151,7 @@ def test_no_process_stays_on_any_node_when_the_command_ends(
 
 
 def test_nodes_that_see_other_files_or_have_other_code_are_refused(
-    cluster: cluster_utils.Cluster, cohort: Cohort, tmp_path: Path
+    cluster: Any, cohort: Cohort, tmp_path: Path
 ) -> None:
     if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("no file system of its own can be made for a process here")
