@@ -74,7 +74,7 @@ MADE = Workload(
 IDC = Workload(
     name="idc",
     folder="idc_patches",
-    num_images=2000,
+    num_images=1600,
     settings=("manifest=idc", *COLOUR, "evaluation.patient_label=none"),
     transforms=(("Resized", {"spatial_size": (48, 48)}),),
     flip_axes=(0, 1),
