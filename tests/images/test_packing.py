@@ -19,7 +19,7 @@ from pipeline.audit.content import pack_usable
 from pipeline.config import ImagesConfig, ManifestConfig, UserError
 from pipeline.files import sha256
 from pipeline.formats import read_image
-from pipeline.images import building, packing
+from pipeline.images import building
 from pipeline.images.decoders import CHUNK
 from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packing import pack_images
