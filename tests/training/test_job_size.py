@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import Config, ImagesConfig, ManifestConfig
+from pipeline.commands.door import load_config
+from pipeline.config import ImagesConfig, ManifestConfig
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, read_manifest
@@ -19,7 +20,7 @@ MOST_BYTES_PER_IMAGE = 120
 
 
 def job_of(manifest: Manifest, images: PackedImages, tmp_path: Path) -> FoldJob:
-    config = Config(manifest=ManifestConfig(name="x", path=str(manifest.path)))
+    config = load_config(["experiment=demo"])
     plan = plan_folds(manifest, config.split)
     return FoldJob(config, manifest, plan.folds[0], images, tmp_path / "fold_00", "key")
 
