@@ -2,9 +2,9 @@
 
 import os
 import stat
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -23,7 +23,7 @@ class Look(NamedTuple):
     size: int
     """Bytes."""
     start: int
-    """Checksum of its first bytes: equal for files that may be equal."""
+    """Hash of its first bytes: equal for files that may be equal."""
 
 
 def look(path: str) -> Look | None:
@@ -47,8 +47,12 @@ def look(path: str) -> Look | None:
         return None
     finally:
         os.close(file)
-    known = next((known for known in FORMATS if known.knows(head)), None)
-    return None if known is None else Look(known, status.st_size, zlib.crc32(head))
+    for known in FORMATS:
+        if known.knows(head):
+            # Not its CRC: a PNG holds CRCs of its own, and is made so that its whole CRC says less.
+            start = int.from_bytes(blake2b(head, digest_size=8).digest(), signed=True)
+            return Look(known, status.st_size, start)
+    return None
 
 
 def _of_nothing() -> Ints:

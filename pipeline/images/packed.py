@@ -1,6 +1,7 @@
 """The packed cache, opened: one memory-mapped array of all images, and a table beside it."""
 
 import csv
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,9 +42,9 @@ class PackedImages:
     path: Path
     key: str
 
-    def __reduce__(self) -> tuple[type["PackedImages"], tuple[Path, str]]:
-        """Another process maps the file itself: the pixels are not sent to it."""
-        return PackedImages, (self.path, self.key)
+    def __getstate__(self) -> dict[str, object]:
+        """For another process: what is opened here, it opens there."""
+        return {"path": self.path, "key": self.key}
 
     @cached_property
     def array(self) -> NDArray[np.generic]:
@@ -68,8 +69,15 @@ class PackedImages:
     @cached_property
     def _sums(self) -> Floats:
         """(N, 2, C) sum and sum of squares of every image and channel."""
-        rows = [(row["sum"], row["sum_squares"]) for row in self.facts]
-        return np.array([[[float(v) for v in cell.split()] for cell in row] for row in rows])
+        with (self.path / "table.csv").open(newline="") as file:  # not all facts: they take room
+            rows = csv.reader(file)
+            header = next(rows)
+            asked = [header.index(name) for name in ("sum", "sum_squares")]
+            numbers = array("d")
+            for row in rows:
+                for place in asked:
+                    numbers.extend(map(float, row[place].split()))
+        return np.array(numbers).reshape(-1, len(asked), self.num_channels)
 
     @property
     def num_channels(self) -> int:

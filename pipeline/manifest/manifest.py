@@ -12,11 +12,13 @@ from pipeline.arrays import Bools, Floats, Ints
 from pipeline.config import fingerprint
 from pipeline.formats.looks import Looks
 from pipeline.label_names import LabelNames, matrix_of
+from pipeline.levels import Middle
 from pipeline.manifest.findings import Finding, by_cause
 from pipeline.words import counted, one_line
 
 SEVERAL = "|"
 """Between the paths of a sample's images."""
+_TRAINED_ON = ("patient_id", "image_path", "label", "group", "line", "weight")
 SMALL_GROUP = 10
 """A group of at most so many patients never stops a command, whatever its share of a small set."""
 
@@ -209,19 +211,23 @@ class Manifest:
 
     def without(self, rows: Collection[int]) -> "Manifest":
         """The manifest without these rows; the others keep their groups, which are counted anew."""
+        if not rows and not self.purged:
+            return self
         table = self.table.drop(index=sorted(rows)).reset_index(drop=True)
         twins = tuple(twin for row, twin in enumerate(self.twin_digests) if row not in rows)
         grouping = self.grouping
         if "group" in table and len(table):
-            members = {str(g): ids.unique() for g, ids in table.groupby("group")["patient_id"]}
-            largest = max(members, key=lambda group: len(members[group]))
+            members = table[["group", "patient_id"]].drop_duplicates()
+            sizes = members.groupby("group").size()
+            largest = str(sizes.idxmax())
+            of_largest = members["patient_id"][members["group"] == largest].tolist()
             grouping = replace(
                 grouping,
-                num_groups=len(members),
+                num_groups=len(sizes),
                 num_patients=table["patient_id"].nunique(),
                 largest_name=largest,
-                largest_num_patients=len(members[largest]),
-                largest_sample=tuple(members[largest][: len(grouping.largest_sample)]),
+                largest_num_patients=len(of_largest),
+                largest_sample=tuple(of_largest[: len(grouping.largest_sample)]),
             )
         return replace(self, table=table, twin_digests=twins, grouping=grouping, purged=frozenset())
 
@@ -230,6 +236,20 @@ class Manifest:
         """(N,) a number for each row's patient, and the ids that they stand for."""
         codes, ids = pd.factorize(self.table["patient_id"].to_numpy(object))
         return codes, pd.Index(ids, dtype=object)
+
+    def for_training(self, middle: Middle | None) -> "Manifest":
+        """The same rows, of which only what a fold's worker needs is left; `middle` is a column."""
+        columns = [*_TRAINED_ON, *([middle] if middle else [])]
+        table = self.table[[name for name in columns if name in self.table]]
+        return Manifest(
+            self.path,
+            self.image_root,
+            self.classes,
+            table,
+            names=self.names,
+            image_columns=self.image_columns,
+            purged=self.purged,
+        )
 
     def num_per_class(self, rows: Ints) -> Ints:
         """(C,) images of each class among `rows`."""

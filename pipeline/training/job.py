@@ -1,10 +1,10 @@
 """What a worker gets: one fold of one run, and the device to train it on."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,11 @@ class FoldJob:
     """Of the worker; of a fold that no worker has yet, those of all: "cuda:0,cuda:1"."""
     devices: str = ""
     """Of all workers of the fold, where there are several."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without what it does not ask for, and what it can work out."""
+        asked = {field.name: getattr(self, field.name) for field in fields(self)}
+        return asked | {"manifest": self.manifest.for_training(self.config.evaluation.middle)}
 
     @property
     def batches_per_step(self) -> int:
