@@ -63,7 +63,7 @@ def test_a_node_that_does_not_see_a_file_names_it(needed: Needed, tmp_path: Path
 def test_a_folder_of_the_same_name_on_a_disk_of_its_own_is_no_shared_one(
     needed: Needed, tmp_path: Path
 ) -> None:
-    (tmp_path / "environment.json").write_text("of another run")
+    (tmp_path / "environment.json").write_text("ENVIRONMENT.JSON")  # as long
     assert needed.missing() == f"sees another {tmp_path}/environment.json"
 
 
