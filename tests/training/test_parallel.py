@@ -45,7 +45,7 @@ def silent(*_):
 
 
 def source_of(job):
-    normalisation = Normalisation((0.0,), (1.0,))
+    normalisation = Normalisation((17.5,), (10.0,))
     return BatchSource.open(job.images, normalisation, torch.device("cpu"))
 
 
