@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.config import sections
 from pipeline.config.augmentation import augment_problems, no_augmentation
+from pipeline.config.decoding import image_problems
 from pipeline.config.environment import Place
 from pipeline.config.leaf import (
     is_baseline,
@@ -25,9 +26,6 @@ from pipeline.config.sections import SETTINGS, Target
 from pipeline.errors import ConfigError, UserError
 from pipeline.levels import MIDDLES, PLURALS
 from pipeline.regex import compiled
-
-WHOLE_IN_FLOAT16 = 2048
-"""Steps from 0 to 1 of which float16 keeps each: from 1/2 on they are 1/2048 apart."""
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
@@ -83,7 +81,7 @@ class Config:
                 "manifest.ordered=true"
             )
         problems += augment_problems(self.augment, self.images.spatial_dims)
-        problems += _images_problems(self.images)
+        problems += image_problems(self.images)
         problems += [*_schedule_problems(self), *_label_problems(self), *_baseline_problems(self)]
         problems += _device_problems(self)
         if problems:
@@ -148,39 +146,6 @@ def needs_monai(config: Config) -> bool:
         if "_target_" in mapping
     }
     return any(is_within(name, ["monai", *config.plugins]) for name in named)
-
-
-def _images_problems(images: sections.ImagesConfig) -> Iterator[str]:
-    dims = images.spatial_dims
-    for name in ("spacing", "size"):
-        values = getattr(images, name)
-        if values is not None and len(values) not in (1, dims):
-            yield (
-                f"images.{name}: {dims}D images need {dims} values, or one for all axes, "
-                f"got {list(values)}"
-            )
-    for i, leaf in enumerate(images.transforms):
-        for name in ("spatial_size", "roi_size"):
-            values = leaf.get(name)
-            if isinstance(values, list | tuple) and len(values) not in (1, dims):
-                volumes = "images=mr or images=mri2mm, or " if dims == 3 else ""
-                yield (
-                    f"images.transforms.{i}.{name}: {dims}D images need {dims} values, got "
-                    f"{list(values)}; set {volumes}images.transforms=[] with images.size"
-                )
-    for name in ("window", "percentiles"):
-        values = getattr(images, name)
-        if values is not None and values[0] >= values[1]:
-            yield f"images.{name}: the first value must be less than the second, got {list(values)}"
-    if images.window is not None and images.percentiles is not None:
-        yield "images.window and images.percentiles: set one of them to null"
-    if images.window is not None and images.dtype == "float16":
-        width = images.window[1] - images.window[0]
-        if width > WHOLE_IN_FLOAT16:
-            yield (
-                f"images.dtype=float16 tells {WHOLE_IN_FLOAT16:,} steps of images.window apart, "
-                f"which is {width:,.6g} wide; set images.dtype=float32"
-            )
 
 
 def _schedule_problems(config: Config) -> Iterator[str]:

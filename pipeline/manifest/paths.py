@@ -69,12 +69,12 @@ def file_findings(
         elif not image.strip():
             continue
         else:
-            path = image_root / image
+            path = file = image_root / image
             try:
-                found = checked_format(path)
+                found = checked_format(file)
             except ImageError as error:
-                text = f"patient {patient!r}: image {one_line(str(path))}: {error}"
-                if "\\" in image and not path.exists():
+                text = f"patient {patient!r}: image {one_line(str(file))}: {error}"
+                if "\\" in image and not file.exists():
                     text += "; write the path with / instead of \\"
                 rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"
                 yield Finding(rule, "error", text, line)
