@@ -74,7 +74,7 @@ def checksum(arrays: Sequence[NDArray[np.generic]], start: int, num: int) -> int
     """Of what is stored in some rows of the arrays."""
     found = 0
     for array in arrays:
-        found = zlib.crc32(np.ascontiguousarray(array[start : start + num]), found)
+        found = zlib.crc32(np.ascontiguousarray(array[start : start + num]).data, found)
     return found
 
 

@@ -63,13 +63,13 @@ def file_findings(
     misnamed = []
     columns = (table[name].tolist() for name in ("line", "patient_id", "image_path"))
     for line, patient, image, seen in zip(*columns, looks, strict=True):
-        path: Path | str = image
-        if seen is not None:
-            found = seen.format
-        elif not image.strip():
+        if seen is None and not image.strip():
             continue
+        if seen is not None:
+            found, named = seen.format, format_of_name(image)
         else:
             path = image_root / image
+            named = format_of_name(path)
             try:
                 found = checked_format(path)
             except ImageError as error:
@@ -79,7 +79,7 @@ def file_findings(
                 rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"
                 yield Finding(rule, "error", text, line)
                 continue
-        if format_of_name(path) not in (None, found):
+        if named not in (None, found):
             misnamed.append(f"line {line}: {image!r} is {found.name}")
     if misnamed:
         text = (
