@@ -99,8 +99,8 @@ def _sites(samples: pd.DataFrame) -> "pd.Series[str]":
     sites = samples[["patient_id", "site"]].drop_duplicates().sort_values("site")
     several = sites.duplicated("patient_id", keep=False)
     joined = sites[several].groupby("patient_id")["site"].agg("|".join)
-    alone: pd.Series[str] = sites[~several].set_index("patient_id")["site"]
-    return pd.concat([alone, joined])
+    found: pd.Series[str] = pd.concat([sites[~several].set_index("patient_id")["site"], joined])
+    return found
 
 
 def find_shortcuts(patients: pd.DataFrame, seed: int = 0) -> list[Shortcut]:

@@ -63,23 +63,23 @@ def file_findings(
     misnamed = []
     columns = (table[name].tolist() for name in ("line", "patient_id", "image_path"))
     for line, patient, image, seen in zip(*columns, looks, strict=True):
-        path: Path | str = image
-        if seen is not None:
-            found = seen.format
-        elif not image.strip():
+        if seen is None and not image.strip():
             continue
+        if seen is not None:
+            found, named = seen.format, format_of_name(image)
         else:
-            path = file = image_root / image
+            path = image_root / image
+            named = format_of_name(path)
             try:
-                found = checked_format(file)
+                found = checked_format(path)
             except ImageError as error:
-                text = f"patient {patient!r}: image {one_line(str(file))}: {error}"
-                if "\\" in image and not file.exists():
+                text = f"patient {patient!r}: image {one_line(str(path))}: {error}"
+                if "\\" in image and not path.exists():
                     text += "; write the path with / instead of \\"
                 rule = "unknown_format" if isinstance(error, UnknownFormatError) else "image_file"
                 yield Finding(rule, "error", text, line)
                 continue
-        if format_of_name(path) not in (None, found):
+        if named not in (None, found):
             misnamed.append(f"line {line}: {image!r} is {found.name}")
     if misnamed:
         text = (
