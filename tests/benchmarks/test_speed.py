@@ -14,7 +14,7 @@ from speed.data import settings_for
 from speed.figures import Line, Spread, disagreement, faster_than, ratios, table
 from speed.loop import mean_auroc, split
 from speed.ours import facts_of
-from speed.page import put
+from speed.page import put, sizes_block
 from speed.process import run
 from speed.task import FoldRows, Task
 from speed.workload import IDC, MADE
@@ -80,6 +80,21 @@ def test_only_what_is_between_the_marks_of_a_page_is_replaced(tmp_path: Path) ->
     assert page.read_text() == f"a\n<!-- idc -->\nnew\n\\1\n<!-- /idc -->\n{kept}"
     with pytest.raises(ValueError, match="expected one <!-- other -->"):
         put(["new"], "other", page)
+
+
+def test_sizes_are_shown_with_their_line_and_what_an_image_costs() -> None:
+    measured = [(1000, 7.0), (2000, 9.0), (5000, 15.0), (10000, 25.0)]
+    found = {
+        "command": "python x.py",
+        "machine": dict.fromkeys(("date", "device", "processor", "system", "packages"), "m"),
+        "used_by_others": 0.3,
+        "sizes": [{"images": n, "whole": s, "processor": 2 * s} for n, s in measured],
+    }
+    text = "\n".join(sizes_block(found))
+    assert "| 5,000 | 15.0 | 3.0 | 15.0 | 30 |" in text
+    assert "5.0 s + 2.00 ms an image, R² 1.0000" in text
+    assert "largest set takes 0.36 times as long as one of the smallest" in text
+    assert "30% of the processors meanwhile: only the ratios" in text
 
 
 def test_the_loops_auroc_is_that_of_scikit_learn() -> None:
