@@ -13,7 +13,7 @@ class MovingAverage(AveragedModel):
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._move: Any = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         super().__init__(network, multi_avg_fn=self._move)
-        self._own = list(self.module.parameters())
+        self._own: list[Tensor] = list(self.module.parameters())
         self._own_buffers = list(self.module.buffers())
 
     @torch.no_grad()
