@@ -428,8 +428,18 @@ class TrainingConfig:
     """auto: bfloat16 on a GPU (float16 with loss scaling where it has none), float32 on the CPU."""
     channels_last: bool = True
     """Weights and images lie in memory channel by channel of each pixel: a step takes 10 to 35 %
-    less time, on the CPU too, and results differ in the last digits. A network whose code cannot
-    take that keeps the other order."""
+    less time, on the CPU too, and results differ in the last digits (and in what dropout draws of
+    feature maps). A network whose code cannot take that keeps the other order."""
+    compile: bool = False
+    """Train with the network compiled by torch.compile: minutes once per fold, then faster steps on
+    a GPU. Predictions are made by the network as it is."""
+    tf32: bool = True
+    """On a GPU float32 matrices are multiplied as TF32: faster, with 10 instead of 23 bits."""
+    cudnn_benchmark: bool = True
+    """On a GPU the first batch of each size tries which convolution is fastest."""
+    deterministic: bool = False
+    """The same numbers in every run on a GPU too, as on the CPU: slower; a network that does what
+    has no such form on a GPU is refused by torch."""
 
     @property
     def select_mode(self) -> Literal["min", "max"]:

@@ -52,9 +52,8 @@ def _train(job: FoldJob, num_threads: int) -> None:
 
         train_baseline(job)
         return
-    import torch
-
     from pipeline.engine.peers import peers
+    from pipeline.training.device import prepare
     from pipeline.training.fold import train_fold
     from pipeline.training.parallel import Worker, workers_of
 
@@ -62,10 +61,7 @@ def _train(job: FoldJob, num_threads: int) -> None:
     devices = job.device if others else ""
 
     def work(worker: Worker) -> None:
-        torch.set_num_threads(num_threads)
-        if worker.device.startswith("cuda"):
-            torch.cuda.set_device(worker.device)
-            torch.backends.cudnn.benchmark = True
+        prepare(job.config.training, worker.device, num_threads)
         with worker.joined():
             train_fold(replace(job, device=worker.device, devices=devices), worker)
 

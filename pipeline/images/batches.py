@@ -36,16 +36,31 @@ class BatchSource:
         normalisation: Normalisation,
         device: torch.device,
         crop: tuple[int, ...] | None = None,
+        num_sharing: int = 1,
     ) -> "BatchSource":
+        """`num_sharing`: processes that share a GPU's memory, each with its own copy."""
         fitted = torch.tensor([normalisation.mean, normalisation.std], device=device)
         mean, std = fitted.view(2, 1, -1, *[1] * len(images.spatial_shape))
-        return cls(_placed(images.array, device), mean, std, device, crop)
+        return cls(_placed(images.array, device, num_sharing), mean, std, device, crop)
 
     @classmethod
     def of(cls, array: NDArray[np.generic], device: torch.device) -> "BatchSource":
         """Of an array (N, ...) that is taken as it is."""
         mean, std = torch.zeros(1, device=device), torch.ones(1, device=device)
         return cls(_placed(array, device), mean, std, device)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether each batch has to be brought to the GPU."""
+        return self.device.type == "cuda" and not self.pixels.is_cuda
+
+    def describe(self) -> str:
+        """Where the images lie, in a line."""
+        size = f"{self.pixels.nbytes / 1e9:.1f} GB of images"
+        if self.device.type == "cpu":
+            return f"{size}: mapped from the cache"
+        place = "gathered from the cache batch by batch" if self.is_far else "kept there"
+        return f"{size} for {self.device}: {place}"
 
     def on_cpu(self) -> "BatchSource":
         """The same source for loader workers, which must not touch a GPU."""
@@ -63,19 +78,24 @@ class BatchSource:
 
     def pick(self, rows: Tensor) -> Tensor:
         """(B,) row numbers on the CPU -> (B, C, ...) as they are in the cache, on the device."""
-        picked = self.pixels.index_select(0, rows.to(self.pixels.device))
-        return picked.to(self.device, non_blocking=True)
+        if self.is_far:  # from pinned memory the copy runs beside the network
+            shape = (len(rows), *self.pixels.shape[1:])
+            pinned = torch.empty(shape, dtype=self.pixels.dtype, pin_memory=True)
+            torch.index_select(self.pixels, 0, rows, out=pinned)
+            return pinned.to(self.device, non_blocking=True)
+        return self.pixels.index_select(0, rows.to(self.pixels.device))
 
     def normalised(self, picked: Tensor) -> Tensor:
         """(B, C, ...) of what was picked -> float32, mean 0 and SD 1."""
         return picked.to(torch.float32).sub_(self.mean).div_(self.std)
 
 
-def _placed(array: NDArray[np.generic], device: torch.device) -> Tensor:
+def _placed(array: NDArray[np.generic], device: torch.device, num_sharing: int = 1) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # read-only memory; nobody writes into it
         pixels = torch.from_numpy(array)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        pixels = pixels.to(device) if pixels.nbytes < GPU_SHARE * free else pixels
+        fits = pixels.nbytes * num_sharing < GPU_SHARE * free
+        pixels = pixels.to(device) if fits else pixels
     return pixels

@@ -1,7 +1,8 @@
 """The loop: one pass over the train part, and predictions for any part."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.config import UserError
 from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
+from pipeline.images.prefetch import prefetched
 from pipeline.images.sampler import draw_epoch
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.layout import in_layout
@@ -65,6 +67,7 @@ class TrainPart:
         self.labels = targets_of(job, slice(None)).to(source.device)
         self.weights = torch.from_numpy(job.emphasis.weights).to(source.device, torch.float32)
         self.transforms: RandomTransforms | None = None
+        self.is_ahead = source.is_far and not config.augment.transforms
         if config.augment.transforms:
             workers = config.engine.loader_workers
             self.transforms = RandomTransforms(source, config.augment, workers)
@@ -74,11 +77,16 @@ class TrainPart:
         job = self.job
         return seed_for(job.config.training.seed, job.fold.index, epoch - 1, purpose)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The worker's shard of each batch of an epoch, on the device.
+    def batches(self, epoch: int) -> Generator[Batch]:
+        """The worker's shard of each batch of an epoch, on the device; made ahead where that pays.
 
-        The batches, and what is drawn for each image, do not depend on the number of workers.
+        Close it where the epoch may end early.
         """
+        made = self._batches(epoch)
+        yield from prefetched(made, self.source.device) if self.is_ahead else made
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches, and what is drawn for each image, do not depend on the number of workers."""
         config, seed = self.job.config, self.seed(epoch)
         order = draw_epoch(
             self.job.emphasis.drawing, config.sampler.balance, np.random.default_rng(seed)
@@ -129,21 +137,22 @@ def train_epoch(learner: Learner, part: TrainPart, epoch: int, report: Report) -
     right = torch.zeros((), dtype=torch.int64, device=learner.device)
     done, num_steps, started = 0, 0, time.monotonic()
     last_report = started
-    for batch in part.batches(epoch):
-        if len(batch.labels):
-            with learner.autocast():
-                logits = network(in_layout(batch.images, learner.layout))
-                loss = batch.loss(learner.loss, logits)
-            learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach() * len(batch.labels)
-            right += num_right(logits.detach(), batch.labels)
-        if batch.is_last:
-            norms += learner.step()
-            num_steps += 1
-        done += batch.num_images
-        if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
-            report(done, len(part.rows), done / (now - started))
-            last_report = now
+    with closing(part.batches(epoch)) as batches:
+        for batch in batches:
+            if len(batch.labels):
+                with learner.autocast():
+                    logits = network(in_layout(batch.images, learner.layout))
+                    loss = batch.loss(learner.loss, logits)
+                learner.scaler.scale(loss * batch.share).backward()  # type: ignore[no-untyped-call]
+                total += loss.detach() * len(batch.labels)
+                right += num_right(logits.detach(), batch.labels)
+            if batch.is_last:
+                norms += learner.step()
+                num_steps += 1
+            done += batch.num_images
+            if (now := time.monotonic()) - last_report > REPORT_EVERY_S:
+                report(done, len(part.rows), done / (now - started))
+                last_report = now
     learner.share_buffers()
     total, right = learner.worker.total(total, right)
     mean = float(total) / done

@@ -1,15 +1,18 @@
 """Train one fold, choose its epoch and threshold on val, then open the test part once."""
 
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
 from pipeline.config import TrainingConfig
+from pipeline.console import tell
 from pipeline.images.batches import BatchSource
 from pipeline.tracking.journal import EpochEnded, Journal, Progressed
 from pipeline.training.checkpoint import load_best, reopen, resume, save_epoch
 from pipeline.training.closing import close, selecting
+from pipeline.training.device import folds_on_a_gpu
 from pipeline.training.epoch import TrainPart, outputs, train_epoch
 from pipeline.training.frozen import with_head
 from pipeline.training.job import FoldJob
@@ -27,7 +30,10 @@ def train_fold(job: FoldJob, worker: Worker = ALONE) -> None:
     started = time.monotonic()
     learner = replace(build_learner(job), worker=worker)
     normalisation = job.normalisation
-    source = BatchSource.open(job.images, normalisation, learner.device, job.config.augment.crop)
+    sharing = folds_on_a_gpu(job.config.engine)
+    crop = job.config.augment.crop
+    source = BatchSource.open(job.images, normalisation, learner.device, crop, sharing)
+    tell(source.describe(), sys.stderr)  # output.log, in a worker
     progress = resume(learner, job)
     learner.share_weights()
     journal = reopen(learner, progress, job, normalisation) if worker.is_main else None

@@ -16,11 +16,13 @@ def layout_of(network: nn.Module, job: FoldJob) -> Layout:
 
     A network whose code cannot take images in that order (a `view` across axes) keeps torch's own.
     """
-    last = LAST[job.config.images.spatial_dims]
-    if not job.config.training.channels_last or not _takes(network, job, last):
+    if not job.config.training.channels_last:
         return torch.contiguous_format
-    network.to(memory_format=last)  # type: ignore[call-overload]
-    return last
+    last = LAST[job.config.images.spatial_dims]
+    if _takes(network, job, last):
+        return last
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return torch.contiguous_format
 
 
 def in_layout(images: Tensor, layout: Layout) -> Tensor:
@@ -30,13 +32,14 @@ def in_layout(images: Tensor, layout: Layout) -> Tensor:
 
 def _takes(network: nn.Module, job: FoldJob, layout: Layout) -> bool:
     """Whatever else is wrong with the network, or its size, is found when it is tried out."""
-    shape = (1, job.images.num_channels, *job.images.spatial_shape)
+    shape = (1, job.images.num_channels, *job.seen_shape)
     images = torch.zeros(shape, device=job.device)
     was_training = network.training
     try:
+        network.to(memory_format=layout)  # type: ignore[call-overload]
         with torch.inference_mode():
             network.eval()(in_layout(images, layout))
-    except RuntimeError:
+    except Exception:  # noqa: BLE001  (a network may fail in any way)
         return False
     finally:
         network.train(was_training)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from pipeline.models.size import smallest_side
 from pipeline.targets import build, check_leaves
 from pipeline.training.average import MovingAverage
 from pipeline.training.job import FoldJob, seed_for
-from pipeline.training.layout import Layout, layout_of
+from pipeline.training.layout import Layout, in_layout, layout_of
 from pipeline.training.loss import WeightedLoss, build_loss
 from pipeline.training.optimizer import fused
 from pipeline.training.parallel import ALONE, Worker
@@ -44,6 +44,7 @@ class Learner:
     clip_norm: float
     layout: Layout = torch.contiguous_format
     """In which order a batch's values lie in memory when the network gets them."""
+    is_compiled: bool = False
     averaged: MovingAverage | None = None
     """The moving average of the weights, where that is what is judged and kept."""
     frozen: tuple[nn.Module, ...] = ()
@@ -62,10 +63,11 @@ class Learner:
             module.eval()
         return self.network
 
-    @property
-    def running(self) -> nn.Module:
-        """What training runs of the network."""
-        return self.network.get_submodule(self.head)
+    @cached_property
+    def running(self) -> Callable[[Tensor], Tensor]:
+        """What training runs of the network: compiled, if asked for; its weights are the same."""
+        module = self.network.get_submodule(self.head)
+        return torch.compile(module) if self.is_compiled else module
 
     @property
     def judged(self) -> nn.Module:
@@ -148,6 +150,7 @@ def build_learner(job: FoldJob) -> Learner:
         device=device,
         clip_norm=config.training.clip_norm,
         layout=layout,
+        is_compiled=config.training.compile,
         averaged=MovingAverage(network, decay) if decay else None,
         frozen=frozen,
         start=tuple(start),
@@ -200,6 +203,7 @@ def try_out(job: FoldJob) -> tuple[str, ...]:
         learner = build_learner(job)
         logits = _try_network(job, learner.network.eval(), num_images)
         _try_network(job, learner.train(), min(num_images, job.images_per_worker))
+        _try_compiled(learner, job)
     _try_schedule(job, learner.scheduler)
     labels = torch.arange(num_images, device=learner.device) % num_classes
     expected, kind = tuple(labels.shape), "class indices"
@@ -231,6 +235,21 @@ def _try_network(job: FoldJob, network: nn.Module, num_images: int) -> Tensor:
         expected,
         advice,
     )
+
+
+def _try_compiled(learner: Learner, job: FoldJob) -> None:
+    """One training step's passes, where training.compile asks for it: a compiler may be missing."""
+    if not learner.is_compiled:
+        return
+    shape = (job.images_per_worker, job.images.num_channels, *job.seen_shape)
+    images = in_layout(torch.zeros(shape, device=learner.device), learner.layout)
+    try:
+        with learner.autocast():
+            loss = learner.running(images).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # noqa: BLE001  (compilers fail in any way)
+        problem = f"training.compile=true: {first_line(error)}; set training.compile=false"
+        raise ConfigError([problem]) from None
 
 
 def _try_schedule(job: FoldJob, schedule: Schedule) -> None:
