@@ -267,10 +267,15 @@ def test_a_linked_or_hidden_folder_is_looked_at_too(tmp_path: Path) -> None:
 
 def test_our_own_files_and_those_that_only_speak_of_hydra_pass(tmp_path: Path) -> None:
     folder = conf(tmp_path, "manifest/x.yaml", "# no hydra here\nname: hydra\nhint: like hydra\n")
-    refuse_hydra_keys([CONF_DIR, folder, tmp_path / "missing"])
+    ours = shutil.copytree(CONF_DIR, tmp_path / "ours")
+    launchers = list((ours / "hydra").rglob("*.yaml"))  # which a user's own folder must not have
+    assert launchers
+    assert [path.name for path in launchers if "_target_" in path.read_text()] == []
+    shutil.rmtree(ours / "hydra")
+    refuse_hydra_keys([ours, folder, tmp_path / "missing"])
     conf(tmp_path, "manifest/y.yaml", "hydra: {job_logging: {}}\n")
     with pytest.raises(ConfigError, match=r"y\.yaml: hydra\.job_logging"):  # it was looked into
-        refuse_hydra_keys([CONF_DIR, folder, tmp_path / "missing"])
+        refuse_hydra_keys([ours, folder, tmp_path / "missing"])
 
 
 @pytest.mark.parametrize(
