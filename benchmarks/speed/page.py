@@ -70,7 +70,7 @@ def _head(found: Mapping[str, Any]) -> list[str]:
     """The command, the machine, and whether it did other work too."""
     machine, others = found["machine"], found["used_by_others"]
     load = f"Other work took {others:.0%} of the processors meanwhile"
-    load += ": only the ratios mean something." if others > BUSY else "."
+    load += ": only ratios of processor time mean something." if others > BUSY else "."
     place = f"{machine['date']}, {machine['device']}: {machine['processor']}; {machine['system']}"
     return [
         "",

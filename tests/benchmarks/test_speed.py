@@ -94,7 +94,7 @@ def test_sizes_are_shown_with_their_line_and_what_an_image_costs() -> None:
     assert "| 5,000 | 15.0 | 3.0 | 15.0 | 30 |" in text
     assert "5.0 s + 2.00 ms an image, R² 1.0000" in text
     assert "largest set takes 0.36 times as long as one of the smallest" in text
-    assert "30% of the processors meanwhile: only the ratios" in text
+    assert "30% of the processors meanwhile: only ratios of processor time" in text
 
 
 def test_the_loops_auroc_is_that_of_scikit_learn() -> None:
