@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
