@@ -209,3 +209,15 @@ def test_sparse_twins_are_found_at_once(tmp_path: Path) -> None:
             file.write(b"1" if name == "c" else b"")
     one, other, different = identical_files(paths)
     assert one == other != different
+
+
+def test_a_copy_under_a_name_without_suffix_joins_too(
+    make_cohort: Cohort,
+) -> None:
+    """Its name does not say what it is, so that the first look passes it by."""
+    config = make_cohort({"P1": ["a"], "P2": ["b"], "P3": ["a"]})
+    csv_path = Path(config.path)
+    images = csv_path.parent / "images"
+    (images / "P2_00").write_bytes((images / "P1_00.png").read_bytes())
+    csv_path.write_text(csv_path.read_text().replace("P2_00.png", "P2_00"))
+    assert read_manifest(replace(config, largest_group=1.0)).table["group"].nunique() == 2
