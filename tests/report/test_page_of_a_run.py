@@ -380,6 +380,7 @@ def test_several_classes_and_labels_have_each_their_own(several: Finished, tmp_p
 
 def test_a_run_that_is_not_finished_gets_one_message(copied: Finished) -> None:
     (copied.dir / "metrics.json").unlink()
+    (copied.dir / "fold_00" / "result.json").unlink()
     with pytest.raises(UserError, match="not all of its folds are done; the same cv command"):
         main(ReportSettings(run_dir=str(copied.dir)))
     assert not (copied.dir / "report.html").exists()
