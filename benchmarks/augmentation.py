@@ -7,7 +7,9 @@ the repeats the median. `python benchmarks/augmentation.py`
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +22,15 @@ from pipeline.images.augment import Augmented
 from pipeline.images.batches import BatchSource
 
 NUM_REPEATS = 15
-SHAPES = {"64 x 64": (64, 1, 64, 64), "3 x 48 x 48": (64, 3, 48, 48), "48 x 48 x 48": (8, 1, 48, 48, 48)}
+SHAPES = {
+    "64 x 64": (64, 1, 64, 64),
+    "3 x 48 x 48": (64, 3, 48, 48),
+    "48 x 48 x 48": (8, 1, 48, 48, 48),
+}
 """Of a batch."""
 
 
-def settings() -> dict[str, dict[str, object]]:
+def settings() -> dict[str, dict[str, Any]]:
     """By name: the presets that ship, and what they do not have."""
     presets = {}
     for name in ("histology", "light", "volume"):
@@ -64,12 +70,12 @@ def main() -> None:
         images = source.gather(torch.from_numpy(rows))
         theta = torch.eye(dims, dims + 1).repeat(len(rows), 1, 1)
         theta += 0.05 * torch.randn(theta.shape, generator=torch.Generator().manual_seed(0))
-        calls: dict[str, Callable[[], object]] = {"one affine map": lambda: affine(images, theta)}
+        calls: dict[str, Callable[[], object]] = {"one affine map": partial(affine, images, theta)}
         for what, chosen in settings().items():
             if what.startswith("crop"):
                 chosen = {"crop": tuple(side * 3 // 4 for side in shape[2:])}
             drawn = Augmented(source, AugmentConfig(**chosen), rows, seed=0)
-            calls[what] = lambda drawn=drawn: drawn.at(rows)
+            calls[what] = partial(drawn.at, rows)
         found: dict[str, list[float]] = {what: [] for what in calls}
         for _ in range(NUM_REPEATS + 1):
             for what, call in calls.items():

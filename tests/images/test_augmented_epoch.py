@@ -17,6 +17,7 @@ from pipeline.images.augment.geometry import (
     draw_moves,
     resampled,
 )
+from pipeline.images.augment.intensity import _block
 from pipeline.images.batches import BatchSource
 
 CPU = torch.device("cpu")
@@ -187,6 +188,18 @@ def test_crops_are_exact_and_begin_at_every_place_equally_often(sides, crop):
         assert np.array_equal(image, array[0, 0][at])
 
 
+@pytest.mark.parametrize(("sides", "crop", "num_turns"), [((9, 6), (5, 5), 4), ((7, 7), (5, 4), 2)])
+def test_it_is_the_crop_that_must_have_equal_sides_for_quarter_turns(sides, crop, num_turns):
+    """Of a picture that grows downwards and to the right: each turn puts another corner first."""
+    array = np.add.outer(10.0 * np.arange(sides[0]), np.arange(sides[1])).astype(np.float32)
+    source = BatchSource.of(array[None, None], CPU)
+    config = AugmentConfig(crop=crop, rotate90=True)
+    crops = Augmented(source, config, np.zeros(200, np.int64), 0).at(np.arange(200))[:, 0]
+    assert crops.shape[1:] == crop
+    steps = crops[:, 0, 1] - crops[:, 0, 0]
+    assert len(steps.unique()) == num_turns
+
+
 def test_what_is_evaluated_is_the_middle():
     array = bytes_of((5, 2, 9, 12))
     source = source_of(array, crop=(4, 6))
@@ -297,5 +310,6 @@ def test_noise_of_an_epoch_is_normal_and_no_two_images_share_it():
     kurtosis = float((noise / 0.3).pow(4).mean())
     assert kurtosis == pytest.approx(3, abs=0.15)
     assert torch.corrcoef(noise).fill_diagonal_(0).abs().max() < 0.16
+    assert not torch.equal(_block(3, 0.3, 32 * 32, CPU), _block(4, 0.3, 32 * 32, CPU))
     again = whole(epoch_of(array, seed=4, noise=0.3)).flatten(1)
     assert (torch.corrcoef(torch.cat([noise, again]))[:64, 64:]).abs().max() < 0.16

@@ -29,6 +29,7 @@ def study(made_once: Callable[..., Path]) -> Path:
         table.to_csv(folder / "cohort" / "manifest.csv", index=False)
         for name, model in (("net", "lenet5"), ("base", "logistic")):
             settings = [*cohort.overrides, "name=study", "training.epochs=2", f"model={model}"]
+            settings += ["augment.crop=[22,21]"] * (name == "net")  # of 24 x 24
             ended = run_cv(folder, *settings, f"run_dir=runs/{name}")
             assert ended.returncode == 0, ended.stderr
         shutil.rmtree(folder / "cohort")  # neither images nor the manifest are needed

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv
 
 from pipeline.arrays import Floats, Ints
 from pipeline.images.augment.draws import Draws
@@ -24,5 +23,7 @@ def draw_mixing(alpha: float, draws: Draws, num_images: int) -> Mixing:
     not depend on its batch, and a worker can find it alone. The larger share is the image's own;
     which of the two is called the partner makes no difference to what is learnt.
     """
+    from scipy.special import betaincinv  # here: not every training has to wait for it
+
     shares = betaincinv(alpha, alpha, draws.uniform("mixup")[:, 0])
     return Mixing((draws.places + 1) % num_images, np.maximum(shares, 1 - shares))
