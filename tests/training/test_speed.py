@@ -153,7 +153,7 @@ def test_no_thread_is_left_when_training_fails(job):
 def test_what_fails_ahead_is_raised_where_batches_are_taken(job, monkeypatch):
     part = part_of(job)
     part.is_ahead = True
-    monkeypatch.setattr(part, "_targets", lambda _: {}["a row"])
+    monkeypatch.setattr(part, "_targets", lambda _: dict[str, int]()["a row"])
     with pytest.raises(KeyError, match="a row"):
         train_epoch(build_learner(job), part, 1, silent)
 
