@@ -196,6 +196,16 @@ def test_mlflow_is_imported_in_tracking_only() -> None:
     assert users == {"tracking"}
 
 
+def test_ray_is_imported_in_one_module_by_the_functions_that_use_it() -> None:
+    """It takes a second, and is an extra."""
+    assert [name for name in MODULES if "ray" in packages_of(name)] == [
+        "pipeline.engine.ray_cluster"
+    ]
+    at_once = [ast.unparse(node) for node in tree_of("pipeline.engine.ray_cluster").body]
+    assert "import logging" in at_once
+    assert "import ray" not in at_once
+
+
 def test_nobody_instantiates_past_the_check_of_targets() -> None:
     """No module names Hydra's `instantiate` or imports from `hydra.utils`: `targets.build` does."""
     users = []

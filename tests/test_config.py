@@ -685,6 +685,7 @@ def test_nobody_sets_what_the_environment_gave() -> None:
         "evaluation.threshold=fixed",
         "evaluation.aggregate=max",
         "training.batch_size=8",
+        "engine.devices_per_fold=2",
     ],
 )
 def test_what_changes_the_numbers_changes_the_identity(override: str) -> None:
@@ -694,6 +695,20 @@ def test_what_changes_the_numbers_changes_the_identity(override: str) -> None:
 def test_a_fingerprint_ignores_the_order_of_keys_only() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+
+
+def test_several_devices_share_every_batch_evenly():
+    words = (
+        r"training.batch_size=32 cannot be shared evenly by engine.devices_per_fold=3; set .*=33,"
+    )
+    with pytest.raises(ConfigError, match=words):
+        load_config(["manifest=demo", "training.batch_size=32", "engine.devices_per_fold=3"])
+    with pytest.raises(ConfigError, match=r"training.batch_size=2, or another multiple"):
+        load_config(["manifest=demo", "training.batch_size=1", "engine.devices_per_fold=2"])
+    config = load_config(["manifest=demo", "training.batch_size=33", "engine.devices_per_fold=3"])
+    assert config.engine.devices_per_fold == 3
+    with pytest.raises(ConfigError, match=r"devices_per_fold=2 is for networks; a baseline of sci"):
+        load_config(["manifest=demo", "model=logistic", "engine.devices_per_fold=2"])
 
 
 def test_flip_axes_must_be_axes_of_the_images():

@@ -29,7 +29,7 @@ from pipeline.tracking.server import SQLITE, absolute_tracking_uri
 from pipeline.words import counted, one_line
 
 NO_SETTING = (
-    *("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine.", "privacy."),
+    *("experiment=", "manifest", "run_dir=", "name=", "folds=", "tracking.", "engine", "privacy."),
     *("images.cache_dir=", "images.num_processes="),
 )
 """Overrides that a run is not called by: what is learned from, where it runs and is kept."""

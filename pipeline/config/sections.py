@@ -520,7 +520,7 @@ class EngineConfig:
 
     kind: Literal["local", "ray"] = "local"
     """local: on this machine. ray: on the nodes of a Ray cluster, of which this machine is one."""
-    address: str = "auto"
+    address: Annotated[str, Field(pattern=r"^(auto|local|[^/\s]+:\d+)$")] = "auto"
     """Of Ray: auto, the cluster that runs on this machine; host:port of its head; local: a cluster
     of this machine alone, started for this command."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

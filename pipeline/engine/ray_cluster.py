@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 import warnings
 from collections import Counter
@@ -25,7 +26,7 @@ from pipeline.engine.node import Needed, train
 from pipeline.engine.run_folder import Run
 from pipeline.files import lock
 from pipeline.images.seal import FILES, SEAL
-from pipeline.tracking.journal import Failed, Journal
+from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 from pipeline.words import counted, one_line
 
@@ -33,10 +34,14 @@ TRIES = 4
 """How often a fold is begun whose node, or whose task, dies under it; it goes on where it was."""
 ANSWER_S = 120.0
 """In which a node must say whether it has what it needs; it may load its packages slowly."""
+REACH_S = 5.0
+"""In which the head of a cluster must take a connection."""
 RETURN_S = 60.0
 """How long a cluster may be without any node for the folds."""
 CANCEL_S = 20.0
 """In which a task must have ended its fold's process."""
+ORPHAN_S = 10.0
+"""A process on a dead node, or one that has lost its cluster, ends within seconds."""
 OBJECT_STORE = 80_000_000
 """Bytes that a cluster of this machine keeps of what tasks are sent; its disk has room for more."""
 Node = Mapping[str, Any]
@@ -64,7 +69,9 @@ def slots(config: Config) -> list[str]:
 
 def check(run: Run) -> None:
     """Every node that may train a fold sees the run folder and the whole cache."""
-    _Cluster.of(run.config).refuse_unless_all_have(_needed([run.job(fold) for fold in run.folds]))
+    jobs = [run.job(fold) for fold in run.folds]
+    with _probe(run.dir) as proof:
+        _Cluster.of(run.config).refuse_unless_all_have(_needed(jobs, proof))
 
 
 def run_folds(jobs: Sequence[FoldJob], slots: Sequence[str], poll: Poll) -> dict[int, str]:
@@ -180,7 +187,7 @@ class _Cluster:
             )
             ask = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=pinned)(Needed.missing)
             asked[ask.remote(needed)] = _name(node)
-        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+        answered, silent = _wait(ray, list(asked), ANSWER_S)
         lacks = {ref: self._answer(ref) for ref in answered}
         lacks |= dict.fromkeys(silent, f"does not answer within {ANSWER_S:.0f} s")
         if problems := sorted({f"  {asked[ref]} {lack}" for ref, lack in lacks.items() if lack}):
@@ -230,11 +237,9 @@ class _Tasks:
             self.running[task] = job
 
     def ended(self) -> Iterator[tuple[FoldJob, Ended]]:
-        """Those that have ended; waits a little for the first."""
-        if not self.running:
-            time.sleep(POLL_S)
-            return
-        for ref in self.cluster.ray.wait(list(self.running), timeout=POLL_S)[0]:
+        """Those that have ended, after a moment."""
+        time.sleep(POLL_S)
+        for ref in _wait(self.cluster.ray, list(self.running))[0]:
             yield self.running.pop(ref), self.cluster.outcome(ref)
 
     def cancel(self) -> None:
@@ -243,8 +248,7 @@ class _Tasks:
         for force in (False, True):  # first like Ctrl-C, which ends the fold's process as well
             for ref in left:
                 ray.cancel(ref, force=force)
-            if left:
-                _, left = ray.wait(left, num_returns=len(left), timeout=CANCEL_S)
+            left = _wait(ray, left, CANCEL_S)[1]
 
 
 def _train(sent: Sequence[Any], fold: int, device: str, needed: Needed) -> str:
@@ -256,27 +260,29 @@ def _train(sent: Sequence[Any], fold: int, device: str, needed: Needed) -> str:
     return train(replace(ray.get(sent[0])[fold], device=device), needed.folder)
 
 
-def _needed(jobs: Sequence[FoldJob]) -> Needed:
+def _needed(jobs: Sequence[FoldJob], *more: Path) -> Needed:
     """What folds of one run are trained from, and where they write."""
     job = jobs[0]
-    files = [job.fold_dir.parent / "environment.json"]
+    files = [job.fold_dir.parent / "plan.csv", *more]
     files += [job.images.path / name for name in (SEAL, *FILES)]
     files += [Path(job.config.init.weights)] if job.config.init.weights else []
     return Needed.of([f for f in files if f.exists()], [job.fold_dir for job in jobs])
 
 
 def _note(job: FoldJob, reason: str) -> None:
-    """Say it in the fold's journal, unless its process still lives to do so."""
-    path = job.fold_dir / "journal.jsonl"
-    with suppress(UserError), lock(job.fold_dir / ".lock", "in use"), Journal(path) as journal:
-        journal.append(Failed(error=reason))
+    """Say it in the fold's journal, unless its process did so, or does not end."""
+    path, free = job.fold_dir / "journal.jsonl", lock(job.fold_dir / ".lock", "in use", ORPHAN_S)
+    with suppress(UserError), free, Journal(path) as journal:
+        last = read_journal(path)[-1:]
+        if not (last and isinstance(last[0], Failed) and last[0].error == reason):
+            journal.append(Failed(error=reason))
 
 
 @contextmanager
 def _probe(folder: Path) -> Iterator[Path]:
     """A file for a moment, in the folder or the nearest one above it that is there."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
-    path = there / f".patientfold-{secrets.token_hex(8)}"
+    path = there / f".node-check.{secrets.token_hex(8)}.tmp"  # of no other file system
     path.write_text(path.name)
     try:
         yield path
@@ -292,6 +298,7 @@ def _connected(config: EngineConfig) -> Any:
         raise UserError("engine=ray needs Ray: pip install 'patientfold[ray]'") from None
     if ray.is_initialized():
         return ray
+    _refuse_unreachable(config.address)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options: dict[str, Any] = {"address": config.address, "log_to_driver": False}
     if config.address == "local":
@@ -303,14 +310,40 @@ def _connected(config: EngineConfig) -> Any:
         with warnings.catch_warnings(action="ignore"):
             ray.init(logging_level=logging.CRITICAL, **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"engine.address={config.address}: no Ray cluster answers ({_last_line(error)}). Start "
-            "one, `ray start --head` on this machine and `ray start --address=...` on the others, "
-            "or write engine.address=local for this machine alone."
-        ) from None
+        raise _no_cluster(config.address, _last_line(error)) from None
     finally:
         signal.signal(signal.SIGTERM, stop)  # Ray takes it, and would end us without a word
     return ray
+
+
+def _refuse_unreachable(address: str) -> None:
+    """UserError at once where nobody listens; Ray would try for minutes."""
+    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = named.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(named, str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> UserError:
+    return UserError(
+        f"engine.address={address}: no Ray cluster answers ({reason}). Start one, `ray start "
+        "--head` on one machine and `ray start --address=...` on the others, and give the command "
+        "on one of them; or write engine.address=local for this machine alone."
+    )
+
+
+def _wait(ray: Any, refs: Sequence[Any], timeout_s: float = 0.0) -> tuple[list[Any], list[Any]]:
+    """The tasks that have ended, and the others; not in Ray, where every signal is a Ctrl-C."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        ended, others = ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
+        if not others or time.monotonic() >= deadline:
+            return ended, others
+        time.sleep(POLL_S)
 
 
 def _alive(ray: Any) -> list[Node]:

@@ -13,7 +13,8 @@ from pipeline.processes import DISK_FULL_EXIT, FAILED_EXIT, follow_parent
 from pipeline.tracking.journal import Failed, Journal
 from pipeline.training.job import FoldJob
 
-LOCK_PATIENCE_S = 30.0
+LOCK_PATIENCE_S = 120.0
+"""A server of files frees the locks of a machine that died after some 90 s."""
 
 
 def run_worker(job: FoldJob, num_threads: int) -> None:

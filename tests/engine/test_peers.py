@@ -17,6 +17,7 @@ from tiny_fold import tiny_fold, with_config
 
 from pipeline.config import EngineConfig, TrainingConfig, UserError
 from pipeline.engine.devices import device_slots, gpu_slots, one_device
+from pipeline.engine.ray_cluster import Share
 from pipeline.engine.worker import run_worker
 from pipeline.processes import FAILED_EXIT
 from pipeline.tracking.journal import EpochEnded, Failed, Started, read_journal
@@ -247,6 +248,16 @@ def test_slots_of_several_gpus() -> None:
     with pytest.raises(UserError, match=r"devices_per_fold=8: 4 GPUs are visible here; set 4 or"):
         gpu_slots(4, 8, 1)
     assert [one_device(slot) for slot in ("cuda:2,cuda:3", "cpu")] == ["cuda:2", "cpu"]
+
+
+def test_a_fold_with_several_gpus_has_them_alone_on_one_node_of_a_cluster() -> None:
+    nodes = [{"Resources": {"CPU": 16, "GPU": num}} for num in (4, 1)]
+    config = EngineConfig(device="auto", devices_per_fold=2, threads_per_fold=3, folds_at_once=5)
+    share = Share.of(config, nodes)
+    assert (share.cpus, share.gpus, share.device) == (6, 2, "cuda:0,cuda:1")
+    assert [share.room(node) for node in nodes] == [2, 0]
+    assert Share.of(replace(config, device="cpu"), nodes).device == "cpu,cpu"
+    assert Share.of(replace(config, devices_per_fold=1, folds_at_once=10), nodes).gpus == 0.5
 
 
 def test_slots_of_the_cpu_leave_a_core_for_each_worker() -> None:

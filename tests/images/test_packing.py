@@ -511,8 +511,8 @@ def test_a_reader_of_ones_own_reads_what_no_format_knows(
 
 
 def test_what_is_sent_to_another_process_holds_no_pixel(tmp_path):
-    images = pack(manifest_of(tmp_path, random_pictures(40)), config_of(tmp_path))
-    assert images.dtype == "uint8"  # the array is open now
+    images, _ = pack(manifest_of(tmp_path, random_pictures(40)), config_of(tmp_path))
+    assert images.dtype == "float32"  # the array is open now
     sent = pickle.dumps(images)
     assert len(sent) < 1000 < images.array.nbytes
     assert np.array_equal(pickle.loads(sent).array, images.array)

@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_fold import config_of, tiny_fold, with_config
+from tiny_fold import SIDE, config_of, tiny_fold, with_config
 from together import together
 from torch import nn
 
-from pipeline.config import AugmentConfig, LossConfig, TrainingConfig
+from pipeline.config import AugmentConfig, ConfigError, LossConfig, TrainingConfig
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
 from pipeline.training import epoch as epoch_module
 from pipeline.training.epoch import TrainPart, predict, train_epoch
-from pipeline.training.learner import build_learner
+from pipeline.training.learner import build_learner, try_out
 from pipeline.training.parallel import ALONE, Worker, workers_of
 
 PLAIN = {
@@ -45,7 +45,7 @@ def silent(*_):
 
 
 def source_of(job):
-    normalisation = Normalisation((0.0,), (1.0,))
+    normalisation = Normalisation((17.5,), (10.0,))
     return BatchSource.open(job.images, normalisation, torch.device("cpu"))
 
 
@@ -228,6 +228,20 @@ def test_the_others_wait_for_what_the_main_worker_makes(tmp_path):
         return was_there
 
     assert together(3, work) == [False, True, True]
+
+
+def test_a_network_is_tried_out_on_what_a_worker_gets(job):
+    """Batch norm of single values fails with one image, of two that the batch has."""
+    layers = [
+        {"_target_": "torch.nn.Flatten"},
+        {"_target_": "torch.nn.BatchNorm1d", "num_features": SIDE**2},
+        {"_target_": "torch.nn.Linear", "in_features": SIDE**2, "out_features": "@num_classes"},
+    ]
+    network = {"_target_": "torch.nn.Sequential", "_args_": layers}
+    job = with_config(job, model=network, training=TrainingConfig(batch_size=2))
+    try_out(job)
+    with pytest.raises(ConfigError, match=r"set training.batch_size=4 or more"):
+        try_out(shared(job, 2))
 
 
 def test_a_slot_of_one_device_has_one_worker_with_nobody_to_wait_for():
