@@ -20,16 +20,11 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from speed.data import settings_for
+from speed.fold_job import fold_job
 from speed.page import put
-from speed.workload import WORKLOADS, Workload
+from speed.workload import WORKLOADS
 
-from pipeline.commands.door import load_config
-from pipeline.images.packing import pack_images
-from pipeline.manifest import read_manifest
-from pipeline.splits import plan_folds
 from pipeline.training.fold import train_fold
-from pipeline.training.job import FoldJob
 
 EVERY_S = 0.002
 SHARES = (
@@ -57,7 +52,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.optim.SGD([torch.zeros(1)])  # the first optimizer imports what workers have when forked
     with tempfile.TemporaryDirectory(prefix="fold_shares_") as name:
-        job = _job(workload, Path(name), options.epochs, options.set)
+        job = fold_job(workload, Path(name), options.epochs, options.set)
         shares = Shares()
         with shares:
             train_fold(job)
@@ -108,18 +103,6 @@ def share_of(frame: FrameType | None) -> str:
         if any(path in file and function in ("", name) for file, name in running):
             return share
     return "the rest"
-
-
-def _job(workload: Workload, folder: Path, epochs: int, further: list[str]) -> FoldJob:
-    data = settings_for(workload, folder / "data", workload.num_images)
-    settings = [*workload.overrides(epochs), *data, f"images.cache_dir={folder}/cache", *further]
-    config = load_config(settings)
-    manifest = read_manifest(config.manifest)
-    images = pack_images(manifest, config.images, lambda _done, _total: None)
-    fold_dir = folder / "fold_00"
-    fold_dir.mkdir()
-    fold = plan_folds(manifest, config.split).folds[0]
-    return FoldJob(config, manifest, fold, images, fold_dir, "benchmark")
 
 
 def _options() -> argparse.Namespace:

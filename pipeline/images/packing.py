@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.config import ImagesConfig, fingerprint
 from pipeline.config.plugins import plugin_hashes
 from pipeline.errors import UserError
-from pipeline.files import make_private, write_whole
+from pipeline.files import make_private, told_when_full, write_whole
 from pipeline.formats.files import file_digest, file_size, file_stamp
 from pipeline.formats.revised import is_revised
 from pipeline.formats.table import ImageError
@@ -56,19 +56,27 @@ def pack_images(
     """
     cache_dir = Path(config.cache_dir)
     try:
-        make_private(cache_dir)
-        check_cache_dir(cache_dir)
-        _raise_problems(manifest, [_too_long(files, config) for files in manifest.image_sets])
-        digests = _digests(manifest, cache_dir / "digests.json")
-        *narrower, widest = types_to_try(config.dtype)
-        for dtype in narrower:
-            with suppress(TooNarrowError):
-                narrow = replace(config, dtype=dtype)
-                return _packed(manifest, narrow, digests, progress, keep_rest, True)
-        wide = replace(config, dtype=widest)
-        return _packed(manifest, wide, digests, progress, keep_rest, False)
+        with told_when_full(cache_dir / "the cache"):
+            return _opened(manifest, config, cache_dir, progress, keep_rest)
     except OSError as error:
         raise UserError(f"images.cache_dir {cache_dir}: {error.strerror or error}.") from None
+
+
+def _opened(
+    manifest: Manifest, config: ImagesConfig, cache_dir: Path, progress: Progress, keep_rest: bool
+) -> PackedImages:
+    """Open or build the cache of the type that the images need."""
+    make_private(cache_dir)
+    check_cache_dir(cache_dir)
+    _raise_problems(manifest, [_too_long(files, config) for files in manifest.image_sets])
+    digests = _digests(manifest, cache_dir / "digests.json")
+    *narrower, widest = types_to_try(config.dtype)
+    for dtype in narrower:
+        with suppress(TooNarrowError):
+            narrow = replace(config, dtype=dtype)
+            return _packed(manifest, narrow, digests, progress, keep_rest, True)
+    wide = replace(config, dtype=widest)
+    return _packed(manifest, wide, digests, progress, keep_rest, False)
 
 
 def _packed(
