@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t
 from statsmodels.stats.contingency_tables import mcnemar
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 SHARES = st.floats(0, 1)
 
 
+@settings(max_examples=40)  # statsmodels collects all garbage in each call: 0.1 to 1 s
 @given(st.lists(SHARES, min_size=1, max_size=12))
 def test_holm(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-9)
