@@ -68,11 +68,10 @@ def find_lr(run: Run, slots: Sequence[str], console: Console) -> str:
 
 def _test(job: FoldJob, folder: Path, num_threads: int) -> tuple[str | None, str]:
     """In a worker, with torch: the suggestion, and how the test ended."""
-    import torch
-
+    from pipeline.training.device import prepare
     from pipeline.training.range_test import plot_range_test, range_test
 
-    torch.set_num_threads(num_threads)
+    prepare(job.config.training, job.device, num_threads)
     found = range_test(job)
     plot_range_test(found, f"{job.config.name}, fold {job.fold.index}: range test", folder / PLOT)
     columns = zip(found.rates, found.losses, found.smoothed, strict=True)

@@ -97,9 +97,9 @@ def _checked(
 ) -> Check:
     """One check, in a worker; a training that diverges has failed it."""
     if not is_baseline(job.config.model):
-        import torch
+        from pipeline.training.device import prepare
 
-        torch.set_num_threads(num_threads)
+        prepare(job.config.training, job.device, num_threads)
     try:
         return make(job)
     except UserError as error:

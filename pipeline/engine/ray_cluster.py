@@ -13,10 +13,9 @@ import socket
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from pipeline.config import Config, EngineConfig, UserError
 from pipeline.engine.local import POLL_S, Poll
 from pipeline.engine.node import Needed, train
 from pipeline.engine.run_folder import Run
+from pipeline.engine.share import Node, Share, resource
 from pipeline.files import lock
 from pipeline.images.seal import FILES, SEAL
 from pipeline.tracking.journal import Failed, Journal, read_journal
@@ -44,8 +44,6 @@ ORPHAN_S = 10.0
 """A process on a dead node, or one that has lost its cluster, ends within seconds."""
 OBJECT_STORE = 80_000_000
 """Bytes that a cluster of this machine keeps of what tasks are sent; its disk has room for more."""
-Node = Mapping[str, Any]
-"""As Ray describes it."""
 
 
 def slots(config: Config) -> list[str]:
@@ -104,49 +102,6 @@ def run_folds(jobs: Sequence[FoldJob], slots: Sequence[str], poll: Poll) -> dict
     finally:
         tasks.cancel()
     return failures
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a fold takes of a node."""
-
-    cpus: float
-    gpus: float
-    devices: int = 1
-    """That train it together, all on one node."""
-
-    @classmethod
-    def of(cls, config: EngineConfig, nodes: Sequence[Node]) -> "Share":
-        """GPUs if the cluster has any, unless the CPU is asked for; less where folds share them.
-
-        Folds with several GPUs each have them alone: Ray shares single ones only.
-        """
-        has_gpus = any(_resource(node, "GPU") for node in nodes)
-        on_gpu = config.device == "cuda" or (config.device == "auto" and has_gpus)
-        num = config.devices_per_fold
-        whole = cls(num * config.threads_per_fold, num if on_gpu else 0, num)
-        room = sum(map(whole.room, nodes))
-        at_once = ceil(config.folds_at_once / room) if room else 1
-        if at_once <= 1 or (on_gpu and num > 1):
-            return whole
-        return cls(whole.cpus / at_once, whole.gpus / at_once, num)
-
-    @property
-    def device(self) -> str:
-        """Of those that Ray gives to a task, which sees no others; several in a row."""
-        names = [f"cuda:{i}" if self.gpus else "cpu" for i in range(self.devices)]
-        return ",".join(names)
-
-    def room(self, node: Node) -> int:
-        """How many folds a node takes."""
-        nearly = 1e-6  # three thirds are one
-        of = [_resource(node, "CPU") / self.cpus]
-        of += [_resource(node, "GPU") / self.gpus] if self.gpus else []
-        return int(min(of) + nearly)
-
-    def __str__(self) -> str:
-        gpus = f" and {counted(ceil(self.gpus), 'GPU')}" if self.gpus else ""
-        return f"{counted(ceil(self.cpus), 'CPU')}{gpus}"
 
 
 @dataclass(frozen=True)
@@ -355,11 +310,7 @@ def _name(node: Node) -> str:
 
 
 def _has(node: Node) -> str:
-    return f"{_resource(node, 'CPU'):g} CPUs and {_resource(node, 'GPU'):g} GPUs"
-
-
-def _resource(node: Node, name: str) -> float:
-    return float(node["Resources"].get(name, 0))
+    return f"{resource(node, 'CPU'):g} CPUs and {resource(node, 'GPU'):g} GPUs"
 
 
 def _last_line(error: Exception) -> str:

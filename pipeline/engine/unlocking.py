@@ -146,9 +146,9 @@ def _fact(entry: Entry) -> Mapping[str, Any]:
 def _predicted(job: FoldJob, rows: Ints, num_threads: int) -> Floats:
     """In a worker."""
     if not is_baseline(job.config.model):
-        import torch
+        from pipeline.training.device import prepare
 
-        torch.set_num_threads(num_threads)
+        prepare(job.config.training, job.device, num_threads)
     from pipeline.training.kept import outputs_of_kept
 
     return outputs_of_kept(job, rows).astype(np.float64)

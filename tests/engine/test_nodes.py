@@ -15,7 +15,7 @@ from pipeline.config import EngineConfig, UserError
 from pipeline.engine import node, ray_cluster
 from pipeline.engine.door import ENGINES, engine_of, here
 from pipeline.engine.node import Needed
-from pipeline.engine.ray_cluster import Share
+from pipeline.engine.share import Share
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tiny_fold import tiny_fold, with_config
 
 from pipeline.config import EngineConfig, TrainingConfig, UserError
 from pipeline.engine.devices import device_slots, gpu_slots, one_device
-from pipeline.engine.ray_cluster import Share
+from pipeline.engine.share import Share
 from pipeline.engine.worker import run_worker
 from pipeline.processes import FAILED_EXIT
 from pipeline.tracking.journal import EpochEnded, Failed, Started, read_journal
@@ -228,8 +228,10 @@ def test_a_worker_that_waits_ends_with_the_main_one(
     process = started(fold_of(tmp_path / "fold", 2))
     wait_until(lambda: (tmp_path / "fold" / "journal.jsonl").exists())
     (peer,) = peers_of(process)
+    assert not is_gone(peer)
     process.kill()
     wait_until(lambda: is_gone(peer))
+    assert is_gone(peer)
 
 
 def test_a_training_that_diverges_says_so_once(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def test_another_run_does_not_take_the_folder_of_one_that_has_just_begun(run: Ru
 
 def test_turns_end_with_their_block(run: Run) -> None:
     with open_run(of(run, 0)):
-        for _ in range(2):
-            with in_turn(run.dir):
-                pass
+        turn = run.dir / ".turn.lock"
+        with in_turn(run.dir), pytest.raises(UserError, match="taken"), lock(turn, "taken"):
+            pass
+        with lock(turn, "taken"):
+            pass
