@@ -22,6 +22,7 @@ from speed.figures import Spread
 from speed.fold_job import fold_job
 from speed.machine import machine
 from speed.page import put
+from speed.preparing import num_cores
 from speed.workload import WORKLOADS, Workload
 
 from pipeline.images.batches import BatchSource
@@ -92,8 +93,8 @@ def main() -> None:
         lines += [f"{workload.name}, {workload.model}:", "", *table(found), ""]
         print("\n".join(lines[-len(found) - 5 :]), flush=True)
     if options.docs:
-        facts = machine(1, chosen[0].device)
-        head = f"`{' '.join(['python', *sys.argv])}`, {facts['date']}, {facts['processor']}:"
+        facts = machine(num_cores(), chosen[0].device)
+        head = f"`{' '.join(['python', *sys.argv])}`, {facts['date']}, {facts['processor']}, one thread:"
         put(["", head, "", *lines], "settings", options.docs)
 
 

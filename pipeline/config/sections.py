@@ -427,8 +427,8 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """auto: bfloat16 on a GPU (float16 with loss scaling where it has none), float32 on the CPU."""
     channels_last: bool = True
-    """Weights and images lie in memory channel by channel of each pixel: a step takes 10 to 35 %
-    less time, on the CPU too, and results differ in the last digits (and in what dropout draws of
+    """Weights and images lie in memory channel by channel of each pixel: faster, on the CPU too
+    (docs/performance.md), and results differ in the last digits (and in what dropout draws of
     feature maps). A network whose code cannot take that keeps the other order."""
     compile: bool = False
     """Train with the network compiled by torch.compile: minutes once per fold, then faster steps on

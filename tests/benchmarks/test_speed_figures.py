@@ -18,6 +18,8 @@ from speed.page import put, sizes_block
 from speed.process import run
 from speed.task import FoldRows, Task
 from speed.workload import IDC, MADE
+from training_settings import AS_IT_IS
+from training_settings import table as table_of_settings
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 COUNTS = {"train_images": 6.0, "val_images": 2.0, "test_images": 2.0, "steps": 3.0, "auroc": 0.8}
@@ -32,6 +34,11 @@ ROUNDS = [
     {"bare": measured(20, 30), "ours": measured(21, 33)},
     {"bare": measured(10, 20), "ours": measured(11, 24)},
 ]
+
+
+def test_a_setting_is_compared_round_by_round() -> None:
+    lines = table_of_settings({AS_IT_IS: [1.0, 2.0, 4.0], "x=1": [2.0, 3.0, 2.0]})
+    assert lines[2:] == ["| as it is | 2.00 | 1.00 |", "| `x=1` | 2.00 | 1.50 (0.50 to 2.00) |"]
 
 
 def test_a_ratio_is_of_one_round_and_their_median_is_shown_with_its_spread() -> None:
