@@ -94,7 +94,8 @@ def main() -> None:
         print("\n".join(lines[-len(found) - 5 :]), flush=True)
     if options.docs:
         facts = machine(num_cores(), chosen[0].device)
-        head = f"`{' '.join(['python', *sys.argv])}`, {facts['date']}, {facts['processor']}, one thread:"
+        place = f"{facts['date']}, {facts['processor']}, one thread"
+        head = f"`{' '.join(['python', *sys.argv])}`, {place}:"
         put(["", head, "", *lines], "settings", options.docs)
 
 
