@@ -121,7 +121,8 @@ def name_the_user() -> None:
 
 @contextmanager
 def process_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of such processes; on an error or Ctrl-C what has not begun is dropped.
+    """A pool of such processes; on an error or Ctrl-C what has not begun is dropped, and what runs
+    is waited for only after an error.
 
     Raises:
         UserError: when they cannot share locks, which lie in /dev/shm.
@@ -136,8 +137,9 @@ def process_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
         ) from None
     try:
         yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+    except BaseException as error:
+        # A pool that is left while it works may find its pipe closed when Python ends, and say so.
+        pool.shutdown(wait=isinstance(error, Exception), cancel_futures=True)
         raise
     pool.shutdown()
 

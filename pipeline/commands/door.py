@@ -31,7 +31,7 @@ from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested, value_of
-from pipeline.commands.launching import with_launcher
+from pipeline.commands.launching import sweep_dir_of, with_launcher
 from pipeline.commands.searching import value_of_failure, with_optuna
 from pipeline.commands.settings import SCHEMAS
 from pipeline.commands.shipped import RECIPES, shipped
@@ -107,7 +107,7 @@ def run(name: str) -> None:
         try:
             main(_job(name, schema, sys.argv[1:]))()
         finally:
-            if is_imported(name):
+            if is_imported(name) or sweep_dir_of(sys.argv[1:]):  # whose jobs ran elsewhere
                 getattr(module_of(name), "at_end", lambda: None)()
 
 
