@@ -106,7 +106,6 @@ HIPPOCAMPUS = Workload(
     model="cnn_small",
     size=(24, 32, 24),
     batch_size=16,
-    channels_last=False,
 )
 DENSENET = replace(
     MADE,

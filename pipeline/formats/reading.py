@@ -77,9 +77,9 @@ def _reason(error: Exception) -> str:
 
 def _finite(image: StoredImage, fill: float | None) -> StoredImage:
     finite = np.isfinite(image.pixels)
-    share = 1 - float(finite.mean())
-    if share == 0:
+    if finite.all():
         return image
+    share = 1 - float(finite.mean())
     found = f"holds values that are not finite (nan or inf) in {100 * share:.3g} % of its pixels"
     if share == 1:
         raise ImageError(f"{found}: nothing is left")

@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,17 @@ from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
 from pipeline.formats import ImageError, StoredImage, read_image
 from pipeline.images.stacking import stacked
-from pipeline.images.storage import TooNarrowError, loss
+from pipeline.images.storage import TooNarrowError, loss, moments
 from pipeline.images.transforms import per_axis, transformed, transforms_of
 from pipeline.targets import build
 
 THUMBNAIL_SIZE = 64
+BLANK = np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
+RESOLVED = 1e-5
+"""Of the largest value: a contrast below it is what is left of a mean's rounding."""
+SMALLEST = float(np.finfo(np.float32).tiny)
+FAINT = 0.01
+"""A contrast below it is stretched before the image is resampled, which rounds."""
 Facts = dict[str, str]
 """What one decoded image adds to the table, by TABLE_COLUMNS."""
 
@@ -39,6 +45,29 @@ class Decoded(NamedTuple):
     """Of what is stored of them."""
 
 
+class Sample(NamedTuple):
+    """What the files of one sample hold."""
+
+    images: list[StoredImage]
+    """Of each file."""
+    original: StoredImage
+    """Of all, as channels."""
+    pixels: Floats32
+    """(C, ...) after the transforms."""
+
+
+def decoder_of(config: ImagesConfig) -> Callable[[tuple[Path, ...]], Sample]:
+    """Reads the files of one sample as these settings say; it raises ImageError."""
+    transforms, reader = transforms_of(config), _reader(config)
+
+    def decode(paths: tuple[Path, ...]) -> Sample:
+        images = _read(paths, config, reader)
+        original = stacked(images)
+        return Sample(images, original, transformed(original, config, transforms))
+
+    return decode
+
+
 def decode_chunk(
     packed_dir: Path, config: ImagesConfig, start: int, files: list[tuple[Path, ...]]
 ) -> Decoded:
@@ -49,14 +78,12 @@ def decode_chunk(
     import torch
 
     torch.set_num_threads(1)
-    transforms, reader = transforms_of(config), _reader(config)
+    decode = decoder_of(config)
     array, small = (np.lib.format.open_memmap(packed_dir / name, mode="r+") for name in ARRAYS)
     rows: list[Facts | str] = []
     for row, paths in enumerate(files, start=start):
         try:
-            images = _read(paths, config, reader)
-            original = stacked(images)
-            pixels = transformed(original, config, transforms)
+            images, original, pixels = decode(paths)
             array[row] = _storable(pixels, config, array.shape[1:])
         except TooNarrowError as error:
             rows.append(TooNarrow(error))
@@ -79,12 +106,12 @@ def checksum(arrays: Sequence[NDArray[np.generic]], start: int, num: int) -> int
 
 
 def _facts(original: StoredImage, packed: NDArray[np.generic], config: ImagesConfig) -> Facts:
-    values = packed.astype(np.float64).reshape(len(packed), -1)
+    sums, squares = moments(packed)
     return {
         "original_shape": "x".join(map(str, original.pixels.shape[1:])),
         "bit_depth": str(original.bit_depth),
-        "sum": " ".join(map(repr, values.sum(axis=1).tolist())),
-        "sum_squares": " ".join(map(repr, (values**2).sum(axis=1).tolist())),
+        "sum": " ".join(map(repr, sums)),
+        "sum_squares": " ".join(map(repr, squares)),
         "spacing": " ".join(f"{size:.4g}" for size in original.spacing or ()),
         "resampled": " ".join(
             f"{size:g}" for size in per_axis(config.spacing or (), config.spatial_dims)
@@ -106,11 +133,11 @@ def _digest(images: list[StoredImage]) -> str:
 
 def first_shape(files: list[tuple[Path, ...]], config: ImagesConfig) -> tuple[int, ...] | list[str]:
     """The shape of the first image that can be used; when none can, the fault of each."""
-    transforms, reader = transforms_of(config), _reader(config)
+    decode = decoder_of(config)
     problems = []
     for paths in files:
         try:
-            pixels = transformed(stacked(_read(paths, config, reader)), config, transforms)
+            _, _, pixels = decode(paths)
             _check_finite(pixels)
             return pixels.shape
         except ImageError as error:
@@ -171,9 +198,17 @@ def _storable(pixels: Floats32, config: ImagesConfig, shape: tuple[int, ...]) ->
 
 
 def pixel_digest(array: Floats32) -> str:
-    """SHA-256 of decoded pixels and their shape: equal for lossless copies in other formats."""
-    header = "x".join(map(str, array.shape)).encode()
-    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+    """SHA-256 of decoded pixels and their shape: equal for lossless copies in other formats.
+
+    Where bytes hold the values, whatever the file, a quarter is hashed; "8:" says so, for caches of
+    earlier versions are hashed otherwise.
+    """
+    with np.errstate(invalid="ignore"):  # of values that no byte holds
+        as_bytes = array.astype(np.uint8)
+    small = np.array_equal(as_bytes, array)
+    found = hashlib.sha256("x".join(map(str, array.shape)).encode())
+    found.update(np.ascontiguousarray(as_bytes if small else array).data)
+    return "8:" * small + found.hexdigest()
 
 
 def thumbnails(array: Floats32) -> NDArray[np.uint8]:
@@ -182,18 +217,19 @@ def thumbnails(array: Floats32) -> NDArray[np.uint8]:
     A volume's are its mean projections along D, H and W. Each is stretched to a square and to the
     values 0 to 255; one without any contrast is all 0.
     """
-    grey = array.mean(axis=0)
+    grey = array[0] if len(array) == 1 else array.mean(axis=0)
     planes = [grey] if grey.ndim == 2 else [grey.mean(axis=axis) for axis in range(3)]
     return np.stack([_thumbnail(plane) for plane in planes])
 
 
 def _thumbnail(plane: Floats32) -> NDArray[np.uint8]:
     low, high = float(plane.min()), float(plane.max())
-    # What is left of a mean's rounding is no contrast.
-    blank = np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
-    if high - low <= 1e-5 * max(abs(low), abs(high)):
-        return blank
-    scaled = Image.fromarray(np.ascontiguousarray((plane - low) / (high - low), dtype=np.float32))
-    small = np.asarray(scaled.resize((THUMBNAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
+    contrast = (high - low) / max(abs(low), abs(high), SMALLEST)
+    if contrast <= RESOLVED:
+        return BLANK
+    if contrast < FAINT:
+        plane = (plane - low) / (high - low)
+    whole = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
+    small = np.asarray(whole.resize((THUMBNAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
     low, high = float(small.min()), float(small.max())
-    return np.round((small - low) / (high - low) * 255).astype(np.uint8) if high > low else blank
+    return np.round((small - low) / (high - low) * 255).astype(np.uint8) if high > low else BLANK

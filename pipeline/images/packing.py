@@ -36,6 +36,9 @@ REVISION = 1
 DESTROYED = (
     "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
 )
+DIGEST = 2
+"""Of how pixels are hashed: a build of another version is not gone on with, or copies on both sides
+of its interruption would not be found."""
 MOST_BYTES_PER_VOXEL = 16
 
 
@@ -241,7 +244,7 @@ def _begun(
     What an earlier command left in the folder is taken, if it is whole; else it begins anew.
     """
     files = manifest.image_sets
-    facts = {"num_images": len(files), "dtype": config.dtype, "chunk": CHUNK}
+    facts = {"num_images": len(files), "dtype": config.dtype, "chunk": CHUNK, "digest": DIGEST}
     if (begun := DecodedLog.reopen(folder, facts)) is not None:
         return begun
     shape = first_usable_shape(files, config)
