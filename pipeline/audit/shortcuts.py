@@ -6,6 +6,7 @@ alone), and no split by patient prevents it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -121,9 +122,14 @@ def find_shortcuts(patients: pd.DataFrame, seed: int = 0) -> list[Shortcut]:
     if len(common) < 2:
         return [Shortcut(name, len(patients), missing=rare) for name in columns]
     kept = patients[patients["label"].isin(common)].sort_index()
-    return [
-        _measure(name, kept, features, model, seed) for name, (features, model) in columns.items()
-    ]
+    labels, _ = pd.factorize(kept["label"], sort=True)
+    groups, names = pd.factorize(kept["group"])
+    if len(names) < _NUM_FOLDS:
+        few = f"there are fewer than {_NUM_FOLDS} independent groups of patients"
+        return [Shortcut(name, len(kept), missing=few) for name in columns]
+    groups = groups.astype(np.int64)
+    tested = Tested(labels, groups, stratified_folds(labels, groups, _NUM_FOLDS, seed))
+    return [_measure(name, kept[of], model, tested) for name, (of, model) in columns.items()]
 
 
 def shortcut_findings(shortcuts: Sequence[Shortcut]) -> list[Finding]:
@@ -140,20 +146,20 @@ def shortcut_findings(shortcuts: Sequence[Shortcut]) -> list[Finding]:
     return findings
 
 
-def _measure(
-    name: str, patients: pd.DataFrame, columns: list[str], model: _Model, seed: int
-) -> Shortcut:
+class Tested(NamedTuple):
+    """The patients of a cohort, and the fold that tests each of them; (P,) of numbers from 0."""
+
+    labels: Ints
+    groups: Ints
+    folds: Ints
+
+
+def _measure(name: str, features: pd.DataFrame, model: _Model, tested: Tested) -> Shortcut:
     """Out-of-fold scores of every patient, and the AUROC of them."""
-    features = patients[columns]
     if (features.nunique() <= 1).all():
-        return Shortcut(name, len(patients), missing="it is the same for all patients")
-    labels, _ = pd.factorize(patients["label"], sort=True)
-    groups, names = pd.factorize(patients["group"])
+        return Shortcut(name, len(features), missing="it is the same for all patients")
+    labels, groups, folds = tested
     scores = np.zeros((len(labels), labels.max() + 1))
-    if len(names) < _NUM_FOLDS:
-        few = f"there are fewer than {_NUM_FOLDS} independent groups of patients"
-        return Shortcut(name, len(patients), missing=few)
-    folds = stratified_folds(labels, groups.astype(np.int64), _NUM_FOLDS, seed)
     for fold in range(_NUM_FOLDS):
         train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         train_part, test_part = features.iloc[train], features.iloc[test]
@@ -161,8 +167,8 @@ def _measure(
     interval = auroc_interval(*one_against_rest(labels, scores), folds, groups)
     if interval is None:
         alone = "a class lies in so few independent groups that a fold has none of it"
-        return Shortcut(name, len(patients), missing=alone)
-    return Shortcut(name, len(patients), interval.value, interval.low, interval.high)
+        return Shortcut(name, len(features), missing=alone)
+    return Shortcut(name, len(features), interval.value, interval.low, interval.high)
 
 
 def _site_frequencies(

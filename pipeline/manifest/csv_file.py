@@ -8,8 +8,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -49,6 +50,14 @@ _OURS |= {name: name for name in ("label", "site", *MIDDLES, "date", "weight", "
 """Setting in manifest.columns -> what we call the column."""
 
 
+class Batch(NamedTuple):
+    """Some records."""
+
+    lines: list[int]
+    """That each begins on."""
+    rows: list[list[str]]
+
+
 def read_table(
     config: ManifestConfig,
 ) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
@@ -56,17 +65,18 @@ def read_table(
     rows that are left out, because they have more or fewer cells than the header.
     """
     path = Path(config.path)
-    records = _records(path, _read_text(path, config), config.separator)
-    _, header = next(records, (1, []))
+    batches = _batches(path, _read_text(path, config), config.separator)
+    header = next(batches, Batch([1], [[]])).rows[0]
     _check_header(path, header, config)
     problems: list[Finding] = []
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
-    good = _good_rows(records, header, config, problems)
     pieces = []
-    while piece := list(islice(good, ROWS_AT_ONCE)):  # Python's texts take much room
-        lines, rows = zip(*piece, strict=True)
-        pieces.append(pd.DataFrame(list(rows), columns=columns, dtype=str).assign(line=lines))
+    for batch in batches:
+        good = _good_rows(batch, header, config, problems)
+        if good.rows:
+            piece = pd.DataFrame(good.rows, columns=columns, dtype=str)
+            pieces.append(piece.assign(line=good.lines))
     if not pieces:
         raise ManifestError(path, problems or [Finding("no_rows", "error", "has no rows")])
     table = pd.concat(pieces, ignore_index=True)
@@ -80,23 +90,25 @@ def read_table(
 
 
 def _good_rows(
-    records: Iterator[tuple[int, list[str]]],
-    header: list[str],
-    config: ManifestConfig,
-    problems: list[Finding],
-) -> Iterator[tuple[int, list[str]]]:
+    batch: Batch, header: list[str], config: ManifestConfig, problems: list[Finding]
+) -> Batch:
     """The records that fit the header; what is wrong with the others is added to `problems`."""
-    has_several = len(config.columns.images) > 1
-    for line, row in records:
+    has_several, length = len(config.columns.images) > 1, len(header)
+    if not has_several and set(map(len, batch.rows)) == {length}:
+        return batch  # nearly every one, of a million rows
+    good = Batch([], [])
+    for line, row in zip(*batch, strict=True):
         fault = ""
-        if len(row) != len(header):
-            fault = f"has {counted(len(row), 'cell')}, the header has {len(header)}" * bool(row)
+        if len(row) != length:
+            fault = f"has {counted(len(row), 'cell')}, the header has {length}" * bool(row)
         elif has_several:
             fault = _separator_in_path(dict(zip(header, row, strict=True)), config)
         if fault:
             problems.append(Finding("cells", "error", fault, line))
         elif row:
-            yield line, row
+            good.lines.append(line)
+            good.rows.append(row)
+    return good
 
 
 def _separator_in_path(cells: dict[str, str], config: ManifestConfig) -> str:
@@ -217,23 +229,41 @@ def line_of(raw: bytes, at: int) -> int:
     return raw[:at].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
 
 
-def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line that it begins on; only a line feed ends a line."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    first_line = 1
+def _batches(path: Path, text: str, separator: str) -> Iterator[Batch]:
+    """The first record, and then many at a time: Python's texts take much room. Only a line feed
+    ends a line.
+    """
+
+    def begun() -> Any:
+        return csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+
+    reader, line, size = begun(), 1, 1
     try:
-        for cells in reader:
-            yield first_line, cells
-            first_line = reader.line_num + 1
+        while rows := list(islice(reader, size)):
+            lines, after = list(range(line, line + len(rows))), reader.line_num + 1
+            if after - line > len(rows):  # cells have lines of their own
+                heights = [1 + sum(cell.count("\n") for cell in row) for row in rows]
+                lines = list(accumulate(heights[:-1], initial=line))
+            yield Batch(lines, rows)
+            line, size = after, ROWS_AT_ONCE
     except csv.Error as error:
-        text = f"a cell is badly quoted ({error})"
+        fault = f"a cell is badly quoted ({error})"
         if "field larger" in str(error):
-            text = (
+            fault = (
                 f"a cell has more than {csv.field_size_limit():,} characters; is a quote never "
                 "closed?"
             )
-        problem = Finding("quote", "error", text, first_line)
+        problem = Finding("quote", "error", fault, _line_of_fault(begun()))
         raise ManifestError(path, [problem]) from None
+
+
+def _line_of_fault(reader: Any) -> int:
+    """The line on which the record begins that cannot be read."""
+    line = 1
+    with suppress(csv.Error):
+        for _ in reader:
+            line = reader.line_num + 1
+    return line
 
 
 def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None:

@@ -195,9 +195,10 @@ class Manifest:
     @cached_property
     def hash(self) -> str:
         """SHA-256 of what a plan depends on: patients, images, labels, groups, classes."""
-        rows = self.table[["patient_id", "image_path", "label", "group"]]
+        names = ("patient_id", "image_path", "label", "group")
+        rows = list(zip(*(self.table[name].tolist() for name in names), strict=True))
         task = ["multilabel"] * self.is_multilabel
-        return fingerprint([list(self.classes), rows.to_numpy().tolist(), *task])
+        return fingerprint([list(self.classes), rows, *task])
 
     def of(self, patients: Collection[str]) -> Ints:
         """Row numbers of the samples of `patients`, ascending, without purged ones."""
