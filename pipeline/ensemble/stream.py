@@ -150,7 +150,7 @@ def _slots(
         for i in range(min(number, len(batches))):
             slot = place.folder / str(i)
             make_private(slot)
-            reserve(slot, arrays)
+            reserve(slot, arrays, setting="out")
             free.put(slot)
         yield free
     finally:
