@@ -34,7 +34,7 @@ from pipeline.commands.door import load_config
 from pipeline.config import Config, ImagesConfig
 from pipeline.engine import PRELOADED
 from pipeline.images.decoders import CHUNK
-from pipeline.images.decoding import decoder_of
+from pipeline.images.decoding import Decoder
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.processes import preload, process_pool
@@ -159,8 +159,8 @@ def _decode(files: Files, config: ImagesConfig, place: Path) -> None:
 
     torch.set_num_threads(1)
     dtype = "float32" if config.dtype == "auto" and config.spatial_dims == 3 else "uint8"
-    decode = decoder_of(config)
-    stored = [decode(paths).pixels.astype(dtype) for paths in files]
+    decoder = Decoder(config)
+    stored = [decoder.sample(paths).pixels.astype(dtype) for paths in files]
     with place.open("ab") as file:
         np.stack(stored).tofile(file)
 
