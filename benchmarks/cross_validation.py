@@ -38,10 +38,15 @@ BESIDE = {
     "bare, no augmentation": ("bare.py", "none"),
     "MONAI Dataset": ("with_monai.py", "Dataset"),
     "MONAI CacheDataset": ("with_monai.py", "CacheDataset"),
+    "MONAI Dataset, apart": ("with_monai.py", "Dataset", "apart"),
+    "MONAI CacheDataset, apart": ("with_monai.py", "CacheDataset", "apart"),
 }
 OURS = ("ours, warm", "ours, cold")
 PEERS = ("MONAI Dataset", "MONAI CacheDataset")
-VARIANTS = ("bare", "bare, no augmentation", *OURS, *PEERS)
+ON_DEMAND = ("MONAI Dataset, apart", "MONAI CacheDataset, apart")
+"""Rotation and zoom as two transforms, as most examples have them; slower: only if asked for."""
+USUAL = ("bare", "bare, no augmentation", *OURS, *PEERS)
+VARIANTS = (*USUAL, *ON_DEMAND)
 EPOCHS_OF_SIZES = 3
 
 
@@ -66,14 +71,14 @@ def main() -> None:
 def one(workload: Workload, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All variants of a workload in turn, round by round."""
     epochs = options.epochs or (2 if options.quick else 12)
-    variants = [v for v in VARIANTS if not options.only or v in options.only]
+    variants = [v for v in VARIANTS if v in (options.only or USUAL)]
     workers = 0 if workload.device == "cpu" else num_cores()
     prepared = prepare(workload, folder, epochs, workers)
     prepared.task.write(folder / "task.json")
     load = OtherWork()
     rounds = []
     for number in range(options.rounds or (1 if options.quick else 3)):
-        turn = [v for v in variants if v not in PEERS or number < options.peer_rounds]
+        turn = [v for v in variants if not v.startswith("MONAI") or number < options.peer_rounds]
         found = {}
         for variant in turn if number % 2 == 0 else turn[::-1]:
             found[variant] = _measured(variant, prepared)

@@ -1,11 +1,12 @@
 """The same cross-validation with MONAI's data sets and random transforms, as its guides show it.
 
     python benchmarks/speed/with_monai.py TASK.json Dataset
-    python benchmarks/speed/with_monai.py TASK.json CacheDataset
+    python benchmarks/speed/with_monai.py TASK.json CacheDataset [apart]
 
 `Dataset` reads every image in every epoch. `CacheDataset` keeps what the deterministic transforms
 have made of a fold's images in memory. The random transforms run for each sample; rotation and
-zoom are one `RandAffine`. The loop is that of `bare.py`.
+zoom are one `RandAffine`, or, `apart`, `RandRotate` and `RandZoom`, as most examples have them. The
+loop is that of `bare.py`.
 """
 
 import math
@@ -33,9 +34,9 @@ EVAL_BATCH = {"cpu": 64, "cuda": 256}
 class Loaded:
     """A fold's images through `DataLoader`s."""
 
-    def __init__(self, kind: str, task: Task, fold: FoldRows) -> None:
+    def __init__(self, kind: str, apart: bool, task: Task, fold: FoldRows) -> None:
         self.task, self.device = task, torch.device(task.device)
-        fixed, random = _fixed(task, fold), _random(task)
+        fixed, random = _fixed(task, fold), _random(task, apart)
         weights = class_weights(task, fold.train)
         drawn = WeightedRandomSampler(weights.tolist(), len(weights))
         self._train = self._loader(kind, fold.train, [*fixed, *random], drawn, task.batch_size)
@@ -95,10 +96,16 @@ def _fixed(task: Task, fold: FoldRows) -> list[Any]:
     ]
 
 
-def _random(task: Task) -> list[Any]:
+def _random(task: Task, apart: bool) -> list[Any]:
+    flips = [transforms.RandFlipd("image", prob=0.5, spatial_axis=a) for a in task.flip_axes]
+    moves = _apart(task) if apart else [_affine(task)]
+    return [*flips, *moves, transforms.ToTensord("image", track_meta=False)]
+
+
+def _affine(task: Task) -> Any:
     dims = len(fold_shape(task))
     turn = math.radians(task.rotate_degrees)
-    affine = transforms.RandAffined(
+    return transforms.RandAffined(
         "image",
         prob=1.0,
         rotate_range=[turn] * (1 if dims == 2 else dims),
@@ -107,8 +114,18 @@ def _random(task: Task) -> list[Any]:
         cache_grid=True,
         spatial_size=fold_shape(task),
     )
-    flips = [transforms.RandFlipd("image", prob=0.5, spatial_axis=a) for a in task.flip_axes]
-    return [*flips, affine, transforms.ToTensord("image", track_meta=False)]
+
+
+def _apart(task: Task) -> list[Any]:
+    turn, zoom = math.radians(task.rotate_degrees), task.zoom
+    return [
+        transforms.RandRotated(
+            "image", range_x=turn, range_y=turn, range_z=turn, prob=1.0, padding_mode="zeros"
+        ),
+        transforms.RandZoomd(
+            "image", min_zoom=1 - zoom, max_zoom=1 + zoom, prob=1.0, padding_mode="constant"
+        ),
+    ]
 
 
 def _first_channel(image: Any) -> Any:
@@ -116,4 +133,4 @@ def _first_channel(image: Any) -> Any:
 
 
 if __name__ == "__main__":
-    run_folds(Task.read(Path(sys.argv[1])), partial(Loaded, sys.argv[2]))
+    run_folds(Task.read(Path(sys.argv[1])), partial(Loaded, sys.argv[2], "apart" in sys.argv[3:]))
