@@ -5,21 +5,9 @@ is the image as large, in pixels and in mm; are its values as bright and as spre
 picture as near to one of training as training's are to those of other patients?
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-
-from pipeline.arrays import AnyFloats
-from pipeline.audit.marks import descriptors
-from pipeline.engine.training_images import (
-    Bounds,
-    TrainingImages,
-    as_kept,
-    intensities,
-    nearest,
-    sides_of,
-    spacing_of,
-)
+from pipeline.audit.reach import Bounds, Reach, intensities, sides_of, spacing_of
 from pipeline.ensemble.look import Looks
 
 SIZE_MARGIN = 0.1
@@ -31,25 +19,13 @@ LEAST_MARGIN = 0.02
 """
 
 
-@dataclass(frozen=True)
-class Unlike:
-    """What is said of N images."""
-
-    reasons: list[str]
-    """(N,) "" of an image that is like those of training."""
-    distances: AnyFloats
-    """(N,) of its picture to the nearest of training, in limits: above 1 it is unlike."""
-
-
-def unlike(kept: TrainingImages, looks: Looks) -> Unlike:
-    """Compare new images with those of training."""
-    found = as_kept(descriptors(looks.pictures, looks.spectrum))
-    distances = nearest(found, kept.references) / max(kept.limit, 1e-6)
-    reasons = [
-        "; ".join(_reasons(kept.bounds, fact, looks.size, float(distance), bool(flat)))
+def unlike(reach: Reach, looks: Looks) -> list[str]:
+    """(N,) in what each new image is unlike those of training; "" where it is like them."""
+    distances = reach.distances(looks.pictures, looks.spectrum)
+    return [
+        "; ".join(_reasons(reach.bounds, fact, looks.size, float(distance), bool(flat)))
         for fact, distance, flat in zip(looks.facts, distances, looks.flat, strict=True)
     ]
-    return Unlike(reasons, distances)
 
 
 def _reasons(
@@ -83,7 +59,11 @@ def _of_size(low: float, high: float) -> tuple[float, float]:
     return low * (1 - SIZE_MARGIN), high * (1 + SIZE_MARGIN)
 
 
-def _beyond(bounds: Bounds, values: Sequence[float], widened) -> bool:  # type: ignore[no-untyped-def]
+def _beyond(
+    bounds: Bounds,
+    values: Sequence[float],
+    widened: Callable[[float, float], tuple[float, float]],
+) -> bool:
     """Is a value outside its bounds? Where training's are not known, nothing can be said."""
     if not bounds:
         return False
