@@ -40,16 +40,20 @@ class Reach:
     def of(
         cls,
         pictures: Pictures,
+        rows: AnyInts,
         facts: Facts,
         size: int,
         patients: Sequence[str],
         groups: Sequence[str],
     ) -> "Reach":
-        """Of N images: thumbnails (N, P, S, S), facts by `packed.TABLE_COLUMNS`, `size` pixels of a
-        channel of what the network gets, whose they are, and who belongs together."""
+        """Of N images, at `rows` (N,) of thumbnails (M, P, S, S), which may lie on a disk.
+
+        Each of the N has facts by `packed.TABLE_COLUMNS`, a patient and a leakage group; `size` is
+        the number of pixels of a channel of what the network gets.
+        """
         owners, sets = pd.factorize(np.array(patients))[0], pd.factorize(np.array(groups))[0]
         kept = _references(owners)
-        chosen = np.ascontiguousarray(pictures[kept])
+        chosen = pictures[rows[kept]]
         found = as_kept(descriptors(chosen, spectra(chosen)))
         return cls(found, _limit(found, sets[kept], owners[kept]), _bounds(facts, size))
 

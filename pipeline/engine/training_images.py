@@ -95,7 +95,8 @@ def _content(run: Run) -> dict[str, Any]:
     rows = run.manifest.of(inside)
     patients = run.manifest.table["patient_id"].iloc[rows].tolist()
     reach = Reach.of(
-        images.thumbnails[rows],
+        images.thumbnails,
+        rows,
         [images.facts[row] for row in rows],
         int(np.prod(images.spatial_shape)),
         patients,
