@@ -35,6 +35,8 @@ class Reach:
     bounds: Mapping[str, Bounds]
     """`sides` and `spacing` as stored, mean and SD of what the network gets (`means`, `sds`); an
     entry that is not known, or differs in length, is empty."""
+    size: int
+    """Pixels of a channel of what the network gets."""
 
     @classmethod
     def of(
@@ -55,7 +57,8 @@ class Reach:
         kept = _references(owners)
         chosen = pictures[rows[kept]]
         found = as_kept(descriptors(chosen, spectra(chosen)))
-        return cls(found, _limit(found, sets[kept], owners[kept]), _bounds(facts, size))
+        limit = _limit(found, sets[kept], owners[kept])
+        return cls(found, limit, _bounds(facts, size), size)
 
     def distances(self, pictures: Pictures, spectrum: Floats32) -> Floats32:
         """(N,) of new images to the nearest reference, in limits: above 1 they are unlike."""

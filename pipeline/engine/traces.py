@@ -32,7 +32,7 @@ PAGES = {
     "preflight.json": ("batch.png",),
     "predict.json": (
         *("predictions.csv", "patients.csv", "studies.csv", "slides.csv", "unusable.csv"),
-        "progress.jsonl",
+        *("progress.jsonl", "report.html"),
     ),
 }
 """What names patients in its folder -> what shows them beside it."""

@@ -58,7 +58,7 @@ class TrainingImages:
                 str(name): [(float(low), float(high)) for low, high in of]
                 for name, of in content["bounds"].items()
             }
-            reach = Reach(references, float(content["limit"]), bounds)
+            reach = Reach(references, float(content["limit"]), bounds, int(content["size"]))
             marks = _array(content["marks"], np.uint8)
             return cls(frozenset(digests.tolist()), marks, str(content["key_check"]), reach)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -108,6 +108,7 @@ def _content(run: Run) -> dict[str, Any]:
         "marks": _sorted_rows(marks_of(spectra(images.thumbnails)[~flat])),
         "references": _sorted_rows(np.round(reach.references * STEPS).astype(np.int8)),
         "limit": reach.limit,
+        "size": reach.size,
         "bounds": {name: [[*ends] for ends in of] for name, of in reach.bounds.items()},
     }
 

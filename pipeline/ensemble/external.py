@@ -4,17 +4,18 @@ The rules are the run's: images become patients as in the cross-validation, thre
 the folds, and nothing is chosen on the new patients.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pipeline.config import UserError
 from pipeline.engine.cohort import KEYS, OURS, USUAL
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.beside import External, Point, UnlikeImages, beside, undefined
+from pipeline.ensemble.ensemble import NO_FOLD
+from pipeline.ensemble.flags import UNLIKE
+from pipeline.evaluation.beside import Beside, External, Point, UnlikeImages, beside, undefined
 from pipeline.evaluation.cases import cases_of, one_by_one
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.grouping import groups_of
@@ -28,32 +29,47 @@ from pipeline.files import write_json
 from pipeline.levels import Level
 from pipeline.manifest import Manifest
 from pipeline.tracking.result import with_seal
+from pipeline.words import counted
 
 FILE_NAME = "metrics.json"
+TOLD = ("auroc", "balanced_accuracy", "sensitivity", "specificity")
 Tables = Mapping[Level, pd.DataFrame | None]
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The new images that have a label, as the ensemble predicted them."""
+    """New images that have a label, as the ensemble predicted them."""
 
     images: pd.DataFrame
-    """fold (-1), patient_id, image_path, label, study or slide where the run has them, prob_*."""
-    unlike: Sequence[str]
-    """(N,) why an image is unlike training; "" where it is not."""
+    """patient_id, image_path, label, study or slide where the run has them, prob_*, and `unlike`
+    (`flags.UNLIKE`)."""
     manifest: Manifest
     """Of the new patients: their groups, and what else their CSV says."""
-    num_unlabelled: int = 0
+    decision: Callable[[Level], Decision]
+    """How the ensemble decides each level."""
     is_compared: bool = True
     """Whether the run keeps anything by which `unlike` could be told."""
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """New patient -> leakage group."""
+        table = self.manifest.table
+        return dict(zip(table["patient_id"], table["group"], strict=True))
+
+    def tables(self, run: Finished, rows: pd.Series | None = None) -> Tables:
+        """Of all images, or of those `rows`: each level, decided."""
+        images = self.images if rows is None else self.images[rows].reset_index(drop=True)
+        found = by_level(images.assign(fold=NO_FOLD), run.classes, run.rules)
+        return {
+            level: None
+            if table is None
+            else with_decisions(table, run.classes, self.decision(level))
+            for level, table in found.items()
+        }
+
 
 def evaluate(
-    run: Finished,
-    labelled: Labelled,
-    decision: Callable[[Level], Decision],
-    network: str = "folds",
-    own: Sequence[Metric] = (),
+    run: Finished, labelled: Labelled, network: str = "folds", own: Sequence[Metric] = ()
 ) -> tuple[External, Tables]:
     """Metrics with intervals over the new patients, beside the cross-validation; decided tables.
 
@@ -62,18 +78,15 @@ def evaluate(
     Raises:
         UserError: there is no label, or one that the networks do not know.
     """
-    images, classes = labelled.images, run.classes
-    if images.empty:
+    images, classes, groups = labelled.images, run.classes, labelled.groups
+    if "label" not in images or images.empty:
         raise UserError("no image has a label: there is nothing to evaluate the predictions with")
     if unknown := unknown_labels(images["label"], classes):
         raise UserError(
             f"labels must be among those of the run, {', '.join(classes)}; got "
             f"{', '.join(map(repr, unknown))}"
         )
-    groups = dict(
-        zip(labelled.manifest.table["patient_id"], labelled.manifest.table["group"], strict=True)
-    )
-    tables = _decided(run, images, decision)
+    tables = labelled.tables(run)
     summary = summarise(tables, classes, groups, own)
     levels = [level for level, table in tables.items() if table is not None]
     crossed = run.numbers
@@ -85,12 +98,11 @@ def evaluate(
         "plan_hash": str(run.plan[0]["plan_hash"]),
         "network": network,
         "num_networks": len(run.results) if network == "folds" else 1,
-        "num_unlabelled": labelled.num_unlabelled,
         "beside": {
             level: beside(summary[level] or {}, crossed.get(level) or {}, level) for level in levels
         },
-        "points": {level: _points(tables[level], decision(level)) for level in levels},
-        "unlike": _unlike(run, labelled, decision, groups),
+        "points": {level: _points(tables[level], labelled.decision(level)) for level in levels},
+        "unlike": _unlike(run, labelled),
     }
     if missing := {
         name: undefined(entry, first)
@@ -110,16 +122,6 @@ def write(found: External, out_dir: Path) -> Path:
     return path
 
 
-def _decided(
-    run: Finished, images: pd.DataFrame, decision: Callable[[Level], Decision]
-) -> dict[Level, pd.DataFrame | None]:
-    tables = by_level(images, run.classes, run.rules)
-    return {
-        level: None if table is None else with_decisions(table, run.classes, decision(level))
-        for level, table in tables.items()
-    }
-
-
 def _points(table: pd.DataFrame | None, decision: Decision) -> dict[str, Point]:
     """Class with a threshold -> what it came to."""
     assert table is not None, "the level is there"
@@ -135,25 +137,19 @@ def _points(table: pd.DataFrame | None, decision: Decision) -> dict[str, Point]:
     }
 
 
-def _unlike(
-    run: Finished,
-    labelled: Labelled,
-    decision: Callable[[Level], Decision],
-    groups: Mapping[str, str],
-) -> UnlikeImages:
+def _unlike(run: Finished, labelled: Labelled) -> UnlikeImages:
     """How many are unlike training, and the metrics of the others."""
-    flags = np.array([bool(reason) for reason in labelled.unlike])
-    images = labelled.images
+    flags = labelled.images[UNLIKE] != ""
     without = None
     if flags.any() and not flags.all():
-        tables = _decided(run, images[~flags].reset_index(drop=True), decision)
-        summary = summarise(tables, run.classes, groups)
+        tables = labelled.tables(run, ~flags)
+        summary = summarise(tables, run.classes, labelled.groups)
         without = next(
             summary[level] for level in reversed(list(tables)) if tables[level] is not None
         )
     return {
         "num_images": int(flags.sum()),
-        "num_patients": images["patient_id"][flags].nunique(),
+        "num_patients": labelled.images["patient_id"][flags].nunique(),
         "compared": labelled.is_compared,
         "without": without,
     }
@@ -187,26 +183,33 @@ def _subgroups(
     return subgroups(table, run.classes, of_columns, level, groups, site)
 
 
-def headline(found: External, levels: Sequence[Level]) -> str:
-    """The one line of it: AUROC where it is defined, beside that of the cross-validation."""
-    level = levels[0]
-    for name in ("auroc", "balanced_accuracy"):
-        entry = found["beside"].get(level, {}).get(name)
-        if entry is not None and entry["value"] is not None:
-            return _line(name, level, entry)
-    return "no AUROC: " + "; ".join((found.get("undefined") or {}).values())
+def in_words(found: External, level: Level) -> Iterator[str]:
+    """The metrics that people ask for first, beside those of the cross-validation."""
+    told = found["beside"][level]
+    values = [name for name in TOLD if name in told and told[name]["value"] is not None]
+    yield from (f"  {_line(name, told[name])}" for name in values)
+    if not values:
+        whys = dict.fromkeys((found.get("undefined") or {}).values())
+        yield f"  no metric: {'; '.join(whys)}"
+    if num := found["unlike"]["num_images"]:
+        yield (
+            f"  {counted(num, 'image')} unlike those of training count in this; the page has the "
+            "metrics without them"
+        )
 
 
-def _line(name: str, level: Level, of: Mapping[str, float | str | None]) -> str:
-    def bounds(*ends: str) -> str:
-        low, high = (of[end] for end in ends)
-        return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
-
-    text = f"{name} of new {level}s {of['value']:.3f}{bounds('ci_low', 'ci_high')}"
+def _line(name: str, of: Beside) -> str:
+    text = f"{name} {_bounded(of['value'], of['ci_low'], of['ci_high'])}"
     if of["cv_value"] is not None:
-        text += f"; cross-validated {of['cv_value']:.3f}{bounds('cv_low', 'cv_high')}"
+        text += f"; cross-validated {_bounded(of['cv_value'], of['cv_low'], of['cv_high'])}"
     if of["difference"] is not None:
-        apart = bounds("difference_low", "difference_high")
-        text += f"; difference {of['difference']:+.3f}{apart}"
+        difference = _bounded(of["difference"], of["difference_low"], of["difference_high"], "+")
+        text += f"; difference {difference}"
     return text
 
+
+def _bounded(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:
+    """`0.812 [0.744, 0.868]`."""
+    if low is None or high is None:
+        return f"{value:{sign}.3f}"
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

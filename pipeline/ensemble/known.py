@@ -26,12 +26,12 @@ PIXELS = "same pixels as an image of the plan"
 PICTURE = "nearly the same picture as one of the plan"
 NEVER = ""
 NO_KEY = (
-    "The run has pseudonyms in the place of ids, and ids are compared through their key: "
-    "key_file={} is no such file. Without the key nobody can tell whether new patients are "
+    "the {} pseudonyms in the place of ids, and ids are compared through their key: "
+    "{} is no such file. Without the key nobody can tell whether new patients are "
     "patients of the plan."
 )
 OTHER_KEY = (
-    "key_file={}: this is not the key of the run's pseudonyms; with it no patient of the plan "
+    "{}: this is not the key of the run's pseudonyms; with it no patient of the plan "
     "would be known again."
 )
 NO_PIXELS = (
@@ -39,6 +39,11 @@ NO_PIXELS = (
     "so that new images cannot be compared with those that trained it. The same cv command, where "
     "the images are, adds training_images.json; nothing is trained again."
 )
+
+
+def open_key(key_file: Path) -> Pseudonyms | None:
+    """The key of pseudonyms, None where there is none: a new one could not be that of a run."""
+    return Pseudonyms.open(key_file) if key_file.exists() else None
 
 
 @dataclass(frozen=True)
@@ -54,24 +59,19 @@ class PlanPatients:
     """Why ids cannot be compared; "" where they can."""
 
     @classmethod
-    def of(cls, run: Finished, key_file: Path, ids: Iterable[str] = ()) -> "PlanPatients":
-        """Of a run, to compare new `ids` with; the key is needed where either are pseudonyms.
-
-        Raises:
-            UserError: the key is another than the run's.
-        """
+    def of(
+        cls, run: Finished, key: Pseudonyms | None, key_file: Path, ids: Iterable[str] = ()
+    ) -> "PlanPatients":
+        """Of a run, to compare new `ids` with; the key is needed where either are pseudonyms."""
         plan = run.folds
         everyone = {id_: _patient(id_) for id_ in plan.groups}
         names = {who: LOCKED if id_ in plan.locked else PATIENT for id_, who in everyone.items()}
         are_coded = _are_pseudonyms(names)
-        pseudonyms = Pseudonyms.open(key_file) if key_file.exists() else None
-        problem = ""
-        if are_coded and pseudonyms is None:
-            problem = NO_KEY.format(key_file)
-        elif any(map(PSEUDONYM.fullmatch, ids)) and not are_coded and pseudonyms is None:
-            problem = NO_KEY.format(key_file).replace("The run has", "The new patients have", 1)
-        if are_coded and pseudonyms is not None:
-            _check_key(run, pseudonyms, key_file)
+        pseudonyms, problem = key, ""
+        if pseudonyms is None and (are_coded or any(map(PSEUDONYM.fullmatch, ids))):
+            problem = NO_KEY.format("run has" if are_coded else "new patients have", key_file)
+        elif are_coded and pseudonyms is not None and not _is_key_of(run, pseudonyms):
+            problem, pseudonyms = OTHER_KEY.format(key_file), None
         if not are_coded and pseudonyms is not None:
             coded = {pseudonyms.of("patient_id", who): why for who, why in names.items()}
             names = {**coded, **names}
@@ -193,7 +193,7 @@ def _offer(run: Finished, reasons: set[str]) -> str:
         f"them is no test. Out-of-fold predictions, each by a network that had not seen the "
         f"patient, are in {run.dir / 'predictions.csv'}, and their metrics in "
         f"{run.dir / 'metrics.json'}. Leave these rows out to evaluate the ensemble on the others, "
-        "or predict without evaluating (evaluate=false)."
+        "or predict without evaluating: use_labels=false."
     )
     if LOCKED in reasons:
         text += f" Locked patients are opened by patientfold unlock run_dir={run.dir}, once."
@@ -215,7 +215,7 @@ def _are_pseudonyms(names: Iterable[str]) -> bool:
     return all(map(PSEUDONYM.fullmatch, names))
 
 
-def _check_key(run: Finished, pseudonyms: Pseudonyms, key_file: Path) -> None:
+def _is_key_of(run: Finished, pseudonyms: Pseudonyms) -> bool:
+    """As far as the run folder can tell."""
     kept = TrainingImages.read(run.dir)
-    if kept is not None and kept.key_check and kept.key_check != key_check(pseudonyms):
-        raise UserError(OTHER_KEY.format(key_file))
+    return kept is None or kept.key_check in ("", key_check(pseudonyms))

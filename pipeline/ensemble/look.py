@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pipeline.arrays import Bools, Floats32
 from pipeline.audit.marks import are_flat, spectra
-from pipeline.images.decoding import DecodedImage
 
 
 @dataclass(frozen=True)
@@ -20,17 +19,6 @@ class Looks:
     """(N, P, 64, 64) thumbnails, as the packed cache has them."""
     facts: Sequence[Mapping[str, str]]
     """(N,) by `packed.TABLE_COLUMNS`: original_shape, spacing, pixel_digest, sum, sum_squares."""
-    size: int
-    """Pixels of a channel of what the network gets."""
-
-    @classmethod
-    def of(cls, images: Sequence[DecodedImage]) -> "Looks":
-        """Of images as they were decoded, at least one."""
-        return cls(
-            np.stack([image.thumbnails for image in images]),
-            [image.facts for image in images],
-            int(np.prod(images[0].stored.shape[1:])),
-        )
 
     @cached_property
     def spectrum(self) -> Floats32:

@@ -23,7 +23,7 @@ def unlike(reach: Reach, looks: Looks) -> list[str]:
     """(N,) in what each new image is unlike those of training; "" where it is like them."""
     distances = reach.distances(looks.pictures, looks.spectrum)
     return [
-        "; ".join(_reasons(reach.bounds, fact, looks.size, float(distance), bool(flat)))
+        "; ".join(_reasons(reach.bounds, fact, reach.size, float(distance), bool(flat)))
         for fact, distance, flat in zip(looks.facts, distances, looks.flat, strict=True)
     ]
 

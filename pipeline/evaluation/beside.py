@@ -56,8 +56,6 @@ class External(Summary):
     network: str
     """`folds`: the ensemble of all folds' networks; `final`."""
     num_networks: int
-    num_unlabelled: int
-    """Images without a label: they were predicted and count here for nothing."""
     beside: dict[Level, dict[str, Beside]]
     points: dict[Level, dict[str, Point]]
     unlike: UnlikeImages

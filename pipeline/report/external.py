@@ -117,9 +117,6 @@ def _answer(test: ExternalTest) -> Section:
         whys = dict.fromkeys((test.numbers.get("undefined") or {}).values())
         blocks.append(Words(f"There is no headline: {'; '.join(whys)}.", "doubt"))
     blocks.append(Words(NEW))
-    if test.numbers["num_unlabelled"]:
-        num = counted(test.numbers["num_unlabelled"], "image")
-        blocks.append(Words(f"{num} without a label count here for nothing."))
     return Section("answer", "The answer", blocks)
 
 

@@ -48,7 +48,8 @@ def decoded(pictures: Sequence[Pixels], folder: Path) -> list[DecodedImage]:
 
 
 def looks(pictures: Sequence[Pixels], folder: Path) -> Looks:
-    return Looks.of(decoded(pictures, folder))
+    found = decoded(pictures, folder)
+    return Looks(np.stack([of.thumbnails for of in found]), [of.facts for of in found])
 
 
 def packed(images: Sequence[DecodedImage], folder: Path) -> PackedImages:
