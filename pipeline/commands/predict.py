@@ -86,6 +86,13 @@ def new_images(settings: PredictSettings, kept: Kept) -> NewImages:
         return NewImages("images", files, ("image",))
     assert settings.manifest is not None, "one of the two is given"
     asked = manifest_config(settings.manifest, config)
+    asked = replace(asked, task=config.manifest.task, ordered=config.manifest.ordered)
+    theirs, ours = asked.columns.images, config.manifest.columns.images
+    if len(theirs) != len(ours):
+        raise UserError(
+            f"manifest.columns.image: {run.dir} was trained on samples of {len(ours)} "
+            f"({', '.join(ours)}), got {len(theirs)} ({', '.join(theirs)})"
+        )
     middle = config.evaluation.middle
     manifest = read_unseen(asked, run.classes, middle, config.privacy, settings.use_labels)
     return NewImages(asked.name, manifest, run.levels)
@@ -98,6 +105,8 @@ def manifest_config(asked: str | Mapping[str, Any], config: Config) -> ManifestC
         UserError: there is no such file, a setting is unknown, or no CSV is named.
     """
     if isinstance(asked, str):
+        if asked.endswith(".csv"):
+            raise UserError(f"manifest={asked}: for a CSV write manifest.path={asked}")
         cfg = composed([f"manifest={asked}"]).manifest
         return to_settings(cfg, ManifestConfig)
     path = asked.get("path")

@@ -7,7 +7,7 @@ cache of a run. The process of a device predicts what is in the slot, and the sl
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -73,7 +73,7 @@ def answers(
     batches: Sequence[Files],
     place: Place,
     watch: Watch | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer]:
     """Of each batch, in order.
 
     Raises:
