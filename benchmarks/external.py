@@ -85,8 +85,9 @@ def measure(name: str, data: Path, num: int, console: Console) -> None:
         table = table[table["patient_id"].isin(kept.head(num))]
     files = [folder / path for path in table["image_path"]]
     seen = read(files, table["patient_id"].tolist(), config)
-    console.print(f"\n[bold]{name}[/bold]: {len(seen.patients):,} images, {seen.num_unreadable} "
-                  "not readable")
+    console.print(
+        f"\n[bold]{name}[/bold]: {len(seen.patients):,} images, {seen.num_unreadable} not readable"
+    )
     patients = pd.factorize(np.array(seen.patients))[0]
     block = np.random.default_rng(0).permutation(patients.max() + 1) % NUM_FOLDS
     fold = block[patients]
@@ -94,7 +95,14 @@ def measure(name: str, data: Path, num: int, console: Console) -> None:
     train = fold != 0
     reach = reach_of(seen, train)
     marks = marks_of(seen.looks.spectrum[train & ~seen.looks.flat])
-    show_detection(name, data, config, reach, [f for f, of in zip(files, fold, strict=True) if of == 0], console)
+    show_detection(
+        name,
+        data,
+        config,
+        reach,
+        [f for f, of in zip(files, fold, strict=True) if of == 0],
+        console,
+    )
     show_copies([f for f, of in zip(files, train, strict=True) if of], config, marks, console)
 
 
@@ -144,7 +152,9 @@ def show_detection(
         reasons = Counter(of.partition(":")[0] for why in found for of in why.split("; ") if of)
         each = ", ".join(f"{why} {100 * n / len(found):.0f} %" for why, n in reasons.most_common())
         share = 100 * sum(map(bool, found)) / max(1, len(found))
-        table.add_row(kind, f"{len(found)} of {len(files)}", f"{share:.1f} %" if found else "", each)
+        table.add_row(
+            kind, f"{len(found)} of {len(files)}", f"{share:.1f} %" if found else "", each
+        )
     console.print(table)
 
 
@@ -156,8 +166,17 @@ def kinds(name: str, data: Path, own: Sequence[Path]) -> Iterator[tuple[str, lis
         out = Path(temporary)
         if name == "hippocampus3d":
             for kind, change in VOLUME_MISTAKES.items():
-                yield kind, [_changed_volume(path, change, out / f"{i}_{kind}.nii.gz") for i, path in enumerate(some)]
-            yield "mask instead of the image", [path.parents[1] / "labels" / path.name for path in some]
+                yield (
+                    kind,
+                    [
+                        _changed_volume(path, change, out / f"{i}_{kind}.nii.gz")
+                        for i, path in enumerate(some)
+                    ],
+                )
+            yield (
+                "mask instead of the image",
+                [path.parents[1] / "labels" / path.name for path in some],
+            )
             return
         for other in OTHERS:
             if other != SETS[name]:
@@ -168,7 +187,9 @@ def kinds(name: str, data: Path, own: Sequence[Path]) -> Iterator[tuple[str, lis
             changed = []
             for i, path in enumerate(some):
                 with Image.open(path) as image:
-                    mistake(image.convert("L" if image.mode == "L" else "RGB")).save(to := out / f"{i}_{kind}.png")
+                    mistake(image.convert("L" if image.mode == "L" else "RGB")).save(
+                        to := out / f"{i}_{kind}.png"
+                    )
                 changed.append(to)
             yield kind, changed
 
@@ -177,8 +198,12 @@ MISTAKES: dict[str, Mistake] = {
     "turned by 90 degrees": lambda image: image.transpose(Image.Transpose.ROTATE_90),
     "upside down": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
     "flipped": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    "inverted": lambda image: image.point([255 - value for value in range(256)] * len(image.getbands())),
-    "half as bright": lambda image: image.point([value // 2 for value in range(256)] * len(image.getbands())),
+    "inverted": lambda image: image.point(
+        [255 - value for value in range(256)] * len(image.getbands())
+    ),
+    "half as bright": lambda image: image.point(
+        [value // 2 for value in range(256)] * len(image.getbands())
+    ),
     "middle quarter, enlarged": lambda image: image.crop(
         (image.width // 4, image.height // 4, image.width * 3 // 4, image.height * 3 // 4)
     ).resize(image.size),
@@ -236,7 +261,9 @@ def _copy(path: Path, change, number: int, folder: Path) -> Path:  # type: ignor
         nibabel.save(nibabel.Nifti1Image(values, image.affine), to := folder / "copy.nii.gz")
         return to
     with Image.open(path) as image:
-        change(image.convert("L" if image.mode == "L" else "RGB"), generator).save(to := folder / "copy.png")
+        change(image.convert("L" if image.mode == "L" else "RGB"), generator).save(
+            to := folder / "copy.png"
+        )
     return to
 
 
@@ -277,7 +304,9 @@ def _size(config: ImagesConfig) -> tuple[int, ...]:
     return tuple(leaf["spatial_size"])
 
 
-def _read(config: ImagesConfig, shape: tuple[int, ...], files: Sequence[Path]) -> list[DecodedImage | None]:
+def _read(
+    config: ImagesConfig, shape: tuple[int, ...], files: Sequence[Path]
+) -> list[DecodedImage | None]:
     import torch
 
     torch.set_num_threads(1)

@@ -29,9 +29,7 @@ def refuse_patients(flagger: Flagger, new: NewImages) -> None:
     )
 
 
-def evaluated(
-    found: Predicted, flagger: Flagger, plugins: Sequence[str], console: Console
-) -> None:
+def evaluated(found: Predicted, flagger: Flagger, plugins: Sequence[str], console: Console) -> None:
     """Write metrics.json and report.html beside the predictions, and say what they come to.
 
     Raises:
@@ -60,5 +58,9 @@ def evaluated(
     page = write_external_report(test, found.dir)
     path = write(numbers, found.dir)  # last: it says that the test is whole
     level = levels_of(numbers)[0]
-    lines = [f"external test, {level} level:", *in_words(numbers, level), f"written: {page}, {path}"]
+    lines = [
+        f"external test, {level} level:",
+        *in_words(numbers, level),
+        f"written: {page}, {path}",
+    ]
     say(map(one_line, lines), console)

@@ -87,7 +87,8 @@ class PlanPatients:
         if (why := self.names.get(id_)) is not None:
             return why
         if self.pseudonyms is not None and not PSEUDONYM.fullmatch(id_):
-            if (why := self.names.get(self.pseudonyms.of("patient_id", id_))) is not None:
+            why = self.names.get(self.pseudonyms.of("patient_id", id_))
+            if why is not None:
                 return why
         return SPELLED if canonical_id(id_) in self.spellings else NEVER
 
@@ -187,10 +188,9 @@ def _in_words(known: Sequence[tuple[str, str, str]]) -> Iterable[str]:
 
 def _offer(run: Finished, reasons: set[str]) -> str:
     """What can be done instead."""
-    num = run.folds.num_folds
     text = (
-        f"Patients of the plan trained most of its {counted(num, 'network')}: what these say of "
-        f"them is no test. Out-of-fold predictions, each by a network that had not seen the "
+        "Patients of the plan trained these networks: what the networks say of them is no test. "
+        "Out-of-fold predictions, each by a network that had not seen the "
         f"patient, are in {run.dir / 'predictions.csv'}, and their metrics in "
         f"{run.dir / 'metrics.json'}. Leave these rows out to evaluate the ensemble on the others, "
         "or predict without evaluating: use_labels=false."

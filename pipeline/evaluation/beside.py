@@ -63,7 +63,6 @@ class External(Summary):
     """Of the first level: metric -> why it cannot be computed."""
 
 
-
 def beside(
     new: Mapping[str, MetricEntry], crossed: Mapping[str, MetricEntry], level: Level
 ) -> dict[str, Beside]:

@@ -141,9 +141,15 @@ def _verdict(of: Beside) -> tuple[str, Tone]:
     text = f"The cross-validation said {crossed}; the difference is {difference:+.3f}, "
     text += f"95 % interval {low:+.3f} to {high:+.3f}. "
     if high < 0:
-        return f"{text}The networks do worse on these patients: the whole interval is below 0.", "bad"
+        return (
+            f"{text}The networks do worse on these patients: the whole interval is below 0.",
+            "bad",
+        )
     if low > 0:
-        return f"{text}The networks do better on these patients: the whole interval is above 0.", "good"
+        return (
+            f"{text}The networks do better on these patients: the whole interval is above 0.",
+            "good",
+        )
     return f"{text}No difference is shown: the interval holds 0.", "plain"
 
 
@@ -158,7 +164,9 @@ def _unlike(test: ExternalTest) -> Section:
     else:
         num = counted(found["num_images"], "image")
         text = f"{num} of {counted(found['num_patients'], 'patient')}, unlike those of training. "
-        text += "What the networks say of such an image, no test of theirs was about. They count in "
+        text += (
+            "What the networks say of such an image, no test of theirs was about. They count in "
+        )
         text += "the numbers of this page. Of images like training's, 1 in 100 is flagged, too."
         blocks.append(Words(sentence(text), "doubt"))
         blocks += _without(test)
@@ -257,9 +265,7 @@ def _reliability(test: ExternalTest) -> Section:
         of = test.tables[level]
         assert of is not None, "the level is there"
         cases = cases_of(of, test.run.classes)
-        charts[level] = [
-            *reliability_charts(cases, test.units(level), test.run.classes, level)
-        ]
+        charts[level] = [*reliability_charts(cases, test.units(level), test.run.classes, level)]
     blocks += charts_of_levels(charts)
     blocks += [
         Words(text)

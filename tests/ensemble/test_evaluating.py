@@ -85,7 +85,9 @@ def test_a_patient_of_the_plan_is_refused_before_an_image_is_decoded(
     rows = [{"patient_id": "P03", "image_path": "strange.png", "label": "lesion"}]
     source = study / "new" / rows_of(study / "new" / "manifest.csv")[0]["image_path"]
     path = with_rows(study, tmp_path / "with", rows, {"strange.png": source})
-    with pytest.raises(UserError, match=r"patient of the plan: 'P03'[\s\S]*Out-of-fold predictions"):
+    with pytest.raises(
+        UserError, match=r"patient of the plan: 'P03'[\s\S]*Out-of-fold predictions"
+    ):
         predict(study, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -95,9 +97,7 @@ def test_pixels_of_the_plan_are_refused_under_any_name_and_predictions_are_kept(
 ) -> None:
     old = rows_of(study / "data" / "manifest.csv")[0]
     rows = [{"patient_id": "X1", "image_path": "x.png", "label": old["label"]}]
-    path = with_rows(
-        study, tmp_path / "with", rows, {"x.png": study / "data" / old["image_path"]}
-    )
+    path = with_rows(study, tmp_path / "with", rows, {"x.png": study / "data" / old["image_path"]})
     with pytest.raises(UserError, match=r"same pixels as an image of the plan: 'x\.png' of 'X1'"):
         predict(study, path, tmp_path / "out")
     assert not (tmp_path / "out" / "metrics.json").exists()

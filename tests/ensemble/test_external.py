@@ -175,9 +175,7 @@ def test_the_metrics_without_unlike_images_stand_beside_those_with(binary: Finis
     assert plain["unlike"]["without"] is None
 
 
-def page_of(
-    run: Finished, labelled: Labelled, found: External, tables: object
-) -> ExternalTest:
+def page_of(run: Finished, labelled: Labelled, found: External, tables: object) -> ExternalTest:
     return ExternalTest(
         run,
         found,

@@ -157,12 +157,14 @@ def test_a_run_of_an_earlier_version_is_not_evaluated(run: Finished, tmp_path: P
 def test_who_is_known_is_refused_and_pointed_to_the_predictions_out_of_fold(run: Finished) -> None:
     reasons = [PATIENT, PATIENT, "", PIXELS, LOCKED]
     with pytest.raises(UserError) as refused:
-        refuse(run, ["a", "a", "b", "c", "d"], ["1.png", "2.png", "3.png", "4.png", "5.png"], reasons)
+        refuse(
+            run, ["a", "a", "b", "c", "d"], ["1.png", "2.png", "3.png", "4.png", "5.png"], reasons
+        )
     text = str(refused.value)
     assert f"1 patient, {PATIENT}: 'a'" in text
     assert f"1 image, {PIXELS}: '4.png' of 'c'" in text
     assert f"1 patient, {LOCKED}: 'd'" in text
-    assert f"Out-of-fold predictions, each by a network that had not seen" in text
+    assert "Out-of-fold predictions, each by a network that had not seen" in text
     assert str(run.dir / "predictions.csv") in text
     assert "patientfold unlock" in text
     assert "give them ids of their own" in text
