@@ -97,13 +97,13 @@ def with_flags(
     notes: Mapping[str, Sequence[str]],
     of_patients: Mapping[str, str],
 ) -> dict[Level, pd.DataFrame]:
-    """The tables of all levels with the columns of `Flagger.watch`, (N,) cells of images each.
+    """The tables of all levels with columns about images, (N,) cells each, as of `Flagger.watch`.
 
     An image is known by its patient or by itself. Above images a case is known by any of its own,
     and unlike where some are, which are counted.
     """
-    if not notes:
-        return dict(tables)
+    if KNOWN not in notes:  # what somebody else looked at
+        return {**tables, "image": tables["image"].assign(**notes)}
     images = tables["image"]
     by_id = images["patient_id"].map(of_patients).fillna("")
     known = by_id.where(by_id != "", pd.Series(notes[KNOWN], images.index))
