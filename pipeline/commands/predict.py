@@ -9,6 +9,10 @@ one DICOM series.
 Writes predictions.csv (images) and patients.csv, with the spread between the folds' networks, and
 predict.json into predictions/<name>-<hash>, never into the run folder. A command that was stopped
 goes on where it was. Nothing is uploaded.
+
+With labels it is an external test: metrics.json and report.html beside them. Patients of the run's
+plan are refused, by id and by pixels: they trained these networks. The column known says so where
+nothing is evaluated, and unlike what is unlike all images of training.
 """
 
 import re
@@ -21,11 +25,14 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from pipeline.commands.door import composed
+from pipeline.commands.evaluating import evaluated, refuse_patients
 from pipeline.commands.settings import PredictSettings
 from pipeline.config import Config, ManifestConfig, UserError, to_settings
 from pipeline.console import say, warn
 from pipeline.engine.finished import Finished
+from pipeline.ensemble.flags import Flagger
 from pipeline.ensemble.kept import Kept
+from pipeline.ensemble.known import open_key
 from pipeline.ensemble.predicting import How, NewImages, in_words, predict
 from pipeline.manifest.unseen import has_labels, read_unseen, unseen_files
 from pipeline.words import counted, one_line
@@ -34,13 +41,26 @@ from pipeline.words import counted, one_line
 def main(settings: PredictSettings) -> None:
     """Read, predict, write and tell, in this order."""
     console = Console()
-    kept = Kept.of(Finished.read(Path(settings.run_dir)), settings.network, settings.plugins)
+    run = Finished.read(Path(settings.run_dir))
+    kept = Kept.of(run, settings.network, settings.plugins)
+    key_file = Path(kept.config.privacy.key_file)
+    key = open_key(key_file)  # before a manifest is read, which makes one where there is none
     new = new_images(settings, kept)
     warn(new.manifest.warnings, console)
     say(_about(new), console)
+    flagger = Flagger.of(run, key, key_file, new.manifest.patients)
+    is_test = has_labels(new.manifest)
+    if is_test:
+        refuse_patients(flagger, new)
+    new = replace(new, known=flagger.of_patients)
     out = None if settings.out is None else Path(settings.out)
     how = How(settings.device, settings.processes, settings.decoders, settings.unusable)
-    say(in_words(predict(kept, new, console, out, how)), console)
+    found = predict(kept, new, console, out, how, flagger.watch, flagger.name)
+    say(in_words(found), console)
+    if is_test:
+        evaluated(found, flagger, settings.plugins, console)
+    else:
+        warn(flagger.warnings(found.tables["image"]), console)
 
 
 def new_images(settings: PredictSettings, kept: Kept) -> NewImages:

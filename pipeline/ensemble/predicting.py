@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,7 @@ from pipeline.console import progress_bar
 from pipeline.engine.devices import device_slots, one_device
 from pipeline.engine.finished import MARKS
 from pipeline.ensemble.ensemble import median_decision
+from pipeline.ensemble.flags import with_flags
 from pipeline.ensemble.kept import Kept
 from pipeline.ensemble.progress import Done, Line, stamp_of
 from pipeline.ensemble.stream import Answer, Files, Place, Watch, answers, num_cores
@@ -66,6 +67,8 @@ class NewImages:
     levels: Sequence[Level]
     """At which they are predicted, those of the run; images alone where nobody knows the patients.
     """
+    known: Mapping[str, str] = field(default_factory=dict)
+    """Patient -> why it is one of the plan; "" or missing where it is not."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,8 @@ def _key(kept: Kept, manifest: Manifest, device: str, watching: str) -> str:
 
 def _refuse_run_folders(folder: Path, run_dir: Path) -> None:
     inside = folder.resolve().is_relative_to(run_dir.resolve())
-    if inside or any((folder / name).exists() for name in MARKS):
+    marks = set(MARKS) - {"metrics.json"}  # an external test has one as well
+    if inside or any((folder / name).exists() for name in marks):
         raise UserError(
             f"out={folder}: predictions are never written into a run folder; name another folder"
         )
@@ -216,8 +220,7 @@ def _written(
     config, classes = kept.config, kept.run.classes
     images = image_table(manifest.table, members, classes, config.evaluation.middle)
     tables = level_tables(images, members, classes, kept.run.rules, decisions)
-    for name, cells in _notes(everything).items():
-        tables["image"][name] = cells
+    tables = with_flags(tables, _notes(everything), new.known)
     texts = {file_name(level): as_text(table, classes) for level, table in tables.items()}
     texts |= _unusable_text(new.manifest, unusable)
     if not unusable:

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.commands.door import load_config
 from pipeline.engine.finished import Finished
 from pipeline.engine.run_folder import Run, open_run
+from pipeline.engine.training_images import write_training_images
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
 from pipeline.training.fold import train_fold
@@ -51,6 +52,7 @@ def trained_run(folder: Path, *overrides: str) -> Finished:
         for fold in run.folds:
             train_fold(run.job(fold))
     record_of(run).save(run.dir)
+    write_training_images(run)
     gather(run)
     return Finished.read(run.dir)
 
