@@ -106,6 +106,8 @@ def save_best(
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }
+    if job.settled is not None:
+        state["untested"] = True
     _save(state, job, "best.pt")
 
 
@@ -125,7 +127,7 @@ def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
     if state.get("key") != job.key or state.get("fold") != job.fold.index:
         raise UserError(
             f"{path} belongs to fold {state.get('fold')} of run {str(state.get('key'))[:12]}, not "
-            f"to fold {job.fold.index} of run {job.key[:12]}; it is never loaded here."
+            f"to {job.title} of run {job.key[:12]}; it is never loaded here."
         )
     if "version" not in state:  # written when epochs counted from 0
         state |= {name: state[name] + 1 for name in ("epoch", "best_epoch") if name in state}
