@@ -69,11 +69,6 @@ class FoldJob:
         return math.ceil(self.batches_per_epoch / self.batches_per_step)
 
     @property
-    def title(self) -> str:
-        """What it trains, in messages."""
-        return f"fold {self.fold.index}" if self.settled is None else "the final model"
-
-    @property
     def is_done(self) -> bool:
         """Whether its last file is there."""
         name = "result.json" if self.settled is None else FILE
