@@ -1,0 +1,153 @@
+"""What the final network goes by, and when it is refused: from run folders without images."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finished_run import BASELINE, cohort, finished_run
+
+from pipeline.commands.door import load_config
+from pipeline.config import UserError
+from pipeline.engine.final import FinalTraining, config_of
+from pipeline.engine.finished import FINAL, Finished
+from pipeline.engine.run_folder import Run
+from pipeline.ensemble.kept import Kept
+from pipeline.files import write_json
+from pipeline.images.packed import PackedImages
+from pipeline.splits import load_plan
+from pipeline.tracking.journal import Journal, Started
+from pipeline.tracking.untested import FILE, seal_untested
+from pipeline.training.settled import Settled
+
+NETWORK = ["model=lenet5", "training.epochs=1"]
+Made = Callable[..., tuple[Finished, Run]]
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A finished run, and the same with its settings and (no) images, to train on."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*overrides: str) -> tuple[Finished, Run]:
+        run_dir, manifest = tmp_path / "runs" / "a", cohort()
+        finished = finished_run(run_dir, *overrides, manifest=manifest)
+        config = load_config(
+            [*BASELINE, "manifest.path=cohort.csv", f"run_dir={run_dir}", *overrides]
+        )
+        plan = load_plan(run_dir / "plan.csv")
+        return finished, Run(config, manifest, plan, PackedImages(run_dir, "0" * 64))
+
+    return make
+
+
+def settled_of(training: FinalTraining) -> Settled:
+    assert training.job.settled is not None
+    return training.job.settled
+
+
+def test_thresholds_and_calibration_are_the_medians_of_the_folds(made: Made) -> None:
+    finished, run = made("evaluation.calibration=temperature", *NETWORK)
+    record = settled_of(FinalTraining(run, finished)).record
+    results = finished.results.values()
+    assert len(results) == 5
+    for level in ("image", "patient"):
+        of_folds = [result["thresholds"][level] for result in results]
+        assert record["thresholds"][level] == pytest.approx(np.median(of_folds))
+    told = [of["calibration"] for of in results]
+    fitted = [of["temperature"] for of in told if not of["skipped"]] or [1.0]
+    assert record["calibration"]["temperature"] == pytest.approx(np.median(fitted))
+    assert record["trained_on"] == {"patients": 30, "images": len(run.manifest), "locked_out": 0}
+    assert record["folds"] == {str(fold): of["seal"] for fold, of in finished.results.items()}
+
+
+def test_what_is_expected_is_what_the_cross_validation_says(made: Made) -> None:
+    finished, run = made(*NETWORK)
+    expected = settled_of(FinalTraining(run, finished)).record["expected"]
+    auroc = finished.summary["patient"]["auroc"]  # type: ignore[index]
+    line = f"expected AUROC {auroc['value']:.3f} [{auroc['ci_low']:.3f}, {auroc['ci_high']:.3f}]"
+    assert expected["line"].startswith(line)
+    assert "30 patients" in expected["line"]
+    assert expected["line"].endswith("this network itself was tested on nobody")
+    assert expected["metrics"]["auroc"] == {
+        key: auroc[key] for key in ("value", "ci_low", "ci_high")
+    }
+
+
+def test_locked_patients_stay_out(made: Made) -> None:
+    finished, run = made("split.locked_fraction=0.2", *NETWORK)
+    training = FinalTraining(run, finished)
+    locked = run.plan.locked
+    assert locked
+    assert not training.job.fold.of("train") & locked
+    assert len(training.job.fold.of("train")) == 30 - len(locked)
+    assert f"{len(locked)} locked patients stay out" in "\n".join(training.lines)
+
+
+def test_folds_that_chose_their_last_epoch_are_told(made: Made) -> None:
+    finished, run = made(*NETWORK)  # of one epoch
+    (line,) = FinalTraining(run, finished).doubts
+    assert "5 of 5 folds chose their last epoch, 1" in line
+
+
+def test_a_run_split_by_image_is_refused(made: Made) -> None:
+    finished, _ = made(*NETWORK)
+    finished.summary["unsafe"] = True
+    with pytest.raises(UserError, match="was split by image"):
+        config_of(finished, [], None, None)
+
+
+def test_another_manifest_or_other_pixels_are_refused(made: Made, tmp_path: Path) -> None:
+    finished, run = made(*NETWORK)
+    other = Run(run.config, run.manifest, run.plan, PackedImages(tmp_path, "1" * 64))
+    with pytest.raises(UserError, match=r"pixels hash differ. The final network was not trained"):
+        FinalTraining(other, finished)
+
+
+def test_one_that_was_begun_after_other_folds_is_not_continued(made: Made) -> None:
+    finished, run = made(*NETWORK)
+    (run.dir / FINAL).mkdir()
+    with Journal(run.dir / FINAL / "journal.jsonl") as journal:
+        journal.append(Started(fold=-1, epochs=7))
+    with pytest.raises(UserError, match="was begun to train for 7 epochs, and the folds .* say 1"):
+        FinalTraining(run, finished)
+
+
+def end(run: Run, finished: Finished) -> Path:
+    """Its folder as the training leaves it, without a training."""
+    folder = run.dir / FINAL
+    folder.mkdir(exist_ok=True)
+    (folder / "best.pt").write_bytes(b"weights")
+    record = settled_of(FinalTraining(run, finished)).record
+    more = {"key": run.key, "fold": -1, "untested": "on nobody", "num_epochs": 1, "time": 1.0}
+    write_json(folder / FILE, seal_untested({**record, **more}, folder))
+    return folder
+
+
+def test_the_ensemble_reads_it_where_it_is_there(made: Made) -> None:
+    finished, run = made(*NETWORK)
+    with pytest.raises(UserError, match="no final network was trained: patientfold final"):
+        Kept.of(finished, "final")
+    folder = end(run, finished)
+    again = Finished.read(run.dir)
+    kept = Kept.of(again, "final")
+    assert kept.checkpoints == {-1: folder / "best.pt"}
+    assert again.final is not None
+    for level, decision in kept.decisions(-1).items():
+        assert decision.values == again.final["thresholds"][level]
+
+
+def test_one_of_other_folds_is_refused_and_so_is_a_damaged_one(made: Made) -> None:
+    finished, run = made(*NETWORK)
+    folder = end(run, finished)
+    path = folder / FILE
+    result = json.loads(path.read_text())
+    result["folds"]["0"] = "another seal"
+    del result["seal"]
+    write_json(path, seal_untested(result, folder))
+    with pytest.raises(UserError, match="its network follows from other folds"):
+        _ = Finished.read(run.dir).final
+    (folder / "best.pt").write_bytes(b"others")
+    with pytest.raises(UserError, match="best.pt is not what final.json stands for"):
+        Finished.read(run.dir)
