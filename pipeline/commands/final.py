@@ -46,7 +46,7 @@ def main(settings: FinalSettings) -> None:
         warn(training.doubts, console)
         with _mirrored(run_dir, uri, config.tracking.timeout_s, console):
             training.train(slots, console)
-        report_at_end(run_dir, console)
+            report_at_end(run_dir, console)  # before the mirror ends, which uploads it
     else:
         say([f"{run_dir / FINAL} is there already; delete that folder to train it anew"], console)
     say(_told(run_dir), console)
