@@ -17,10 +17,12 @@ from pipeline.files import read_json, sha256
 from pipeline.splits.plan_file import named, read_files
 from pipeline.tracking.journal import TRAIN_AGAIN, EpochEnded, read_journal
 from pipeline.tracking.record import FILE_NAME, RunRecord, former_uid
-from pipeline.tracking.result import check_files, check_seal, read_result
+from pipeline.tracking.result import check_files, check_seal, read_result, read_sealed
 from pipeline.tracking.untested import FOLDER as FINAL
 from pipeline.tracking.untested import read_untested
 
+TRAINING_IMAGES = "training_images.json"
+"""Made by `training_images.py`; earlier versions wrote none."""
 WRITE_AGAIN = "Restore it, or delete it: the same cv command writes it again."
 
 
@@ -41,6 +43,7 @@ def check_run_folder(run_dir: Path) -> None:
             *(lambda path=path: check_fold(path) for path in _begun(run_dir)),
             lambda: _check_summary(run_dir),
             lambda: _check_final(run_dir),
+            lambda: read_sealed(run_dir / TRAINING_IMAGES, WRITE_AGAIN),
         ]
     )
 

@@ -22,16 +22,20 @@ READ |= {".out", ".err"}
 SKIPPED = {".git", ".venv", "__pycache__"}
 NAMING = (
     *("plan.csv", "plan.json", "predictions.csv", "cohort.csv", "flow.json"),
-    *("report.html", "report.md"),
+    *("report.html", "report.md", "training_images.json"),
     *("fold_*/predictions_*.csv", "locked/predictions.csv", "failures/*", "explain/*"),
 )
-"""What of a run folder names its patients, or shows them."""
+"""What of a run folder names its patients, shows them, or would know their images again."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
 KEPT |= {"final.json"}
 """Of a run folder, what holds settings and numbers."""
 PAGES = {
     "check.json": ("check.html", "copies.png"),
     "preflight.json": ("batch.png",),
+    "predict.json": (
+        *("predictions.csv", "patients.csv", "studies.csv", "slides.csv", "unusable.csv"),
+        *("progress.jsonl", "report.html"),
+    ),
 }
 """What names patients in its folder -> what shows them beside it."""
 REASON = """\

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.arrays import AnyFloats, Floats
 from pipeline.config import Config
 from pipeline.engine.finished import Finished
-from pipeline.ensemble.kept import CHECKPOINT, Kept
+from pipeline.ensemble.kept import Kept
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.predictions import as_float32, with_decisions
 from pipeline.evaluation.recalibration import Calibration
@@ -110,12 +110,9 @@ class Ensemble:
     @classmethod
     def of(cls, kept: Kept, device: str = "cpu") -> Ensemble:
         """The networks of what was kept, on a device."""
-        states = [kept.state(path, device) for path in kept.checkpoints.values()]
-        shape = kept.shape(states[0])
-        members = tuple(
-            _member(kept, fold, state, shape, device)
-            for fold, state in zip(kept.checkpoints, states, strict=True)
-        )
+        states = {fold: kept.state(fold, device) for fold in kept.checkpoints}
+        shape = kept.shape(next(iter(states.values())))
+        members = tuple(_member(kept, fold, state, shape, device) for fold, state in states.items())
         return cls(kept.run, kept.config, members, kept.run.classes, shape, kept.dtype)
 
     @property
@@ -142,7 +139,8 @@ class Ensemble:
         (`pipeline.training.evaluated`): what a kernel makes of an image may depend on its batch in
         the last digit.
         """
-        return np.stack([member.probabilities(images) for member in self.members])
+        there = images.to(self.members[0].kept.device)  # once for all of them
+        return np.stack([member.probabilities(there) for member in self.members])
 
     def probabilities(self, images: Tensor) -> Floats:
         """(B, K): their mean."""
