@@ -246,3 +246,22 @@ def test_the_ensemble_of_one_predicts_with_it(study: Path, monkeypatch: pytest.M
     final = final_of(study, "network")
     for level in ensemble.levels:
         assert ensemble.decision(level).values == final["thresholds"][level]
+
+
+def test_it_predicts_new_patients_and_is_evaluated_on_none_of_the_plan(here: Path) -> None:
+    make_cohort(here / "new", num_patients=6, seed=5)
+    text = (here / "new" / "manifest.csv").read_text()
+    (here / "new" / "manifest.csv").write_text(text.replace("P0", "N0"))
+    settings = ["run_dir=runs/network", "network=final", "out=said"]
+    ended = called(here, "predict", *settings, "manifest.path=new/manifest.csv", "use_labels=false")
+    assert ended.returncode == 0, ended.stderr
+    rows = (here / "said" / "patients.csv").read_text().splitlines()
+    assert len(rows) == 1 + 6
+    said = json.loads((here / "said" / "predict.json").read_text())
+    assert "final/best.pt" in json.dumps(said)
+    shutil.rmtree(here / "said")
+    known = f"manifest.path={here}/cohort/manifest.csv"
+    ended = called(here, "predict", *settings, known)
+    assert ended.returncode == 1
+    assert "patient" in ended.stderr
+    assert not (here / "said" / "metrics.json").exists()
