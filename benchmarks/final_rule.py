@@ -91,7 +91,8 @@ def _round(folder: Path, overrides: list[str], seed: int) -> dict[str, float]:
         job.fold_dir.mkdir()
         train_fold(job)
     of_folds = [_predicted(job, locked) for job in jobs]
-    chosen = {i: int(read_result(job.fold_dir / "result.json")["best_epoch"]) for i, job in enumerate(jobs)}
+    results = [read_result(job.fold_dir / "result.json") for job in jobs]
+    chosen = {i: int(result["best_epoch"]) for i, result in enumerate(results)}
     histories = {i: history_of(job.fold_dir / "journal.jsonl") for i, job in enumerate(jobs)}
     most, settled = config.training.epochs, settled_epochs(chosen)
     whole = FoldJob(

@@ -160,8 +160,8 @@ class PredictSettings:
     """Files instead, 'folder/*.nii.gz', or a folder that holds one DICOM series; nobody knows their
     patients."""
     network: Literal["folds", "final"] = "folds"
-    """folds: the mean of the networks of all folds; final: the one that `final` trained on everybody,
-    and that was tested on nobody."""
+    """folds: the mean of the networks of all folds; final: the network that `final` trained on
+    everybody, and that was tested on nobody."""
     use_labels: bool = True
     """false: as if the manifest had no labels."""
     unusable: Literal["error", "leave_out"] = "error"

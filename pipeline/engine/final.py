@@ -42,7 +42,9 @@ from pipeline.training.settled import (
 from pipeline.words import counted
 
 
-def config_of(run: Finished, plugins: Sequence[str], kind: str | None, device: str | None) -> Config:
+def config_of(
+    run: Finished, plugins: Sequence[str], kind: str | None, device: str | None
+) -> Config:
     """The settings of a finished run, to train on everybody; engine and device may be others.
 
     `plugins` are those that may be imported: whoever sent the folder could have named code.
@@ -205,9 +207,7 @@ def _epochs_told(chosen: Mapping[int, int]) -> str:
     return f"{counted(num, 'epoch')}, {whose} ({each}), and warm-up and schedule in that time."
 
 
-def _candidates(
-    config: Config, sizes: Mapping[int, int]
-) -> dict[int, list[dict[str, Any]]]:
+def _candidates(config: Config, sizes: Mapping[int, int]) -> dict[int, list[dict[str, Any]]]:
     """Fold -> what a baseline tries with so many images to train on; in a process of its own."""
     baseline = build("model", config.model)
     return {fold: list(baseline.candidates(size)) for fold, size in sizes.items()}

@@ -33,7 +33,6 @@ from pipeline.tracking.result import with_seal
 from pipeline.training.job import FoldJob
 
 
-
 def config_of(run: Finished, plugins: Sequence[str]) -> Config:
     """The settings of a finished run with its own plan, to open its locked patients.
 

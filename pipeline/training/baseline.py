@@ -136,9 +136,7 @@ class BaselineFold:
     def _pipeline(self, candidate: Mapping[str, Any], labels: Ints) -> Pipeline:
         job = self.job
         weights = job.emphasis.drawing * job.emphasis.weights[self.train] * len(self.train)
-        return self.baseline.fitted(
-            candidate, self.x_train, labels[self.train], weights, self.seed
-        )
+        return self.baseline.fitted(candidate, self.x_train, labels[self.train], weights, self.seed)
 
     def line(
         self,

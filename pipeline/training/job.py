@@ -39,7 +39,7 @@ class FoldJob:
     """What a training on everybody goes by, which has nobody to validate on."""
 
     def __post_init__(self) -> None:
-        assert (self.settled is None) == isinstance(self.fold, Fold), "val chooses, or it is settled"
+        assert (self.settled is None) == isinstance(self.fold, Fold), "val chooses"
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: without what it does not ask for, and what it can work out."""

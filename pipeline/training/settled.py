@@ -98,7 +98,7 @@ def _stretched(scheduler: Target, share: float, num_epochs: int) -> Target:
 
 
 def doubts(chosen: Mapping[int, int], most: int) -> Iterator[str]:
-    """Why the settled number of epochs may not be the best, a line each; `most`: training.epochs."""
+    """Why the settled number of epochs may not be the best, in lines; `most`: training.epochs."""
     at_end = sum(epoch == most for epoch in chosen.values())
     if 2 * at_end >= len(chosen):
         yield (

@@ -110,7 +110,7 @@ def test_one_that_was_begun_after_other_folds_is_not_continued(made: Made) -> No
     (run.dir / FINAL).mkdir()
     with Journal(run.dir / FINAL / "journal.jsonl") as journal:
         journal.append(Started(fold=-1, epochs=7))
-    with pytest.raises(UserError, match="was begun to train for 7 epochs, and the folds .* say 1"):
+    with pytest.raises(UserError, match=r"was begun to train for 7 epochs, and the folds .* say 1"):
         FinalTraining(run, finished)
 
 
@@ -149,5 +149,5 @@ def test_one_of_other_folds_is_refused_and_so_is_a_damaged_one(made: Made) -> No
     with pytest.raises(UserError, match="its network follows from other folds"):
         _ = Finished.read(run.dir).final
     (folder / "best.pt").write_bytes(b"others")
-    with pytest.raises(UserError, match="best.pt is not what final.json stands for"):
+    with pytest.raises(UserError, match=r"best\.pt is not what final\.json stands for"):
         Finished.read(run.dir)

@@ -93,7 +93,9 @@ def test_it_is_trained_on_all_but_the_locked_and_says_what_can_be_expected(study
     assert "this network itself was tested on nobody" in told
     assert f"{len(locked)} locked patients stay out" in told
     assert "trained on everybody" not in (run_dir / "report.md").read_text()
-    assert "final/ holds one network that was trained on all" in (run_dir / "report.html").read_text()
+    assert (
+        "final/ holds one network that was trained on all" in (run_dir / "report.html").read_text()
+    )
     files = {path.name for path in (run_dir / "final").iterdir() if path.suffix != ".lock"}
     assert files == {"best.pt", "last.pt", "final.json", "journal.jsonl", "output.log"}
 
@@ -191,7 +193,7 @@ def test_a_baseline_is_fitted_with_the_candidate_of_all_folds(here: Path) -> Non
     assert "the best mean val/image/auroc over the folds" in final["rule"]
 
 
-def test_the_locked_patients_pixels_change_no_bit_of_it(here: Path, tmp_path: Path) -> None:
+def test_the_locked_patients_pixels_change_no_bit_of_it(here: Path) -> None:
     plan = load_plan(here / "runs" / "network" / "plan.csv")
     cohort = Cohort(here / "cohort")
     shutil.copy(here / "runs" / "network" / "plan.csv", here / "plan.csv")

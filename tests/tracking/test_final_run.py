@@ -138,23 +138,31 @@ def test_one_that_is_trained_anew_takes_the_place_of_the_former(run_dir: Path, u
     assert len(models_at(uri)) == 4
 
 
+def _stopped(run_dir: Path, uri: str, folder: Path, event: Any) -> None:
+    """As the command when Ctrl-C comes; `event` is the last line of the journal."""
+    mirror = BackgroundMirror(run_dir, lambda _: None, uri=uri, folds=[-1], is_beside=True)
+    with mirror:
+        if event is not None:
+            with Journal(folder / "journal.jsonl") as journal:
+                journal.append(event)
+        raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("event", "status"),
-    [(Failed(time=STARTED + 900, error="P07: too dark"), "FAILED"), (None, "KILLED")]
-    + [(Stopped(time=STARTED + 900, reason="Ctrl-C"), "KILLED")],
+    [
+        (Failed(time=STARTED + 900, error="P07: too dark"), "FAILED"),
+        (Stopped(time=STARTED + 900, reason="Ctrl-C"), "KILLED"),
+        (None, "KILLED"),
+    ],
 )
 def test_however_it_ends_the_cross_validation_stays_finished(
     run_dir: Path, uri: str, event: Any, status: str
 ) -> None:
     sync(run_dir)
     folder = begin_final(run_dir)
-    with pytest.raises(KeyboardInterrupt), BackgroundMirror(
-        run_dir, lambda _: None, uri=uri, folds=[-1], is_beside=True
-    ):
-        if event is not None:
-            with Journal(folder / "journal.jsonl") as journal:
-                journal.append(event)
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _stopped(run_dir, uri, folder, event)
     runs = runs_at(uri)
     assert runs["final"].info.status == status
     assert runs["demo-abc123"].info.status == "FINISHED"

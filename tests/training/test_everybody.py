@@ -1,4 +1,4 @@
-"""A training without validation: the loop of a fold, with nobody to choose by and nobody to test."""
+"""A training without validation: the loop of a fold, with nobody to choose by and none to test."""
 
 import json
 from dataclasses import replace
@@ -34,12 +34,12 @@ def job_on_everybody(folder: Path, **sections: Any) -> FoldJob:
     """The tiny fold's patients, all at once; its folder is final/ of a run folder."""
     folder.mkdir(exist_ok=True)
     job = with_config(tiny_fold(folder), training=_training(), **sections)
+    sums = [f"{of.sum()},{(of**2).sum()}" for of in np.float64(job.images.array)]
+    (folder / "table.csv").write_text("\n".join(["sum,sum_squares", *sums]) + "\n")
     assert isinstance(job.fold, Fold)
     settled = Settled(tuple(0.5 for _ in range(EPOCHS)), record=RECORD)
     (folder / "final").mkdir(exist_ok=True)
-    return replace(
-        job, fold=Everybody((job.fold,)), fold_dir=folder / "final", settled=settled
-    )
+    return replace(job, fold=Everybody((job.fold,)), fold_dir=folder / "final", settled=settled)
 
 
 def _training(**more: Any) -> TrainingConfig:
@@ -55,7 +55,8 @@ def test_the_last_network_is_kept_and_nothing_is_judged(tmp_path: Path) -> None:
     last = load_checkpoint(job.fold_dir / "last.pt", job)
     assert best["untested"] is True
     assert best["epoch"] == last["num_epochs"] == EPOCHS
-    assert all(torch.equal(best["network"][name], last["network"][name]) for name in best["network"])
+    ours, theirs = best["network"], last["network"]
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     events = read_journal(job.fold_dir / "journal.jsonl")
     epochs = [event for event in events if isinstance(event, EpochEnded)]
     assert len(epochs) == EPOCHS

@@ -138,10 +138,11 @@ def _locked(run: Finished) -> Iterator[str]:
 def _final(run: Finished) -> Iterator[str]:
     """That there is a network which was trained on everybody."""
     if run.final is not None:
+        whom = counted(run.final["trained_on"]["patients"], "patient")
         yield (
-            f"final/ holds one network that was trained on all {run.final['trained_on']['patients']} "
-            "patients of the folds, with the settings of this run. It was tested on nobody: what "
-            "can be expected of it are the results on this page."
+            f"final/ holds one network that was trained on all {whom} of the folds, with the "
+            "settings of this run. It was tested on nobody: what can be expected of it are the "
+            "results on this page."
         )
 
 
