@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.arrays import Floats, Ints
 from pipeline.commands.door import load_config
+from pipeline.config import TrainingConfig
 from pipeline.images.batches import BatchSource
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
@@ -34,6 +35,7 @@ from pipeline.training.epoch import outputs
 from pipeline.training.fold import train_fold
 from pipeline.training.job import FoldJob
 from pipeline.training.learner import build_learner
+from pipeline.training.progress import Progress
 from pipeline.training.settled import Settled, settled_epochs, settled_validation, stretched
 
 RECORD = {"folds": {}, "thresholds": {}, "expected": {"line": "", "optimism": ""}}
@@ -124,8 +126,12 @@ def _of_rule(whole: FoldJob, rule: Rule, folder: Path, rows: Ints) -> Floats:
     settled = replace(whole.settled, record=RECORD)
     config = stretched(whole.config, rule.schedule)
     job = replace(whole, config=config, fold_dir=folder, settled=settled)
+
+    def is_finished(progress: Progress, config: TrainingConfig) -> bool:
+        return progress.num_epochs >= min(rule.epochs, config.epochs)
+
     before = loop._is_finished
-    loop._is_finished = lambda progress, _: progress.num_epochs >= rule.epochs
+    loop._is_finished = is_finished
     try:
         train_fold(job)
     finally:

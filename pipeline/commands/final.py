@@ -20,11 +20,12 @@ from pipeline.commands.trusted import trusted_uri
 from pipeline.config import UserError
 from pipeline.console import say, warn
 from pipeline.engine.final import FinalTraining, config_of
-from pipeline.engine.finished import FINAL, Finished
+from pipeline.engine.finished import Finished
 from pipeline.splits import NO_FOLD
 from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.untested import FINAL
 from pipeline.words import one_line
 
 

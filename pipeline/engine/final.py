@@ -17,7 +17,7 @@ from pipeline.console import progress_bar
 from pipeline.engine.access import IN_USE
 from pipeline.engine.again import check_same, config_again
 from pipeline.engine.door import engine_of
-from pipeline.engine.finished import FINAL, Finished
+from pipeline.engine.finished import Finished
 from pipeline.engine.run_folder import Run
 from pipeline.engine.session import try_jobs
 from pipeline.engine.stopping import said_when_stopped
@@ -29,7 +29,7 @@ from pipeline.splits import NO_FOLD, Everybody
 from pipeline.targets import build
 from pipeline.tracking.journal import EpochEnded, JournalTail, Started, read_journal
 from pipeline.tracking.result import SEAL
-from pipeline.tracking.untested import expected_of
+from pipeline.tracking.untested import FINAL, expected_of
 from pipeline.training.job import FoldJob
 from pipeline.training.settled import (
     Settled,

@@ -36,8 +36,7 @@ from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import SWEEPER_TAG, RunRecord
 from pipeline.tracking.result import SEAL, read_result, read_sealed
-from pipeline.tracking.untested import FOLDER as FINAL
-from pipeline.tracking.untested import read_untested
+from pipeline.tracking.untested import FINAL, read_untested
 
 MARKS = ("environment.json", "config.yaml", "plan.csv", "metrics.json")
 """What a run folder has, one at least of which even a damaged one is known by."""

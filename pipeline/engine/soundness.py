@@ -18,8 +18,7 @@ from pipeline.splits.plan_file import named, read_files
 from pipeline.tracking.journal import TRAIN_AGAIN, EpochEnded, read_journal
 from pipeline.tracking.record import FILE_NAME, RunRecord, former_uid
 from pipeline.tracking.result import check_files, check_seal, read_result, read_sealed
-from pipeline.tracking.untested import FOLDER as FINAL
-from pipeline.tracking.untested import read_untested
+from pipeline.tracking.untested import FINAL, read_untested
 
 TRAINING_IMAGES = "training_images.json"
 """Made by `training_images.py`; earlier versions wrote none."""

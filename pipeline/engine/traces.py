@@ -14,7 +14,7 @@ from pipeline.files import lock, read_json, write_whole
 from pipeline.manifest import Pseudonyms
 from pipeline.splits import Everybody, load_plan
 from pipeline.splits.folds import PARTS
-from pipeline.tracking.untested import FOLDER as FINAL
+from pipeline.tracking.untested import FINAL
 
 READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
 READ |= {".out", ".err"}

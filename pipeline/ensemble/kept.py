@@ -9,11 +9,12 @@ from typing import Any
 from pipeline.config import Config, UserError, plugin_facts
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.again import config_again
-from pipeline.engine.finished import FINAL, Finished
+from pipeline.engine.finished import Finished
 from pipeline.evaluation.decision import Decision
 from pipeline.files import read_json, sha256
 from pipeline.levels import Level
 from pipeline.splits import NO_FOLD
+from pipeline.tracking.untested import FINAL
 
 CHECKPOINT = "best.pt"
 NETWORKS = ("folds", "final")

@@ -17,7 +17,7 @@ from pipeline.tracking.note import final_note
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.result import KEPT, numbers
 from pipeline.tracking.run import MirroredRun, metric
-from pipeline.tracking.untested import FILE, read_untested
+from pipeline.tracking.untested import FINAL_JSON, read_untested
 from pipeline.tracking.upload import allowed
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class FinalRun:
 
     def catch_up(self) -> None:
         """Log what is new in the folder."""
-        is_done = (self.folder / FILE).exists()  # asked first: the journal is complete then
+        is_done = (self.folder / FINAL_JSON).exists()  # asked first: the journal is complete then
         if is_done and self.run.status == "FINISHED":
             return
         events = self.tail.read_new()
@@ -71,7 +71,7 @@ class FinalRun:
         tags, epochs = {**self.tags, **expected}, int(result["num_epochs"])
         model = self.models.of(self.run, ROLE, self.name, tags, self.params, epochs)
         self.run.set_tags(expected)
-        for name in allowed((FILE, "journal.jsonl"), self.upload):
+        for name in allowed((FINAL_JSON, "journal.jsonl"), self.upload):
             self.run.upload(self.folder / name)
         for name in allowed(KEPT, self.upload):
             if model is not None:

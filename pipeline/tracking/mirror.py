@@ -24,8 +24,7 @@ from pipeline.tracking.result import read_result, summary_metrics, validation_me
 from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
 from pipeline.tracking.sharing import MIRRORING, MirroredElsewhereError
-from pipeline.tracking.untested import FILE as UNTESTED
-from pipeline.tracking.untested import FOLDER as FINAL
+from pipeline.tracking.untested import FINAL, FINAL_JSON
 from pipeline.tracking.upload import allowed
 from pipeline.tracking.views import NAME_PARAM, named_params
 
@@ -220,7 +219,7 @@ class Mirror(AbstractContextManager["Mirror"]):
         params = {NAME_PARAM: record.run_name, **record.params}
         run.describe(tags, params, record.dataset)
         server.models.drop_former(run, ROLE)
-        if not (folder / UNTESTED).exists():
+        if not (folder / FINAL_JSON).exists():
             run.set_note(final_note(record, None))
         tail, models = JournalTail(folder / JOURNAL), server.models
         return FinalRun(run, models, record, name, tags, params, folder, tail, first, self._upload)

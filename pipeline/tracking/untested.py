@@ -12,7 +12,7 @@ from pipeline.files import read_json, sha256
 from pipeline.tracking.note import expected_result
 from pipeline.tracking.result import HASHED, KEPT, check_seal, with_seal
 
-FOLDER, FILE = "final", "final.json"
+FINAL, FINAL_JSON = "final", "final.json"
 """In a run folder; in that folder, and written last."""
 UNTESTED: Final = "this network itself was tested on nobody"
 ADVICE = "Restore it, or delete the folder final/ to train the final network again."
@@ -40,8 +40,8 @@ def read_untested(run_dir: Path) -> dict[str, Any] | None:
     Raises:
         UserError: it, or the network that it stands for, is damaged or was changed.
     """
-    folder = run_dir / FOLDER
-    path = folder / FILE
+    folder = run_dir / FINAL
+    path = folder / FINAL_JSON
     if not path.exists():
         return None
     result = read_json(path, ADVICE)

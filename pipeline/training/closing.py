@@ -8,7 +8,7 @@ from pipeline.evaluation.predictions import write_predictions
 from pipeline.files import write_json
 from pipeline.tracking.journal import VERSION
 from pipeline.tracking.result import seal
-from pipeline.tracking.untested import FILE, UNTESTED, seal_untested
+from pipeline.tracking.untested import FINAL_JSON, UNTESTED, seal_untested
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
 from pipeline.training.progress import Progress
@@ -90,4 +90,4 @@ def close_untested(job: FoldJob, progress: Progress, facts: Mapping[str, object]
         "device": job.devices or job.device,
         "time": time.time(),
     }
-    write_json(job.fold_dir / FILE, seal_untested(result, job.fold_dir))
+    write_json(job.fold_dir / FINAL_JSON, seal_untested(result, job.fold_dir))

@@ -14,7 +14,7 @@ from pipeline.images.crop import crop_of
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
 from pipeline.splits import Everybody, Fold, Part
-from pipeline.tracking.untested import FILE
+from pipeline.tracking.untested import FINAL_JSON
 from pipeline.training.imbalance import Emphasis, emphasis
 from pipeline.training.settled import Settled
 
@@ -71,7 +71,7 @@ class FoldJob:
     @property
     def is_done(self) -> bool:
         """Whether its last file is there."""
-        name = "result.json" if self.settled is None else FILE
+        name = "result.json" if self.settled is None else FINAL_JSON
         return (self.fold_dir / name).exists()
 
     @cached_property

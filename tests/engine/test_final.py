@@ -11,14 +11,14 @@ from finished_run import BASELINE, cohort, finished_run
 from pipeline.commands.door import load_config
 from pipeline.config import UserError
 from pipeline.engine.final import FinalTraining, config_of
-from pipeline.engine.finished import FINAL, Finished
+from pipeline.engine.finished import Finished
 from pipeline.engine.run_folder import Run
 from pipeline.ensemble.kept import Kept
 from pipeline.files import write_json
 from pipeline.images.packed import PackedImages
 from pipeline.splits import load_plan
 from pipeline.tracking.journal import Journal, Started
-from pipeline.tracking.untested import FILE, seal_untested
+from pipeline.tracking.untested import FINAL, FINAL_JSON, seal_untested
 from pipeline.training.settled import Settled
 
 NETWORK = ["model=lenet5", "training.epochs=1"]
@@ -121,7 +121,7 @@ def end(run: Run, finished: Finished) -> Path:
     (folder / "best.pt").write_bytes(b"weights")
     record = settled_of(FinalTraining(run, finished)).record
     more = {"key": run.key, "fold": -1, "untested": "on nobody", "num_epochs": 1, "time": 1.0}
-    write_json(folder / FILE, seal_untested({**record, **more}, folder))
+    write_json(folder / FINAL_JSON, seal_untested({**record, **more}, folder))
     return folder
 
 
@@ -141,7 +141,7 @@ def test_the_ensemble_reads_it_where_it_is_there(made: Made) -> None:
 def test_one_of_other_folds_is_refused_and_so_is_a_damaged_one(made: Made) -> None:
     finished, run = made(*NETWORK)
     folder = end(run, finished)
-    path = folder / FILE
+    path = folder / FINAL_JSON
     result = json.loads(path.read_text())
     result["folds"]["0"] = "another seal"
     del result["seal"]

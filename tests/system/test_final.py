@@ -96,7 +96,7 @@ def test_it_is_trained_on_all_but_the_locked_and_says_what_can_be_expected(study
     assert (
         "final/ holds one network that was trained on all" in (run_dir / "report.html").read_text()
     )
-    files = {path.name for path in (run_dir / "final").iterdir() if path.suffix != ".lock"}
+    files = {path.name for path in (run_dir / "final").iterdir() if not path.name.endswith(".lock")}
     assert files == {"best.pt", "last.pt", "final.json", "journal.jsonl", "output.log"}
 
 

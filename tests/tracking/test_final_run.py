@@ -23,7 +23,7 @@ from pipeline.files import write_json
 from pipeline.tracking.background import BackgroundMirror
 from pipeline.tracking.journal import EpochEnded, Failed, Journal, Started, Stopped
 from pipeline.tracking.mirror import Mirror, sync
-from pipeline.tracking.untested import FILE, FOLDER, expected_of, seal_untested
+from pipeline.tracking.untested import FINAL, FINAL_JSON, expected_of, seal_untested
 
 NAME = "final of demo-abc123"
 SUMMARY = {
@@ -50,7 +50,7 @@ def run_dir(tmp_path: Path, uri: str) -> Path:
 
 
 def begin_final(run_dir: Path) -> Path:
-    folder = run_dir / FOLDER
+    folder = run_dir / FINAL
     folder.mkdir()
     with Journal(folder / "journal.jsonl") as journal:
         journal.append(Started(time=STARTED + 500, fold=-1, epochs=2))
@@ -61,7 +61,7 @@ def begin_final(run_dir: Path) -> Path:
 
 
 def end_final(run_dir: Path) -> None:
-    folder = run_dir / FOLDER
+    folder = run_dir / FINAL
     (folder / "best.pt").write_bytes(b"weights of everybody")
     result = {
         "key": "abc123",
@@ -74,7 +74,7 @@ def end_final(run_dir: Path) -> None:
         "rule": "2 epochs, the median of the folds' (1 to 3).",
         "time": STARTED + 600,
     }
-    write_json(folder / FILE, seal_untested(result, folder))
+    write_json(folder / FINAL_JSON, seal_untested(result, folder))
 
 
 def test_it_is_a_run_and_a_model_without_a_metric_of_how_good_they_are(
@@ -100,7 +100,7 @@ def test_it_is_a_run_and_a_model_without_a_metric_of_how_good_they_are(
         )
         assert set(final.data.metrics) == {"train/loss", "train/lr"}
         assert history(uri, final, "train/loss") == [(1, 1.0), (2, 0.5)]
-        assert artifacts(uri, final) == {FILE, "journal.jsonl"}
+        assert artifacts(uri, final) == {FINAL_JSON, "journal.jsonl"}
         assert models[NAME].metrics in (None, [])
         assert models[NAME].tags["patientfold.untested"] == "true"
         assert model_files(uri, models[NAME]) == {"best.pt"}
@@ -126,9 +126,9 @@ def test_one_that_is_trained_anew_takes_the_place_of_the_former(run_dir: Path, u
     end_final(run_dir)
     sync(run_dir)
     former = runs_at(uri)["final"].info.run_id
-    for path in (run_dir / FOLDER).iterdir():
+    for path in (run_dir / FINAL).iterdir():
         path.unlink()
-    (run_dir / FOLDER).rmdir()
+    (run_dir / FINAL).rmdir()
     folder = begin_final(run_dir)
     journal = folder / "journal.jsonl"
     journal.write_text(journal.read_text().replace(f"{STARTED + 500}", f"{STARTED + 800}", 1))
@@ -174,8 +174,8 @@ def test_however_it_ends_the_cross_validation_stays_finished(
 @pytest.mark.parametrize(
     ("upload", "files", "weights"),
     [
-        ("all", {FILE, "journal.jsonl"}, {"best.pt"}),
-        ("no_patients", {FILE}, {"best.pt"}),
+        ("all", {FINAL_JSON, "journal.jsonl"}, {"best.pt"}),
+        ("no_patients", {FINAL_JSON}, {"best.pt"}),
         ("metrics", set(), set()),
     ],
 )

@@ -13,7 +13,7 @@ from tiny_fold import tiny_fold, with_config
 from pipeline.config import TrainingConfig
 from pipeline.splits import NO_FOLD, Everybody, Fold
 from pipeline.tracking.journal import EpochEnded, Started, read_journal
-from pipeline.tracking.untested import FILE, read_untested
+from pipeline.tracking.untested import FINAL_JSON, read_untested
 from pipeline.training import fold as loop
 from pipeline.training.checkpoint import load_checkpoint, save_epoch
 from pipeline.training.fold import train_fold
@@ -34,7 +34,7 @@ def job_on_everybody(folder: Path, **sections: Any) -> FoldJob:
     """The tiny fold's patients, all at once; its folder is final/ of a run folder."""
     folder.mkdir(exist_ok=True)
     job = with_config(tiny_fold(folder), training=_training(), **sections)
-    sums = [f"{of.sum()},{(of**2).sum()}" for of in np.float64(job.images.array)]
+    sums = [f"{of.sum()},{(of**2).sum()}" for of in job.images.array.astype(np.float64)]
     (folder / "table.csv").write_text("\n".join(["sum,sum_squares", *sums]) + "\n")
     assert isinstance(job.fold, Fold)
     settled = Settled(tuple(0.5 for _ in range(EPOCHS)), record=RECORD)
@@ -50,7 +50,7 @@ def test_the_last_network_is_kept_and_nothing_is_judged(tmp_path: Path) -> None:
     job = job_on_everybody(tmp_path)
     train_fold(job)
     names = {path.name for path in job.fold_dir.iterdir()}
-    assert names == {"journal.jsonl", "last.pt", "best.pt", FILE}
+    assert names == {"journal.jsonl", "last.pt", "best.pt", FINAL_JSON}
     best = load_checkpoint(job.fold_dir / "best.pt", job)
     last = load_checkpoint(job.fold_dir / "last.pt", job)
     assert best["untested"] is True
@@ -136,7 +136,7 @@ def test_a_fold_is_no_training_on_everybody(tmp_path: Path) -> None:
 def test_what_was_changed_afterwards_is_refused(tmp_path: Path) -> None:
     job = job_on_everybody(tmp_path)
     train_fold(job)
-    path = job.fold_dir / FILE
+    path = job.fold_dir / FINAL_JSON
     before = path.read_text()
     path.write_text(json.dumps(json.loads(before) | {"num_epochs": 9}))
     with pytest.raises(Exception, match=r"final\.json was changed after it was written"):
