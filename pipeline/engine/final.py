@@ -151,8 +151,7 @@ class FinalTraining:
             tried = call_in_child(_candidates, config, sizes)
             is_loss = config.training.select_mode == "min"
             candidate = dict(settled_candidate(tried, histories, select_by, is_loss))
-            training = replace(config.training, epochs=1, warmup_epochs=0.0)
-            config, validation = replace(config, training=training), ()
+            config, validation = stretched(config, 1), ()
             told = ", ".join(f"{name}={value}" for name, value in candidate.items()) or "as it is"
             rule = f"Candidate: {told}, the best mean {select_by} over the folds."
         settled = Settled(validation, candidate, self._record(rule))

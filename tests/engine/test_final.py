@@ -75,6 +75,15 @@ def test_what_is_expected_is_what_the_cross_validation_says(made: Made) -> None:
     }
 
 
+def test_a_baseline_goes_by_its_best_candidate(made: Made) -> None:
+    finished, run = made("training.epochs=20", "scheduler=cosine")
+    training = FinalTraining(run, finished)
+    values = run.config.model["chosen"]["C"]
+    assert settled_of(training).candidate == {"C": values[0]}  # the only one in these journals
+    assert "the best mean val/image/auroc over the folds" in settled_of(training).record["rule"]
+    assert training.doubts == []
+
+
 def test_locked_patients_stay_out(made: Made) -> None:
     finished, run = made("split.locked_fraction=0.2", *NETWORK)
     training = FinalTraining(run, finished)

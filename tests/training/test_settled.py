@@ -30,7 +30,7 @@ def test_epochs_are_the_median_of_the_folds(chosen: list[int], epochs: int) -> N
 
 
 def test_a_schedule_sees_the_median_of_the_folds_that_got_there() -> None:
-    histories = {
+    histories: dict[int, dict[int, dict[str, float | None]]] = {
         0: {1: {AUROC: 0.5}, 2: {AUROC: 0.9}},
         1: {1: {AUROC: 0.7}, 2: {AUROC: 0.6}, 3: {AUROC: 0.8}},
         2: {1: {AUROC: 0.6}, 2: {AUROC: None}, 3: {AUROC: 0.6}},
