@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -46,8 +47,7 @@ from planted import CHANGES, VOLUME_CHANGES
 
 SETS = {"idc": "idc_patches", "kermany": "kermany_cxr224", "hippocampus3d": "hippocampus3d"}
 OTHERS = ("idc_patches", "kermany_cxr224", "osteosarcoma_tiny")
-NUM_FOLDS, MOST = 5, 300
-"""Images of each kind of detection."""
+NUM_FOLDS = 5
 Mistake = Callable[[Image.Image], Image.Image]
 Volume = NDArray[np.float32]
 
@@ -56,6 +56,7 @@ class Seen(NamedTuple):
     """Images of a set, read with the settings of one."""
 
     looks: Looks
+    files: list[Path]
     patients: list[str]
     size: int
     num_unreadable: int
@@ -64,17 +65,18 @@ class Seen(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--images", type=int, default=0, help="of a set; 0: all")
+    parser.add_argument("--patients", type=int, default=0, help="of each set; 0: all")
+    parser.add_argument("--each", type=int, default=300, help="images of each kind of detection")
     arguments = parser.parse_args()
     data = os.environ.get("PATIENTFOLD_DATA")
     if data is None:
         sys.exit("error: set PATIENTFOLD_DATA to the folder that holds the data sets")
     console = Console(width=100)
     for name in arguments.sets:
-        measure(name, Path(data), arguments.images, console)
+        measure(name, Path(data), arguments.patients, arguments.each, console)
 
 
-def measure(name: str, data: Path, num: int, console: Console) -> None:
+def measure(name: str, data: Path, num: int, each: int, console: Console) -> None:
     """Print the tables of one set."""
     folder = data / SETS[name]
     config = load_config([f"experiment={name}", "audit.content=false"]).images
@@ -95,15 +97,12 @@ def measure(name: str, data: Path, num: int, console: Console) -> None:
     train = fold != 0
     reach = reach_of(seen, train)
     marks = marks_of(seen.looks.spectrum[train & ~seen.looks.flat])
-    show_detection(
-        name,
-        data,
-        config,
-        reach,
-        [f for f, of in zip(files, fold, strict=True) if of == 0],
-        console,
+    new, old = (
+        [f for f, of in zip(seen.files, train, strict=True) if bool(of) == is_old]
+        for is_old in (False, True)
     )
-    show_copies([f for f, of in zip(files, train, strict=True) if of], config, marks, console)
+    show_detection(config, reach, kinds(name, data, new, each), console)
+    show_copies(old, config, marks, each, console)
 
 
 def reach_of(seen: Seen, rows: NDArray[np.bool_]) -> Reach:
@@ -127,7 +126,7 @@ def show_false_alarms(seen: Seen, fold: NDArray[np.int64], console: Console) -> 
         flagged += int(flags.sum())
         who = np.array(seen.patients)[fold == number]
         of_patients.append(pd.Series(flags).groupby(who).mean())
-        reasons.update(of.partition(":")[0] for reason in found for of in reason.split("; ") if of)
+        reasons += counted(found)
         rest = (fold != number) & ~seen.looks.flat
         alike = most_alike(new.spectrum, marks_of(seen.looks.spectrum[rest]))[~new.flat]
         known += int((alike >= SAME_PICTURE).sum())
@@ -142,14 +141,20 @@ def show_false_alarms(seen: Seen, fold: NDArray[np.int64], console: Console) -> 
     )
 
 
+def counted(found: Sequence[str]) -> Counter[str]:
+    """Reason -> images that it is said of."""
+    each = [{of.partition(":")[0] for of in why.split("; ") if of} for why in found]
+    return Counter(reason for reasons in each for reason in reasons)
+
+
 def show_detection(
-    name: str, data: Path, config: ImagesConfig, reach: Reach, own: Sequence[Path], console: Console
+    config: ImagesConfig, reach: Reach, kinds: Iterator[tuple[str, list[Path]]], console: Console
 ) -> None:
     table = Table("images", "read", "flagged", "by reason", title="detection")
-    for kind, files in kinds(name, data, own):
+    for kind, files in kinds:
         seen = read(files, [""] * len(files), config)
         found = unlike(reach, seen.looks) if seen.patients else []
-        reasons = Counter(of.partition(":")[0] for why in found for of in why.split("; ") if of)
+        reasons = counted(found)
         each = ", ".join(f"{why} {100 * n / len(found):.0f} %" for why, n in reasons.most_common())
         share = 100 * sum(map(bool, found)) / max(1, len(found))
         table.add_row(
@@ -158,9 +163,11 @@ def show_detection(
     console.print(table)
 
 
-def kinds(name: str, data: Path, own: Sequence[Path]) -> Iterator[tuple[str, list[Path]]]:
+def kinds(
+    name: str, data: Path, own: Sequence[Path], each: int
+) -> Iterator[tuple[str, list[Path]]]:
     """Images that are of another kind than a set's."""
-    drawn = np.random.default_rng(0).permutation(len(own))[:MOST]
+    drawn = np.random.default_rng(0).permutation(len(own))[:each]
     some = [own[i] for i in drawn]
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
@@ -181,7 +188,7 @@ def kinds(name: str, data: Path, own: Sequence[Path]) -> Iterator[tuple[str, lis
         for other in OTHERS:
             if other != SETS[name]:
                 table = pd.read_csv(data / other / "manifest.csv", dtype=str)
-                paths = table["image_path"].sample(frac=1, random_state=0).head(MOST)
+                paths = table["image_path"].sample(frac=1, random_state=0).head(each)
                 yield other, [data / other / path for path in paths]
         for kind, mistake in MISTAKES.items():
             changed = []
@@ -234,10 +241,14 @@ def _changed_volume(path: Path, change: Callable[[Volume], Volume], to: Path) ->
 
 
 def show_copies(
-    files: Sequence[Path], config: ImagesConfig, marks: NDArray[np.uint8], console: Console
+    files: Sequence[Path],
+    config: ImagesConfig,
+    marks: NDArray[np.uint8],
+    each: int,
+    console: Console,
 ) -> None:
     is_volume = files[0].name.endswith(".nii.gz")
-    drawn = np.random.default_rng(1).permutation(len(files))[:MOST]
+    drawn = np.random.default_rng(1).permutation(len(files))[:each]
     table = Table("copies", "known", "lowest tenth of equal signs", title="copies of training")
     decoder = Decoder(config)
     with tempfile.TemporaryDirectory() as temporary:
@@ -282,7 +293,7 @@ def _decoded_anyhow(decoder: Decoder, path: Path) -> NDArray[np.uint8] | None:
 def read(files: Sequence[Path], patients: Sequence[str], config: ImagesConfig) -> Seen:
     """As `predict` reads them."""
     if not files:
-        return Seen(Looks(np.zeros((0, 1, 64, 64), np.uint8), []), [], 1, 0)
+        return Seen(Looks(np.zeros((0, 1, 64, 64), np.uint8), []), [], [], 1, 0)
     shape = (config.num_channels, *_size(config))
     with ProcessPoolExecutor() as pool:
         parts = np.array_split(np.arange(len(files)), min(64, len(files)))
@@ -291,10 +302,11 @@ def read(files: Sequence[Path], patients: Sequence[str], config: ImagesConfig) -
     good = [i for i, of in enumerate(found) if of is not None]
     images = [of for of in found if of is not None]
     if not images:
-        return Seen(Looks(np.zeros((0, 1, 64, 64), np.uint8), []), [], 1, len(files))
+        return Seen(Looks(np.zeros((0, 1, 64, 64), np.uint8), []), [], [], 1, len(files))
     looks = Looks(np.stack([of.thumbnails for of in images]), [of.facts for of in images])
     size = int(np.prod(shape[1:]))
-    return Seen(looks, [patients[i] for i in good], size, len(files) - len(good))
+    kept = [files[i] for i in good]
+    return Seen(looks, kept, [patients[i] for i in good], size, len(files) - len(good))
 
 
 def _size(config: ImagesConfig) -> tuple[int, ...]:
@@ -310,8 +322,8 @@ def _read(
     import torch
 
     torch.set_num_threads(1)
-    decoder, found = Decoder(config), []
-    dtype = "float32" if config.dtype == "auto" else config.dtype
+    dtype = "uint8" if config.dtype == "auto" else config.dtype  # what auto takes for these sets
+    decoder, found = Decoder(replace(config, dtype=dtype)), []
     for path in files:
         try:
             found.append(decoder.decoded((path,), shape, dtype))

@@ -26,7 +26,7 @@ BANDS = (2, 4, 8, 16)
 GREYS = (0.05, 0.25, 0.5, 0.75, 0.95)
 NUMBERS = COARSE**2 - 1 + len(BANDS) + 1 + len(GREYS)
 """Of a picture's descriptor."""
-SAME_PICTURE = 0.96
+SAME_PICTURE = 0.92
 """Share of equal signs from which two pictures are taken for one; see docs/external.md."""
 _BLOCK = 4096
 _WAYS = 8
@@ -51,8 +51,9 @@ def marks_of(spectrum: Floats32) -> Marks:
     """(N, P * 18) bytes, of spectra (N, P, 16, 16)."""
     signs = spectrum[..., :FREQUENCIES, :FREQUENCIES] > 0
     signs[..., 0, 0] = False  # the mean, which is 0
-    packed = np.packbits(signs.reshape(*signs.shape[:2], -1), axis=-1)
-    return packed.reshape(len(packed), -1)
+    num, many = signs.shape[:2]
+    packed = np.packbits(signs.reshape(num, many, FREQUENCIES**2), axis=-1)
+    return packed.reshape(num, many * packed.shape[-1])
 
 
 def most_alike(spectrum: Floats32, known: Marks) -> Floats32:

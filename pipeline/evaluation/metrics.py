@@ -137,6 +137,8 @@ class Metric:
         )
         rarest = min(with_it + without, default=0)
         fewest = min(with_it, default=0) if self.scale == "share" else rarest
+        if self.scale == "share" and not fewest:  # of nobody: how sure it is cannot be told
+            return None
         num = fewest, len(np.unique(units))
         if isinstance(self.function, Smooth) and rarest >= self.function.straight_from:
             spread = draws.spread(self._pulls(self.function, cases, target, folds))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from finished_run import cohort
-from pictured_run import Pictured, drawn, looks, pictured_run
+from pictured_run import drawn, looks, pictured_run, planned_run
 
 from pipeline.config import UserError
 from pipeline.engine.finished import Finished
@@ -58,8 +58,7 @@ def test_it_names_nobody_and_its_order_says_nothing(tmp_path: Path) -> None:
     turned = replace(manifest, table=manifest.table.iloc[::-1].reset_index(drop=True))
     texts = []
     for name, of in (("a", manifest), ("b", turned)):
-        made = pictured_run(tmp_path / name, manifest=of)
-        text = (made.finished.dir / FILE_NAME).read_text()
+        text = (planned_run(tmp_path / name, manifest=of).dir / FILE_NAME).read_text()
         assert "Patient" not in text
         assert "secret" not in text
         texts.append({key: json.loads(text)[key] for key in ("digests", "marks")})
@@ -67,10 +66,10 @@ def test_it_names_nobody_and_its_order_says_nothing(tmp_path: Path) -> None:
 
 
 def test_locked_patients_are_known_and_are_no_reference(tmp_path: Path) -> None:
-    made = pictured_run(tmp_path, "split.locked_fraction=0.3")
-    kept, plan = read(made.finished.dir), made.run.plan
+    run = planned_run(tmp_path, "split.locked_fraction=0.3")
+    kept, plan = read(run.dir), run.plan
     assert plan.locked
-    num_locked = len(made.run.manifest.of(plan.locked))
+    num_locked = len(run.manifest.of(plan.locked))
     assert len(kept.digests) == len(cohort())
     assert len(kept.reach.references) == len(cohort()) - num_locked
 
@@ -80,7 +79,7 @@ def test_with_pseudonyms_nobody_without_the_key_can_look_for_an_image(tmp_path: 
     pseudonyms = Pseudonyms.open(key_file)
     manifest = pseudonyms.applied(cohort(), ["group"])
     settings = ["privacy.pseudonyms=true", f"privacy.key_file={key_file}"]
-    kept = read(pictured_run(tmp_path, *settings, manifest=manifest).finished.dir)
+    kept = read(planned_run(tmp_path, *settings, manifest=manifest).dir)
     (fact,) = looks([drawn(0)], tmp_path / "new").facts
     assert kept_digest(fact["pixel_digest"], None) not in kept.digests
     assert kept_digest(fact["pixel_digest"], pseudonyms) in kept.digests
@@ -90,20 +89,20 @@ def test_with_pseudonyms_nobody_without_the_key_can_look_for_an_image(tmp_path: 
 def test_it_is_made_again_for_another_plan_or_when_damaged_and_else_left_alone(
     tmp_path: Path,
 ) -> None:
-    made = pictured_run(tmp_path)
-    path = made.finished.dir / FILE_NAME
+    run = planned_run(tmp_path)
+    path = run.dir / FILE_NAME
     before, stamp = path.read_text(), path.stat().st_mtime_ns
-    write_training_images(made.run)
+    write_training_images(run)
     assert path.stat().st_mtime_ns == stamp
     path.write_text(before.replace('"limit"', '"Limit"'))
-    write_training_images(made.run)
+    write_training_images(run)
     assert path.read_text() == before
     path.write_text("{}")
-    write_training_images(made.run)
+    write_training_images(run)
     assert path.read_text() == before
     path.unlink()
-    shutil.rmtree(made.run.images.path)
-    write_training_images(made.run)  # the cache was deleted
+    shutil.rmtree(run.images.path)
+    write_training_images(run)  # the cache was deleted
     assert not path.exists()
 
 
@@ -134,9 +133,7 @@ def test_of_many_images_some_of_every_patient_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.audit.reach.MOST_REFERENCES", 30)
-    made: Pictured = pictured_run(tmp_path)
-    kept = read(made.finished.dir)
-    num = made.run.manifest.table["patient_id"].nunique()
-    assert len(kept.reach.references) == num == 30
+    kept = read(planned_run(tmp_path).dir)
+    assert len(kept.reach.references) == cohort().table["patient_id"].nunique() == 30
     assert np.isfinite(kept.reach.limit)
     assert len(kept.marks) == len(cohort())

@@ -37,14 +37,14 @@ def binary(made_once: Callable[..., Path]) -> Finished:
 @pytest.fixture(scope="module")
 def several(made_once: Callable[..., Path]) -> Finished:
     settings = ["split.num_folds=3", "manifest.task=multiclass", "manifest.columns.site=site"]
-    manifest = cohort(36, ("normal", "bacteria", "virus"))
+    manifest = cohort(27, ("normal", "bacteria", "virus"))
     make = partial(_made, *settings, manifest=manifest)
     return Finished.read(made_once("external_several", make) / "run")
 
 
 @pytest.fixture(scope="module")
 def sets(made_once: Callable[..., Path]) -> Finished:
-    manifest = cohort(60, LABELS, SETS)
+    manifest = cohort(40, LABELS, SETS)
     make = partial(_made, "split.num_folds=3", "manifest.task=multilabel", manifest=manifest)
     return Finished.read(made_once("external_sets", make) / "run")
 
@@ -65,7 +65,7 @@ def new_patients(run: Finished, num: int = 40, labels: Sequence[str] | None = No
     return replace(made, table=table, classes=classes if labels else tuple(classes))
 
 
-def predicted(run: Finished, manifest: Manifest, signal: float = 2.0, seed: int = 0) -> Labelled:
+def predicted(run: Finished, manifest: Manifest, signal: float = 1.0, seed: int = 0) -> Labelled:
     """With drawn probabilities."""
     has = manifest.has_class.astype(float)
     logits = np.random.default_rng(seed).normal(size=has.shape) + signal * has
@@ -192,7 +192,7 @@ def test_the_page_and_the_file_say_the_same(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     run: Finished = request.getfixturevalue(kind)
-    manifest = new_patients(run, 60, SETS if kind == "sets" else None)
+    manifest = new_patients(run, 40, SETS if kind == "sets" else None)
     labelled = predicted(run, manifest)
     flags = np.where(np.arange(len(labelled.images)) < 2, "picture: <b>far</b>", "")
     labelled = replace(labelled, images=labelled.images.assign(unlike=flags))
@@ -202,9 +202,6 @@ def test_the_page_and_the_file_say_the_same(
     assert read_json(path)["beside"] == found["beside"]
     test = page_of(run, labelled, found, tables)
     page = parsed(write_external_report(test, tmp_path))
-    again = (tmp_path / "report.html").read_bytes()
-    write_external_report(test, tmp_path)
-    assert (tmp_path / "report.html").read_bytes() == again
     entry = found["beside"]["patient"]["auroc"]
     assert f"{entry['value']:.3f}" in page.text
     assert f"{entry['cv_value']:.3f}" in page.text
@@ -217,7 +214,7 @@ def test_the_page_and_the_file_say_the_same(
     rows = patients.all("table")[0].rows
     assert rows[0] == ["", "new patients", "cross-validation"]
     num = run.images["patient_id"].nunique()
-    assert rows[1] == ["patients", "60", f"{num}"]
+    assert rows[1] == ["patients", "40", f"{num}"]
     if kind == "several":
         assert "subgroups" in found
         assert "Subgroups" in headings

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pictured_run import Pixels, drawn, looks, pictured_run
+from pictured_run import Pixels, drawn, looks, planned_run
 
 from pipeline.audit.marks import Pictures, spectra
 from pipeline.audit.reach import Reach
@@ -17,7 +17,7 @@ from pipeline.ensemble.unlike import unlike
 
 @pytest.fixture(scope="module")
 def reach(made_once: Callable[..., Path]) -> Reach:
-    kept = TrainingImages.read(made_once("pictured", pictured_run) / "run")
+    kept = TrainingImages.read(made_once("planned", planned_run) / "run")
     assert kept is not None
     return kept.reach
 
@@ -49,11 +49,13 @@ def test_shape_intensity_and_picture_are_told(reach: Reach, tmp_path: Path) -> N
     assert "picture:" in reasons(reach, 255 - drawn(903), tmp_path / "e")
 
 
-def test_what_training_does_not_know_is_not_asked(reach: Reach) -> None:
-    facts = {"original_shape": "48x48", "spacing": "0.5 0.5", "sum": "", "sum_squares": ""}
-    unknown = Reach(reach.references, reach.limit, dict.fromkeys(reach.bounds, ()), 1)
-    picture = np.stack([drawn(904, 64)[None]])
-    assert unlike(unknown, Looks(picture, [facts])) == [""]
+def test_what_training_does_not_know_is_not_asked(reach: Reach, tmp_path: Path) -> None:
+    unknown = Reach(reach.references, reach.limit, dict.fromkeys(reach.bounds, ()), reach.size)
+    seen = looks(
+        [(drawn(number) // 4 + 190).astype(np.uint8) for number in range(900, 910)], tmp_path
+    )
+    assert all("intensity" in why for why in unlike(reach, seen))
+    assert not any("intensity" in why for why in unlike(unknown, seen))
 
 
 def volume(size: tuple[int, int, int], spacing: str, mean: float) -> dict[str, str]:

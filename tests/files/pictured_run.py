@@ -1,27 +1,25 @@
-"""A finished run whose images exist: drawn, decoded and packed by what does it in a run.
-
-Nothing is trained: the folds' probabilities are those of `finished_run`.
-"""
+"""A run whose images exist: drawn, decoded and packed by what does it in a run; not trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from finished_run import BASELINE, cohort, finished_run
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from pipeline.commands.door import load_config
-from pipeline.engine.finished import Finished
+from pipeline.config import written
 from pipeline.engine.run_folder import Run
 from pipeline.engine.training_images import write_training_images
 from pipeline.ensemble.look import Looks
 from pipeline.images.decoding import DecodedImage, Decoder
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.manifest import Manifest
+from pipeline.splits import load_plan, plan_folds, save_plan
 
 SIZE = 48
 Pixels = NDArray[np.uint8]
@@ -62,23 +60,31 @@ def packed(images: Sequence[DecodedImage], folder: Path) -> PackedImages:
     return PackedImages(folder, "0" * 64)
 
 
-@dataclass(frozen=True)
-class Pictured:
-    """The run, and what only the command had that made it."""
+def planned_run(
+    folder: Path, *overrides: str, manifest: Manifest | None = None, run_dir: Path | None = None
+) -> Run:
+    """A run in folder/run, of which there are the plan and training_images.json alone.
 
-    finished: Finished
-    run: Run
-
-
-def pictured_run(
-    folder: Path, *overrides: str, manifest: Manifest | None = None, first: int = 0
-) -> Pictured:
-    """Image i of the manifest is `drawn(first + i)`."""
+    Image i of the manifest is `drawn(i)`.
+    """
     manifest = manifest or cohort()
-    finished = finished_run(folder / "run", *overrides, manifest=manifest)
-    pictures = [drawn(first + number) for number in range(len(manifest))]
+    run_dir = run_dir or folder / "run"
+    settings = ["manifest.path=cohort.csv", f"run_dir={run_dir}", *overrides]
+    config = load_config([*BASELINE, *settings])
+    pictures = [drawn(number) for number in range(len(manifest))]
     images = packed(decoded(pictures, folder / "images"), folder / "cache")
-    settings = ["manifest.path=cohort.csv", f"run_dir={finished.dir}", *overrides]
-    run = Run(load_config([*BASELINE, *settings]), manifest, finished.folds, images)
+    has_plan = (run_dir / "plan.csv").exists()
+    plan = load_plan(run_dir / "plan.csv") if has_plan else plan_folds(manifest, config.split)
+    run = Run(config, manifest, plan, images)
+    if not has_plan:
+        run_dir.mkdir(parents=True)
+        save_plan(plan, run_dir / "plan.csv")
+        (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(written(config))))
     write_training_images(run)
-    return Pictured(finished, run)
+    return run
+
+
+def pictured_run(folder: Path) -> None:
+    """The same in a finished run."""
+    finished_run(folder / "run")
+    planned_run(folder)
