@@ -88,7 +88,7 @@ def test_of_volumes_of_several_files(tmp_path: Path) -> None:
     columns = ("t1", "t2")
     write_images(tmp_path / "data", columns=columns, dims=3)
     asked = ("manifest.columns.image=[t1,t2]", "images.spatial_dims=3", "+model.spatial_dims=3")
-    size = ("images.spacing=[1.5]", "images.size=[16]", "images.fit=crop")
+    size = ("images.spacing=[1.2]", "images.size=[20]", "images.fit=crop")
     check_bit_equality(trained_run(tmp_path, *asked, *size))
 
 
