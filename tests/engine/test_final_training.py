@@ -22,6 +22,7 @@ from pipeline.tracking.journal import Journal, Started
 from pipeline.tracking.untested import FINAL, FINAL_JSON, seal_untested
 from pipeline.training.settled import Settled
 
+Made = tuple[Finished, Run]
 NETWORK = (
     "model=lenet5",
     "training.epochs=1",
@@ -57,7 +58,7 @@ def settled_of(training: FinalTraining) -> Settled:
 
 
 def test_thresholds_and_calibration_are_the_medians_of_the_folds(
-    made: tuple[Finished, Run],
+    made: Made,
 ) -> None:
     finished, run = made
     record = settled_of(FinalTraining(run, finished)).record
@@ -76,7 +77,7 @@ def test_thresholds_and_calibration_are_the_medians_of_the_folds(
     assert record["folds"] == {str(fold): of["seal"] for fold, of in finished.results.items()}
 
 
-def test_what_is_expected_is_what_the_cross_validation_says(made: tuple[Finished, Run]) -> None:
+def test_what_is_expected_is_what_the_cross_validation_says(made: Made) -> None:
     finished, run = made
     expected = settled_of(FinalTraining(run, finished)).record["expected"]
     auroc = finished.summary["patient"]["auroc"]  # type: ignore[index]
@@ -103,7 +104,7 @@ def test_a_baseline_goes_by_its_best_candidate(
     assert training.doubts == []
 
 
-def test_locked_patients_stay_out(made: tuple[Finished, Run]) -> None:
+def test_locked_patients_stay_out(made: Made) -> None:
     finished, run = made
     training = FinalTraining(run, finished)
     locked = run.plan.locked
@@ -113,29 +114,27 @@ def test_locked_patients_stay_out(made: tuple[Finished, Run]) -> None:
     assert f"{len(locked)} locked patients stay out" in "\n".join(training.lines)
 
 
-def test_folds_that_chose_their_last_epoch_are_told(made: tuple[Finished, Run]) -> None:
+def test_folds_that_chose_their_last_epoch_are_told(made: Made) -> None:
     finished, run = made  # of one epoch
     (line,) = FinalTraining(run, finished).doubts
     assert "5 of 5 folds chose their last epoch, 1" in line
 
 
-def test_a_run_split_by_image_is_refused(made: tuple[Finished, Run]) -> None:
+def test_a_run_split_by_image_is_refused(made: Made) -> None:
     finished, _ = made
     finished.summary["unsafe"] = True
     with pytest.raises(UserError, match="was split by image"):
         config_of(finished, [], None, None)
 
 
-def test_another_manifest_or_other_pixels_are_refused(
-    made: tuple[Finished, Run], tmp_path: Path
-) -> None:
+def test_another_manifest_or_other_pixels_are_refused(made: Made, tmp_path: Path) -> None:
     finished, run = made
     other = Run(run.config, run.manifest, run.plan, PackedImages(tmp_path, "1" * 64))
     with pytest.raises(UserError, match=r"pixels hash differ. The final network was not trained"):
         FinalTraining(other, finished)
 
 
-def test_one_that_was_begun_after_other_folds_is_not_continued(made: tuple[Finished, Run]) -> None:
+def test_one_that_was_begun_after_other_folds_is_not_continued(made: Made) -> None:
     finished, run = made
     (run.dir / FINAL).mkdir()
     with Journal(run.dir / FINAL / "journal.jsonl") as journal:
@@ -155,7 +154,7 @@ def end(run: Run, finished: Finished) -> Path:
     return folder
 
 
-def test_the_ensemble_reads_it_where_it_is_there(made: tuple[Finished, Run]) -> None:
+def test_the_ensemble_reads_it_where_it_is_there(made: Made) -> None:
     finished, run = made
     with pytest.raises(UserError, match="no final network was trained: patientfold final"):
         Kept.of(finished, "final")
@@ -168,7 +167,7 @@ def test_the_ensemble_reads_it_where_it_is_there(made: tuple[Finished, Run]) -> 
         assert decision.values == again.final["thresholds"][level]
 
 
-def test_one_of_other_folds_is_refused_and_so_is_a_damaged_one(made: tuple[Finished, Run]) -> None:
+def test_one_of_other_folds_is_refused_and_so_is_a_damaged_one(made: Made) -> None:
     finished, run = made
     folder = end(run, finished)
     path = folder / FINAL_JSON

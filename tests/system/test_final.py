@@ -265,5 +265,5 @@ def test_it_predicts_new_patients_and_is_evaluated_on_none_of_the_plan(here: Pat
     known = f"manifest.path={here}/cohort/manifest.csv"
     ended = called(here, "predict", *settings, known)
     assert ended.returncode == 1
-    assert "patient" in ended.stderr
+    assert "of the plan" in ended.stderr
     assert not (here / "said" / "metrics.json").exists()
