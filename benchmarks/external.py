@@ -107,13 +107,13 @@ def measure(name: str, data: Path, num: int, each: int, console: Console) -> Non
 
 def reach_of(seen: Seen, rows: NDArray[np.bool_]) -> Reach:
     at = np.flatnonzero(rows)
-    who = [seen.patients[row] for row in at]
-    facts = [seen.looks.facts[row] for row in at]
+    who = [seen.patients[row] for row in at.tolist()]
+    facts = [seen.looks.facts[row] for row in at.tolist()]
     return Reach.of(seen.looks.pictures, at, facts, seen.size, who, who)
 
 
 def part(looks: Looks, rows: NDArray[np.bool_]) -> Looks:
-    return Looks(looks.pictures[rows], [looks.facts[row] for row in np.flatnonzero(rows)])
+    return Looks(looks.pictures[rows], [looks.facts[row] for row in np.flatnonzero(rows).tolist()])
 
 
 def show_false_alarms(seen: Seen, fold: NDArray[np.int64], console: Console) -> None:
@@ -323,7 +323,8 @@ def _read(
 
     torch.set_num_threads(1)
     dtype = "uint8" if config.dtype == "auto" else config.dtype  # what auto takes for these sets
-    decoder, found = Decoder(replace(config, dtype=dtype)), []
+    decoder = Decoder(replace(config, dtype=dtype))
+    found: list[DecodedImage | None] = []
     for path in files:
         try:
             found.append(decoder.decoded((path,), shape, dtype))

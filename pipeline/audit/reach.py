@@ -104,9 +104,7 @@ def _references(owners: AnyInts) -> Ints:
 def _limit(found: Floats32, groups: AnyInts, owners: AnyInts) -> float:
     """The distance within which a share of QUANTILE lies, of images to those of other groups.
 
-    As in conformal prediction (Vovk 2005) the share is a little larger for few patients, so that
-    one more patient of the same kind lies beyond it as seldom as that: with fewer than 100 it is
-    the largest distance.
+    Of fewer than 100 images it is the largest.
     """
     distances = np.empty(len(found))
     for start in range(0, len(found), 512):
@@ -118,8 +116,8 @@ def _limit(found: Floats32, groups: AnyInts, owners: AnyInts) -> float:
     weights = 1 / counts[owner]
     order = np.argsort(distances)
     shares = np.cumsum(weights[order]) / weights.sum()
-    wanted = min(1.0, QUANTILE * (1 + 1 / len(counts))) - 1e-9
-    return float(distances[order][min(np.searchsorted(shares, wanted), len(order) - 1)])
+    at = int(np.searchsorted(shares, QUANTILE - 1e-9))  # sums of weights are rounded
+    return float(distances[order[at]])
 
 
 def _squares(points: Floats32, references: Floats32) -> Floats32:

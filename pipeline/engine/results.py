@@ -89,7 +89,8 @@ def _summary(
 def write_results(run: Run) -> Summary:
     """Gather all folds: every patient tested as often as the plan says, or an error.
 
-    Writes predictions.csv, training_images.json, metrics.json, plots/ and failures/ into the run folder.
+    Writes predictions.csv, training_images.json, metrics.json, plots/ and failures/ into the run
+    folder.
     """
     plot_training(run)
     return seal_summary(run, write_judged(run))

@@ -17,12 +17,12 @@ from pipeline.audit.marks import Marks, are_flat, marks_of, spectra
 from pipeline.audit.reach import STEPS, Reach
 from pipeline.config import UserError
 from pipeline.engine.run_folder import Run
-from pipeline.engine.soundness import TRAINING_IMAGES as FILE_NAME
-from pipeline.engine.soundness import WRITE_AGAIN
+from pipeline.engine.soundness import TRAINING_IMAGES, WRITE_AGAIN
 from pipeline.files import write_json
 from pipeline.manifest import Pseudonyms
 from pipeline.tracking.result import read_sealed, with_seal
 
+FILE_NAME = TRAINING_IMAGES
 VERSION = 1
 KEY_CHECK = "patientfold"
 
@@ -53,7 +53,8 @@ class TrainingImages:
             return None
         try:
             digests = np.frombuffer(base64.b64decode(content["digests"]), "<u8")
-            references = _array(content["references"], np.int8).astype(np.float32) / STEPS
+            steps = _array(content["references"], np.int8)
+            references = np.asarray(steps / np.float32(STEPS), np.float32)
             bounds = {
                 str(name): [(float(low), float(high)) for low, high in of]
                 for name, of in content["bounds"].items()

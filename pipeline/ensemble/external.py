@@ -103,13 +103,12 @@ def evaluate(
         },
         "points": {level: _points(tables[level], labelled.decision(level)) for level in levels},
         "unlike": _unlike(run, labelled),
+        "undefined": {
+            name: undefined(entry, first)
+            for name, entry in (summary[first] or {}).items()
+            if entry["value"] is None
+        },
     }
-    if missing := {
-        name: undefined(entry, first)
-        for name, entry in (summary[first] or {}).items()
-        if entry["value"] is None
-    }:
-        found["undefined"] = missing
     if (compared := _subgroups(run, labelled.manifest, tables[first], first, groups)) is not None:
         found["subgroups"] = compared
     return found, tables
@@ -189,7 +188,7 @@ def in_words(found: External, level: Level) -> Iterator[str]:
     values = [name for name in TOLD if name in told and told[name]["value"] is not None]
     yield from (f"  {_line(name, told[name])}" for name in values)
     if not values:
-        whys = dict.fromkeys((found.get("undefined") or {}).values())
+        whys = dict.fromkeys(found["undefined"].values())
         yield f"  no metric: {'; '.join(whys)}"
     if num := found["unlike"]["num_images"]:
         yield (

@@ -19,7 +19,6 @@ from pipeline.ensemble.known import PlanImages, PlanPatients, warning
 from pipeline.ensemble.look import Looks
 from pipeline.ensemble.unlike import unlike
 from pipeline.files import sha256
-from pipeline.images.decoding import Facts
 from pipeline.levels import COLUMNS, Level
 from pipeline.manifest import Pseudonyms
 from pipeline.words import counted
@@ -83,7 +82,7 @@ class Flagger:
         return fingerprint([sha256(path) if path.exists() else "", has_key])
 
     def watch(
-        self, pictures: NDArray[np.uint8], facts: Sequence[Facts]
+        self, pictures: NDArray[np.uint8], facts: Sequence[Mapping[str, str]]
     ) -> Mapping[str, Sequence[str]]:
         """Columns about (B, P, 64, 64) pictures and the facts of B images."""
         kept, looks = self.images.kept, Looks(pictures, facts)
@@ -97,18 +96,18 @@ def with_flags(
     notes: Mapping[str, Sequence[str]],
     of_patients: Mapping[str, str],
 ) -> dict[Level, pd.DataFrame]:
-    """The tables of all levels with the columns of `Flagger.watch`, (N,) cells of images each.
+    """The tables of all levels with columns about images, (N,) cells each, as of `Flagger.watch`.
 
     An image is known by its patient or by itself. Above images a case is known by any of its own,
     and unlike where some are, which are counted.
     """
-    if not notes:
-        return dict(tables)
+    if KNOWN not in notes:  # what somebody else looked at
+        return {**tables, "image": tables["image"].assign(**notes)}
     images = tables["image"]
     by_id = images["patient_id"].map(of_patients).fillna("")
     known = by_id.where(by_id != "", pd.Series(notes[KNOWN], images.index))
     flags = pd.DataFrame({KNOWN: known, UNLIKE: notes[UNLIKE]}, images.index)
-    found = {}
+    found: dict[Level, pd.DataFrame] = {}
     for level, table in tables.items():
         if level == "image":
             found[level] = pd.concat([table, flags], axis=1)

@@ -1,7 +1,7 @@
 """A test on new patients beside the cross-validation: both values, and how far they lie apart."""
 
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class External(Summary):
     beside: dict[Level, dict[str, Beside]]
     points: dict[Level, dict[str, Point]]
     unlike: UnlikeImages
-    undefined: NotRequired[dict[str, str]]
+    undefined: dict[str, str]
     """Of the first level: metric -> why it cannot be computed."""
 
 

@@ -114,7 +114,7 @@ def _answer(test: ExternalTest) -> Section:
     if name is not None:
         blocks += _headline(test, name, found[name])
     else:
-        whys = dict.fromkeys((test.numbers.get("undefined") or {}).values())
+        whys = dict.fromkeys(test.numbers["undefined"].values())
         blocks.append(Words(f"There is no headline: {'; '.join(whys)}.", "doubt"))
     blocks.append(Words(NEW))
     return Section("answer", "The answer", blocks)

@@ -62,7 +62,7 @@ def new_patients(run: Finished, num: int = 40, labels: Sequence[str] | None = No
         patient_id=made.table["patient_id"].str.replace("Patient", "New"),
         group=made.table["group"].str.replace("Patient", "New"),
     )
-    return replace(made, table=table, classes=classes if labels else tuple(classes))
+    return replace(made, table=table)
 
 
 def predicted(run: Finished, manifest: Manifest, signal: float = 1.0, seed: int = 0) -> Labelled:
@@ -138,7 +138,7 @@ def test_of_one_class_what_is_not_defined_says_why(binary: Finished, tmp_path: P
     labelled = predicted(binary, manifest)
     found, tables = evaluate(binary, labelled)
     assert entries_of(found, "patient")["auroc"] is None
-    assert "no patient has the class" in (found.get("undefined") or {})["auroc"]
+    assert "no patient has the class" in found["undefined"]["auroc"]
     assert entries_of(found, "patient")["specificity"] is not None
     write(found, tmp_path)
     page = write_external_report(page_of(binary, labelled, found, tables), tmp_path)

@@ -74,7 +74,7 @@ def pictures_of(numbers: NDArray[np.int64]) -> Pictures:
 
 def test_sides_and_voxel_sizes_may_vary_as_in_training_and_a_tenth_more() -> None:
     numbers = np.arange(12)
-    sizes = [(30 + n, 40, 35) for n in numbers]
+    sizes = [(30 + n, 40, 35) for n in range(12)]
     facts = [volume(size, "1 1 1", 0.0) for size in sizes]
     names = [str(n) for n in numbers]
     reach = Reach.of(pictures_of(numbers), numbers, facts, 30 * 40 * 35, names, names)

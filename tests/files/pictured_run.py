@@ -30,7 +30,8 @@ def drawn(number: int, size: int = SIZE) -> Pixels:
     noise = np.random.default_rng(number).normal(size=(size, size))
     rows, columns = np.indices((size, size)) / size - 0.5
     body = 90 * ((rows + 0.1) ** 2 + columns**2 < 0.12)
-    return (60 + body + 60 * gaussian_filter(noise, 2)).clip(0, 255).astype(np.uint8)
+    values = 60 + body + 60 * gaussian_filter(noise, 2)
+    return np.asarray(values.clip(0, 255), np.uint8)
 
 
 def decoded(pictures: Sequence[Pixels], folder: Path) -> list[DecodedImage]:
