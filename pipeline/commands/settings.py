@@ -114,6 +114,30 @@ class UnlockSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class OtherEngine:
+    kind: Literal["local", "ray"] | None = None
+    """local or ray; default: as the run's folds were trained."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """auto, cpu or cuda; default: as the run's folds were trained."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ServerOfRun:
+    uri: str | None = None
+    """The tracking server; needed when the run folder names another than the settings here do."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class FinalSettings:
+    run_dir: str
+    """The run folder of the setting that was chosen, e.g. runs/demo/KEY; all its folds are done."""
+    engine: OtherEngine = field(default_factory=OtherEngine)
+    plugins: Listed = ()
+    """Your own packages that the run's settings may name; their code runs."""
+    tracking: ServerOfRun = field(default_factory=ServerOfRun)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class ExplainSettings:
     run_dir: str
     """The run folder of a finished cross-validation, e.g. runs/demo/<key>."""
@@ -136,7 +160,8 @@ class PredictSettings:
     """Files instead, 'folder/*.nii.gz', or a folder that holds one DICOM series; nobody knows their
     patients."""
     network: Literal["folds", "final"] = "folds"
-    """folds: the mean of the networks of all folds."""
+    """folds: the mean of the networks of all folds; final: the network that `final` trained on
+    everybody, and that was tested on nobody."""
     use_labels: bool = True
     """false: as if the manifest had no labels."""
     unusable: Literal["error", "leave_out"] = "error"
@@ -174,6 +199,7 @@ SCHEMAS: dict[str, type] = {
     "compare": CompareSettings,
     "demo": NoSettings,
     "explain": ExplainSettings,
+    "final": FinalSettings,
     "forget": ForgetSettings,
     "init": InitSettings,
     "predict": PredictSettings,

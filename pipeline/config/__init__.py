@@ -1,6 +1,6 @@
 """Every setting of the commands: its type, unit and limit, and the door through which it comes."""
 
-from pipeline.config.config import Config, leaves, needs_monai
+from pipeline.config.config import Config, leaves, needs_monai, schedule_limits
 from pipeline.config.door import defaults, to_config, to_settings
 from pipeline.config.identity import (
     DEFAULTS_VERSION,
@@ -87,6 +87,7 @@ __all__ = [
     "mappings",
     "needs_monai",
     "plugin_facts",
+    "schedule_limits",
     "to_config",
     "to_settings",
     "written",

@@ -35,7 +35,8 @@ from pipeline.splits.plan_file import read_files
 from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import SWEEPER_TAG, RunRecord
-from pipeline.tracking.result import read_result, read_sealed
+from pipeline.tracking.result import SEAL, read_result, read_sealed
+from pipeline.tracking.untested import FINAL, read_untested
 
 MARKS = ("environment.json", "config.yaml", "plan.csv", "metrics.json")
 """What a run folder has, one at least of which even a damaged one is known by."""
@@ -198,6 +199,23 @@ class Finished:
         """locked/metrics.json: a summary with `opened`, all openings; None where it was not."""
         path = self.dir / LOCKED / "metrics.json"
         return read_sealed(path, "Restore it.")
+
+    @cached_property
+    def final(self) -> Mapping[str, Any] | None:
+        """final/final.json, of the network that was trained on everybody; None where there is none.
+
+        Raises:
+            UserError: it or its network was changed, or folds were trained again since.
+        """
+        if (found := read_untested(self.dir)) is None:
+            return None
+        here = {str(fold): result.get(SEAL, "") for fold, result in self.results.items()}
+        if found["key"] != self.key or found["folds"] != here:
+            raise UserError(
+                f"{self.dir / FINAL}: its network follows from other folds than those that are "
+                "here now. Delete that folder to train the final network again"
+            )
+        return found
 
     @cached_property
     def failures(self) -> Failures:

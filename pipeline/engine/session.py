@@ -87,10 +87,11 @@ def try_out(run: Run) -> tuple[str, ...]:
     exists by then.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
-    return call_in_child(_try_jobs, [run.job(fold) for fold in todo]) if todo else ()
+    return call_in_child(try_jobs, [run.job(fold) for fold in todo]) if todo else ()
 
 
-def _try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
+def try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
+    """`try_out`, in a process of its own."""
     if is_baseline(jobs[0].config.model):
         check_leaves(jobs[0].config)
         build("model", jobs[0].config.model)

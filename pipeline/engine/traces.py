@@ -12,8 +12,9 @@ from pipeline.engine.access import IN_USE, VOID
 from pipeline.errors import UserError
 from pipeline.files import lock, read_json, write_whole
 from pipeline.manifest import Pseudonyms
-from pipeline.splits import load_plan
+from pipeline.splits import Everybody, load_plan
 from pipeline.splits.folds import PARTS
+from pipeline.tracking.untested import FINAL
 
 READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
 READ |= {".out", ".err"}
@@ -26,6 +27,7 @@ NAMING = (
 )
 """What of a run folder names its patients, shows them, or would know their images again."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
+KEPT |= {"final.json"}
 """Of a run folder, what holds settings and numbers."""
 PAGES = {
     "check.json": ("check.html", "copies.png"),
@@ -185,7 +187,7 @@ def _run_traces(run_dir: Path, named: Sequence[Path], names: Sequence[str]) -> R
 
 
 def _models(run_dir: Path, names: Sequence[str]) -> Iterator[str]:
-    """The models of each fold, and in which part the patient was."""
+    """The models of each fold, and in which part the patient was; the final one."""
     try:
         folds = load_plan(run_dir / "plan.csv").folds
     except UserError as error:
@@ -197,6 +199,10 @@ def _models(run_dir: Path, names: Sequence[str]) -> Iterator[str]:
         if parts and kept:
             files = ", ".join(path.name for path in kept)
             yield f"{kept[0].parent.name}: {files}: the patient was in {' and '.join(parts)}"
+    kept = sorted((run_dir / FINAL).glob("*.pt"))
+    if kept and any(_is(id_, names) for id_ in Everybody(folds).train):
+        files = ", ".join(path.name for path in kept)
+        yield f"{FINAL}: {files}: trained on all patients, and so on this one"
 
 
 def _is(patient_id: str, names: Sequence[str]) -> bool:

@@ -13,6 +13,8 @@ from pipeline.engine.finished import Finished
 from pipeline.evaluation.decision import Decision
 from pipeline.files import read_json, sha256
 from pipeline.levels import Level
+from pipeline.splits import NO_FOLD
+from pipeline.tracking.untested import FINAL
 
 CHECKPOINT = "best.pt"
 NETWORKS = ("folds", "final")
@@ -53,6 +55,10 @@ class Kept:
         # all weights come from the checkpoint: the file that training began with may be gone
         config = replace(config, init=replace(config.init, weights=None))
         images = replace(config.images, dtype=_dtype(run, config))
+        if network == "final" and run.final is None:
+            raise UserError(
+                f"{run.dir}: no final network was trained: patientfold final run_dir={run.dir}"
+            )
         kept = cls(run, replace(config, images=images), network)
         if missing := [path for path in kept.checkpoints.values() if not path.is_file()]:
             raise UserError(
@@ -62,7 +68,9 @@ class Kept:
 
     @cached_property
     def checkpoints(self) -> Mapping[int, Path]:
-        """Fold -> its best.pt."""
+        """Fold -> its best.pt; -1: of the final network."""
+        if self.network == "final":
+            return {NO_FOLD: self.run.dir / FINAL / CHECKPOINT}
         return {fold: self.run.dir / f"fold_{fold:02d}" / CHECKPOINT for fold in self.results}
 
     @cached_property
@@ -73,7 +81,9 @@ class Kept:
 
     @property
     def results(self) -> Mapping[int, Mapping[str, Any]]:
-        """Fold -> its result.json."""
+        """Fold -> its result.json; -1: final.json."""
+        if self.network == "final":
+            return {NO_FOLD: self.run.final or {}}
         return self.run.results
 
     def decisions(self, fold: int) -> Mapping[Level, Decision]:

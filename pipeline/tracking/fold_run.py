@@ -55,7 +55,7 @@ class FoldRun:
         if is_done:
             self._conclude(read_result(path), was_done)
         elif any(not isinstance(event, Progressed) for event in events):
-            self._show_state()
+            show_state(self.run, self.last, self.folder, self.upload)
 
     def _conclude(self, result: Mapping[str, Any], was_done: bool) -> None:
         """`was_done`: all but the model is there, of a version that made none."""
@@ -93,14 +93,16 @@ class FoldRun:
             values = {BEST + name: value for name, value in values.items()} | values
         return [metric(*named, event.time, event.epoch) for named in (values | found).items()]
 
-    def _show_state(self) -> None:
-        if isinstance(self.last, Failed):
-            self.run.set_tags({ERROR_TAG: shown_error(self.last.error, self.upload)})
-            for name in allowed(["journal.jsonl"], self.upload):  # with the traceback
-                self.run.upload(self.folder / name)
-            self.run.set_status("FAILED", self.last.time)
-        elif isinstance(self.last, Stopped):
-            self.run.set_status("KILLED", self.last.time)
-        elif self.run.status != "KILLED" or milliseconds(self.last.time) > (self.run.ended or 0):
-            self.run.set_status("RUNNING")
-            self.run.remove_tag(ERROR_TAG)
+
+def show_state(run: MirroredRun, last: Event, folder: Path, upload: Upload) -> None:
+    """The state of a training that has not ended well yet, by the last line of its journal."""
+    if isinstance(last, Failed):
+        run.set_tags({ERROR_TAG: shown_error(last.error, upload)})
+        for name in allowed(["journal.jsonl"], upload):  # with the traceback
+            run.upload(folder / name)
+        run.set_status("FAILED", last.time)
+    elif isinstance(last, Stopped):
+        run.set_status("KILLED", last.time)
+    elif run.status != "KILLED" or milliseconds(last.time) > (run.ended or 0):
+        run.set_status("RUNNING")
+        run.remove_tag(ERROR_TAG)

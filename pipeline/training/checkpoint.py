@@ -107,6 +107,8 @@ def save_best(
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }
+    if job.settled is not None:
+        state["untested"] = True
     _save(state, job, "best.pt")
 
 

@@ -52,7 +52,7 @@ def answer(run: Finished) -> Section:
         blocks += _headline(run, name, entries[name])
     blocks += [Words(text) for text in _sentences(run, entries)]
     blocks += [Words(text, "doubt") for text in _doubts(run, name, entries)]
-    blocks += [Words(text) for text in _locked(run)]
+    blocks += [Words(text) for text in (*_locked(run), *_final(run))]
     blocks.append(_floors(run, entries))
     return Section("answer", "The answer", blocks)
 
@@ -132,6 +132,17 @@ def _locked(run: Finished) -> Iterator[str]:
         yield (
             "On the locked patients, whom no fold saw: AUROC "
             f"{number(found['value'])}, 95 % interval {bounds}."
+        )
+
+
+def _final(run: Finished) -> Iterator[str]:
+    """That there is a network which was trained on everybody."""
+    if run.final is not None:
+        whom = counted(run.final["trained_on"]["patients"], "patient")
+        yield (
+            f"final/ holds one network that was trained on all {whom} of the folds, with the "
+            "settings of this run. It was tested on nobody: what can be expected of it are the "
+            "results on this page."
         )
 
 
