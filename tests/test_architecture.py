@@ -33,7 +33,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             ],
             ["training", "audit"],
             ["engine"],
-            ["report"],
+            ["report", "ensemble"],
+            ["export"],
             ["commands"],
         ),
     )
