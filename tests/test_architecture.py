@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             ],
             ["training", "audit"],
             ["engine"],
-            ["report", "ensemble"],
+            ["ensemble", "report"],
             ["export"],
             ["commands"],
         ),

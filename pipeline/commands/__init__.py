@@ -54,6 +54,7 @@ COMMANDS = {
     "explain": Command("where does a network look? Heat maps of the worst mistakes"),
     "export": Command("hand a model over: to=onnx|torch_export|mlflow|folder, with its card"),
     "unlock": Command("open the patients that were locked away from all folds, once"),
+    "predict": Command("predict new images with the networks of a run's folds"),
     "report": Command("a finished run for people: report.html, and report.md for a paper"),
     "sync": Command("complete the MLflow runs of a run folder"),
     "forget": Command("find and delete what the study folder holds of a patient"),

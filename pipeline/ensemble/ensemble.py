@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.arrays import AnyFloats, Floats
 from pipeline.config import Config
 from pipeline.engine.finished import Finished
-from pipeline.ensemble.kept import CHECKPOINT, Kept
+from pipeline.ensemble.kept import Kept
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.predictions import as_float32, with_decisions
 from pipeline.evaluation.recalibration import Calibration
@@ -110,11 +110,10 @@ class Ensemble:
     @classmethod
     def of(cls, kept: Kept, device: str = "cpu") -> Ensemble:
         """The networks of what was kept, on a device."""
-        states = [kept.state(path, device) for path in kept.checkpoints.values()]
-        shape = kept.shape(states[0])
+        states = {fold: kept.state(fold, device) for fold in kept.checkpoints}
+        shape = kept.shape(next(iter(states.values())))
         members = tuple(
-            _member(kept, fold, state, shape, device)
-            for fold, state in zip(kept.checkpoints, states, strict=True)
+            _member(kept, fold, state, shape, device) for fold, state in states.items()
         )
         return cls(kept.run, kept.config, members, kept.run.classes, shape, kept.dtype)
 

@@ -81,16 +81,19 @@ class Kept:
         result, classes = self.results[fold], self.run.classes
         return {level: Decision.read(result, level, classes) for level in self.run.levels}
 
-    def state(self, path: Path, device: str) -> Mapping[str, Any]:
-        """What a checkpoint holds.
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: without what was read of the run folder so far."""
+        return {"run": Finished(self.run.dir), "config": self.config, "network": self.network}
+
+    def state(self, fold: int, device: str) -> Mapping[str, Any]:
+        """What the checkpoint of a fold holds.
 
         Raises:
             UserError: it is damaged, or belongs to another fold or run.
         """
         from pipeline.training.checkpoint import read_checkpoint
 
-        fold = next(fold for fold, of in self.checkpoints.items() if of == path)
-        return read_checkpoint(path, self.run.key, fold, device)
+        return read_checkpoint(self.checkpoints[fold], self.run.key, fold, device)
 
     @property
     def dtype(self) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from torch import nn
 from pipeline.arrays import Floats
 from pipeline.config import UserError, plugin_facts
 from pipeline.ensemble import Member
-from pipeline.ensemble.ensemble import NO_FOLD, mean_of
+from pipeline.ensemble.ensemble import NO_FOLD
+from pipeline.ensemble.tables import image_table, level_tables
 from pipeline.evaluation.decision import UNKNOWN, Decision, Threshold
-from pipeline.evaluation.predictions import prob_columns, with_decisions
+from pipeline.evaluation.patients import Rules
 from pipeline.export.contents import Contents, MemberContents
 from pipeline.export.handover import CODE
 from pipeline.export.sums import INNER, check_sums
@@ -33,7 +34,6 @@ from pipeline.training.evaluated import EVAL_BATCH, bounds
 from pipeline.training.kept_network import KeptNetwork
 from pipeline.training.layout import layout_of
 from pipeline.training.learner import facts_of_network
-from pipeline.training.precision import precision_on
 from pipeline.training.torch_file import first_line
 
 
@@ -98,13 +98,20 @@ class Bundle:
             raise UserError("the networks' output is nan or infinite for these images")
         return found
 
-    def said(self, members: Floats, level: Level) -> list[dict[str, Any]]:
-        """Of (M, N, K) probabilities, what is said of each case: prob_<class>, and predicted."""
-        columns = prob_columns(self.classes)
-        table = pd.DataFrame(mean_of(members), columns=columns).assign(fold=NO_FOLD)
-        told = with_decisions(table, self.classes, self.decision(level))
-        records: list[dict[str, Any]] = told[["predicted", *columns]].to_dict("records")
-        return records
+    def tables(self, samples: pd.DataFrame, members: Floats) -> Mapping[Level, pd.DataFrame]:
+        """As `patientfold predict` has them, of (M, N, K) probabilities of N images.
+
+        `samples` has patient_id, image_path and label, which may be "". Of a run with slides or
+        studies there are images only: nobody says here which of them an image is of.
+        """
+        rules = Rules.of(self.contents.rules)
+        levels = list(self.contents.thresholds) if rules.middle is None else ["image"]
+        if levels == ["image"]:
+            rules = replace(rules, patient_label="none", middle=None)
+        decisions = {level: self.decision(level) for level in self.contents.thresholds}
+        decisions = {level: of for level, of in decisions.items() if level in levels}
+        images = image_table(samples, members, self.classes, None)
+        return level_tables(images, members, self.classes, rules, decisions)
 
     def decision(self, level: Level) -> Decision:
         """Of the ensemble: at the thresholds that the bundle has for the level."""
@@ -147,7 +154,7 @@ def _member(folder: Path, contents: Contents, of: MemberContents) -> Member:
         np.array(of.shift, dtype=np.float64),
         contents.crop,
         layout_of(network, seen, "cpu", contents.channels_last),
-        precision_on(torch.device("cpu"), contents.precision),
+        getattr(torch, contents.precision),
         torch.device("cpu"),
     )
     decisions = {

@@ -74,8 +74,8 @@ class Contents:
     output: Literal["softmax", "sigmoid", "labels"]
     """How logits become probabilities."""
     channels_last: bool
-    precision: str
-    """As `training`: what the networks were judged with."""
+    precision: Literal["float32", "bfloat16"]
+    """What the networks were judged with, on the CPU."""
     members: tuple[MemberContents, ...]
     thresholds: Thresholds
     """Of the ensemble."""

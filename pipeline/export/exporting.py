@@ -62,23 +62,20 @@ def export(
             "folder, out=..."
         )
     with _beside(folder) as made:
-        words, text = call_in_child(_written, run.dir, to, network, plugins, made)
+        words, text = call_in_child(_written, kept, to, made)
         digest = sha256(made / FILE_NAME)
         inner = made / INNER / FILE_NAME
         bundle = sha256(inner) if inner.exists() else digest
     return Exported(folder, digest, bundle, text, words)
 
 
-def _written(
-    run_dir: Path, to: str, network: str, plugins: Sequence[str], folder: Path
-) -> tuple[list[str], str]:
+def _written(kept: Kept, to: str, folder: Path) -> tuple[list[str], str]:
     """In a process with torch: how the bundle is used, and its card."""
     from pipeline.export.handover import Handover
 
-    run = Finished(run_dir)  # it was looked at before
-    ensemble = Ensemble.read(run, network, plugins)
-    contents = contents_of(ensemble, network)
-    text = card(run, contents.plain)
+    ensemble = Ensemble.of(kept)
+    contents = contents_of(ensemble, kept.network)
+    text = card(kept.run, contents.plain)
     return writer(to)(Handover(ensemble, contents, text), folder), text
 
 
@@ -105,7 +102,7 @@ def contents_of(ensemble: Ensemble, network: str) -> Contents:
         model=config.model,
         output=kept.output,
         channels_last=config.training.channels_last,
-        precision=config.training.precision,
+        precision=str(kept.precision).removeprefix("torch."),
         members=tuple(map(_of_member, ensemble.members)),
         thresholds=thresholds,
         decision=_in_words(thresholds, len(ensemble.members), ensemble.classes),

@@ -68,7 +68,7 @@ class Handover:
         gap = float(np.abs(wanted - found).max())
         if not gap <= TOLERANCE:
             precision = self.contents.precision
-            why = "" if precision in ("auto", "float32") else f" (training.precision={precision})"
+            why = "" if precision == "float32" else f" (training.precision={precision})"
             raise UserError(
                 f"{self.model}: as {kind} it gives probabilities that differ by up to {gap:.2g} "
                 f"from its own{why}; more than {TOLERANCE:g} is not handed over. to=folder and "

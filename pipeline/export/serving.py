@@ -10,18 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.arrays import Floats
 from pipeline.config import UserError
-from pipeline.evaluation.aggregation import aggregate
-from pipeline.evaluation.patients import Rules
+from pipeline.ensemble.tables import SPREAD
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.export.contents import Contents
 from pipeline.formats import ImageError
-from pipeline.label_names import LabelNames
 
 if TYPE_CHECKING:
     from pipeline.export.bundle import Bundle
@@ -40,16 +37,15 @@ def columns_of(contents: Contents) -> tuple[str, ...]:
 
 def outputs_of(contents: Contents) -> Mapping[str, str]:
     """What a row of the answer has, and of which kind."""
-    numbers = [*prob_columns(contents.classes), *(f"spread_{name}" for name in contents.classes)]
-    of_patient = [f"patient_{name}" for name in prob_columns(contents.classes)]
-    return {
-        PATIENT: "string",
-        "predicted": "string",
-        **dict.fromkeys(numbers, "double"),
-        "patient_predicted": "string",
-        **dict.fromkeys(of_patient, "double"),
-        "error": "string",
-    }
+    of_image = ["predicted", *_numbers(contents.classes)]
+    names = [*of_image, *(f"patient_{name}" for name in of_image)]
+    kinds = {name: "string" if name.endswith("predicted") else "double" for name in names}
+    return {PATIENT: "string", **kinds, "error": "string"}
+
+
+def _numbers(classes: Sequence[str]) -> list[str]:
+    """Columns of a table of predictions: of each class the mean, and its spread over the folds."""
+    return [*prob_columns(classes), *(f"{name}_{of}" for name in SPREAD for of in classes)]
 
 
 class Answering:
@@ -64,49 +60,48 @@ class Answering:
         """A row for each row; what is wrong with an image is its `error`, and it has no number.
 
         Rows that name the same patient are put together by the rules of the training: what is said
-        of the patient stands in each of them.
+        of the patient stands in each of them. Where one of them has an error, nothing is: a part of
+        a patient is not the patient.
         """
         rows = data.to_dict("records")
         answers: list[Answer] = [{**self.nothing, PATIENT: _patient(row)} for row in rows]
-        images: list[NDArray[Any]] = []
-        places: list[int] = []
+        images: dict[int, NDArray[Any]] = {}
         for place, row in enumerate(rows):
             try:
-                images.append(self._image(row))
-                places.append(place)
+                images[place] = self._image(row)
             except (ImageError, UserError) as error:
                 answers[place]["error"] = str(error)
-        if not images:
+        try:
+            members = self.bundle.member_probabilities([*images.values()]) if images else None
+        except UserError as error:
+            answers = [answer | {"error": answer["error"] or str(error)} for answer in answers]
             return answers
-        members = self.bundle.member_probabilities(images)  # (M, N, K)
-        names = self.bundle.contents.classes
-        for place, of_image, said in zip(
-            places, members.swapaxes(0, 1), self.bundle.said(members, "image"), strict=True
-        ):
-            spreads = np.ptp(of_image, axis=0).tolist()
-            answers[place] |= said | dict(
-                zip([f"spread_{name}" for name in names], spreads, strict=True)
-            )
-        self._add_patients(answers, places, members)
+        if members is not None:
+            self._tell(answers, [*images], members)
         return answers
 
-    def _add_patients(self, answers: list[Answer], places: Sequence[int], members: Floats) -> None:
-        """Put the images of a patient together, where the run has patients and is asked for them."""
-        rules = Rules.of(self.bundle.contents.rules)
-        if "patient" not in self.bundle.contents.thresholds or rules.middle is not None:
+    def _tell(self, answers: list[Answer], places: Sequence[int], members: Floats) -> None:
+        """Fill in what is said of the images at these places, (M, N, K), and of their patients."""
+        patients = [answers[place][PATIENT] for place in places]
+        samples = pd.DataFrame(
+            {
+                PATIENT: [f"named {of}" if of else f"{i:09}" for i, of in enumerate(patients)],
+                "image_path": [f"{place:09}" for place in places],
+                "label": "",
+            }
+        )
+        tables = self.bundle.tables(samples, members)
+        names = ["predicted", *_numbers(self.bundle.classes)]
+        for place, row in zip(places, tables["image"][names].to_dict("records"), strict=True):
+            answers[place] |= _without_nan(row)
+        if (table := tables.get("patient")) is None:
             return
-        named = [answers[place][PATIENT] for place in places]
         broken = {of[PATIENT] for of in answers if of["error"] is not None}
-        for patient in dict.fromkeys(named):
-            if patient is None or patient in broken:  # a part of a patient is no patient
-                continue
-            rows = [row for row, of in enumerate(named) if of == patient]
-            exclusive = not isinstance(self.bundle.contents.names, LabelNames)
-            mean = members[:, rows].mean(axis=0)  # (N, K) of the ensemble
-            found = aggregate(mean, np.array([0]), rules.aggregate, exclusive)
-            (said,) = self.bundle.said(found[None], "patient")
-            for row in rows:
-                answers[places[row]] |= {f"patient_{name}": of for name, of in said.items()}
+        by_patient = dict(zip(table[PATIENT], table[names].to_dict("records"), strict=True))
+        for place, patient in zip(places, patients, strict=True):
+            if patient is not None and patient not in broken:
+                said = _without_nan(by_patient[f"named {patient}"])
+                answers[place] |= {f"patient_{name}": value for name, value in said.items()}
 
     def _image(self, row: Mapping[str, Any]) -> NDArray[Any]:
         """(C, ...) of the files in a row, prepared; they are on the disk for this moment only."""
@@ -137,6 +132,11 @@ def decoded(text: object, name: str) -> bytes:
         return base64.b64decode(plain, validate=True)
     except (binascii.Error, ValueError) as error:
         raise UserError(f"{name}: not base64: {error}") from None
+
+
+def _without_nan(row: Mapping[str, Any]) -> Answer:
+    """Of one network there is no spread."""
+    return {name: None if value != value else value for name, value in row.items()}
 
 
 def _patient(row: Mapping[str, Any]) -> str | None:

@@ -56,6 +56,8 @@ class KeptNetwork:
         seen = (shape[0], *crop_of(config.augment.crop, tuple(shape[1:])))
         network = rebuilt(state, config, num_classes, seen).to(device)
         layout = layout_of(network, seen, device, config.training.channels_last)
+        place = torch.device(device)
+        needs_gpu = config.training.precision == "float16" and place.type == "cpu"
         is_multilabel = config.manifest.task == "multilabel"
         return cls(
             network.eval(),
@@ -65,8 +67,8 @@ class KeptNetwork:
             np.array(state.get("logit_shift", [0.0] * num_classes), dtype=np.float64),
             config.augment.crop,
             layout,
-            precision_on(torch.device(device), config.training.precision),
-            torch.device(device),
+            precision_on(place, "auto" if needs_gpu else config.training.precision),
+            place,
         )
 
     def seen(self, images: Tensor) -> Tensor:
