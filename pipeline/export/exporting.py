@@ -62,14 +62,14 @@ def export(
             "folder, out=..."
         )
     with _beside(folder) as made:
-        words, text = call_in_child(_written, kept, to, made)
+        words, text = call_in_child(write_bundle, kept, to, made)
         digest = sha256(made / FILE_NAME)
         inner = made / INNER / FILE_NAME
         bundle = sha256(inner) if inner.exists() else digest
     return Exported(folder, digest, bundle, text, words)
 
 
-def _written(kept: Kept, to: str, folder: Path) -> tuple[list[str], str]:
+def write_bundle(kept: Kept, to: str, folder: Path) -> tuple[list[str], str]:
     """In a process with torch: how the bundle is used, and its card."""
     from pipeline.export.handover import Handover
 

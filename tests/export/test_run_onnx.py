@@ -127,7 +127,8 @@ def test_steps_give_what_they_give_in_training(
     if config.dtype == "uint8":
         np.testing.assert_array_equal(ours, trained)
     else:
-        np.testing.assert_allclose(ours, trained, rtol=1e-3 if config.dtype == "float16" else 1e-5, atol=1e-5)
+        digits = 1e-3 if config.dtype == "float16" else 1e-5
+        np.testing.assert_allclose(ours, trained, rtol=digits, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["volume.nii", "volume.nii.gz"])
@@ -136,7 +137,8 @@ def test_volumes_are_turned_and_fitted_as_in_training(
     tmp_path: Path, name: str, sign: int
 ) -> None:
     affine = np.diag([sign * 2.0, 3.0, 1.0, 1.0])[[1, 0, 2, 3]]
-    nibabel.save(nibabel.Nifti1Image(noise(12, 9, 10).astype(np.int16) * 7, affine), tmp_path / name)
+    volume = noise(12, 9, 10).astype(np.int16) * 7
+    nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / name)
     config = ImagesConfig(spatial_dims=3, size=(8,), fit="crop", percentiles=(1.0, 99.0))
     ours, trained = both(config, tmp_path / name, (1, 8, 8, 8))
     np.testing.assert_allclose(ours, trained, atol=1e-5)
@@ -169,7 +171,7 @@ def test_what_it_does_not_do_it_names(
     of = contents(ImagesConfig(**settings), (1, *SHAPE))
     (missing,) = unsupported(of)
     assert named in missing
-    with pytest.raises(CannotError, match="not prepared here.*Prepare it with patientfold, or give"):
+    with pytest.raises(CannotError, match="not prepared here.*with patientfold, or give a .npy"):
         prepared(written(tmp_path, "png"), of)
 
 

@@ -14,7 +14,9 @@ from torch import nn
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.again import config_again
 from pipeline.engine.finished import Finished
-from pipeline.files import write_json, write_whole
+from pipeline.ensemble.kept import Kept
+from pipeline.export.exporting import write_bundle
+from pipeline.files import make_private, write_json, write_whole
 from pipeline.images.crop import crop_of
 from pipeline.manifest import Manifest
 from pipeline.targets import build
@@ -22,6 +24,8 @@ from pipeline.tracking.result import seal
 from pipeline.training.learner import facts_of_network
 
 SHAPE = (1, 24, 24)
+PRIVATE = (b"Patient-0", b"patient-0", b"secret-", b"cohort.csv", b"pictures/")
+"""What names patients, images and the manifest of `finished_run.cohort`."""
 SMALL = ("split.num_folds=3", "model=lenet5", "images=grey64", "images.transforms=[]", "images.dtype=uint8")
 
 
@@ -76,3 +80,10 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
     """(H, W), or (H, W, 3)."""
     Image.fromarray(pixels).save(path)
     return path
+
+
+def bundle_of(run: Finished, to: str, folder: Path, network: str = "folds", *plugins: str) -> Path:
+    """A bundle, written in this process."""
+    make_private(folder)
+    write_bundle(Kept.of(run, network, plugins), to, folder)
+    return folder
