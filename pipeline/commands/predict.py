@@ -13,7 +13,7 @@ goes on where it was. Nothing is uploaded.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,18 @@ def new_images(settings: PredictSettings, kept: Kept) -> NewImages:
                 f"({', '.join(config.manifest.columns.images)}); a manifest says which belong "
                 "together: manifest.path=new.csv"
             )
-        files = unseen_files(settings.images, run.classes, config.privacy)
+        accept = config.manifest.accept
+        files = unseen_files(settings.images, run.classes, config.privacy, accept)
         return NewImages("images", files, ("image",))
     assert settings.manifest is not None, "one of the two is given"
     asked = manifest_config(settings.manifest, config)
+    asked = replace(asked, task=config.manifest.task, ordered=config.manifest.ordered)
+    theirs, ours = asked.columns.images, config.manifest.columns.images
+    if len(theirs) != len(ours):
+        raise UserError(
+            f"manifest.columns.image: {run.dir} was trained on samples of {len(ours)} "
+            f"({', '.join(ours)}), got {len(theirs)} ({', '.join(theirs)})"
+        )
     middle = config.evaluation.middle
     manifest = read_unseen(asked, run.classes, middle, config.privacy, settings.use_labels)
     return NewImages(asked.name, manifest, run.levels)
@@ -78,6 +86,8 @@ def manifest_config(asked: str | Mapping[str, Any], config: Config) -> ManifestC
         UserError: there is no such file, a setting is unknown, or no CSV is named.
     """
     if isinstance(asked, str):
+        if asked.endswith(".csv"):
+            raise UserError(f"manifest={asked}: for a CSV write manifest.path={asked}")
         cfg = composed([f"manifest={asked}"]).manifest
         return to_settings(cfg, ManifestConfig)
     path = asked.get("path")

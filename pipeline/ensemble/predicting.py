@@ -1,6 +1,7 @@
 """Predict new images with the networks of a finished run, into a folder of their own. No torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
@@ -50,6 +51,9 @@ class How:
     unusable: Literal["error", "leave_out"] = "error"
 
 
+USUAL = How()
+
+
 @dataclass(frozen=True)
 class NewImages:
     """Images to predict."""
@@ -82,7 +86,7 @@ def predict(
     new: NewImages,
     console: Console,
     out: Path | None = None,
-    how: How = How(),
+    how: How = USUAL,
     watch: Watch | None = None,
     watching: str = "",
 ) -> Predicted:
@@ -112,18 +116,20 @@ def predict(
         done = Done.open(folder, key, stamps)
         todo = [batch for batch in range(len(batches)) if batch not in done.lines]
         place = _place(folder / SLOTS, devices, how, [batches[batch] for batch in todo])
-        found = answers(kept, shape, [batches[batch] for batch in todo], place, watch)
-        with progress_bar("predicting", console) as progress:
-            faults: dict[int, str] = {}
+        faults: dict[int, str] = {}
+        with (
+            closing(answers(kept, shape, [batches[i] for i in todo], place, watch)) as found,
+            progress_bar("predicting", console) as progress,
+        ):
             for batch, answer in zip(todo, found, strict=True):
                 bad = {ends[batch][0] + i: why for i, why in enumerate(answer.faults) if why}
-                faults |= bad if how.unusable == "error" else {}
-                if not (bad and how.unusable == "error"):
+                if not bad or how.unusable == "leave_out":
                     done.add(Line.of(batch, stamps[batch], answer))
-                elif len(bad) == len(answer.faults):  # more of the same would follow
-                    break
+                else:
+                    faults |= bad
+                    if len(bad) == len(answer.faults):  # more of the same would follow
+                        break
                 progress(ends[batch][1], len(manifest))
-        found.close()
         if faults:
             raise UnusableImagesError(manifest, faults)
         everything = [done.lines[batch].answer for batch in range(len(batches))]
@@ -141,9 +147,8 @@ def _check_labels(kept: Kept, new: NewImages) -> None:
 
 def _devices(config: Config, how: How) -> list[str]:
     """Of the processes that predict."""
-    engine = replace(
-        *(config.engine,), kind="local", device=how.device, devices_per_fold=1, folds_at_once=0
-    )
+    alone = {"kind": "local", "device": how.device, "devices_per_fold": 1, "folds_at_once": 0}
+    engine = replace(config.engine, **alone)
     found = [one_device(slot) for slot in call_in_child(device_slots, engine, "auto")]
     if how.processes:
         return [found[i % len(found)] for i in range(how.processes)]

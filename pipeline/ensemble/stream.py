@@ -7,7 +7,7 @@ cache of a run. The process of a device predicts what is in the slot, and the sl
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -26,6 +26,7 @@ from pipeline.ensemble.kept import Kept
 from pipeline.files import make_private
 from pipeline.images.decoders import one_by_one
 from pipeline.images.decoding import ARRAYS, THUMBNAIL_SIZE, Facts, decode_chunk
+from pipeline.images.seal import reserve
 from pipeline.images.storage import destroyed
 from pipeline.processes import process_pool
 
@@ -73,7 +74,7 @@ def answers(
     batches: Sequence[Files],
     place: Place,
     watch: Watch | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer]:
     """Of each batch, in order.
 
     Raises:
@@ -140,17 +141,16 @@ def _slots(
     shutil.rmtree(place.folder, ignore_errors=True)  # of a killed command
     size, files = max(map(len, batches)), len(batches[0][0])
     num_pictures = files * (1 if kept.config.images.spatial_dims == 2 else 3)
-    shapes = [
-        (kept.dtype, (size, *shape)),
-        ("uint8", (size, num_pictures, THUMBNAIL_SIZE, THUMBNAIL_SIZE)),
-    ]
+    arrays: dict[str, tuple[str, Sequence[int]]] = {
+        ARRAYS[0]: (kept.dtype, (size, *shape)),
+        ARRAYS[1]: ("uint8", (size, num_pictures, THUMBNAIL_SIZE, THUMBNAIL_SIZE)),
+    }
     free: SimpleQueue[Path] = SimpleQueue()
     try:
         for i in range(min(number, len(batches))):
             slot = place.folder / str(i)
             make_private(slot)
-            for name, (dtype, of) in zip(ARRAYS, shapes, strict=True):
-                np.lib.format.open_memmap(slot / name, mode="w+", dtype=dtype, shape=of)
+            reserve(slot, arrays, setting="out")
             free.put(slot)
         yield free
     finally:
