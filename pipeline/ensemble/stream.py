@@ -169,7 +169,7 @@ def _answer(
     """One batch, from files to probabilities."""
     config = kept.config.images
     rows = decoders.decode(slot, files, config)
-    faults = [str(row) if isinstance(row, str) else "" for row in rows]
+    faults = [_fault(row) if isinstance(row, str) else "" for row in rows]
     facts = [row for row in rows if not isinstance(row, str)]
     good = [row for row, fault in enumerate(faults) if not fault]
     for at in destroyed(facts) if facts else []:
@@ -191,6 +191,12 @@ def _answer(
         pictures = np.load(slot / ARRAYS[1], mmap_mode="r")[kept_rows]
         notes = watch(pictures, [of for row in kept_rows if isinstance(of := rows[row], dict)])
     return Answer(members[:, is_finite], faults, notes)
+
+
+def _fault(text: str) -> str:
+    """What is wrong with an image, without advice to change settings: they are those of the run."""
+    fact, _, advice = text.partition("; ")
+    return f"{fact}, by the settings of the run" if "images." in advice else text
 
 
 _OPENED: dict[tuple[Path, str, str], Any] = {}
