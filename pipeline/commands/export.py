@@ -55,7 +55,8 @@ def _registered(
 ) -> Iterator[str]:
     """Register it, decide about the alias, and tell."""
     name = settings.register
-    assert name is not None and uri is not None, "asked before the bundle was written"
+    assert name is not None
+    assert uri is not None, "it was looked for before the bundle was written"
     tags = {
         KEY: run.key,
         RUN_DIR: str(run.dir.resolve()),

@@ -76,7 +76,7 @@ def _identity(contents: Contents) -> Iterator[list[str]]:
 def _use(facts: Facts, contents: Contents) -> Iterator[str]:
     """From the file to the answer."""
     yield preprocessing.steps(facts)
-    yield f"{recipe.model(facts)} {contents['decision']}"
+    yield f"{recipe.model(facts)} {escaped(contents['decision'])}"
     shape = " x ".join(map(str, contents["input"]["shape"]))
     yield f"The prepared image has {shape} values (channels first) of {contents['input']['dtype']}."
     if missing := unsupported(contents):

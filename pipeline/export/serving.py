@@ -74,8 +74,7 @@ class Answering:
         try:
             members = self.bundle.member_probabilities([*images.values()]) if images else None
         except UserError as error:
-            answers = [answer | {"error": answer["error"] or str(error)} for answer in answers]
-            return answers
+            return [answer | {"error": answer["error"] or str(error)} for answer in answers]
         if members is not None:
             self._tell(answers, [*images], members)
         return answers

@@ -8,6 +8,7 @@ from run_with_networks import bundle_of, run_with_networks
 
 from pipeline.engine.finished import Finished
 
+
 @pytest.fixture(scope="session")
 def run(made_once: Callable[..., Path]) -> Finished:
     """Two classes, grey images of 24 x 24."""

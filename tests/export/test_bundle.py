@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def test_no_patient_and_no_path_is_in_it(bundle: Path, tmp_path: Path) -> None:
         assert not [text for text in (*PRIVATE, *here) if text in content], path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "more"),
     [
@@ -94,10 +96,14 @@ def test_no_patient_and_no_path_is_in_it(bundle: Path, tmp_path: Path) -> None:
             {"manifest": cohort(30, ("a", "b", "c")), "shift": (0.5, -0.5, 0.0)},
         ),
         (
-            ["manifest.task=multilabel", "loss=binary_cross_entropy", "evaluation.patient_label=worst"],
+            [
+                "manifest.task=multilabel",
+                "loss=binary_cross_entropy",
+                "evaluation.patient_label=worst",
+            ],
             {"manifest": cohort(30, LabelNames(("x", "y")), ["x", "x|y", "y", "none"])},
         ),
-        (["augment.crop=[16]", "training.channels_last=true", "loss.output=sigmoid"], {}),
+        (["augment.crop=[20]", "training.channels_last=true", "loss.output=sigmoid"], {}),
         (["images.dtype=float16"], {}),
     ],
     ids=["three classes", "labels", "crop", "float16"],
@@ -117,7 +123,7 @@ def test_runs_of_other_kinds_come_back_too(tmp_path: Path, overrides: list[str],
 
 # --- code of the user's own
 
-MY_LAB = '''
+MY_LAB = """
 from monai.transforms import Transform
 from torch import nn
 
@@ -134,10 +140,11 @@ class TwoLayers(nn.Module):
 
     def forward(self, images):
         return self.layers(images)
-'''
+"""
+MODEL = "_target_: my_lab.TwoLayers\nnum_inputs: 576\nnum_classes: '@num_classes'\n"
 OWN = [
     "plugins=[my_lab]",
-    "model={_target_: my_lab.TwoLayers, num_inputs: 576, num_classes: '@num_classes'}",
+    "model=two_layers",
     "images.transforms=[{_target_: my_lab.Halve}]",
 ]
 
@@ -147,6 +154,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
     """A run whose network and transform are the user's own, in ./my_lab.py."""
     monkeypatch.chdir(tmp_path)
     Path("my_lab.py").write_text(MY_LAB)
+    Path("conf/model").mkdir(parents=True)
+    Path("conf/model/two_layers.yaml").write_text(MODEL)
     return run_with_networks(Path("run"), *OWN, plugins=["my_lab"])
 
 
@@ -159,7 +168,9 @@ def test_own_code_goes_along_and_runs_only_where_it_is_trusted(
     with pytest.raises(UserError, match=r"runs code of my_lab.*if you trust it: plugins="):
         load_bundle(folder)
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")  # as in a process that knows nothing of it
+    sys.path.remove(str(tmp_path))
+    del sys.modules["my_lab"]
     found = load_bundle(folder, plugins=["my_lab"])
     path = write_png(tmp_path / "a.png", noise(SHAPE[1:]))
     np.testing.assert_array_equal(found.image((path,))[0], (noise(SHAPE[1:]) / 2).round())
@@ -188,7 +199,7 @@ def test_a_folder_that_is_there_is_not_written_over(run: Finished, tmp_path: Pat
 def test_a_deleted_network_is_told(run: Finished, tmp_path: Path) -> None:
     copy = shutil.copytree(run.dir, tmp_path / "run")
     (copy / "fold_01" / "best.pt").unlink()
-    with pytest.raises(UserError, match="fold_01/best.pt is missing"):
+    with pytest.raises(UserError, match=r"fold_01/best\.pt is missing"):
         export(Finished.read(copy), "folder", "folds", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 
@@ -198,7 +209,9 @@ def test_a_value_of_the_environment_is_not_handed_over(
 ) -> None:
     monkeypatch.setenv("LOW", "3")
     run = run_with_networks(tmp_path / "run", "images.fill_value=${oc.env:LOW}")
-    with pytest.raises(UserError, match=r"images.fill_value \(\$\{oc.env:LOW\}\) came from the env"):
+    with pytest.raises(
+        UserError, match=r"images.fill_value \(\$\{oc.env:LOW\}\) came from the env"
+    ):
         export(run, "folder", "folds", tmp_path / "bundle")
 
 
@@ -213,7 +226,7 @@ def test_a_bundle_of_a_later_version_is_refused(bundle: Path, tmp_path: Path) ->
         load_bundle(copy)
     (copy / "bundle.json").write_text(json.dumps({"version": 1}))
     seal(copy)
-    with pytest.raises(UserError, match="bundle.json: key: "):
+    with pytest.raises(UserError, match=r"bundle\.json: .*key: Field required"):
         load_bundle(copy)
 
 
@@ -225,5 +238,5 @@ def test_weights_that_do_not_fit_are_told(bundle: Path, tmp_path: Path) -> None:
     contents = Contents.load(copy)
     replace(contents, classes=("a", "b", "c"), task="multiclass").save(copy)
     seal(copy)
-    with pytest.raises(UserError, match="does not fit model pipeline.models.LeNet5"):
+    with pytest.raises(UserError, match=r"does not fit model pipeline\.models\.LeNet5"):
         load_bundle(copy)

@@ -1,4 +1,4 @@
-"""The card says what the model is for, how good it was and what nobody has tried; it names nobody."""
+"""The card says what a model is for, how good it was, what nobody has tried; it names nobody."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +62,7 @@ def test_names_from_outside_break_no_table(tmp_path: Path) -> None:
     assert "no\\|ne" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [True, False])
 def test_what_was_never_tried_follows_from_the_settings(tmp_path: Path, site: bool) -> None:
     column = ["manifest.columns.site=site"] if site else []

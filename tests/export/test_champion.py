@@ -1,4 +1,4 @@
-"""A champion is replaced by what is shown to be better, and by nothing else unless it is asked for."""
+"""A champion is replaced by what is shown to be better; by nothing else, unless asked to."""
 
 import re
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from pipeline.engine.finished import Finished
 from pipeline.export.champion import judge
 from pipeline.tracking.registry import Version
 
+pytestmark = pytest.mark.slow
+
 
 def made(folder: Path, signal: float, *overrides: str) -> Finished:
     """A run whose predictions are as good as this, over a cohort in which that shows."""
     before, finished_run.SIGNAL = finished_run.SIGNAL, signal
     try:
         manifest = finished_run.cohort(60)
-        return finished_run.finished_run(
-            folder, "split.num_folds=3", *overrides, manifest=manifest
-        )
+        return finished_run.finished_run(folder, "split.num_folds=3", *overrides, manifest=manifest)
     finally:
         finished_run.SIGNAL = before
 

@@ -35,6 +35,8 @@ sys.argv = ["run_onnx.py", *sys.argv[1:]]
 runpy.run_path("run_onnx.py", run_name="__main__")
 """
 
+pytestmark = pytest.mark.slow  # torch.onnx alone takes seconds to import
+
 
 @pytest.fixture(scope="session")
 def graph(run: Finished, made_once) -> Path:  # type: ignore[no-untyped-def]
@@ -66,9 +68,7 @@ def test_onnxruntime_gives_the_ensembles_probabilities(run: Finished, graph: Pat
         np.testing.assert_allclose(mean, wanted.mean(axis=0), atol=1e-4)
 
 
-def test_the_script_answers_files_without_us_and_without_torch(
-    run: Finished, graph: Path, tmp_path: Path
-) -> None:
+def test_the_script_answers_files_without_us_and_without_torch(graph: Path, tmp_path: Path) -> None:
     path = write_png(tmp_path / "a.png", noise(SHAPE[1:], 5))
     (tmp_path / "broken.png").write_bytes(b"broken")
     done = called(graph, WITHOUT, path, tmp_path / "broken.png")
@@ -104,9 +104,7 @@ def test_torch_alone_opens_the_pt2_file(run: Finished, tmp_path: Path) -> None:
     done = called(folder, TORCH_ALONE, tmp_path / "0.pt", tmp_path / "1.pt")
     assert done.returncode == 0, done.stderr
     for batch, found in zip(batches, json.loads(done.stdout), strict=True):
-        np.testing.assert_allclose(
-            found, Ensemble.read(run).member_probabilities(batch), atol=1e-6
-        )
+        np.testing.assert_allclose(found, Ensemble.read(run).member_probabilities(batch), atol=1e-6)
     for path in folder.rglob("*"):
         private = (*PRIVATE, str(Path.cwd()).encode(), b"site-packages")
         assert path.is_dir() or not [text for text in private if text in path.read_bytes()], path
@@ -140,9 +138,12 @@ def test_a_network_that_cannot_be_a_graph_gets_one_message(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my_lab.py").write_text(BAD_LAB)
-    model = "model={_target_: my_lab.Branches, num_classes: '@num_classes'}"
-    run = run_with_networks(Path("run"), "plugins=[my_lab]", model, plugins=["my_lab"])
-    with pytest.raises(UserError, match="my_lab.Branches cannot be traced by torch") as told:
+    Path("conf/model").mkdir(parents=True)
+    text = "_target_: my_lab.Branches\nnum_classes: '@num_classes'\n"
+    Path("conf/model/branches.yaml").write_text(text)
+    words = ["plugins=[my_lab]", "model=branches"]
+    run = run_with_networks(Path("run"), *words, plugins=["my_lab"])
+    with pytest.raises(UserError, match=r"my_lab\.Branches cannot be traced by torch") as told:
         bundle_of(run, to, tmp_path / "bundle", "folds", "my_lab")
     assert "to=folder and to=mlflow keep the network itself" in str(told.value)
     assert "\n" not in str(told.value)

@@ -115,9 +115,7 @@ def test_files_are_read_as_in_training(tmp_path: Path, kind: str, channels: int)
     ],
     ids=str,
 )
-def test_steps_give_what_they_give_in_training(
-    tmp_path: Path, settings: Mapping[str, Any]
-) -> None:
+def test_steps_give_what_they_give_in_training(tmp_path: Path, settings: Mapping[str, Any]) -> None:
     config = ImagesConfig(**settings)
     size = RESIZE["spatial_size"] if config.transforms == (RESIZE,) else SHAPE
     size = FIT["spatial_size"] if config.transforms == (FIT,) else size
@@ -133,9 +131,7 @@ def test_steps_give_what_they_give_in_training(
 
 @pytest.mark.parametrize("name", ["volume.nii", "volume.nii.gz"])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_volumes_are_turned_and_fitted_as_in_training(
-    tmp_path: Path, name: str, sign: int
-) -> None:
+def test_volumes_are_turned_and_fitted_as_in_training(tmp_path: Path, name: str, sign: int) -> None:
     affine = np.diag([sign * 2.0, 3.0, 1.0, 1.0])[[1, 0, 2, 3]]
     volume = noise(12, 9, 10).astype(np.int16) * 7
     nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / name)
@@ -165,13 +161,11 @@ def test_a_prepared_array_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"transforms": [{"_target_": "monai.transforms.Rotate90"}]}, "Rotate90"),
     ],
 )
-def test_what_it_does_not_do_it_names(
-    tmp_path: Path, settings: dict[str, Any], named: str
-) -> None:
+def test_what_it_does_not_do_it_names(tmp_path: Path, settings: dict[str, Any], named: str) -> None:
     of = contents(ImagesConfig(**settings), (1, *SHAPE))
     (missing,) = unsupported(of)
     assert named in missing
-    with pytest.raises(CannotError, match="not prepared here.*with patientfold, or give a .npy"):
+    with pytest.raises(CannotError, match=r"not prepared here.*with patientfold, or give a .npy"):
         prepared(written(tmp_path, "png"), of)
 
 

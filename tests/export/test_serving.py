@@ -132,6 +132,7 @@ def test_base64_as_the_command_line_and_browsers_write_it() -> None:
         decoded("data:image/png," + plain, "image")
 
 
+@pytest.mark.slow
 def test_volumes_come_as_nifti(tmp_path: Path) -> None:
     overrides = ("images.spatial_dims=3", "model=resnet10", "augment.flip_axes=[]")
     run = run_with_networks(tmp_path / "run", *overrides, shape=(1, 8, 9, 10))
@@ -144,6 +145,7 @@ def test_volumes_come_as_nifti(tmp_path: Path) -> None:
     assert said["prob_lesion"] == pytest.approx(members[:, 0, 1].mean())
 
 
+@pytest.mark.slow
 def test_several_files_of_an_image_have_a_column_each(tmp_path: Path) -> None:
     run = run_with_networks(
         tmp_path / "run", "manifest.columns.image=[t1,t2]", shape=(2, *SHAPE[1:])

@@ -26,7 +26,13 @@ from pipeline.training.learner import facts_of_network
 SHAPE = (1, 24, 24)
 PRIVATE = (b"Patient-0", b"patient-0", b"secret-", b"cohort.csv", b"pictures/")
 """What names patients, images and the manifest of `finished_run.cohort`."""
-SMALL = ("split.num_folds=3", "model=lenet5", "images=grey64", "images.transforms=[]", "images.dtype=uint8")
+SMALL = (
+    "split.num_folds=3",
+    "model=lenet5",
+    "images=grey64",
+    "images.transforms=[]",
+    "images.dtype=uint8",
+)
 
 
 def run_with_networks(

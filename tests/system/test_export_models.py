@@ -17,7 +17,7 @@ FLAT = {"lenet5"}
 
 def test_there_are_models() -> None:
     assert len(MODELS) > 15
-    assert LARGE < {*MODELS}
+    assert {*MODELS} > LARGE
     assert is_baseline({"_target_": "pipeline.baselines.Baseline"})
 
 

@@ -223,8 +223,14 @@ def test_a_champion_is_not_replaced_silently(here: Path) -> None:
     [
         (["to=onnx", "run_dir=runs/nowhere"], "run folder runs/nowhere: no such folder"),
         (["run_dir=runs/first"], "to: missing"),
-        (["to=keras", "run_dir=runs/first"], "to: must be one of folder, onnx, torch_export, mlflow"),
-        (["to=onnx", "register=a", "run_dir=runs/first"], "register=a needs to=mlflow, got to=onnx"),
+        (
+            ["to=keras", "run_dir=runs/first"],
+            "to: must be one of folder, onnx, torch_export, mlflow",
+        ),
+        (
+            ["to=onnx", "register=a", "run_dir=runs/first"],
+            "register=a needs to=mlflow, got to=onnx",
+        ),
         (["to=mlflow", "champion=true", "run_dir=runs/first"], "needs a name in the registry"),
         (["to=mlflow", "replace=true", "run_dir=runs/first"], "replace=true needs champion=true"),
         (["to=mlflow", "register=a/b", "run_dir=runs/first"], "register: must be a name"),
@@ -236,9 +242,7 @@ def test_a_champion_is_not_replaced_silently(here: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_handed_over_is_told(
-    study: Path, words: list[str], message: str
-) -> None:
+def test_what_cannot_be_handed_over_is_told(study: Path, words: list[str], message: str) -> None:
     before = sorted(study.rglob("*"))
     ended = called(study, "export", *words)
     assert ended.returncode == 1

@@ -99,7 +99,7 @@ def test_versions_of_other_names_are_not_ours(uri: str, run_dir: Path, folder: P
 
 
 def test_no_file_leaves_a_run_that_forbids_it(uri: str, run_dir: Path) -> None:
-    with pytest.raises(UserError, match="tracking.upload=metrics lets no file of"):
+    with pytest.raises(UserError, match=r"tracking\.upload=metrics lets no file of"):
         refuse_upload(run_dir, uri, "metrics")
     refuse_upload(run_dir, uri, "no_patients")
     with pytest.raises(UserError, match="takes its server from the environment"):
