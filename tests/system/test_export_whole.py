@@ -101,14 +101,17 @@ def served(model: str, folder: Path, **environment: str) -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     address = f"http://127.0.0.1:{port}"
-    bin_dir = str(Path(sys.executable).parent)
+    programs = folder / "programs"  # uvicorn may be installed elsewhere than this Python
+    programs.mkdir()
+    (programs / "uvicorn").write_text(f'#!/bin/sh\nexec {sys.executable} -m uvicorn "$@"\n')
+    (programs / "uvicorn").chmod(0o700)
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, "-m", model, "-p", str(port), "-h", "127.0.0.1"],
             stdout=log,
             stderr=log,
             cwd=folder,
-            env={**os.environ, "PATH": f"{bin_dir}:{os.environ['PATH']}", **environment},
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **environment},
         )
         try:
             for _ in range(240):
