@@ -102,7 +102,7 @@ def contents_of(ensemble: Ensemble, network: str) -> Contents:
         model=config.model,
         output=kept.output,
         channels_last=config.training.channels_last,
-        precision=str(kept.precision).removeprefix("torch."),
+        precision=str(kept.precision).removeprefix("torch."),  # type: ignore[arg-type]
         members=tuple(map(_of_member, ensemble.members)),
         thresholds=thresholds,
         decision=_in_words(thresholds, len(ensemble.members), ensemble.classes),

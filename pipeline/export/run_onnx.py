@@ -59,13 +59,18 @@ def steps_of(images: Mapping[str, Any]) -> Iterator[Callable[[Pixels], Pixels]]:
     if images["percentiles"] is not None:
         yield lambda image: spread(image, images["percentiles"])
     for leaf in images["transforms"]:
-        make = TRANSFORMS[leaf["_target_"].removeprefix(MONAI)][0]
-        yield lambda image, make=make, leaf=leaf: make(image, leaf)
+        yield monai_step(leaf)
     if images["size"] is not None:
         size = per_axis(images["size"], dims)
         yield lambda image: (resized if images["fit"] == "stretch" else fitted)(image, size)
     if images["normalise"] == "image":
         yield standardised
+
+
+def monai_step(leaf: Mapping[str, Any]) -> Callable[[Pixels], Pixels]:
+    """One of TRANSFORMS with its arguments."""
+    make, _ = TRANSFORMS[leaf["_target_"].removeprefix(MONAI)]
+    return lambda image: make(image, leaf)
 
 
 def per_axis(values: Sequence[int], dims: int) -> tuple[int, ...]:
@@ -126,7 +131,8 @@ def standardised(image: Pixels) -> Pixels:
     """Each channel with mean 0 and SD 1."""
     axes = tuple(range(1, image.ndim))
     mean, std = image.mean(axes, keepdims=True), image.std(axes, keepdims=True)
-    return (image - mean) / np.where(std == 0, np.float32(1), std)
+    found: Pixels = (image - mean) / np.where(std == 0, np.float32(1), std)
+    return found
 
 
 def scaled(image: Pixels, leaf: Mapping[str, Any]) -> Pixels:
@@ -141,7 +147,8 @@ def scaled(image: Pixels, leaf: Mapping[str, Any]) -> Pixels:
     image = (image - np.float32(low)) / np.float32(high - low)
     if b_min is not None and b_max is not None:
         image = image * np.float32(b_max - b_min) + np.float32(b_min)
-    return image.clip(b_min, b_max) if leaf.get("clip") else image
+    is_clipped = leaf.get("clip") and (b_min is not None or b_max is not None)
+    return np.clip(image, b_min, b_max) if is_clipped else image
 
 
 TRANSFORMS: Mapping[str, tuple[Callable[[Pixels, Any], Pixels], set[str]]] = {
@@ -305,8 +312,10 @@ def stored(pixels: Pixels, dtype: np.dtype[Any]) -> NDArray[Any]:
         low = -high
     if not (pixels.min() >= low and pixels.max() <= high):
         raise CannotError(f"has values from {pixels.min():g} to {pixels.max():g}, not of {dtype}")
-    rounded = pixels.round().clip(0, 255) if dtype == np.uint8 else pixels
-    return rounded.astype(dtype)
+    kept: NDArray[Any] = (pixels.round().clip(0, 255) if dtype == np.uint8 else pixels).astype(
+        dtype
+    )
+    return kept
 
 
 # --- answering

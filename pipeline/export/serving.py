@@ -102,7 +102,7 @@ class Answering:
                 said = _without_nan(by_patient[f"named {patient}"])
                 answers[place] |= {f"patient_{name}": value for name, value in said.items()}
 
-    def _image(self, row: Mapping[str, Any]) -> NDArray[Any]:
+    def _image(self, row: Mapping[Any, Any]) -> NDArray[Any]:
         """(C, ...) of the files in a row, prepared; they are on the disk for this moment only."""
         with TemporaryDirectory(prefix="patientfold-") as folder:
             paths = tuple(Path(folder) / str(i) for i in range(len(self.columns)))
@@ -133,12 +133,12 @@ def decoded(text: object, name: str) -> bytes:
         raise UserError(f"{name}: not base64: {error}") from None
 
 
-def _without_nan(row: Mapping[str, Any]) -> Answer:
+def _without_nan(row: Mapping[Any, Any]) -> Answer:
     """Of one network there is no spread."""
-    return {name: None if value != value else value for name, value in row.items()}
+    return {str(name): None if value != value else value for name, value in row.items()}
 
 
-def _patient(row: Mapping[str, Any]) -> str | None:
+def _patient(row: Mapping[Any, Any]) -> str | None:
     found = row.get(PATIENT)
     return found if isinstance(found, str) and found else None
 

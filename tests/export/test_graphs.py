@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.slow  # torch.onnx alone takes seconds to import
 
 
 @pytest.fixture(scope="session")
-def graph(run: Finished, made_once) -> Path:  # type: ignore[no-untyped-def]
+def graph(run: Finished, made_once: Callable[..., Path]) -> Path:
     return made_once("onnx", lambda folder: bundle_of(run, "onnx", folder / "x")) / "x"
 
 

@@ -117,9 +117,9 @@ def test_files_are_read_as_in_training(tmp_path: Path, kind: str, channels: int)
 )
 def test_steps_give_what_they_give_in_training(tmp_path: Path, settings: Mapping[str, Any]) -> None:
     config = ImagesConfig(**settings)
-    size = RESIZE["spatial_size"] if config.transforms == (RESIZE,) else SHAPE
-    size = FIT["spatial_size"] if config.transforms == (FIT,) else size
-    sides = per_axis(config.size, 2) if config.size else tuple(size)  # type: ignore[arg-type]
+    sides = SHAPE if config.size is None else per_axis(config.size, 2)
+    if config.transforms in ((RESIZE,), (FIT,)):
+        sides = tuple(config.transforms[0]["spatial_size"])
     ours, trained = both(config, written(tmp_path, "png"), (1, *sides))
     assert ours.dtype == trained.dtype
     if config.dtype == "uint8":

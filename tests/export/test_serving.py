@@ -76,7 +76,7 @@ def test_what_is_wrong_with_one_image_is_said_and_costs_the_others_nothing(
     answering: Answering, tmp_path: Path
 ) -> None:
     good, small = png(tmp_path, 0), sent(write_png(tmp_path / "s.png", noise((9, 9))))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"image": good, "patient_id": "A"},
         {"image": base64.b64encode(b"hello").decode(), "patient_id": "A"},
         {"image": small},
