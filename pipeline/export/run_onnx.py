@@ -312,9 +312,8 @@ def stored(pixels: Pixels, dtype: np.dtype[Any]) -> NDArray[Any]:
         low = -high
     if not (pixels.min() >= low and pixels.max() <= high):
         raise CannotError(f"has values from {pixels.min():g} to {pixels.max():g}, not of {dtype}")
-    kept: NDArray[Any] = (pixels.round().clip(0, 255) if dtype == np.uint8 else pixels).astype(
-        dtype
-    )
+    kept: NDArray[Any] = pixels.round().clip(0, 255) if dtype == np.uint8 else pixels
+    kept = kept.astype(dtype)
     return kept
 
 
