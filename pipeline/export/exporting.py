@@ -105,7 +105,7 @@ def contents_of(ensemble: Ensemble, network: str) -> Contents:
         precision=str(kept.precision).removeprefix("torch."),  # type: ignore[arg-type]
         members=tuple(map(_of_member, ensemble.members)),
         thresholds=thresholds,
-        decision=_in_words(thresholds, len(ensemble.members), ensemble.classes),
+        decision=_in_words(thresholds, [of.fold for of in ensemble.members], ensemble.classes),
         rules=asdict(run.rules),
         plugins=_plugins(config),
     )
@@ -131,13 +131,15 @@ def _limits(decision: Decision) -> dict[str, float]:
 
 
 def _in_words(
-    thresholds: Mapping[Level, Mapping[str, float]], num_members: int, classes: Sequence[str]
+    thresholds: Mapping[Level, Mapping[str, float]], folds: Sequence[int], classes: Sequence[str]
 ) -> str:
     """How the ensemble decides."""
     if not any(thresholds.values()):
         return MULTICLASS
     each = "a label" if isinstance(classes, LabelNames) else str(classes[1])
-    source = "the median of the folds' thresholds" if num_members > 1 else "its threshold"
+    source = "the threshold of its fold, chosen on the validation part"
+    if len(folds) > 1 or min(folds) < 0:
+        source = "the median of the folds' thresholds, each chosen on a validation part"
     values = "; ".join(
         f"{level}s: {', '.join(f'{name} {value:.4g}' for name, value in of.items())}"
         for level, of in thresholds.items()
