@@ -30,7 +30,7 @@ def runs(made_once: Callable[..., Path]) -> dict[str, Finished]:
     def make(folder: Path) -> None:
         made(folder / "poor", 0.3)
         made(folder / "good", 3.0, "training.seed=1")
-        made(folder / "same", 0.3, "training.seed=2")
+        made(folder / "same", 0.4, "training.seed=2")
         made(folder / "other", 3.0, "split.seed=1")
 
     folder = made_once("champions", make)
