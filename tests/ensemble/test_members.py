@@ -161,7 +161,7 @@ def test_an_image_is_decoded_as_the_cache_holds_it(run: Finished) -> None:
 def test_the_ensemble_is_the_mean_of_members_that_differ(run: Finished) -> None:
     ensemble = Ensemble.read(run)
     images = torch.from_numpy(
-        np.random.default_rng(0).normal(100, 30, (5, *ensemble.shape)).astype(ensemble.dtype)
+        np.random.default_rng(0).normal(100, 30, (5, *ensemble.shape)).astype(np.float32)
     )
     kept = images.clone()
     members = ensemble.member_probabilities(images)
