@@ -34,6 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             ["training", "audit"],
             ["engine"],
             ["ensemble", "report"],
+            ["export"],
             ["commands"],
         ),
     )

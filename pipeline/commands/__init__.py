@@ -52,6 +52,7 @@ COMMANDS = {
     "compare": Command("is one run better than another? Over the same patients, with intervals"),
     "select": Command("which settings of a sweep are best, and how good they really are"),
     "explain": Command("where does a network look? Heat maps of the worst mistakes"),
+    "export": Command("hand a model over: to=onnx|torch_export|mlflow|folder, with its card"),
     "unlock": Command("open the patients that were locked away from all folds, once"),
     "final": Command("one network on all patients of a finished run, to be used; tested on nobody"),
     "predict": Command("predict new images with the networks of a run's folds"),

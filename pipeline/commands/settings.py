@@ -3,12 +3,13 @@
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from pipeline.config import Config, Upload
+from pipeline.config import Config, ConfigError, Upload
 from pipeline.config.making import MakeManifestConfig
-from pipeline.config.sections import SETTINGS
+from pipeline.config.sections import SETTINGS, Name
+from pipeline.export.formats import known_format
 from pipeline.levels import Level
 
 Listed = Annotated[
@@ -150,6 +151,42 @@ class ExplainSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class ExportSettings:
+    run_dir: str
+    """The run folder of a finished cross-validation, e.g. runs/demo/<key>."""
+    to: Annotated[str, AfterValidator(known_format)]
+    """folder: for patientfold itself | onnx: one graph for onnxruntime | torch_export: one .pt2
+    for torch alone | mlflow: to be served, with the reading of image files inside."""
+    network: Literal["folds", "final"] = "folds"
+    """folds: the ensemble of the folds' networks | final: the one that `patientfold final` has
+    trained on everybody."""
+    out: str | None = None
+    """The folder of the bundle, which must not be there; default: exports/<name>/<key>-<to>."""
+    plugins: Listed = ()
+    """Your own packages that the run's settings may name; their code runs, and goes along."""
+    register: Name | None = None
+    """Register the bundle (to=mlflow) in MLflow's model registry, as a version of this name."""
+    champion: bool = False
+    """Give the version the alias `champion`, unless there is one that it is not better than."""
+    replace: bool = False
+    """Give it the alias even so; it is recorded."""
+    metric: str = "auroc"
+    """By which champions are compared, as in `compare`."""
+    tracking: OtherServer = field(default_factory=OtherServer)
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.register and self.to != "mlflow":
+            problems.append(f"register={self.register} needs to=mlflow, got to={self.to}")
+        if self.champion and not self.register:
+            problems.append("champion=true needs a name in the registry: register=NAME")
+        if self.replace and not self.champion:
+            problems.append("replace=true needs champion=true")
+        if problems:
+            raise ConfigError(problems)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class PredictSettings:
     run_dir: str
     """The run folder of a finished cross-validation, e.g. runs/demo/KEY."""
@@ -199,6 +236,7 @@ SCHEMAS: dict[str, type] = {
     "compare": CompareSettings,
     "demo": NoSettings,
     "explain": ExplainSettings,
+    "export": ExportSettings,
     "final": FinalSettings,
     "forget": ForgetSettings,
     "init": InitSettings,

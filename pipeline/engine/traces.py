@@ -19,6 +19,8 @@ from pipeline.tracking.untested import FINAL
 READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
 READ |= {".out", ".err"}
 """Files that are looked into; others are images, models and archives."""
+BUNDLE = "bundle.json"
+"""In a bundle of `patientfold export`; it names nobody, and the run that it is of."""
 SKIPPED = {".git", ".venv", "__pycache__"}
 NAMING = (
     *("plan.csv", "plan.json", "predictions.csv", "cohort.csv", "flow.json"),
@@ -69,6 +71,8 @@ class Traces:
     mlflow: tuple[Path, ...]
     others: tuple[Path, ...]
     """The user's own files."""
+    bundles: tuple[Path, ...] = ()
+    """That `patientfold export` has written of these runs' models."""
 
     @property
     def is_named(self) -> bool:
@@ -100,12 +104,14 @@ def find_traces(folder: Path, names: Sequence[str], cache_dir: Path) -> Traces:
             mlflow.append(path)
         else:
             others.append(path)
+    found = tuple(_run_traces(run_dir, paths, names) for run_dir, paths in runs.items())
     return Traces(
-        tuple(_run_traces(run_dir, paths, names) for run_dir, paths in runs.items()),
+        found,
         tuple(pages),
         tuple(_caches(cache_dir)),
         tuple(mlflow),
         tuple(others),
+        tuple(_bundles(folder, cache_dir, [run.dir for run in found if run.models])),
     )
 
 
@@ -130,6 +136,19 @@ def forget(traces: Traces) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _bundles(folder: Path, cache_dir: Path, runs: Sequence[Path]) -> Iterator[Path]:
+    """Folders with copies of the models of these runs."""
+    keys = set()
+    for run_dir in runs:
+        with suppress(UserError):
+            keys.add(read_json(run_dir / "environment.json").get("key"))
+    for path in _files(folder, cache_dir) if runs else ():
+        if path.name == BUNDLE:
+            with suppress(UserError):
+                if read_json(path).get("key") in keys:
+                    yield path.parent
 
 
 def _files(folder: Path, cache_dir: Path) -> Iterator[Path]:

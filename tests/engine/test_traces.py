@@ -140,3 +140,19 @@ def test_the_network_that_was_trained_on_everybody_is_named(
         assert len(named) == is_named
         assert (final / "journal.jsonl" in traces.files) is is_named
     assert not find_traces(tmp_path, ["7"], cache_dir).is_named
+
+
+def test_bundles_of_models_that_saw_the_patient_are_listed(tmp_path: Path, cache_dir: Path) -> None:
+    run_dir, other = tmp_path / "runs" / "a", tmp_path / "runs" / "b"
+    for folder, key, patient in ((run_dir, "aaa", "7"), (other, "bbb", "8")):
+        folder.mkdir(parents=True)
+        (folder / "environment.json").write_text(f'{{"key": "{key}"}}')
+        (folder / "predictions.csv").write_text(f"fold,patient_id\n0,{patient}\n")
+        bundle = tmp_path / "exports" / folder.name
+        bundle.mkdir(parents=True)
+        (bundle / "bundle.json").write_text(f'{{"key": "{key}"}}')
+    traces = find_traces(tmp_path, ["7"], cache_dir)
+    assert traces.bundles == (tmp_path / "exports" / "a",)
+    assert not find_traces(tmp_path, ["9"], cache_dir).bundles
+    forget(traces)
+    assert (tmp_path / "exports" / "a" / "bundle.json").exists()
