@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
                 "tracking",
             ],
             ["training", "audit"],
-            ["engine"],
+            ["engine", "configure"],
             ["report"],
             ["commands"],
         ),

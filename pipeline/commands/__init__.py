@@ -27,6 +27,11 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "init": Command("begin a study folder here, with the settings of your own CSV"),
+    "configure": Command(
+        "look at your data once, and write an experiment with the reason for each setting",
+        "cv",
+        "name manifest",
+    ),
     "demo": Command("make the demo's images here (demo/, 2 MB)"),
     "make-manifest": Command(
         "write a manifest from folders, DICOM files or a table", "make_manifest"
