@@ -162,5 +162,5 @@ def test_words_that_yaml_reads_otherwise_stay_texts(
     text = Path("my.csv").read_text().replace("healthy", "no").replace("lesion", "yes")
     Path("my.csv").write_text(text)
     said(monkeypatch, capsys, "manifest.path=my.csv", "name=no", "manifest.name='null'")
-    assert load_config(["experiment='no'"]).manifest.classes == ("no", "yes")
-    assert load_config(["experiment='no'"]).name == "no"
+    assert load_config(["experiment=no"]).manifest.classes == ("no", "yes")
+    assert load_config(["experiment=no"]).name == "no"
