@@ -22,6 +22,7 @@ from pipeline.configure.study import study
 from pipeline.configure.written import NO_GROUP
 from pipeline.console import progress_bar, say, tell, warn
 from pipeline.files import write_whole
+from pipeline.processes import start_forkserver
 
 FOLDER = Path("conf/experiment")
 READ = re.compile(r"\+*(name|manifest(\.[\w.]+)?)=.*", re.DOTALL)
@@ -33,6 +34,7 @@ def main(cfg: DictConfig) -> None:
     hydra, console = HydraConfig.get(), Console()
     arguments = list(hydra.overrides.task)
     refuse_others(arguments)
+    start_forkserver(())  # whose imports go on beside the reading
     OmegaConf.update(cfg, "loss.output", "sigmoid")  # right for every task; rules choose the loss
     config = to_config(cfg)
     group = hydra.runtime.choices["manifest"]
