@@ -66,9 +66,7 @@ def main() -> None:
         put([*lines, ""], "configured", options.docs)
 
 
-def _compared(
-    name: str, folder: Path, options: argparse.Namespace
-) -> dict[str, list[Trained]]:
+def _compared(name: str, folder: Path, options: argparse.Namespace) -> dict[str, list[Trained]]:
     """Both experiments, round by round; the configured one is `mine`."""
     data = _data(name, folder, options.patients)
     ran = run([*PATIENTFOLD, "configure", *data, "name=mine"], folder)

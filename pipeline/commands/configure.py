@@ -1,10 +1,12 @@
-"""A first experiment from your CSV, with a reason beside each line: patientfold configure manifest.path=my.csv
+"""A first experiment from your CSV and images: patientfold configure manifest.path=my.csv
 
 It looks at the CSV, at up to 200 of the images, and at this machine; rules choose the settings, and
-conf/experiment/my.yaml is written, which `patientfold cv experiment=my` runs as it is. name=other
-gives it another name. What a CSV does not show is asked, each question with the setting that
-answers it. Settings of the manifest may be given, on the command line or by a file of
-conf/manifest/ (manifest=mine); all others are the rules' to choose and yours to change in the file.
+conf/experiment/my.yaml is written, which `patientfold cv experiment=my` runs as it is. A reason
+stands beside each line. name=other gives it another name.
+
+What a CSV does not show is asked, each question with the setting that answers it. Settings of the
+manifest may be given, on the command line or by a file of conf/manifest/ (manifest=mine); all
+others are the rules' to choose, and yours to change in the file.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""A first experiment without a manual: the data is looked at once, and rules choose the settings."""
+"""A first experiment: the data is looked at once, and rules choose the settings."""

@@ -79,9 +79,7 @@ def cohort_of(manifest: Manifest) -> Cohort:
     )
 
 
-def _independent(
-    manifest: Manifest, groups: "pd.Series[str]", has_class: Bools
-) -> tuple[int, ...]:
+def _independent(manifest: Manifest, groups: "pd.Series[str]", has_class: Bools) -> tuple[int, ...]:
     found = []
     for has in has_class.T:
         number = groups[has].nunique()

@@ -31,9 +31,7 @@ NEGATIVE_FIRST = (
 """Pairs of labels whose order needs no question."""
 
 
-def look(
-    path: Path, separator: str | None = None, encoding: str = "utf-8"
-) -> tuple[str, Columns]:
+def look(path: Path, separator: str | None = None, encoding: str = "utf-8") -> tuple[str, Columns]:
     """What separates the columns of a CSV (None: see its header), and its cells as text."""
     if not path.is_file():
         raise UserError(f"manifest.path {path}: no such file (searched from {Path.cwd()})")

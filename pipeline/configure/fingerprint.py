@@ -31,14 +31,17 @@ class Fingerprint:
                 cohort.classes, cohort.images_per_class, cohort.independent_per_class, strict=True
             )
         )
-        people = f"{counted(cohort.num_images, 'image')} of {counted(cohort.num_patients, 'patient')}"
+        patients = counted(cohort.num_patients, "patient")
+        people = f"{counted(cohort.num_images, 'image')} of {patients}"
         yield f"{people}: {classes}"
         if pixels.num_read < pixels.num_files:
             yield f"{pixels.num_read:,} of {counted(pixels.num_files, 'file')} were read, drawn once"
         else:
             yield f"all {pixels.num_files:,} files were read"
         kind = "volumes" if pixels.spatial_dims == 3 else "pictures"
-        colour = "in colour" if pixels.is_colour else f"{pixels.num_channels} channel(s)"
+        stored = f"stored in {counted(pixels.num_channels, 'channel')}"
+        grey = "grey" if pixels.num_channels == 1 else f"no colour, {stored}"
+        colour = "in colour" if pixels.is_colour else grey
         modality = f", modality {one_line(pixels.modality)}" if pixels.modality else ""
         yield (
             f"{'/'.join(pixels.formats)}{modality}: {kind}, {colour}, {pixels.bit_depth} bits, "
@@ -76,7 +79,8 @@ class Fingerprint:
                 "wide"
             )
         if number < FEW_OF_A_CLASS:
-            yield f"class {rarest!r} has {counted(number, 'patient')}: its metrics will be imprecise"
+            patients = counted(number, "patient")
+            yield f"class {rarest!r} has {patients}: its metrics will be imprecise"
         if cohort.num_unlabelled:
             yield f"{counted(cohort.num_unlabelled, 'row')} without a label: left out"
         if cohort.num_mixed and not cohort.is_multilabel:

@@ -52,9 +52,7 @@ def gpus_here() -> tuple[tuple[str, int], ...]:
     return tuple((torch.cuda.get_device_name(i), torch.cuda.mem_get_info(i)[0]) for i in names)
 
 
-def free_ram(
-    meminfo: Path = Path("/proc/meminfo"), limits: Path = Path("/sys/fs/cgroup")
-) -> int:
+def free_ram(meminfo: Path = Path("/proc/meminfo"), limits: Path = Path("/sys/fs/cgroup")) -> int:
     """Bytes that a new process may take: what the system has, or what a container allows."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if meminfo.exists():

@@ -64,9 +64,7 @@ class Pixels:
     def is_hounsfield(self) -> bool:
         """Deeper than a picture, with the values of a CT."""
         (air, fat), (bone, most) = HOUNSFIELD
-        return (
-            self.bit_depth > 8 and air <= self.lowest <= fat and bone <= self.highest <= most
-        )
+        return self.bit_depth > 8 and air <= self.lowest <= fat and bone <= self.highest <= most
 
 
 class _Seen(NamedTuple):

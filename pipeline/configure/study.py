@@ -85,4 +85,3 @@ def _check_classes(manifest: Manifest) -> None:
             f"cross-validation needs {FEWEST} {label}: one each to train, validate and test. Leave "
             "the rows out, merge the class with another, or find more patients"
         )
-

@@ -17,8 +17,8 @@ class Likeness:
     """Of the images' thumbnails, each with mean 0 and SD 1."""
 
     shared: float
-    """Share of their variance that is the mean thumbnail's: near 0 for patches of tissue, which show
-    any place; 0.5 and more where every image shows the same part of the body."""
+    """Share of their variance that is the mean thumbnail's: near 0 for patches of tissue, which
+    show any place; 0.5 and more where every image shows the same part of the body."""
     mirrored: tuple[float, ...]
     """Correlation of the mean thumbnail with its mirror image along each axis."""
 

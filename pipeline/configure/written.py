@@ -16,6 +16,11 @@ HEADER = """\
 # @package _global_
 # Written by `patientfold configure`, and yours to change: it is not written again. The rules are a
 # table in docs/configure.md; `patientfold cv --help` explains every setting."""
+ORDER = (
+    *("manifest", "split", "images", "augment", "model", "features", "loss", "sampler"),
+    *("optimizer", "scheduler", "training", "evaluation"),
+)
+"""Of the sections: as an experiment is thought of, not as the rules are asked."""
 NO_GROUP = "default"
 """The manifest that has no file of its own."""
 
@@ -35,8 +40,9 @@ class Experiment:
 
     def text(self) -> str:
         """The whole file."""
-        words = [decision for decision in self.decisions if "." not in decision.setting]
-        values = [decision for decision in self.decisions if "." in decision.setting]
+        decisions = sorted(self.decisions, key=lambda d: ORDER.index(d.setting.partition(".")[0]))
+        words = [decision for decision in decisions if "." not in decision.setting]
+        values = [decision for decision in decisions if "." in decision.setting]
         groups = {"manifest": (self.group, "what the columns mean")}
         groups |= {decision.setting: (decision.value, decision.reason) for decision in words}
         if self.group == NO_GROUP:

@@ -1,7 +1,8 @@
-"""`patientfold configure`: a CSV becomes an experiment that runs as it is; nothing is overwritten."""
+"""`patientfold configure`: a CSV becomes an experiment that runs as it is."""
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,8 @@ def said(
 ) -> tuple[str, str]:
     """What `patientfold configure <words>` prints, and its error."""
     monkeypatch.setattr("sys.argv", ["patientfold", "configure", *words])
-    try:
+    with suppress(SystemExit):
         main()
-    except SystemExit:
-        pass
     done = capsys.readouterr()
     return done.out, done.err
 

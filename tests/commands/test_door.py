@@ -111,7 +111,11 @@ def test_its_own_version(
         ),
         ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
         ("init", ["manifest.path = null"], ["training", "split"]),
-        ("configure", ["manifest.blank_label", "conf/experiment/my.yaml"], ["training.ep", "split."]),
+        (
+            "configure",
+            ["manifest.blank_label", "conf/experiment/my.yaml"],
+            ["training.ep", "split."],
+        ),
         ("demo", ["demo/manifest.csv"], [" = "]),
         ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
     ],

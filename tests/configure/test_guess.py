@@ -24,7 +24,9 @@ def test_names_that_are_the_defaults_need_no_setting(tmp_path: Path) -> None:
 
 
 def test_other_names_are_found_as_init_finds_them(tmp_path: Path) -> None:
-    text = "Patient ID;File;Diagnosis;Hospital;StudyUID\n7;a.png;x;n;1\n8;b.png;y;s;2\n9;c.png;z;n;3\n"
+    text = (
+        "Patient ID;File;Diagnosis;Hospital;StudyUID\n7;a.png;x;n;1\n8;b.png;y;s;2\n9;c.png;z;n;3\n"
+    )
     found = guessed(tmp_path, text)
     assert found.settings == {
         "separator": "semicolon",

@@ -93,13 +93,17 @@ def test_pictures_and_volumes_together_are_refused(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_are_named_together(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     (tmp_path / "b.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"2 of 2 images .* cannot be read:\n.*a\.png: .*\n.*b\.png"):
+    with pytest.raises(
+        UserError, match=r"2 of 2 images .* cannot be read:\n.*a\.png: .*\n.*b\.png"
+    ):
         seen(tmp_path, "a.png", "b.png")
 
 
 def test_of_many_files_a_sample_is_read_the_same_one_always(tmp_path: Path) -> None:
     rows = MOST_FILES + 50
-    names = [picture(tmp_path / f"{i}.png", np.full((4, 4), i % 251, np.uint8)) for i in range(rows)]
+    names = [
+        picture(tmp_path / f"{i}.png", np.full((4, 4), i % 251, np.uint8)) for i in range(rows)
+    ]
     steps: list[tuple[int, int]] = []
     manifest = manifest_of_files(tmp_path, names)
     found = pixels_of(manifest, lambda done, total: steps.append((done, total)))

@@ -43,7 +43,9 @@ def fewer_folds(f: Fingerprint, _: Chosen) -> Choice | None:
 @rule("split.num_folds", "5", "others")
 def five_folds(f: Fingerprint, _: Chosen) -> Choice | None:
     number = f.cohort.num_independent
-    return Choice(NUM_FOLDS, f"{number:,} independent patients: train on 3/5, validate, test on 1/5")
+    return Choice(
+        NUM_FOLDS, f"{number:,} independent patients: train on 3/5, validate, test on 1/5"
+    )
 
 
 @rule(
@@ -66,7 +68,9 @@ def adjusted(f: Fingerprint, _: Chosen) -> Choice | None:
     if repeats(f) <= MOST_REPEATS:
         return None
     share = f"{f.cohort.rarest_share:.1%} of the images are of the rarest class"
-    return Choice("logit_adjusted", f"{share}: showing them {repeats(f):.0f} times an epoch overfits")
+    return Choice(
+        "logit_adjusted", f"{share}: showing them {repeats(f):.0f} times an epoch overfits"
+    )
 
 
 @rule("sampler", "none", "`loss=logit_adjusted`, which corrects for rare classes already")
@@ -95,7 +99,9 @@ def by_class(f: Fingerprint, _: Chosen) -> Choice | None:
 
 @rule("sampler", "none", "others")
 def as_they_come(f: Fingerprint, _: Chosen) -> Choice | None:
-    return Choice("none", f"classes are even: the rarest has {f.cohort.rarest_share:.0%} of the images")
+    return Choice(
+        "none", f"classes are even: the rarest has {f.cohort.rarest_share:.0%} of the images"
+    )
 
 
 @rule("evaluation.patient_label", "none", "half of the patients or more have several labels")
@@ -143,8 +149,10 @@ def highest(f: Fingerprint, chosen: Chosen) -> Choice | None:
     return Choice("top3", f"{share} of a positive patient's images are positive: a mean hides them")
 
 
-@rule("evaluation.aggregate", "mean", "others")
-def mean(f: Fingerprint, _: Chosen) -> Choice | None:
+@rule("evaluation.aggregate", "mean", "other patients with a label")
+def mean(f: Fingerprint, chosen: Chosen) -> Choice | None:
+    if chosen["evaluation.patient_label"] == "none":
+        return None
     if f.cohort.median_images == 1 and f.cohort.num_images == f.cohort.num_patients:
         return Choice("mean", "each patient has one image")
     return Choice("mean", "of a patient's images; a maximum would grow with their number")

@@ -262,10 +262,8 @@ def grid(f: Fingerprint) -> tuple[tuple[int, ...], tuple[int, ...]]:
     Cells are as equal in mm as whole numbers of voxels allow.
     """
     pixels = f.pixels
-    if f.machine.gpus:
-        most = VOLUME_GPU
-    else:
-        most = FEW_CPU if few_aligned_volumes(f) else VOLUME_CPU
+    on_cpu = FEW_CPU if few_aligned_volumes(f) else VOLUME_CPU
+    most = VOLUME_GPU if f.machine.gpus else on_cpu
     spacing = pixels.spacing or (1.0,) * 3
     sides = [extent / size for extent, size in zip(pixels.extent, spacing, strict=True)]
     cell, factors = min(spacing), [1] * 3

@@ -141,7 +141,9 @@ def rate_of_few(_: Fingerprint, chosen: Chosen) -> Choice | None:
     return Choice(RATE_OF_FEW, "its linear layer has most of the weights: small steps")
 
 
-@rule("optimizer.lr", "3e-3 at steps of 64 images; it shrinks with the root of their number", "others")
+@rule(
+    "optimizer.lr", "3e-3 at steps of 64 images; it shrinks with the root of their number", "others"
+)
 def rate(f: Fingerprint, chosen: Chosen) -> Choice | None:
     wanted = wanted_batch(f, chosen)
     value = float(f"{LEARNING_RATE * math.sqrt(wanted / BATCHES[0]):.2g}")
