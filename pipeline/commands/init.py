@@ -12,11 +12,11 @@ from pipeline.commands.settings import InitSettings
 from pipeline.configure.columns import (
     CALLED,
     MOST_CLASSES,
-    NEGATIVE_FIRST,
     SEPARATORS,
     Columns,
     candidates,
     flags,
+    in_order,
     labels_in,
     look,
     names_several,
@@ -158,8 +158,9 @@ def _classes(found: list[str], table: Columns) -> list[str]:
         ]
     classes = sorted({cell for cell in table[found[0]] if cell.strip()})
     task = f"task: {'binary' if len(classes) == 2 else 'multiclass'}  # {len(classes)} labels occur"
-    if len(classes) > 2 or "/".join(classes).lower() in NEGATIVE_FIRST.split():
-        return [task, f"classes: {_quoted(classes)}  # the labels that occur"]
+    known = in_order(classes) if len(classes) == 2 else classes
+    if known is not None:
+        return [task, f"classes: {_quoted(known)}  # the labels that occur"]
     question = f"# Negative first, then positive: is the second one, {classes[-1]!r}, positive?"
     return [task, question, f"# classes: {_quoted(classes)}"]
 

@@ -24,11 +24,23 @@ CALLED = {
     "date": r"((study|scan|image|acquisition|exam)_?)?date",
 }
 """Setting -> how such columns are called."""
-NEGATIVE_FIRST = (
-    "0/1 neg/pos negative/positive no/yes false/true benign/malignant normal/abnormal "
-    "healthy/diseased"
-)
-"""Pairs of labels whose order needs no question."""
+NEGATIVE = {
+    *[
+        "0",
+        "no",
+        "neg",
+        "negative",
+        "false",
+        "benign",
+        "normal",
+        "healthy",
+        "control",
+        "controls",
+        "absent",
+        "none",
+    ]
+}
+"""Labels that say that nothing was found."""
 
 
 def look(path: Path, separator: str | None = None, encoding: str = "utf-8") -> tuple[str, Columns]:
@@ -69,6 +81,15 @@ def labels_in(cells: list[str]) -> list[str]:
 
 def names_several(cells: list[str]) -> bool:
     return any(BETWEEN in cell for cell in cells)
+
+
+def in_order(classes: list[str]) -> list[str] | None:
+    """Two classes, the negative one first; None where their names do not say which one that is."""
+    for negative, positive in (classes, classes[::-1]):
+        is_denied = re.fullmatch(rf"(non?|not)[\W_]*{re.escape(positive)}", negative, re.IGNORECASE)
+        if is_denied or (negative.lower() in NEGATIVE and positive.lower() not in NEGATIVE):
+            return [negative, positive]
+    return None
 
 
 def flags(table: Columns) -> list[str]:

@@ -31,11 +31,10 @@ class Fingerprint:
                 cohort.classes, cohort.images_per_class, cohort.independent_per_class, strict=True
             )
         )
-        patients = counted(cohort.num_patients, "patient")
-        people = f"{counted(cohort.num_images, 'image')} of {patients}"
-        yield f"{people}: {classes}"
+        images = counted(cohort.num_images, "image")
+        yield f"{images} of {counted(cohort.num_patients, 'patient')}: {classes}"
         if pixels.num_read < pixels.num_files:
-            yield f"{pixels.num_read:,} of {counted(pixels.num_files, 'file')} were read, drawn once"
+            yield f"{pixels.num_read:,} of {counted(pixels.num_files, 'file')} were read"
         else:
             yield f"all {pixels.num_files:,} files were read"
         kind = "volumes" if pixels.spatial_dims == 3 else "pictures"

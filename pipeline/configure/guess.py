@@ -1,6 +1,5 @@
 """What the settings of a manifest must be, by what its CSV shows."""
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from pipeline.config import ManifestConfig
 from pipeline.config.sections import ColumnsConfig
 from pipeline.configure.columns import (
     MOST_CLASSES,
-    NEGATIVE_FIRST,
     SEPARATORS,
     Columns,
     candidates,
     flags,
+    in_order,
     look,
     names_several,
 )
@@ -145,13 +144,9 @@ def _labels(given: ManifestConfig, column: Any, table: Columns, found: Guess) ->
 
 def _positive(classes: list[str], found: Guess) -> None:
     """Which of two classes is the negative one."""
-    for negative, positive in (classes, classes[::-1]):
-        if f"{negative}/{positive}".lower() in NEGATIVE_FIRST.split():
-            found.put("classes", [negative, positive], "negative, then positive")
-            return
-        if re.fullmatch(rf"(non?|not)[\W_]*{re.escape(positive)}", negative, re.IGNORECASE):
-            found.put("classes", [negative, positive], "negative, then positive, by their names")
-            return
+    if (known := in_order(classes)) is not None:
+        found.put("classes", known, "negative, then positive, by their names")
+        return
     question = f"is {classes[1]!r} the positive class, which is to be found? Else turn them around"
     found.put("classes", classes, f"in alphabetical order: {question}")
     found.doubts.append(f"manifest.classes={listed(classes)}: {question}")

@@ -70,6 +70,8 @@ def test_what_was_given_is_not_asked(tmp_path: Path) -> None:
     ("labels", "classes", "doubts"),
     [
         ("malignant benign", ["benign", "malignant"], 0),
+        ("Healthy lesion", ["Healthy", "lesion"], 0),
+        ("normal control", ["control", "normal"], 1),
         ("IDC non_IDC", ["non_IDC", "IDC"], 0),
         ("Tumor Non-Tumor", ["Non-Tumor", "Tumor"], 0),
         ("no_edema edema", ["no_edema", "edema"], 0),
