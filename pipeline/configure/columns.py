@@ -24,22 +24,8 @@ CALLED = {
     "date": r"((study|scan|image|acquisition|exam)_?)?date",
 }
 """Setting -> how such columns are called."""
-NEGATIVE = {
-    *[
-        "0",
-        "no",
-        "neg",
-        "negative",
-        "false",
-        "benign",
-        "normal",
-        "healthy",
-        "control",
-        "controls",
-        "absent",
-        "none",
-    ]
-}
+NEGATIVE = {"0", "no", "neg", "negative", "false", "none", "absent"}
+NEGATIVE |= {"normal", "healthy", "benign", "control", "controls"}
 """Labels that say that nothing was found."""
 
 

@@ -119,6 +119,11 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
     ({"num_images": 300_000}, "training.epochs", 5),
     ({"num_images": 30}, "training.epochs", 50),
     ({"likeness": NO_PLACE}, "augment", "histology"),
+    ({"images_per_class": (245, 155)}, "sampler", "class"),
+    ({**MANY_VOLUMES, "extent": (240.0, 240.0, 240.0)}, "images.size", [24, 24, 24]),
+    (CT, "images.fit", "stretch"),
+    ({"num_images": 6000, **GPU}, "model", "resnet10"),
+    ({"num_images": 1000}, "training.epochs", 20),
 ]
 """On the other side of a limit."""
 
