@@ -27,14 +27,14 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "init": Command("begin a study folder here, with the settings of your own CSV"),
+    "demo": Command("make the demo's images here (demo/, 2 MB)"),
+    "make-manifest": Command(
+        "write a manifest from folders, DICOM files or a table", "make_manifest"
+    ),
     "configure": Command(
         "look at your data once, and write an experiment with the reason for each setting",
         "cv",
         "name manifest",
-    ),
-    "demo": Command("make the demo's images here (demo/, 2 MB)"),
-    "make-manifest": Command(
-        "write a manifest from folders, DICOM files or a table", "make_manifest"
     ),
     "check": Command(
         "is this manifest fit for a cross-validation, and its plan?", "cv", f"{PLANNED} audit"

@@ -114,7 +114,7 @@ def test_its_own_version(
         (
             "configure",
             ["manifest.blank_label", "conf/experiment/my.yaml"],
-            ["training.ep", "split."],
+            ["training.ep", "engine."],
         ),
         ("demo", ["demo/manifest.csv"], [" = "]),
         ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
