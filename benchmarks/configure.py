@@ -115,7 +115,7 @@ def _trained(
 def _auroc(run_dir: Path) -> float:
     """Of the validation images in the chosen epochs, mean of the folds."""
     results = [json.loads(path.read_text()) for path in sorted(run_dir.glob("fold_*/result.json"))]
-    return statistics.mean(result["val"]["image"]["auroc"] for result in results)
+    return statistics.mean(float(result["val"]["image"]["auroc"]) for result in results)
 
 
 def _row(name: str, found: dict[str, list[Trained]]) -> str:
