@@ -31,6 +31,11 @@ COMMANDS = {
     "make-manifest": Command(
         "write a manifest from folders, DICOM files or a table", "make_manifest"
     ),
+    "configure": Command(
+        "look at your data once, and write an experiment with the reason for each setting",
+        "cv",
+        "name manifest",
+    ),
     "check": Command(
         "is this manifest fit for a cross-validation, and its plan?", "cv", f"{PLANNED} audit"
     ),

@@ -54,7 +54,7 @@ def said(
 def test_every_command_has_a_module_and_a_line() -> None:
     modules = {path.stem for path in ROOMS.glob("*.py")} - NO_COMMANDS
     assert {name.replace("-", "_") for name in COMMANDS} == modules
-    assert len(modules) == 19
+    assert len(modules) == 22
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
@@ -111,6 +111,11 @@ def test_its_own_version(
         ),
         ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
         ("init", ["manifest.path = null"], ["training", "split"]),
+        (
+            "configure",
+            ["manifest.blank_label", "conf/experiment/my.yaml"],
+            ["training.ep", "engine."],
+        ),
         ("demo", ["demo/manifest.csv"], [" = "]),
         ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
     ],
