@@ -18,29 +18,29 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
-
 from pipeline.commands.door import composed
 from pipeline.commands.settings import PredictSettings
 from pipeline.config import Config, ManifestConfig, UserError, to_settings
-from pipeline.console import say, warn
+from pipeline.console import say, screen, warn
 from pipeline.engine.finished import Finished
 from pipeline.ensemble.kept import Kept
-from pipeline.ensemble.predicting import How, NewImages, in_words, predict
+from pipeline.ensemble.predicting import How, NewImages, Predicted, in_words, predict
 from pipeline.manifest.unseen import has_labels, read_unseen, unseen_files
 from pipeline.words import counted, one_line
 
 
-def main(settings: PredictSettings) -> None:
+def main(settings: PredictSettings) -> Predicted:
     """Read, predict, write and tell, in this order."""
-    console = Console()
+    console = screen()
     kept = Kept.of(Finished.read(Path(settings.run_dir)), settings.network, settings.plugins)
     new = new_images(settings, kept)
     warn(new.manifest.warnings, console)
     say(_about(new), console)
     out = None if settings.out is None else Path(settings.out)
     how = How(settings.device, settings.processes, settings.decoders, settings.unusable)
-    say(in_words(predict(kept, new, console, out, how)), console)
+    found = predict(kept, new, console, out, how)
+    say(in_words(found), console)
+    return found
 
 
 def new_images(settings: PredictSettings, kept: Kept) -> NewImages:
