@@ -97,7 +97,8 @@ def run(name: str) -> None:
         if config_name is None:
             if arguments and not fields(schema):
                 raise UserError(f"{arguments[0]}: this command has no settings")
-            module_of(name).main(to_settings(OmegaConf.create(nested(arguments)), schema))
+            values = OmegaConf.create(nested(arguments, COMMANDS[name].words))
+            module_of(name).main(to_settings(values, schema))
             return
         flags, settings = in_order(arguments)
         _refuse_passwords(settings)
@@ -189,7 +190,7 @@ def load_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, reads, _ = COMMANDS[name]
+    line, config_name, reads, _, own_words = COMMANDS[name]
     source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
     usage = f"usage: patientfold {name} [name=value ...]"
@@ -197,10 +198,10 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
     more = ""
     schema = SCHEMAS[config_name or name]
     with one_message(schema):
-        flags, settings = in_order(arguments)
         if config_name is None:
-            values: Any = nested(arguments)
+            values: Any = nested(arguments, own_words)
         else:
+            flags, settings = in_order(arguments)
             values = OmegaConf.to_container(composed(settings, config_name))
         if config_name == "cv":
             options = _options([*own_folders(flags), CONF_DIR])
