@@ -15,6 +15,11 @@ PLAIN = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*")
 WORDS = {"null", "true", "false", "inf", "nan"}
 """What Hydra reads as something else than text, in small letters or not."""
 
+TARGET = (
+    "{key}: a class of your own gets a file, conf/{key}/<name>.yaml with its _target_, and is taken by "
+    "{key}='<name>' (docs/extending.md)"
+)
+
 
 def overrides_of(settings: Mapping[str, Any]) -> list[str]:
     """`name=value` for each; the settings of a section stand in a dict, or under `section.name`.
@@ -32,6 +37,8 @@ def _overrides(settings: Mapping[str, Any], prefix: str, known: Any) -> Iterator
         for name in str(key).split("."):
             inner = inner.get(name, {}) if isinstance(inner, Mapping) else None
         if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            if "_target_" in value:
+                raise ConfigError([TARGET.format(key=f"{prefix}{key}")])
             yield from _overrides(value, f"{prefix}{key}.", inner)
         else:
             yield f"{prefix}{key}={_text(value, f'{prefix}{key}')}"
