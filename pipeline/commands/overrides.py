@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from pipeline.config import ConfigError, defaults
@@ -28,6 +29,12 @@ def overrides_of(settings: Mapping[str, Any]) -> list[str]:
         ConfigError: a value is of no kind that a setting has.
     """
     return list(_overrides(settings, "", defaults()))
+
+
+def several_values(overrides: Sequence[str]) -> str | None:
+    """The first setting that a sweep would try several values of: `lr=1e-3,3e-4`."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return next((one.input_line for one in parsed if one.is_sweep_override()), None)
 
 
 def _overrides(settings: Mapping[str, Any], prefix: str, known: Any) -> Iterator[str]:
