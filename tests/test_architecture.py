@@ -130,7 +130,9 @@ def test_every_module_has_a_floor_and_every_room_a_module() -> None:
 
 def test_the_package_itself_imports_nothing_until_it_is_asked() -> None:
     """`import pipeline` runs whenever anything of it is imported."""
-    at_once = [node for node in tree_of("pipeline").body if isinstance(node, ast.Import | ast.ImportFrom)]
+    at_once = [
+        node for node in tree_of("pipeline").body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     assert [ast.unparse(node) for node in at_once] == ["from typing import TYPE_CHECKING, Any"]
     assert imports_of("pipeline") == {"typing", "pipeline.python"}
 

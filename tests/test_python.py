@@ -141,9 +141,7 @@ def test_hydra_of_the_caller_is_untouched(tmp_path: Path, monkeypatch: pytest.Mo
     assert not GlobalHydra.instance().is_initialized()
 
 
-def test_the_number_of_threads_is_put_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_threads_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")

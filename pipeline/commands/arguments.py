@@ -72,9 +72,7 @@ def nested(arguments: Sequence[str], words: Sequence[str] = ()) -> dict[str, Any
     return values
 
 
-def _worded(
-    arguments: Sequence[str], words: Sequence[str]
-) -> tuple[dict[str, Any], Sequence[str]]:
+def _worded(arguments: Sequence[str], words: Sequence[str]) -> tuple[dict[str, Any], Sequence[str]]:
     """The setting that comes first as a word, if one does, and all other arguments."""
     if not words or not arguments or not _is_word(arguments[0]):
         return {}, arguments

@@ -17,8 +17,8 @@ WORDS = {"null", "true", "false", "inf", "nan"}
 """What Hydra reads as something else than text, in small letters or not."""
 
 TARGET = (
-    "{key}: a class of your own gets a file, conf/{key}/<name>.yaml with its _target_, and is taken by "
-    "{key}='<name>' (docs/extending.md)"
+    "{key}: a class of your own gets a file, conf/{key}/<name>.yaml with its _target_, and is "
+    "taken by {key}='<name>' (docs/extending.md)"
 )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
 from pipeline.commands.door import composed
 from pipeline.commands.settings import PredictSettings
 from pipeline.config import Config, ManifestConfig, UserError, to_settings

@@ -126,8 +126,18 @@ def _headline(run: Overview) -> str:
         return run.state
     if run.value is None:
         return "not defined"
-    bounds = "" if run.ci_low is None or run.ci_high is None else f" [{run.ci_low:.3f}, {run.ci_high:.3f}]"
-    of = "" if run.level == "patient" else f" of {run.level}s" if run.level != "study" else " of studies"
+    bounds = (
+        ""
+        if run.ci_low is None or run.ci_high is None
+        else f" [{run.ci_low:.3f}, {run.ci_high:.3f}]"
+    )
+    of = (
+        ""
+        if run.level == "patient"
+        else f" of {run.level}s"
+        if run.level != "study"
+        else " of studies"
+    )
     again = " (running)" if run.state == "running" else ""
     return f"{run.value:.3f}{bounds}{of}{again}"
 
@@ -135,10 +145,11 @@ def _headline(run: Overview) -> str:
 def _notes(runs: Sequence[Overview]) -> Iterator[str]:
     yield ""
     size = in_bytes(sum(run.bytes for run in runs))
-    yield f"{counted(len(runs), 'run')}, {size}; {runs[0].metric} on test, with 95 % intervals over patients"
+    what = f"{runs[0].metric} on test, with 95 % intervals over patients"
+    yield f"{counted(len(runs), 'run')}, {size}; {what}"
     plans = [run.plan for run in runs if run.value is not None and run.plan]
     if len(set(plans)) < len(plans):
-        yield "runs of one plan: patientfold compare and select say which is better; this list does not"
+        yield "which run of a plan is better, compare and select say, and not this list"
     if pruned := sum(run.pruned > 0 for run in runs):
         yield f"{counted(pruned, 'run')} without checkpoints, which runs prune removed"
     for run in runs:

@@ -55,9 +55,7 @@ def differences(first: Path, second: Path) -> Differences:
     counted = identities[0].keys() | identities[1].keys() | {*OF_A_COMMAND}
     others = [{n: text for n, text in of.items() if n not in counted} for of in settings]
     software = [dict(_software(of)) for of in environments]
-    return Differences(
-        numbers, _differing(*others, others), _differing(*software, software)
-    )
+    return Differences(numbers, _differing(*others, others), _differing(*software, software))
 
 
 def _differing(

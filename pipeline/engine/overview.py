@@ -162,7 +162,7 @@ def _extent(folder: Path) -> tuple[int, float]:
     for root, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                found = os.stat(Path(root) / name, follow_symlinks=False)
+                found = (Path(root) / name).lstat()
                 size += found.st_size
                 newest = max(newest, 0.0 if name.startswith(".") else found.st_mtime)
     return size, newest or folder.stat().st_mtime

@@ -77,7 +77,7 @@ def beaten_runs(run_dirs: Sequence[Path], sought: Sought) -> tuple[list[Beaten],
     for rivals in _sweeps(run_dirs).values():
         best = _best(rivals)
         for run in rivals:
-            if run.mean is None or run.is_complete and run.mean == best:
+            if run.mean is None or (run.is_complete and run.mean == best):
                 continue
             if not (files := _checkpoints(run.dir)):
                 continue
@@ -177,7 +177,7 @@ def _checkpoints(run_dir: Path) -> dict[str, int]:
 
 
 def _reason_to_keep(run: _Rival, sought: Sought, begun_with: Collection[Path]) -> str:
-    """"" where there is none."""
+    """Why its checkpoints stay; "" where they may go."""
     if is_held(run.dir / ".lock") or is_held(run.dir / MIRRORING):
         return "in use"
     if chosen := _chosen(run.dir):

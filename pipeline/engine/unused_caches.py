@@ -1,7 +1,6 @@
 """Caches of decoded images that nobody has opened for days, and whether they can be made again."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,9 @@ def unused_caches(
         idle = (time.time() - _last_use(path)) / DAY_S
         if idle < days or path.is_symlink():
             continue
-        mine = [run for pixels, runs in users.items() if path.name.startswith(pixels) for run in runs]
+        mine = [
+            run for pixels, runs in users.items() if path.name.startswith(pixels) for run in runs
+        ]
         if reason := _reason_to_keep(mine, cache_dir):
             spared.append(Spared(path, reason))
         else:
@@ -62,7 +63,7 @@ def remove_cache(cache: UnusedCache) -> int:
 
 def _last_use(path: Path) -> float:
     """Opening a cache marks its seal; before that did so, a file system may have noted a look."""
-    times = [os.stat(file) for file in (path / SEAL, *path.glob("*.npy"))]
+    times = [file.stat() for file in (path / SEAL, *path.glob("*.npy"))]
     return max(max(found.st_mtime, found.st_atime) for found in times)
 
 
@@ -77,7 +78,7 @@ def _users(run_dirs: Sequence[Path]) -> Mapping[str, list[Path]]:
 
 
 def _reason_to_keep(run_dirs: Sequence[Path], cache_dir: Path) -> str:
-    """"" where there is none."""
+    """Why it stays; "" where it may go."""
     if any(is_held(run_dir / ".lock") for run_dir in run_dirs):
         return "a run that uses it is at work"
     missing = [_missing(run_dir) for run_dir in run_dirs]
@@ -92,7 +93,9 @@ def _missing(run_dir: Path) -> str:
     """What a run was made of and is not there any more; "" where its images seem to be there."""
     run = Finished(run_dir)
     try:
-        manifest: Any = OmegaConf.to_container(OmegaConf.create(run.settings["manifest"]), resolve=True)
+        manifest: Any = OmegaConf.to_container(
+            OmegaConf.create(run.settings["manifest"]), resolve=True
+        )
         hidden = bool(run.settings.get("privacy", {}).get("pseudonyms"))
         path = Path(manifest["path"])
         root = Path(manifest.get("image_root") or path.parent)

@@ -44,8 +44,8 @@ def _state(asked: FoldImages) -> dict[str, object]:
     """best.pt, which must be that of this run and fold: another has trained on these patients."""
     if not asked.checkpoint.is_file():
         raise UserError(
-            f"{gone(asked.checkpoint)}. Until then no image that fold {asked.fold} has tested can be "
-            "explained; name images of other folds with images="
+            f"{gone(asked.checkpoint)}. Until then no image that fold {asked.fold} has tested can "
+            "be explained; name images of other folds with images="
         )
     try:
         state = read_torch_file(asked.checkpoint, "cpu")

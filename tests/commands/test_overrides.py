@@ -58,7 +58,9 @@ def test_any_text_arrives_as_it_is(text: str) -> None:
     assert composed([override]).manifest.hint == text
 
 
-@pytest.mark.parametrize("text", ["a\\", "it's", "\\'", "a\\\\'b", "{a:b}", "[a]", " a ", "1e3", "nan", ""])
+@pytest.mark.parametrize(
+    "text", ["a\\", "it's", "\\'", "a\\\\'b", "{a:b}", "[a]", " a ", "1e3", "nan", ""]
+)
 def test_signs_of_the_grammar_are_text(text: str) -> None:
     (override,) = overrides_of({"manifest": {"hint": text}})
     assert composed([override]).manifest.hint == text

@@ -106,7 +106,7 @@ def test_the_list_fits_80_columns_and_names_every_run(study: Path) -> None:
     assert "0.7" in table or "0.8" in table or "0.9" in table
     assert "4 runs" in notes
     assert f"{Path('runs/demo/bad')}: {Path('runs/demo/bad/plan.json')}" in notes
-    assert "patientfold compare and select say which is better" in notes
+    assert "compare and select say, and not this list" in notes
 
 
 def test_json_has_everything_and_the_order_is_asked_for(study: Path) -> None:
@@ -159,7 +159,9 @@ def test_nothing_is_removed_unless_somebody_agrees(
     assert before
     listed = called(study, "runs", "prune")
     assert listed.returncode == 0, listed.stderr
-    assert "0123456789ab: val/patient/auroc 0.7000, the best of its sweep has 0.8000" in listed.stdout
+    assert (
+        "0123456789ab: val/patient/auroc 0.7000, the best of its sweep has 0.8000" in listed.stdout
+    )
     assert "nothing was removed; the same command with yes=true removes" in listed.stdout
     assert checkpoints(run_dir) == before
 
@@ -168,8 +170,9 @@ def test_nothing_is_removed_unless_somebody_agrees(
     monkeypatch.setattr(builtins, "input", lambda question: asked.append(question) or "n")
     assert "nothing was removed" in called(study, "runs", "prune").stdout
     assert checkpoints(run_dir) == before
-    assert asked[0].startswith("remove ") and asked[0].endswith("? [y/N] ")
-    monkeypatch.setattr(builtins, "input", lambda question: "y")
+    assert asked[0].startswith("remove ")
+    assert asked[0].endswith("? [y/N] ")
+    monkeypatch.setattr(builtins, "input", lambda _question: "y")
     assert "removed: " in called(study, "runs", "prune").stdout
     assert checkpoints(run_dir) == []
     assert checkpoints(run_dir.with_name("ba9876543210"))
@@ -186,7 +189,9 @@ def test_json_lists_and_yes_removes(study: Path) -> None:
 
 
 def test_a_server_that_the_settings_do_not_name_is_not_asked(study: Path) -> None:
-    record = study / "runs" / "a-rather-long-name-of-an-experiment" / "0123456789ab" / "tracking.json"
+    record = (
+        study / "runs" / "a-rather-long-name-of-an-experiment" / "0123456789ab" / "tracking.json"
+    )
     content = json.loads(record.read_text())
     record.write_text(json.dumps(content | {"uri": "http://of-somebody.example:5000"}))
     done = called(study, "runs", "prune", "yes=true")
@@ -200,14 +205,22 @@ def test_a_server_that_the_settings_do_not_name_is_not_asked(study: Path) -> Non
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1200, "1.2 kB"), (9960, "10 kB"), (34e9, "34 GB"), (5e15, "5000 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1200, "1.2 kB"),
+        (9960, "10 kB"),
+        (34e9, "34 GB"),
+        (5e15, "5000 TB"),
+    ],
 )
 def test_sizes(size: float, text: str) -> None:
     assert in_bytes(size) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "now"), (600, "10 min"), (7200, "2 h"), (3 * 86400, "3 d"), (-3, "now")]
+    ("seconds", "text"),
+    [(5, "now"), (600, "10 min"), (7200, "2 h"), (3 * 86400, "3 d"), (-3, "now")],
 )
 def test_ages(seconds: float, text: str) -> None:
     assert in_short(seconds) == text

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from pipeline.config import UserError
 from pipeline.engine.finished import Finished
 from pipeline.engine.overview import overview
 from pipeline.engine.room import Sought, beaten_runs, exported_keys, remove_checkpoints
-from pipeline.engine.run_folder import Run
 from pipeline.engine.soundness import check_run_folder, read_environment
 from pipeline.files import lock, read_json, write_json
 from pipeline.tracking.mirror import PRUNED

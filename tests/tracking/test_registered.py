@@ -30,7 +30,9 @@ def test_versions_are_traced_by_tag_run_and_logged_model(
     assert registered_keys(client.tracking_uri) == frozenset()
     by_run, removed = run_of(client, "of-run"), run_of(client, "of-a-deleted-run")
     (experiment,) = client.search_experiments(filter_string="name = 'other'")
-    model = client.create_logged_model(experiment.experiment_id, "fold", tags={"patientfold.key": "of-model"})
+    model = client.create_logged_model(
+        experiment.experiment_id, "fold", tags={"patientfold.key": "of-model"}
+    )
     source = str(tmp_path / "model")
     client.create_model_version("chest", source, tags={"patientfold.key": "of-tag"})
     client.create_model_version("chest", source, by_run)
