@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from pipeline.arrays import Floats
 from pipeline.config import Config, UserError, fingerprint, needs_monai
 from pipeline.console import progress_bar
 from pipeline.engine.devices import device_slots, one_device

@@ -37,7 +37,7 @@ def test_versions_are_traced_by_tag_run_and_logged_model(
     client.create_model_version("chest", source, tags={"patientfold.key": "of-tag"})
     client.create_model_version("chest", source, by_run)
     client.create_model_version("chest", source, removed)
-    client.create_model_version("chest", f"models:/{model.model_id}", model_id=model.model_id)
+    client.create_model_version("chest", source, model_id=model.model_id)
     client.create_model_version("chest", source)  # of another project
     client.delete_run(removed)
     assert registered_keys(client.tracking_uri) >= {"of-tag", "of-run", "of-model"}
