@@ -56,7 +56,7 @@ def test_there_are_three_and_each_is_typed_and_documented() -> None:
         assert signature.return_annotation is not inspect.Signature.empty
         assert "Raises:" in (function.__doc__ or "")
     with pytest.raises(AttributeError, match="no attribute 'crossvalidate'"):
-        _ = pipeline.crossvalidate  # type: ignore[attr-defined]
+        _ = pipeline.crossvalidate
 
 
 # --- errors are exceptions, with the command's message
@@ -158,7 +158,7 @@ def test_the_number_of_threads_is_put_back(tmp_path: Path, monkeypatch: pytest.M
 def test_metrics_are_a_table_with_intervals_and_folds(run: Finished) -> None:
     found = load_run(run.dir).metrics
     entry = run.summary["patient"]["auroc"]  # type: ignore[index]
-    row = found.loc[("patient", "auroc")]
+    row = found.xs(("patient", "auroc"))
     assert list(found.columns[:3]) == ["value", "low", "high"]
     assert row["value"] == entry["value"]
     assert [row["low"], row["high"]] == [entry["ci_low"], entry["ci_high"]]
@@ -169,7 +169,7 @@ def test_metrics_are_a_table_with_intervals_and_folds(run: Finished) -> None:
 def test_what_cannot_be_computed_is_missing(run: Finished) -> None:
     values = [None, 0.5, None, 0.5, 0.5]
     run.summary["patient"]["auroc"] |= {"value": None, "per_fold": values}  # type: ignore[index]
-    row = run.metrics.loc[("patient", "auroc")]
+    row = run.metrics.xs(("patient", "auroc"))
     assert row.isna()[["value", "fold_00", "fold_02"]].all()
     assert row["fold_01"] == 0.5
 

@@ -75,4 +75,4 @@ def _quoted(text: str) -> str:
     """Text that Hydra reads as this very text."""
     if PLAIN.fullmatch(text) and text.lower() not in WORDS:
         return text
-    return QuotedString(text, Quote.single).with_quotes()
+    return str(QuotedString(text, Quote.single).with_quotes())

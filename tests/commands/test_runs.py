@@ -164,7 +164,12 @@ def test_nothing_is_removed_unless_somebody_agrees(
 
     asked: list[str] = []
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(builtins, "input", lambda question: asked.append(question) or "n")
+
+    def no(question: str) -> str:
+        asked.append(question)
+        return "n"
+
+    monkeypatch.setattr(builtins, "input", no)
     assert "nothing was removed" in called(study, "runs", "prune").stdout
     assert checkpoints(run_dir) == before
     assert asked[0].startswith("remove ")

@@ -1,6 +1,7 @@
 """In what two run folders differ."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -36,7 +37,8 @@ def test_a_setting_that_an_older_run_does_not_know_has_its_default_there(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     old = copy_of(runs[0], tmp_path / "old")
-    config, environment = OmegaConf.load(old / "config.yaml"), read_environment(old)
+    config: Any = OmegaConf.load(old / "config.yaml")
+    environment = read_environment(old)
     del config["training"]["patience"]
     del config["split"]["locked_fraction"]
     del environment["identity"]["training.patience"]

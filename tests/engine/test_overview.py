@@ -58,7 +58,7 @@ def test_a_run_of_the_first_version() -> None:
         (lambda run: (run / "metrics.json").write_text('{"seal": "0"}'), "damaged"),
     ],
 )
-def test_every_state_is_told_and_stops_no_list(run_dir: Path, break_it, state: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_state_is_told_and_stops_no_list(run_dir: Path, break_it, state: str) -> None:
     break_it(run_dir)
     (found,) = map(overview, find_run_folders(run_dir.parents[1]))
     assert found.state == state
