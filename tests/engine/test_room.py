@@ -64,9 +64,10 @@ def test_runs_of_another_sweep_or_plan_beat_nobody(sweep: list[Path], tag: str) 
     assert beaten(sweep) == ["worse"]  # by middle
 
 
-def test_a_run_of_no_sweep_is_left_alone(sweep: list[Path]) -> None:
-    _tag(sweep[0], "patientfold.sweep", "")
-    assert beaten(sweep) == ["middle"]
+def test_runs_of_no_sweep_are_left_alone(sweep: list[Path]) -> None:
+    for run_dir in sweep:
+        _tag(run_dir, "patientfold.sweep", "")
+    assert beaten(sweep) == []
 
 
 def test_a_run_with_folds_to_come_is_left_alone_unless_the_sweep_has_stopped_it(

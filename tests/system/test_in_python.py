@@ -67,6 +67,15 @@ def test_it_is_the_run_of_the_command_and_goes_on_where_that_stopped(
     with pytest.raises(UserError, match="not all of its folds are done"):
         _ = other.metrics
 
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    monkeypatch.chdir(alone)
+    same = cross_validate(**settings_of(cohort), folds=[0])
+    for name in ("predictions_val.csv", "predictions_test.csv"):
+        paths = [of / "fold_00" / name for of in (same.dir, folder)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+    monkeypatch.chdir(tmp_path)
+
     table = predict(run, cohort.folder / "manifest.csv", use_labels=False)
     assert len(table) == len(cohort.rows())
     assert predict(load_run(run.dir), images=f"{cohort.folder}/*.png").shape[0] == len(table)
