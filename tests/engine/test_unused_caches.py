@@ -14,7 +14,7 @@ from pipeline.engine.overview import find_run_folders
 from pipeline.engine.room import Spared
 from pipeline.engine.unused_caches import UnusedCache, remove_cache, unused_caches
 from pipeline.files import lock, write_json
-from pipeline.images.seal import FILES, is_sealed, seal
+from pipeline.images.seal import FILES, SEAL, is_sealed, seal
 
 DAY_S = 24 * 3600
 
@@ -58,14 +58,21 @@ def test_only_what_was_not_opened_for_so_long(tmp_path: Path) -> None:
     assert found(tmp_path / "nowhere") == []
 
 
-def test_opening_a_cache_counts_as_use(tmp_path: Path) -> None:
+def test_opening_a_cache_counts_as_use_where_a_file_system_notes_no_looks(tmp_path: Path) -> None:
     folder = made_cache(tmp_path, "old", 31)
+    assert is_sealed(folder)  # its seal knows the times now
+    then = time.time() - 31 * DAY_S
+    os.utime(folder / SEAL, (then, then))
+    _forget_looks(folder)
     assert found(tmp_path) == ["old"]
     assert is_sealed(folder)
+    _forget_looks(folder)
     assert found(tmp_path) == []
-    for path in folder.iterdir():  # a file system that notes no looks
+
+
+def _forget_looks(folder: Path) -> None:
+    for path in folder.iterdir():
         os.utime(path, (0, path.stat().st_mtime))
-    assert found(tmp_path) == []
 
 
 def test_it_is_gone_and_nothing_else_is(tmp_path: Path) -> None:
