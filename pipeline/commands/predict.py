@@ -22,25 +22,24 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from pipeline.commands.door import composed
 from pipeline.commands.evaluating import evaluated, refuse_patients
 from pipeline.commands.settings import PredictSettings
 from pipeline.config import Config, ManifestConfig, UserError, to_settings
-from pipeline.console import say, warn
+from pipeline.console import say, screen, warn
 from pipeline.engine.finished import Finished
 from pipeline.ensemble.flags import Flagger
 from pipeline.ensemble.kept import Kept
 from pipeline.ensemble.known import open_key
-from pipeline.ensemble.predicting import How, NewImages, in_words, predict
+from pipeline.ensemble.predicting import How, NewImages, Predicted, in_words, predict
 from pipeline.manifest.unseen import has_labels, read_unseen, unseen_files
 from pipeline.words import counted, one_line
 
 
-def main(settings: PredictSettings) -> None:
+def main(settings: PredictSettings) -> Predicted:
     """Read, predict, write and tell, in this order."""
-    console = Console()
+    console = screen()
     run = Finished.read(Path(settings.run_dir))
     kept = Kept.of(run, settings.network, settings.plugins)
     key_file = Path(kept.config.privacy.key_file)
@@ -61,6 +60,7 @@ def main(settings: PredictSettings) -> None:
         evaluated(found, flagger, settings.plugins, console)
     else:
         warn(flagger.warnings(found.tables["image"]), console)
+    return found
 
 
 def new_images(settings: PredictSettings, kept: Kept) -> NewImages:

@@ -14,6 +14,7 @@ from pipeline.evaluation.decision import Decision
 from pipeline.files import read_json, sha256
 from pipeline.levels import Level
 from pipeline.splits import NO_FOLD
+from pipeline.tracking.removed import gone
 from pipeline.tracking.untested import FINAL
 
 CHECKPOINT = "best.pt"
@@ -61,9 +62,7 @@ class Kept:
             )
         kept = cls(run, replace(config, images=images), network)
         if missing := [path for path in kept.checkpoints.values() if not path.is_file()]:
-            raise UserError(
-                f"{missing[0]} is missing: the fold's network was deleted, train it again"
-            )
+            raise UserError(gone(missing[0]))
         return kept
 
     @cached_property

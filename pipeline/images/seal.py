@@ -49,6 +49,7 @@ def is_sealed(packed_dir: Path, files: Sequence[str] = FILES) -> bool:
     size = sum((packed_dir / name).stat().st_size for name in files)
     is_same = {"stamps": facts.get("stamps")} == stamps
     if is_same and size > READ_EACH_TIME:
+        _mark_use(packed_dir)
         return True
     for name, found in _hashes(packed_dir, files).items():
         if hashes.get(name) != found:
@@ -56,7 +57,14 @@ def is_sealed(packed_dir: Path, files: Sequence[str] = FILES) -> bool:
     if not is_same:
         with suppress(OSError):  # somebody else's, to read only
             write_json(packed_dir / SEAL, facts | stamps)
+    _mark_use(packed_dir)
     return True
+
+
+def _mark_use(packed_dir: Path) -> None:
+    """The time of the seal says when the cache was opened last: `runs prune` goes by it."""
+    with suppress(OSError):  # somebody else's, to read only
+        os.utime(packed_dir / SEAL)
 
 
 def _changed(packed_dir: Path, name: str) -> UserError:

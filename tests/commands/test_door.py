@@ -27,6 +27,7 @@ NO_COMMANDS = {
     "gathering",
     "jobs",
     "launching",
+    "overrides",
     "reporting",
     "stopping",
     "shipped",
@@ -117,6 +118,7 @@ def test_its_own_version(
             ["training.ep", "engine."],
         ),
         ("demo", ["demo/manifest.csv"], [" = "]),
+        ("runs", ["runs diff A B", "days = 30", "sort = name", "name|touched|size"], ["epochs"]),
         ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
     ],
 )
