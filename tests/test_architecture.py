@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
         (
-            ["errors", "arrays", "words", "fork_server", "lean_monai"],
+            ["errors", "arrays", "words", "fork_server", "lean_monai", "release"],
             ["console", "files", "label_names", "levels", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
@@ -44,7 +44,7 @@ Two modules at the top of the package are no commands but may be used by rooms a
 `targets` instantiates what a config names, `processes` starts the process that forks workers.
 """
 GROUND = (
-    *("errors", "arrays", "words", "fork_server", "lean_monai"),
+    *("errors", "arrays", "words", "fork_server", "lean_monai", "release"),
     *("console", "files", "label_names", "levels", "processes", "regex", "targets"),
 )
 """Modules at the top of the package that are no commands."""

@@ -30,10 +30,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
-from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.arguments import COMPLETION, in_order, nested, value_of
+from pipeline.commands.completion import answer
 from pipeline.commands.launching import sweep_dir_of, with_launcher
 from pipeline.commands.searching import value_of_failure, with_optuna
-from pipeline.commands.settings import SCHEMAS
+from pipeline.commands.settings import SCHEMAS, NoSettings
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.commands.stopping import Interrupted, listen
 from pipeline.config import (
@@ -44,6 +45,7 @@ from pipeline.config import (
     to_config,
     to_settings,
 )
+from pipeline.config.deprecated import config_today, overrides_today
 from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
@@ -92,12 +94,18 @@ def run(name: str) -> None:
     if config_name == "make_manifest":
         arguments = module_of(name).as_hydra_reads(arguments)
     with one_message(schema):
+        if COMPLETION & set(arguments):
+            asked = [word for word in arguments if word not in COMPLETION]
+            if answer(asked, None if config_name else schema):
+                return
         if config_name is None:
             if arguments and not fields(schema):
                 raise UserError(f"{arguments[0]}: this command has no settings")
-            module_of(name).main(to_settings(OmegaConf.create(nested(arguments)), schema))
+            values = nested(overrides_today(arguments))
+            module_of(name).main(to_settings(OmegaConf.create(values), schema))
             return
         flags, settings = in_order(arguments)
+        settings = overrides_today(settings)
         _refuse_passwords(settings)
         settings = with_launcher(flags, with_optuna(flags, settings))
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
@@ -109,6 +117,12 @@ def run(name: str) -> None:
         finally:
             if is_imported(name) or sweep_dir_of(sys.argv[1:]):  # whose jobs ran elsewhere
                 getattr(module_of(name), "at_end", lambda: None)()
+
+
+def complete(arguments: Sequence[str]) -> None:
+    """Answer a shell that is set up to complete command lines, before there is a command."""
+    with one_message(NoSettings):
+        answer(arguments, NoSettings)
 
 
 def module_of(name: str) -> ModuleType:
@@ -140,10 +154,11 @@ def _begin_imports(cfg: DictConfig) -> None:
 
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
     """The config of these settings, as Hydra composes it."""
+    overrides = overrides_today(overrides)
     _prepare([], overrides, config_name)
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        cfg: DictConfig = hydra.compose(config_name, overrides=list(overrides))
-    return cfg
+        cfg: DictConfig = hydra.compose(config_name, overrides=overrides)
+    return config_today(cfg, overrides)
 
 
 def load_config(overrides: Sequence[str]) -> Config:
@@ -165,7 +180,7 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
     with one_message(schema):
         flags, settings = in_order(arguments)
         if config_name is None:
-            values: Any = nested(arguments)
+            values: Any = nested(overrides_today(arguments))
         else:
             values = OmegaConf.to_container(composed(settings, config_name))
         if config_name == "cv":
@@ -280,6 +295,7 @@ def _job(name: str, schema: type, arguments: Sequence[str]) -> Callable[[DictCon
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[1:] = arguments
+        cfg = config_today(cfg, HydraConfig.get().overrides.task)
         if COMMANDS[name].trains:
             _begin_imports(cfg)
         command = module_of(name)

@@ -21,6 +21,7 @@ NO_COMMANDS = {
     "trusted",
     "__init__",
     "arguments",
+    "completion",
     "door",
     "settings",
     "searching",
