@@ -96,7 +96,7 @@ def _move(
     settings: dict[str, Any], names: Mapping[str, str], given: Collection[str]
 ) -> Iterator[tuple[str, str]]:
     """Move what stands under former names; gives each former name that was there, and today's."""
-    for former, now in names.items():
+    for former in names:
         for name, value in _leaves(_taken(settings, former.split(".")), former):
             today = _name_by(names, name)
             if today not in given:
