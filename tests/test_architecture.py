@@ -336,6 +336,16 @@ def test_the_architecture_page_knows_every_room() -> None:
     assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
 
 
+def test_contributing_shows_every_room_on_its_floor() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    house = page[page.index("## The house") : page.index("## Rules that")]
+    lines = [line.split("   ")[0].split() for line in house.splitlines()]
+    shown = {room: number for number, line in enumerate(lines) for room in line}
+    floors = [[shown.get(room) for room in floor] for floor in FLOORS[2:]]
+    assert all(len(set(floor)) == 1 and floor[0] is not None for floor in floors), floors
+    assert sorted(floors, reverse=True) == floors
+
+
 def test_every_file_that_a_document_names_exists() -> None:
     named = {
         match

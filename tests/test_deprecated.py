@@ -7,8 +7,15 @@ from omegaconf import OmegaConf
 
 from pipeline.commands.door import composed, load_config
 from pipeline.commands.settings import SyncSettings
-from pipeline.config import ConfigError, defaults, distinctive, identity, recorded_today, to_config
-from pipeline.config import deprecated
+from pipeline.config import (
+    ConfigError,
+    defaults,
+    deprecated,
+    distinctive,
+    identity,
+    recorded_today,
+    to_config,
+)
 from pipeline.config.deprecated import overrides_today
 
 RENAMED = {

@@ -199,12 +199,3 @@ def test_every_file_that_contributing_names_exists() -> None:
     assert {name for name in named - made if not (ROOT / name).exists()} == set()
     links = re.findall(r"\]\(([^)#:]+)[^)]*\)", text + read("CHANGELOG.md"))
     assert {link for link in links if not (ROOT / link).exists()} == set()
-
-
-def test_the_picture_of_the_house_knows_every_floor() -> None:
-    from test_architecture import FLOORS
-
-    text = read("CONTRIBUTING.md")
-    rooms = text[text.index("## The house") : text.index("## Rules that")]
-    for floor in FLOORS[2:]:
-        assert {room for room in floor if not re.search(rf"\b{room}\b", rooms)} == set()
