@@ -1,10 +1,13 @@
 """What the commands print: whole lines as they are, and a bar for long work."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from io import StringIO
+from typing import Any, Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -25,6 +28,12 @@ def tell(text: str, file: TextIO | None = None) -> None:
 def cell(text: str) -> Text:
     """Text for a table, in which brackets are no markup."""
     return Text(one_line(text))
+
+
+def screen() -> Console:
+    """Where a command prints: in a notebook plain text, which stays in one piece."""
+    console = Console()
+    return Console(force_jupyter=False, force_terminal=False) if console.is_jupyter else console
 
 
 _SAID: set[tuple[str, ...]] = set()
@@ -64,3 +73,57 @@ def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], N
             say([f"{what}: {done} of {total}"], console)
 
     yield print_tenth
+
+
+class Shown(Protocol):
+    """Something on a screen that takes the place of what it was before."""
+
+    def update(self, renderable: RenderableType) -> None: ...
+
+
+@contextmanager
+def shown_live(console: Console, first: RenderableType) -> Iterator[Shown | None]:
+    """A place on a terminal, or in a notebook, that is written over while the block runs.
+
+    None elsewhere: a file gets lines.
+    """
+    if console.is_terminal:
+        with Live(first, console=console, refresh_per_second=4) as live:
+            yield live
+    elif Console().is_jupyter:
+        cell = _NotebookCell(console, first)
+        try:
+            yield cell
+        finally:
+            cell.show()
+    else:
+        yield None
+
+
+class _NotebookCell:
+    """Text in the output of a notebook's cell; it needs no widgets."""
+
+    EVERY_S = 1.0
+    """Each change goes to a browser, and a fold's table may change often."""
+
+    def __init__(self, console: Console, first: RenderableType) -> None:
+        from IPython.display import display
+
+        self._width, self._content, self._at = console.width, first, time.monotonic()
+        self._handle: Any = display(self._as_text, raw=True, display_id=True)
+
+    def update(self, renderable: RenderableType) -> None:
+        self._content = renderable
+        if time.monotonic() - self._at >= self.EVERY_S:
+            self.show()
+
+    def show(self) -> None:
+        self._at = time.monotonic()
+        self._handle.update(self._as_text, raw=True)
+
+    @property
+    def _as_text(self) -> dict[str, str]:
+        paper = Console(file=StringIO(), width=self._width, force_jupyter=False, color_system=None)
+        paper.print(self._content)
+        assert isinstance(paper.file, StringIO)
+        return {"text/plain": paper.file.getvalue()}

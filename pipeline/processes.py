@@ -32,6 +32,9 @@ PRELOAD = [
 ]
 MONAI = ("pipeline.lean_monai", "monai.transforms", "monai.networks.nets")
 PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Of a library in a process: 1 where nothing else is set, for there are as many processes as cores.
+"""
 FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
 OF_THE_COMMAND = (signal.SIGUSR1, signal.SIGUSR2)
 """By which a scheduler tells all processes of a job to end: the command ends the others."""
@@ -53,7 +56,7 @@ def start_forkserver(more: Sequence[str] = (*MONAI, *PLOTS)) -> ForkServerContex
     """
     _refuse_unguarded_script()
     name_the_user()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREADS:
         os.environ.setdefault(name, "1")
     context = get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, *more])

@@ -33,7 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
             ],
             ["training", "audit"],
             ["engine"],
-            ["report"],
+            ["ensemble", "report"],
             ["commands"],
         ),
     )

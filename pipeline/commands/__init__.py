@@ -53,6 +53,7 @@ COMMANDS = {
     "select": Command("which settings of a sweep are best, and how good they really are"),
     "explain": Command("where does a network look? Heat maps of the worst mistakes"),
     "unlock": Command("open the patients that were locked away from all folds, once"),
+    "predict": Command("predict new images with the networks of a run's folds"),
     "report": Command("a finished run for people: report.html, and report.md for a paper"),
     "sync": Command("complete the MLflow runs of a run folder"),
     "forget": Command("find and delete what the study folder holds of a patient"),

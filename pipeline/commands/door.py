@@ -20,12 +20,14 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.version import VersionBase
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -138,13 +140,12 @@ def _module_name(name: str) -> str:
     return f"pipeline.commands.{name.replace('-', '_')}"
 
 
-def _begin_imports(cfg: DictConfig) -> None:
+def begin_imports(cfg: DictConfig, is_single: bool) -> None:
     """Those of the workers, beside the command's own and the reading of the manifest.
 
-    Each job of a sweep may need others, and all share them.
+    Each job of a sweep, which is not single, may need others, and all share them.
     """
     preload(*PRELOADED)
-    is_single = HydraConfig.get().mode == RunMode.RUN
     with suppress(UserError, OmegaConfBaseException):  # which the command itself will say
         if is_single:
             start_forkserver(MONAI if needs_monai(to_config(cfg)) else ())
@@ -154,18 +155,51 @@ def _begin_imports(cfg: DictConfig) -> None:
 
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
     """The config of these settings, as Hydra composes it."""
+    return _composed(overrides, config_name)[0]
+
+
+def _composed(overrides: Sequence[str], config_name: str) -> tuple[DictConfig, DictConfig]:
+    """The config, and Hydra's own part of it: what was asked for, which files were taken."""
     overrides = overrides_today(overrides)
-    _prepare([], overrides, config_name)
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        cfg: DictConfig = hydra.compose(config_name, overrides=overrides)
-    return config_today(cfg, overrides)
+    with _hydra_apart():
+        _prepare([], overrides, config_name)
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+            cfg: DictConfig = hydra.compose(
+                config_name, overrides=overrides, return_hydra_config=True
+            )
+    own: DictConfig = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return config_today(cfg, overrides), own
+
+
+@contextmanager
+def _hydra_apart() -> Iterator[None]:
+    """Whoever called may use Hydra too: theirs, and what they have stored, is as before."""
+    theirs, version, store = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance()
+    before = theirs.hydra, version.getbase(), dict(store.repo)
+    theirs.clear()
+    try:
+        yield
+    finally:
+        theirs.hydra, version.version_base, store.repo = before
 
 
 def load_config(overrides: Sequence[str]) -> Config:
-    """The config that a command with these settings has; for notebooks, tests and benchmarks."""
-    cfg = composed(overrides)
+    """The config that a command with these settings has; for tests and benchmarks."""
+    return to_config(load_job(overrides)[0])
+
+
+def load_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """What a command with these settings is called with: its config, and Hydra's own part of it.
+
+    Raises:
+        UserError, HydraException: settings cannot be composed, or a password is among them.
+    """
+    _refuse_passwords(overrides)
+    cfg, own = _composed(overrides, "cv")
     _refuse_no_manifest(cfg)
-    return to_config(cfg)
+    return cfg, own
 
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
@@ -297,7 +331,7 @@ def _job(name: str, schema: type, arguments: Sequence[str]) -> Callable[[DictCon
         sys.argv[1:] = arguments
         cfg = config_today(cfg, HydraConfig.get().overrides.task)
         if COMMANDS[name].trains:
-            _begin_imports(cfg)
+            begin_imports(cfg, HydraConfig.get().mode == RunMode.RUN)
         command = module_of(name)
         one_of_many: Callable[[Callable[[Exception], str | None]], AbstractContextManager[None]]
         one_of_many = getattr(command, "one_of_many", lambda _: nullcontext())

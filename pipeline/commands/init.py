@@ -27,7 +27,7 @@ README = """\
 3. `patientfold cv manifest=mine` cross-validates; the same command again continues.
 4. Results are in `runs/`; `patientfold cv --help` lists every setting.
 """
-IGNORED = "runs/\ncomparisons/\n.cache/\nmlflow.db*\nmlartifacts/\n*.key\n"
+IGNORED = "runs/\npredictions/\ncomparisons/\n.cache/\nmlflow.db*\nmlartifacts/\n*.key\n"
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 MOST_CLASSES = 20
 SIGMOID = "loss=binary_cross_entropy"

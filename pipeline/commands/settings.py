@@ -1,7 +1,7 @@
 """The few settings of the commands that compose no experiment."""
 
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
@@ -126,6 +126,37 @@ class ExplainSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class PredictSettings:
+    run_dir: str
+    """The run folder of a finished cross-validation, e.g. runs/demo/KEY."""
+    manifest: str | dict[str, Any] | None = None
+    """New images: manifest=new for conf/manifest/new.yaml, or manifest.path=new.csv, with settings
+    as manifest.image_root=folder where they are not those of the run. Labels are not needed."""
+    images: str | None = None
+    """Files instead, 'folder/*.nii.gz', or a folder that holds one DICOM series; nobody knows their
+    patients."""
+    network: Literal["folds", "final"] = "folds"
+    """folds: the mean of the networks of all folds."""
+    use_labels: bool = True
+    """false: as if the manifest had no labels."""
+    unusable: Literal["error", "leave_out"] = "error"
+    """What an image is that cannot be used: an error once the others are predicted, or left out and
+    listed in unusable.csv."""
+    out: str | None = None
+    """The folder to write; default: one in predictions/ that belongs to this run and these images.
+    """
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPUs if there are any, else the CPU."""
+    processes: Annotated[int, Field(ge=0)] = 0
+    """Processes that predict, each with all networks in its memory; 0: one per GPU, or one per core
+    on the CPU, 8 at most."""
+    decoders: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode; 0: one per core."""
+    plugins: Listed = ()
+    """Your own packages that the run's settings may name; their code runs."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -145,6 +176,7 @@ SCHEMAS: dict[str, type] = {
     "explain": ExplainSettings,
     "forget": ForgetSettings,
     "init": InitSettings,
+    "predict": PredictSettings,
     "report": ReportSettings,
     "select": SelectSettings,
     "sync": SyncSettings,

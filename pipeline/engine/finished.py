@@ -22,6 +22,7 @@ from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.failures import Failures, worst_failures
+from pipeline.evaluation.frame import as_html, headline, metrics_table
 from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.own_metrics import made
 from pipeline.evaluation.patients import Rules, judged
@@ -36,6 +37,7 @@ from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import SWEEPER_TAG, RunRecord
 from pipeline.tracking.result import read_result, read_sealed
+from pipeline.words import counted
 
 MARKS = ("environment.json", "config.yaml", "plan.csv", "metrics.json")
 """What a run folder has, one at least of which even a damaged one is known by."""
@@ -45,19 +47,19 @@ LOCKED = "locked"
 
 @dataclass(frozen=True)
 class Finished:
-    """What the folder of a finished run says."""
+    """What the folder of a finished run says; each attribute is read when it is first asked for.
+
+    In a notebook: `metrics` and `predictions` are tables, `folds` is the plan (`folds.folds[0].train`
+    has patient ids), `settings` is config.yaml, `results` has what each fold noted, and `histories`
+    the epochs of each. A cell that ends with the run shows its headline.
+    """
 
     dir: Path
 
     @classmethod
     def read(cls, run_dir: Path) -> "Finished":
         """Raises UserError unless the folder holds a whole run, as it was written."""
-        run = cls.begun(run_dir)
-        if not (run_dir / "metrics.json").exists():
-            raise UserError(
-                f"run folder {run_dir}: not all of its folds are done; the same cv command goes on"
-            )
-        return run
+        return cls.begun(run_dir)._whole
 
     @classmethod
     def begun(cls, run_dir: Path) -> "Finished":
@@ -79,9 +81,54 @@ class Finished:
         return cls(run_dir)
 
     @property
+    def metrics(self) -> pd.DataFrame:
+        """A row for each level and metric: value, 95 % interval over patients, each fold's value.
+
+        Raises:
+            UserError: not all folds are done.
+        """
+        return metrics_table(self._whole.numbers)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """predictions.csv: every image once, by the network that has not seen its patient.
+
+        Raises:
+            UserError: not all folds are done.
+        """
+        return self._whole.images
+
+    def _repr_html_(self) -> str:
+        """Of a notebook: what it is, and its headline; no patient is named."""
+        of_plan = self.plan[0]
+        done = of_plan["num_folds"] - len(self.folds_to_come)
+        lines = [
+            f"run folder {self.dir}",
+            f"plan {of_plan['plan_hash'][:12]}; {done} of {counted(of_plan['num_folds'], 'fold')} done",
+        ]
+        if not self._is_whole:
+            return as_html(self.name, lines, None)
+        if self.is_unsafe:
+            lines.append("UNSAFE: split by image; these numbers are no results")
+        lines.append(f"test, {self.level} level, with 95 % intervals over patients")
+        return as_html(self.name, lines, headline(self.numbers, self.level))
+
+    @property
+    def _is_whole(self) -> bool:
+        return (self.dir / "metrics.json").exists()
+
+    @property
+    def _whole(self) -> "Finished":
+        if not self._is_whole:
+            raise UserError(
+                f"run folder {self.dir}: not all of its folds are done; the same cv command goes on"
+            )
+        return self
+
+    @property
     def is_to_gather(self) -> bool:
         """Whether all folds are done, and nobody has put them together since."""
-        return not self.folds_to_come and not (self.dir / "metrics.json").exists()
+        return not self.folds_to_come and not self._is_whole
 
     @property
     def folds_to_come(self) -> list[int]:

@@ -30,6 +30,10 @@ KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "track
 PAGES = {
     "check.json": ("check.html", "copies.png"),
     "preflight.json": ("batch.png",),
+    "predict.json": (
+        *("predictions.csv", "patients.csv", "studies.csv", "slides.csv", "unusable.csv"),
+        "progress.jsonl",
+    ),
 }
 """What names patients in its folder -> what shows them beside it."""
 REASON = """\

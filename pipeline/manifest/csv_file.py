@@ -49,16 +49,24 @@ _OURS |= {name: name for name in ("label", "site", *MIDDLES, "date", "weight", "
 """Setting in manifest.columns -> what we call the column."""
 
 
+def header_of(config: ManifestConfig) -> list[str]:
+    """The CSV's names of its columns; ManifestError where it cannot be read."""
+    path = Path(config.path)
+    return next(_records(path, _read_text(path, config), config.separator), (1, []))[1]
+
+
 def read_table(
-    config: ManifestConfig,
+    config: ManifestConfig, needs_label: bool = True
 ) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
     """All cells as text, with the CSV's line numbers, under our names; those names; and errors for
     rows that are left out, because they have more or fewer cells than the header.
+
+    A CSV without a label can only be read where none is needed.
     """
     path = Path(config.path)
     records = _records(path, _read_text(path, config), config.separator)
     _, header = next(records, (1, []))
-    _check_header(path, header, config)
+    _check_header(path, header, config, needs_label)
     problems: list[Finding] = []
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
@@ -236,12 +244,18 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
         raise ManifestError(path, [problem]) from None
 
 
-def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None:
+def _check_header(
+    path: Path, header: list[str], config: ManifestConfig, needs_label: bool
+) -> None:
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
         raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)
     columns = listed([name[:MOST_LETTERS] for name in header], COLUMNS_SHOWN)
-    wanted = {theirs: f"columns.{setting}" for theirs, setting in _settings(config).items()}
+    wanted = {
+        theirs: f"columns.{setting}"
+        for theirs, setting in _settings(config).items()
+        if needs_label or setting != "label"
+    }
     wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
     texts = [
         f"column {theirs!r} is missing (manifest.{setting}); the columns are {columns}"

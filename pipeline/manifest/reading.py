@@ -38,7 +38,7 @@ def read_manifest(config: ManifestConfig, privacy: PrivacyConfig | None = None) 
     """
     manifest = _read(config, privacy)
     stop_at_errors(manifest.path, manifest.findings, config)
-    grouped = _grouped(manifest, config, privacy)
+    grouped = with_groups(manifest, config, privacy)
     stop_at_errors(manifest.path, grouped.findings, config)
     return grouped
 
@@ -54,7 +54,7 @@ def read_usable(config: ManifestConfig, privacy: PrivacyConfig | None = None) ->
     if len(rows) == len(manifest):
         stop_at_errors(manifest.path, manifest.findings, config)
     findings = (*manifest.findings, *set_aside(len(rows), len(manifest), "row"))
-    return _grouped(replace(manifest.without(rows), findings=findings), config, privacy)
+    return with_groups(replace(manifest.without(rows), findings=findings), config, privacy)
 
 
 def with_readable_images(manifest: Manifest) -> Manifest:
@@ -130,7 +130,9 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     return replace(manifest, findings=tuple(sorted(findings, key=lambda finding: finding.line)))
 
 
-def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
+def with_groups(
+    manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig | None
+) -> Manifest:
     """In canonical order, with leakage groups; an error among the findings if one is too large."""
     group_columns = [manifest.names.get(name, name) for name in config.group_columns]
     if privacy is not None and privacy.pseudonyms:

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from pipeline.config import UserError
 from pipeline.images.crop import central, crop_of
-from pipeline.targets import build
 from pipeline.training.fold_images import Explained, FoldImages
+from pipeline.training.kept_network import rebuilt
 from pipeline.training.saliency import (
     NUM_RANDOM,
     Maps,
@@ -60,16 +60,9 @@ def _state(asked: FoldImages) -> dict[str, object]:
 
 
 def _network(asked: FoldImages, state: dict[str, object]) -> nn.Module:
-    config = asked.config
-    facts: dict[str, object] = {
-        "num_channels": asked.images.num_channels,
-        "num_classes": len(asked.classes),
-        "spatial_dims": config.images.spatial_dims,
-        "spatial_size": list(crop_of(config.augment.crop, asked.images.spatial_shape)),
-    }
-    network: nn.Module = build("model", config.model, facts)
-    network.load_state_dict(state["network"])  # type: ignore[arg-type]
-    return network.eval()
+    sides = crop_of(asked.config.augment.crop, asked.images.spatial_shape)
+    seen = (asked.images.num_channels, *sides)
+    return rebuilt(state, asked.config, len(asked.classes), seen).eval()
 
 
 def _normalised(asked: FoldImages, row: int, state: dict[str, object]) -> Tensor:
