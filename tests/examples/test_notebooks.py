@@ -28,10 +28,8 @@ def executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     }.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
-    client.create_kernel_manager()
-    assert client.km is not None
-    client.km.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    where = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where)
     return client.execute()
 
 
@@ -77,7 +75,7 @@ def test_a_radiograph_study_from_folder_to_report(
     (run,) = (study / "runs" / "radiographs").iterdir()
     for name in ("report.html", "report.md", "metrics.json", "predictions.csv"):
         assert (run / name).stat().st_size > 0
-    checks = outputs_of(notebook, "!patientfold check")
+    checks = outputs_of(notebook, "patientfold check")
     assert "040" in checks
     assert "error" in checks
     assert "auroc" in outputs_of(notebook, "run = cross_validate(")
