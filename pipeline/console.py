@@ -1,5 +1,6 @@
 """What the commands print: whole lines as they are, and a bar for long work."""
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -73,6 +74,11 @@ def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], N
             say([f"{what}: {done} of {total}"], console)
 
     yield print_tenth
+
+
+def agreed(question: str) -> bool:
+    """Whether somebody at a terminal says yes; False where nobody can be asked."""
+    return sys.stdin.isatty() and input(visible(question)).strip().lower() in ("y", "yes")
 
 
 class Shown(Protocol):

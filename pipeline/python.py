@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from pipeline.commands.arguments import in_order
 from pipeline.commands.door import begin_imports, in_words, load_job
-from pipeline.commands.overrides import overrides_of
+from pipeline.commands.overrides import overrides_of, several_values
 from pipeline.commands.settings import PredictSettings
 from pipeline.config import Config, UserError, to_config, to_settings
 from pipeline.console import tell
@@ -56,6 +56,8 @@ def cross_validate(*overrides: str, experiment: str | None = None, **settings: A
         flags, asked = in_order([*asked, *overrides_of(settings)])
         if flags:
             raise UserError(f"{flags[0]}: cross_validate takes settings only, as name=value")
+        if several := several_values(asked):
+            raise UserError(f"{several}: cross_validate tries one setting; call it for each value")
         cfg, hydra = load_job(asked)
         begin_imports(cfg, is_single=True)
         from pipeline.commands import cv, sweep  # beside the imports of the workers

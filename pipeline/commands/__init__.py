@@ -16,13 +16,15 @@ TRAINED = (
 class Command(NamedTuple):
     """One line on a command, the YAML that composes its settings, and which of them it reads.
 
-    `trains`: the imports of its workers begin once the settings are known.
+    `trains`: the imports of its workers begin once the settings are known. `words`: settings that
+    may come first as words, `runs diff A B` for `runs diff=[A,B]`.
     """
 
     line: str
     config_name: str | None = None
     reads: str = ""
     trains: bool = False
+    words: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -55,6 +57,10 @@ COMMANDS = {
     "unlock": Command("open the patients that were locked away from all folds, once"),
     "predict": Command("predict new images with the networks of a run's folds"),
     "report": Command("a finished run for people: report.html, and report.md for a paper"),
+    "runs": Command(
+        "list run folders, show how two differ (diff A B), or make room (prune)",
+        words=("diff", "prune"),
+    ),
     "sync": Command("complete the MLflow runs of a run folder"),
     "forget": Command("find and delete what the study folder holds of a patient"),
 }

@@ -100,14 +100,14 @@ def run(name: str) -> None:
             asked = [word for word in arguments if word not in COMPLETION]
             if answer(asked, None if config_name else schema):
                 return
+        arguments = overrides_today(arguments)
         if config_name is None:
             if arguments and not fields(schema):
                 raise UserError(f"{arguments[0]}: this command has no settings")
-            values = nested(overrides_today(arguments))
-            module_of(name).main(to_settings(OmegaConf.create(values), schema))
+            values = OmegaConf.create(nested(arguments, COMMANDS[name].words))
+            module_of(name).main(to_settings(values, schema))
             return
         flags, settings = in_order(arguments)
-        settings = overrides_today(settings)
         _refuse_passwords(settings)
         settings = with_launcher(flags, with_optuna(flags, settings))
         sys.argv[1:] = [*flags, *settings]  # Hydra's parser wants them in this order
@@ -204,7 +204,7 @@ def load_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, reads, _ = COMMANDS[name]
+    line, config_name, reads, _, own_words = COMMANDS[name]
     source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
     usage = f"usage: patientfold {name} [name=value ...]"
@@ -212,10 +212,11 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
     more = ""
     schema = SCHEMAS[config_name or name]
     with one_message(schema):
-        flags, settings = in_order(arguments)
+        arguments = overrides_today(arguments)
         if config_name is None:
-            values: Any = nested(overrides_today(arguments))
+            values: Any = nested(arguments, own_words)
         else:
+            flags, settings = in_order(arguments)
             values = OmegaConf.to_container(composed(settings, config_name))
         if config_name == "cv":
             options = _options([*own_folders(flags), CONF_DIR])

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from pipeline.config import ConfigError, defaults
@@ -14,6 +15,11 @@ PLAIN = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*")
 """Text that needs no quotes, unless it is one of WORDS."""
 WORDS = {"null", "true", "false", "inf", "nan"}
 """What Hydra reads as something else than text, in small letters or not."""
+
+TARGET = (
+    "{key}: a class of your own gets a file, conf/{key}/<name>.yaml with its _target_, and is "
+    "taken by {key}='<name>' (docs/extending.md)"
+)
 
 
 def overrides_of(settings: Mapping[str, Any]) -> list[str]:
@@ -25,6 +31,12 @@ def overrides_of(settings: Mapping[str, Any]) -> list[str]:
     return list(_overrides(settings, "", defaults()))
 
 
+def several_values(overrides: Sequence[str]) -> str | None:
+    """The first setting that a sweep would try several values of: `lr=1e-3,3e-4`."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return next((one.input_line for one in parsed if one.is_sweep_override()), None)
+
+
 def _overrides(settings: Mapping[str, Any], prefix: str, known: Any) -> Iterator[str]:
     """`known`: the defaults of the section; None for what we do not own, as an optimizer."""
     for key, value in settings.items():
@@ -32,6 +44,8 @@ def _overrides(settings: Mapping[str, Any], prefix: str, known: Any) -> Iterator
         for name in str(key).split("."):
             inner = inner.get(name, {}) if isinstance(inner, Mapping) else None
         if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            if "_target_" in value:
+                raise ConfigError([TARGET.format(key=f"{prefix}{key}")])
             yield from _overrides(value, f"{prefix}{key}.", inner)
         else:
             yield f"{prefix}{key}={_text(value, f'{prefix}{key}')}"

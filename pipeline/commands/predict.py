@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
 from pipeline.commands.door import composed
 from pipeline.commands.settings import PredictSettings
 from pipeline.config import Config, ManifestConfig, UserError, to_settings
@@ -62,7 +63,8 @@ def new_images(settings: PredictSettings, kept: Kept) -> NewImages:
                 f"({', '.join(config.manifest.columns.images)}); a manifest says which belong "
                 "together: manifest.path=new.csv"
             )
-        files = unseen_files(settings.images, run.classes, config.privacy)
+        accept = config.manifest.accept
+        files = unseen_files(settings.images, run.classes, config.privacy, accept)
         return NewImages("images", files, ("image",))
     assert settings.manifest is not None, "one of the two is given"
     asked = manifest_config(settings.manifest, config)

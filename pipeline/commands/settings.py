@@ -157,6 +157,36 @@ class PredictSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class Asked:
+    uri: str | None = None
+    """A tracking server that may be asked which models are registered, beside that of the settings
+    here."""
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
+class RunsSettings:
+    folder: str = "runs"
+    """Where run folders are looked for, at any depth."""
+    sort: Literal["name", "touched", "size"] = "name"
+    """name: runs of one experiment and plan together; touched: the last written first."""
+    json: bool = False
+    """For programs: JSON instead of a table."""
+    diff: Listed = ()
+    """Two run folders, [A,B]; as words: runs diff A B."""
+    prune: bool = False
+    """Remove what can be made again; as a word: runs prune."""
+    days: Annotated[int, Field(ge=1)] = 30
+    """To prune: caches that were not opened for so many days."""
+    yes: bool = False
+    """To prune: remove without asking; where nobody can be asked, nothing is removed without it."""
+    cache_dir: str = ".cache/images"
+    """Folder of the decoded images (images.cache_dir)."""
+    exports: str = "exports"
+    """Folder of exported bundles, whose runs keep their checkpoints."""
+    tracking: Asked = field(default_factory=Asked)
+
+
+@dataclass(frozen=True, kw_only=True, config=SETTINGS)
 class NoSettings:
     """A command without settings."""
 
@@ -178,6 +208,7 @@ SCHEMAS: dict[str, type] = {
     "init": InitSettings,
     "predict": PredictSettings,
     "report": ReportSettings,
+    "runs": RunsSettings,
     "select": SelectSettings,
     "sync": SyncSettings,
     "unlock": UnlockSettings,

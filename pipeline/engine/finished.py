@@ -49,9 +49,9 @@ LOCKED = "locked"
 class Finished:
     """What the folder of a finished run says; each attribute is read when it is first asked for.
 
-    In a notebook: `metrics` and `predictions` are tables, `folds` is the plan (`folds.folds[0].train`
-    has patient ids), `settings` is config.yaml, `results` has what each fold noted, and `histories`
-    the epochs of each. A cell that ends with the run shows its headline.
+    In a notebook: `metrics` and `predictions` are tables, `folds` is the plan, in which
+    `folds.folds[0].train` has patient ids, `settings` is config.yaml, `results` has what each fold
+    noted, and `histories` the epochs of each. A cell that ends with the run shows its headline.
     """
 
     dir: Path
@@ -104,7 +104,8 @@ class Finished:
         done = of_plan["num_folds"] - len(self.folds_to_come)
         lines = [
             f"run folder {self.dir}",
-            f"plan {of_plan['plan_hash'][:12]}; {done} of {counted(of_plan['num_folds'], 'fold')} done",
+            f"plan {of_plan['plan_hash'][:12]}",
+            f"{done} of {counted(of_plan['num_folds'], 'fold')} done",
         ]
         if not self._is_whole:
             return as_html(self.name, lines, None)

@@ -32,7 +32,7 @@ def check_run_folder(run_dir: Path) -> None:
         [
             lambda: read_environment(run_dir),
             lambda: check_plan(run_dir),
-            lambda: _check_config(run_dir),
+            lambda: check_config(run_dir),
             lambda: _check_cohort(run_dir),
             lambda: RunRecord.load(run_dir),
             lambda: former_uid(run_dir),
@@ -107,7 +107,7 @@ def _begun(run_dir: Path) -> list[Path]:
     return sorted(path for path in folders if path.name.removeprefix("fold_").isdigit())
 
 
-def _check_config(run_dir: Path) -> None:
+def check_config(run_dir: Path) -> None:
     """UserError unless config.yaml is as it was written; earlier versions kept no hash of it."""
     path, known = run_dir / "config.yaml", _json_or_nothing(run_dir / "environment.json")
     try:

@@ -141,7 +141,8 @@ class Ensemble:
         (`pipeline.training.evaluated`): what a kernel makes of an image may depend on its batch in
         the last digit.
         """
-        return np.stack([member.probabilities(images) for member in self.members])
+        there = images.to(self.members[0].kept.device)  # once for all of them
+        return np.stack([member.probabilities(there) for member in self.members])
 
     def probabilities(self, images: Tensor) -> Floats:
         """(B, K): their mean."""

@@ -13,6 +13,7 @@ from pipeline.engine.finished import Finished
 from pipeline.evaluation.decision import Decision
 from pipeline.files import read_json, sha256
 from pipeline.levels import Level
+from pipeline.tracking.removed import gone
 
 CHECKPOINT = "best.pt"
 NETWORKS = ("folds", "final")
@@ -55,9 +56,7 @@ class Kept:
         images = replace(config.images, dtype=_dtype(run, config))
         kept = cls(run, replace(config, images=images), network)
         if missing := [path for path in kept.checkpoints.values() if not path.is_file()]:
-            raise UserError(
-                f"{missing[0]} is missing: the fold's network was deleted, train it again"
-            )
+            raise UserError(gone(missing[0]))
         return kept
 
     @cached_property

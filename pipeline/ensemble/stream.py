@@ -26,6 +26,7 @@ from pipeline.ensemble.kept import Kept
 from pipeline.files import make_private
 from pipeline.images.decoders import one_by_one
 from pipeline.images.decoding import ARRAYS, THUMBNAIL_SIZE, Facts, decode_chunk
+from pipeline.images.seal import reserve
 from pipeline.images.storage import destroyed
 from pipeline.processes import process_pool
 
@@ -140,17 +141,16 @@ def _slots(
     shutil.rmtree(place.folder, ignore_errors=True)  # of a killed command
     size, files = max(map(len, batches)), len(batches[0][0])
     num_pictures = files * (1 if kept.config.images.spatial_dims == 2 else 3)
-    shapes = [
-        (kept.dtype, (size, *shape)),
-        ("uint8", (size, num_pictures, THUMBNAIL_SIZE, THUMBNAIL_SIZE)),
-    ]
+    arrays: dict[str, tuple[str, Sequence[int]]] = {
+        ARRAYS[0]: (kept.dtype, (size, *shape)),
+        ARRAYS[1]: ("uint8", (size, num_pictures, THUMBNAIL_SIZE, THUMBNAIL_SIZE)),
+    }
     free: SimpleQueue[Path] = SimpleQueue()
     try:
         for i in range(min(number, len(batches))):
             slot = place.folder / str(i)
             make_private(slot)
-            for name, (dtype, of) in zip(ARRAYS, shapes, strict=True):
-                np.lib.format.open_memmap(slot / name, mode="w+", dtype=dtype, shape=of)
+            reserve(slot, arrays, setting="out")
             free.put(slot)
         yield free
     finally:
@@ -169,7 +169,7 @@ def _answer(
     """One batch, from files to probabilities."""
     config = kept.config.images
     rows = decoders.decode(slot, files, config)
-    faults = [str(row) if isinstance(row, str) else "" for row in rows]
+    faults = [_fault(row) if isinstance(row, str) else "" for row in rows]
     facts = [row for row in rows if not isinstance(row, str)]
     good = [row for row, fault in enumerate(faults) if not fault]
     for at in destroyed(facts) if facts else []:
@@ -191,6 +191,12 @@ def _answer(
         pictures = np.load(slot / ARRAYS[1], mmap_mode="r")[kept_rows]
         notes = watch(pictures, [of for row in kept_rows if isinstance(of := rows[row], dict)])
     return Answer(members[:, is_finite], faults, notes)
+
+
+def _fault(text: str) -> str:
+    """What is wrong with an image, without advice to change settings: they are those of the run."""
+    fact, _, advice = text.partition("; ")
+    return f"{fact}, by the settings of the run" if "images." in advice else text
 
 
 _OPENED: dict[tuple[Path, str, str], Any] = {}

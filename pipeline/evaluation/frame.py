@@ -21,7 +21,10 @@ def metrics_table(summary: Summary) -> pd.DataFrame:
     rows = {
         (level, name): {
             **{shown: entry[key] for key, shown in BOUNDS.items()},  # type: ignore[literal-required]
-            **{f"fold_{fold:02d}": value for fold, value in zip(folds, entry["per_fold"], strict=True)},
+            **{
+                f"fold_{fold:02d}": value
+                for fold, value in zip(folds, entry["per_fold"], strict=True)
+            },
         }
         for folds in [[of["fold"] for of in summary["num"]["per_fold"]]]
         for level in levels_of(summary)

@@ -1,6 +1,6 @@
 """New images for the networks of a finished run: a CSV with labels or without, or files alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -143,10 +143,13 @@ def _findings(
         yield from errors
 
 
-def unseen_files(pattern: str, classes: Sequence[str], privacy: PrivacyConfig) -> Manifest:
+def unseen_files(
+    pattern: str, classes: Sequence[str], privacy: PrivacyConfig, accept: Collection[str] = ()
+) -> Manifest:
     """The images that a pattern names, or one file, or a folder that holds a DICOM series.
 
-    Nobody knows whose they are: each counts as a patient of its own, and has no label.
+    Nobody knows whose they are: each counts as a patient of its own, and has no label. `accept`
+    are rules of the check that the run's settings accept.
 
     Raises:
         UserError: there is none.
@@ -155,7 +158,8 @@ def unseen_files(pattern: str, classes: Sequence[str], privacy: PrivacyConfig) -
     found = _named(pattern)
     table = pd.DataFrame({"patient_id": found, "image_path": found, "label": "", "line": 0})
     root = Path()
-    findings = tuple(paths.file_findings(table, root, paths.first_looks(table, root)))
+    found_wrong = paths.file_findings(table, root, paths.first_looks(table, root))
+    findings = tuple(finding for finding in found_wrong if finding.rule not in accept)
     if any(finding.severity == "error" for finding in findings):
         raise ManifestError(pattern, findings)
     manifest = Manifest(Path(pattern), root, _as_tuple(classes), table, findings=findings)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from pipeline.config import UserError
 from pipeline.images.crop import central, crop_of
+from pipeline.tracking.removed import gone
 from pipeline.training.fold_images import Explained, FoldImages
 from pipeline.training.kept_network import rebuilt
 from pipeline.training.saliency import (
@@ -43,8 +44,8 @@ def _state(asked: FoldImages) -> dict[str, object]:
     """best.pt, which must be that of this run and fold: another has trained on these patients."""
     if not asked.checkpoint.is_file():
         raise UserError(
-            f"{asked.checkpoint} is missing: no image that fold {asked.fold} has tested can be "
-            "explained; name images of other folds with images="
+            f"{gone(asked.checkpoint)}. Until then no image that fold {asked.fold} has tested can "
+            "be explained; name images of other folds with images="
         )
     try:
         state = read_torch_file(asked.checkpoint, "cpu")

@@ -12,6 +12,7 @@ from pipeline.manifest import (
     middle_findings,
 )
 from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
+from pipeline.tracking.removed import gone, is_removed
 from pipeline.training.imbalance import check_imbalance
 
 
@@ -46,7 +47,8 @@ def check_weights_file(path: Path) -> None:
             raise UserError(f"init.weights: {path} is not a file")
         path.open("rb").close()
     except OSError as error:
-        raise UserError(f"init.weights: {path} cannot be read: {error.strerror}") from None
+        why = gone(path) if is_removed(path) else f"{path} cannot be read: {error.strerror}"
+        raise UserError(f"init.weights: {why}") from None
 
 
 def make_plan(config: Config, manifest: Manifest) -> Planned:

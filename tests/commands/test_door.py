@@ -29,6 +29,7 @@ NO_COMMANDS = {
     "gathering",
     "jobs",
     "launching",
+    "overrides",
     "reporting",
     "stopping",
     "shipped",
@@ -56,7 +57,7 @@ def said(
 def test_every_command_has_a_module_and_a_line() -> None:
     modules = {path.stem for path in ROOMS.glob("*.py")} - NO_COMMANDS
     assert {name.replace("-", "_") for name in COMMANDS} == modules
-    assert len(modules) == 18
+    assert len(modules) == 19
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
@@ -114,6 +115,7 @@ def test_its_own_version(
         ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
         ("init", ["manifest.path = null"], ["training", "split"]),
         ("demo", ["demo/manifest.csv"], [" = "]),
+        ("runs", ["runs diff A B", "days = 30", "sort = name", "name|touched|size"], ["epochs"]),
         ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
     ],
 )
