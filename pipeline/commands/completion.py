@@ -54,4 +54,4 @@ def answer(settings: Sequence[str], schema: type | None) -> bool:
     if schema is not None:
         word = line.rpartition(" ")[2]
         tell(" ".join(f"{name}=" for name in setting_names(schema) if name.startswith(word)))
-    return schema is None
+    return schema is not None
