@@ -117,7 +117,7 @@ def test_the_recipes_train_together_and_their_metric_is_reported(
         "images.transforms=[]",
         "images.dtype=auto",
         "model=two_layers",
-        "model.hidden=8",
+        "+model.hidden=8",
         "loss=square",
         "split.scheme=halves",
         "training.epochs=1",
