@@ -120,6 +120,7 @@ def test_the_recipes_train_together_and_their_metric_is_reported(
         "+model.hidden=8",
         "loss=square",
         "split.scheme=halves",
+        "split.val_fraction=0.4",
         "training.epochs=1",
         "engine.device=cpu",
         "run_dir=run",
