@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from io import StringIO
 from typing import Any, Protocol, TextIO
 
@@ -113,8 +114,7 @@ class _NotebookCell:
     """Each change goes to a browser, and a fold's table may change often."""
 
     def __init__(self, console: Console, first: RenderableType) -> None:
-        from IPython.display import display
-
+        display: Any = import_module("IPython.display").display
         self._width, self._content, self._at = console.width, first, time.monotonic()
         self._handle: Any = display(self._as_text, raw=True, display_id=True)
 

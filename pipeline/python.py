@@ -61,8 +61,9 @@ def cross_validate(*overrides: str, experiment: str | None = None, **settings: A
         cfg, hydra = load_job(asked)
         begin_imports(cfg, is_single=True)
         from pipeline.commands import cv, sweep  # beside the imports of the workers
+        from pipeline.engine.session import Called
 
-        found = cv.cross_validate(to_config(cfg), cv.Called(sweep.in_short(hydra)))
+        found = cv.cross_validate(to_config(cfg), Called(sweep.in_short(hydra)))
         return Finished.begun(found.run_dir)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import hydra
 import pytest
-from finished_run import cohort, finished_run
+from finished_run import cohort
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
+from run_copies import copy_of
 
 import pipeline
 from pipeline import cross_validate, load_run, predict
@@ -19,9 +20,9 @@ from pipeline.config import ConfigError, UserError
 from pipeline.engine.finished import Finished
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    return finished_run(tmp_path_factory.mktemp("runs") / "one")
+@pytest.fixture
+def run(one_run: Path) -> Finished:
+    return Finished.read(one_run)
 
 
 # --- importing
@@ -55,7 +56,7 @@ def test_there_are_three_and_each_is_typed_and_documented() -> None:
         assert signature.return_annotation is not inspect.Signature.empty
         assert "Raises:" in (function.__doc__ or "")
     with pytest.raises(AttributeError, match="no attribute 'crossvalidate'"):
-        _ = pipeline.crossvalidate  # type: ignore[attr-defined]
+        _ = pipeline.crossvalidate
 
 
 # --- errors are exceptions, with the command's message
@@ -157,7 +158,7 @@ def test_the_number_of_threads_is_put_back(tmp_path: Path, monkeypatch: pytest.M
 def test_metrics_are_a_table_with_intervals_and_folds(run: Finished) -> None:
     found = load_run(run.dir).metrics
     entry = run.summary["patient"]["auroc"]  # type: ignore[index]
-    row = found.loc[("patient", "auroc")]
+    row = found.xs(("patient", "auroc"))
     assert list(found.columns[:3]) == ["value", "low", "high"]
     assert row["value"] == entry["value"]
     assert [row["low"], row["high"]] == [entry["ci_low"], entry["ci_high"]]
@@ -165,12 +166,10 @@ def test_metrics_are_a_table_with_intervals_and_folds(run: Finished) -> None:
     assert set(found.index.get_level_values("level")) == {"patient", "image"}
 
 
-def test_what_cannot_be_computed_is_missing(tmp_path: Path) -> None:
-    few = cohort(9, ("healthy", "lesion"))
-    run = finished_run(tmp_path / "few", "split.num_folds=3", manifest=few)
-    summary = run.summary
-    summary["patient"]["auroc"] |= {"value": None, "per_fold": [None, 0.5, None]}  # type: ignore[index]
-    row = run.metrics.loc[("patient", "auroc")]
+def test_what_cannot_be_computed_is_missing(run: Finished) -> None:
+    values = [None, 0.5, None, 0.5, 0.5]
+    run.summary["patient"]["auroc"] |= {"value": None, "per_fold": values}  # type: ignore[index]
+    row = run.metrics.xs(("patient", "auroc"))
     assert row.isna()[["value", "fold_00", "fold_02"]].all()
     assert row["fold_01"] == 0.5
 
@@ -189,16 +188,16 @@ def test_a_notebook_shows_the_headline_and_no_patient(run: Finished) -> None:
     assert "Patient-0" not in text
 
 
-def test_names_of_strangers_are_text_in_a_notebook(tmp_path: Path) -> None:
-    run = finished_run(tmp_path / "one")
+def test_names_of_strangers_are_text_in_a_notebook(one_run: Path, tmp_path: Path) -> None:
+    run = Finished(copy_of(one_run, tmp_path / "one"))
     record = run.dir / "tracking.json"
     record.write_text(record.read_text().replace('"logistic"', '"<script>x</script>"'))
     assert "&lt;script&gt;" in Finished(run.dir)._repr_html_()
     assert "<script>" not in Finished(run.dir)._repr_html_()
 
 
-def test_a_run_with_folds_to_come_shows_how_far_it_is(tmp_path: Path) -> None:
-    run_dir = finished_run(tmp_path / "one").dir
+def test_a_run_with_folds_to_come_shows_how_far_it_is(one_run: Path, tmp_path: Path) -> None:
+    run_dir = copy_of(one_run, tmp_path / "one")
     (run_dir / "metrics.json").unlink()
     (run_dir / "fold_03" / "result.json").unlink()
     run = load_run(run_dir)

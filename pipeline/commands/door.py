@@ -176,13 +176,13 @@ def _composed(overrides: Sequence[str], config_name: str) -> tuple[DictConfig, D
 @contextmanager
 def _hydra_apart() -> Iterator[None]:
     """Whoever called may use Hydra too: theirs, and what they have stored, is as before."""
-    theirs, version, store = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance()
-    before = theirs.hydra, version.getbase(), dict(store.repo)
-    theirs.clear()
+    version, store = VersionBase.instance(), ConfigStore.instance()
+    before = GlobalHydra.instance().hydra, version.getbase(), dict(store.repo)
+    GlobalHydra.instance().clear()
     try:
         yield
-    finally:
-        theirs.hydra, version.version_base, store.repo = before
+    finally:  # Hydra itself puts another instance in its place
+        GlobalHydra.instance().hydra, version.version_base, store.repo = before
 
 
 def load_config(overrides: Sequence[str]) -> Config:

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from pipeline.config import ConfigError, defaults
 
-PLAIN = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*")
+PLAIN = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*", re.ASCII)
 """Text that needs no quotes, unless it is one of WORDS."""
 WORDS = {"null", "true", "false", "inf", "nan"}
 """What Hydra reads as something else than text, in small letters or not."""
@@ -66,7 +66,7 @@ def _text(value: Any, key: str) -> str:
         case Mapping():
             pairs = (f"{_quoted(str(k))}:{_text(v, key)}" for k, v in value.items())
             return f"{{{','.join(pairs)}}}"
-        case Sequence() | set() | frozenset():
+        case list() | tuple() | set() | frozenset():
             return f"[{','.join(_text(v, key) for v in value)}]"
     raise ConfigError([f"{key}: must be text, a number, a list or a dict, got {value!r}"])
 
@@ -75,4 +75,4 @@ def _quoted(text: str) -> str:
     """Text that Hydra reads as this very text."""
     if PLAIN.fullmatch(text) and text.lower() not in WORDS:
         return text
-    return QuotedString(text, Quote.single).with_quotes()
+    return str(QuotedString(text, Quote.single).with_quotes())

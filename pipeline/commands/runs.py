@@ -201,28 +201,38 @@ def _prune(settings: RunsSettings) -> None:
     console = screen()
     runs, caches, spared = _removable(settings)
     if settings.json and not settings.yes:
-        found = {"runs": runs, "caches": caches, "spared": spared}
-        listed = {name: [asdict(one) for one in of] for name, of in found.items()}
+        listed = {
+            "runs": [asdict(run) for run in runs],
+            "caches": [asdict(cache) for cache in caches],
+            "spared": [asdict(one) for one in spared],
+        }
         tell(json.dumps(listed, indent=2, ensure_ascii=False, default=str))
         return
     say(_in_words(runs, caches, spared, settings.days), console)
     if not runs and not caches:
         say(["nothing to remove"], console)
         return
-    total = in_bytes(sum(one.bytes for one in [*runs, *caches]))
+    total = in_bytes(sum(run.bytes for run in runs) + sum(cache.bytes for cache in caches))
     if not settings.yes and not agreed(f"remove {total}? [y/N] "):
         say(["nothing was removed; the same command with yes=true removes"], console)
         return
+    say(_remove(settings, runs, caches), console)
+
+
+def _remove(
+    settings: RunsSettings, runs: Sequence[Beaten], caches: Sequence[UnusedCache]
+) -> Iterator[str]:
+    """What was agreed to, as far as it may still go: a question may wait for an hour."""
     runs_now, caches_now, _ = _removable(settings)
-    freed, problems = 0, []
-    for one in [*(run for run in runs_now if run in runs), *caches_now]:
-        if isinstance(one, UnusedCache) and one.path not in [cache.path for cache in caches]:
-            continue
-        try:
-            freed += remove_checkpoints(one) if isinstance(one, Beaten) else remove_cache(one)
-        except UserError as error:
-            problems.append(str(error))
-    say([f"removed: {in_bytes(freed)}", *map(one_line, problems)], console)
+    agreed_to = {cache.path for cache in caches}
+    freed = sum(remove_cache(cache) for cache in caches_now if cache.path in agreed_to)
+    for run in runs_now:
+        if run in runs:
+            try:
+                freed += remove_checkpoints(run)
+            except UserError as error:
+                yield one_line(str(error))
+    yield f"removed: {in_bytes(freed)}"
 
 
 def _removable(settings: RunsSettings) -> tuple[list[Beaten], list[UnusedCache], list[Spared]]:

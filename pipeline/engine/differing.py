@@ -1,6 +1,6 @@
 """In what two runs differ: settings that their numbers depend on, other settings, and software."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,18 @@ def differences(first: Path, second: Path) -> Differences:
     environments = [_environment(run_dir) for run_dir in (first, second)]
     identities = [environment["identity"] for environment in environments]
     usual = dict(flatten(defaults(), ""))
-    distinct = [distinctive(of) for of in identities]
-    numbers = _differing(*distinct, [usual | of for of in identities])
+    one, two = (distinctive(of) for of in identities)
+    numbers = _differing(one, two, [usual | of for of in identities])
     settings = [usual | dict(flatten(Finished(of).settings, "")) for of in (first, second)]
     counted = identities[0].keys() | identities[1].keys() | {*OF_A_COMMAND}
     others = [{n: text for n, text in of.items() if n not in counted} for of in settings]
     software = [dict(_software(of)) for of in environments]
-    return Differences(numbers, _differing(*others, others), _differing(*software, software))
+    other = _differing(others[0], others[1], others)
+    return Differences(numbers, other, _differing(software[0], software[1], software))
 
 
 def _differing(
-    first: Mapping[str, str], second: Mapping[str, str], shown: list[dict[str, str]]
+    first: Mapping[str, str], second: Mapping[str, str], shown: Sequence[Mapping[str, str]]
 ) -> tuple[Difference, ...]:
     names = sorted(first.keys() | second.keys())
     return tuple(

@@ -39,7 +39,8 @@ def headline(summary: Summary, level: Level) -> pd.DataFrame:
     """Of `metrics_table`, what a console shows of a level: not what each class has of its own."""
     named = named_metrics(classes_of(summary), level)
     shown = [name for name, (metric, of) in named.items() if of is None and metric.headline]
-    table = metrics_table(summary).loc[level]
+    table = metrics_table(summary).xs(level)
+    assert isinstance(table, pd.DataFrame), "a level has a row for each metric"
     return table.loc[[name for name in [*shown, *summary.get("own", {})] if name in table.index]]
 
 

@@ -19,8 +19,8 @@ KEY_TAG = "patientfold.key"
 def registered_keys(uri: str) -> frozenset[str]:
     """Keys of the runs whose networks are in versions of registered models at this server.
 
-    Also of a version that somebody registered by hand: its MLflow run, or its logged model, says
-    which cross-validation it is of.
+    Also of a version that somebody registered by hand, from a run or a logged model: the MLflow run
+    that it is from says which cross-validation it is of.
 
     Raises:
         TrackingError: the server cannot be reached, or refuses.
@@ -53,12 +53,7 @@ def _key(client: MlflowClient, version: Any) -> str:
 
     if key := (version.tags or {}).get(KEY_TAG):
         return str(key)
-    model_id = getattr(version, "model_id", None) or ""
-    if not model_id and str(version.source).startswith("models:/m-"):
-        model_id = str(version.source).removeprefix("models:/").partition("/")[0]
-    with suppress(MlflowException):  # a run or model that was deleted
-        if model_id and (key := client.get_logged_model(model_id).tags.get(KEY_TAG)):
-            return str(key)
+    with suppress(MlflowException):  # a run that was deleted for good
         if version.run_id:
             return str(client.get_run(version.run_id).data.tags.get(KEY_TAG, ""))
     return ""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,13 +55,34 @@ def test_a_class_of_ones_own_gets_a_file() -> None:
 def test_any_text_arrives_as_it_is(text: str) -> None:
     """But for `$`, which begins an interpolation as on a command line."""
     text = text.replace("$", "")
+    assert value_of(text) == text
+
+
+def value_of(text: str) -> object:
+    """What Hydra makes of it."""
     (override,) = overrides_of({"manifest": {"hint": text}})
-    assert composed([override]).manifest.hint == text
+    return OverridesParser.create().parse_override(override).value()
 
 
 @pytest.mark.parametrize(
     "text", ["a\\", "it's", "\\'", "a\\\\'b", "{a:b}", "[a]", " a ", "1e3", "nan", ""]
 )
 def test_signs_of_the_grammar_are_text(text: str) -> None:
-    (override,) = overrides_of({"manifest": {"hint": text}})
-    assert composed([override]).manifest.hint == text
+    assert value_of(text) == text
+
+
+def test_a_dict_a_list_and_text_arrive_as_values() -> None:
+    """Through Hydra and the schema, as a command's do."""
+    asked = overrides_of(
+        {
+            "manifest": {"path": "my data,1.csv", "columns": {"site": None}, "hint": "it's 007"},
+            "evaluation": {"metrics": {"f2": "my_lab.f2"}},
+            "images.size": [64, 32],
+            "optimizer": {"lr": 1e-5},
+        }
+    )
+    cfg = composed(asked)
+    assert (cfg.manifest.path, cfg.manifest.columns.site) == ("my data,1.csv", None)
+    assert cfg.manifest.hint == "it's 007"
+    assert cfg.evaluation.metrics == {"f2": "my_lab.f2"}
+    assert (cfg.images.size, cfg.optimizer.lr) == ([64, 32], 1e-5)

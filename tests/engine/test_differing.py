@@ -1,10 +1,11 @@
 """In what two run folders differ."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from finished_run import finished_run
 from omegaconf import OmegaConf
+from run_copies import copy_of
 
 from pipeline.config import UserError
 from pipeline.engine.differing import ABSENT, Difference, differences
@@ -12,12 +13,10 @@ from pipeline.engine.soundness import read_environment
 from pipeline.files import write_json
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("runs")
-    first = finished_run(folder / "first")
-    second = finished_run(folder / "second", "training.seed=7", "name=other")
-    return first.dir, second.dir
+@pytest.fixture
+def runs(one_run: Path, tmp_path: Path) -> tuple[Path, Path]:
+    settings = {"training.seed": 7, "name": "other", "run_dir": "elsewhere"}
+    return one_run, copy_of(one_run, tmp_path / "second", settings)
 
 
 def test_what_the_numbers_depend_on_stands_apart(runs: tuple[Path, Path]) -> None:
@@ -37,8 +36,9 @@ def test_a_run_does_not_differ_from_itself(runs: tuple[Path, Path]) -> None:
 def test_a_setting_that_an_older_run_does_not_know_has_its_default_there(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    old = finished_run(tmp_path / "old").dir
-    config, environment = OmegaConf.load(old / "config.yaml"), read_environment(old)
+    old = copy_of(runs[0], tmp_path / "old")
+    config: Any = OmegaConf.load(old / "config.yaml")
+    environment = read_environment(old)
     del config["training"]["patience"]
     del config["split"]["locked_fraction"]
     del environment["identity"]["training.patience"]
@@ -50,7 +50,7 @@ def test_a_setting_that_an_older_run_does_not_know_has_its_default_there(
 
 
 def test_software_and_plugins_are_told(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    other = finished_run(tmp_path / "other").dir
+    other = copy_of(runs[0], tmp_path / "other")
     environment = read_environment(other)
     environment["packages"]["patientfold"] = "0.0.9"
     environment["plugins"] = {"my_lab": {"sha256": "abc"}}
@@ -65,7 +65,7 @@ def test_what_is_no_run_or_was_changed_is_refused(runs: tuple[Path, Path], tmp_p
         differences(runs[0], tmp_path / "nowhere")
     with pytest.raises(UserError, match="not the folder of a run"):
         differences(tmp_path, runs[0])
-    other = finished_run(tmp_path / "other").dir
+    other = copy_of(runs[0], tmp_path / "other")
     environment = read_environment(other)
     write_json(other / "environment.json", environment | {"config_sha256": "0"})
     with pytest.raises(UserError, match=r"config.yaml was changed"):

@@ -2,10 +2,10 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from finished_run import finished_run
 
 from pipeline.engine.access import VOID
 from pipeline.engine.overview import find_run_folders, overview
@@ -16,14 +16,9 @@ from pipeline.tracking.mirror import PRUNED
 OLD_RUN = Path(__file__).parents[1] / "files" / "old_run" / "folder"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished_run(tmp_path_factory.mktemp("runs") / "demo" / "one").dir
-
-
 @pytest.fixture
-def run_dir(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "runs" / "demo" / "one"))
+def run_dir(one_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(one_run, tmp_path / "runs" / "demo" / "one"))
 
 
 def test_a_finished_run(run_dir: Path) -> None:
@@ -39,7 +34,7 @@ def test_a_finished_run(run_dir: Path) -> None:
     assert found.plan == read_json(run_dir / "plan.json")["plan_hash"]
     assert found.bytes == sum(path.stat().st_size for path in run_dir.rglob("*") if path.is_file())
     assert found.touched.endswith("+00:00")
-    json.dumps(found.__dict__ if hasattr(found, "__dict__") else {})
+    assert json.loads(json.dumps(asdict(found))) == asdict(found)
 
 
 def test_a_run_of_the_first_version() -> None:
@@ -63,7 +58,7 @@ def test_a_run_of_the_first_version() -> None:
         (lambda run: (run / "metrics.json").write_text('{"seal": "0"}'), "damaged"),
     ],
 )
-def test_every_state_is_told_and_stops_no_list(run_dir: Path, break_it, state: str) -> None:  # type: ignore[no-untyped-def]
+def test_every_state_is_told_and_stops_no_list(run_dir: Path, break_it, state: str) -> None:
     break_it(run_dir)
     (found,) = map(overview, find_run_folders(run_dir.parents[1]))
     assert found.state == state

@@ -1,13 +1,12 @@
 """What `runs prune` takes, and what it never touches."""
 
 import multiprocessing
-import shutil
 from collections.abc import Collection
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-from sweep_runs import SERVER, checkpoints, sweep_run
+from run_copies import SERVER, as_of_sweep, checkpoints, copy_of
 
 from pipeline.config import UserError
 from pipeline.engine.finished import Finished
@@ -17,25 +16,18 @@ from pipeline.engine.soundness import check_run_folder, read_environment
 from pipeline.files import lock, read_json, write_json
 from pipeline.tracking.mirror import PRUNED
 from pipeline.tracking.removed import gone, is_removed
-from pipeline.tracking.result import SEAL
 
 NOTHING = Sought()
 VALUES = {"worse": 0.7, "best": 0.9, "middle": 0.8}
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sweep")
-    for seed, (name, value) in enumerate(VALUES.items()):
-        sweep_run(folder / name, value, f"training.seed={seed}")
-    return folder
-
-
 @pytest.fixture
-def sweep(made: Path, tmp_path: Path) -> list[Path]:
-    """The run folders of a sweep, for this test alone."""
-    shutil.copytree(made, tmp_path / "runs")
-    return [tmp_path / "runs" / name for name in VALUES]
+def sweep(one_run: Path, tmp_path: Path) -> list[Path]:
+    """The run folders of a sweep."""
+    return [
+        as_of_sweep(copy_of(one_run, tmp_path / "runs" / name, {"training.seed": seed}), value)
+        for seed, (name, value) in enumerate(VALUES.items())
+    ]
 
 
 def beaten(run_dirs: Collection[Path], sought: Sought = NOTHING) -> list[str]:
@@ -55,16 +47,14 @@ def test_all_but_the_best_by_validation_are_beaten(sweep: list[Path]) -> None:
     assert len(found[0].files) == 2 * len(Finished(sweep[0]).results)
 
 
-def test_of_losses_the_smallest_is_the_best(tmp_path: Path) -> None:
-    runs = [
-        sweep_run(tmp_path / str(value), value, f"training.seed={i}", select_by="val/loss")
-        for i, value in enumerate((0.2, 0.5))
-    ]
-    assert beaten(runs) == ["0.5"]
+def test_of_losses_the_smallest_is_the_best(sweep: list[Path]) -> None:
+    for run_dir, value in zip(sweep, (0.3, 0.5, 0.2), strict=True):
+        as_of_sweep(run_dir, value, select_by="val/loss")
+    assert beaten(sweep) == ["worse", "best"]
 
 
 def test_equals_stay_both(sweep: list[Path]) -> None:
-    _value(sweep[2], 0.9)
+    as_of_sweep(sweep[2], 0.9)
     assert beaten(sweep) == ["worse"]
 
 
@@ -149,16 +139,16 @@ def test_a_registered_run_keeps_them_and_so_does_one_of_which_nobody_knows(
     assert "does not answer" in spared(sweep, Sought(registered=silent))["worse"]
 
 
-def test_weights_that_another_run_began_with_stay(sweep: list[Path], tmp_path: Path) -> None:
-    later = sweep_run(tmp_path / "runs" / "later", 0.5, "training.seed=9", sweep="")
-    config = OmegaConf.load(later / "config.yaml")
-    OmegaConf.update(config, "init.weights", str(sweep[0] / "fold_00" / "best.pt"))
-    OmegaConf.save(config, later / "config.yaml")
+def test_weights_that_another_run_began_with_stay(
+    sweep: list[Path], one_run: Path, tmp_path: Path
+) -> None:
+    weights = str(sweep[0] / "fold_00" / "best.pt")
+    later = copy_of(one_run, tmp_path / "runs" / "later", {"init.weights": weights})
     assert beaten([*sweep, later]) == ["middle"]
     assert "init.weights" in spared([*sweep, later])["worse"]
 
 
-def _hold(path: Path, ready: multiprocessing.connection.Connection) -> None:
+def _hold(path: Path, ready: Connection) -> None:
     with lock(path, "held"):
         ready.send(None)
         ready.recv()
@@ -230,12 +220,3 @@ def _tag(run_dir: Path, name: str, value: str) -> None:
     content = read_json(run_dir / "tracking.json")
     content["tags"][name] = value
     write_json(run_dir / "tracking.json", content)
-
-
-def _value(run_dir: Path, value: float) -> None:
-    from pipeline.tracking.result import with_seal
-
-    for path in run_dir.glob("fold_*/result.json"):
-        content = read_json(path)
-        del content[SEAL]
-        write_json(path, with_seal(content | {"select_value": value}))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finished_run import finished_run
 from omegaconf import OmegaConf
+from run_copies import copy_of
 
+from pipeline.engine.finished import Finished
 from pipeline.engine.overview import find_run_folders
 from pipeline.engine.room import Spared
 from pipeline.engine.unused_caches import UnusedCache, remove_cache, unused_caches
@@ -80,16 +81,16 @@ def test_it_is_gone_and_nothing_else_is(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def study(one_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose images lie in a folder, and its cache, which is old."""
     monkeypatch.chdir(tmp_path)
-    run = finished_run(tmp_path / "runs" / "one")
-    pixels = run.environment["identity"]["pixels hash"]
+    run_dir = copy_of(one_run, tmp_path / "runs" / "one")
+    pixels = Finished(run_dir).environment["identity"]["pixels hash"]
     made_cache(tmp_path / "cache", f"{pixels}and-more", 31)
     made_cache(tmp_path / "cache", f"{pixels}and-more.trunk.features", 31)
     (tmp_path / "cohort.csv").write_text("patient_id\n")
-    cohort = "image_path\npictures/secret-000-0.png\n"
-    (run.dir / "cohort.csv").write_text(cohort)
+    cohort = "patient_id,image_path,label\nP1,pictures/secret-000-0.png,healthy\n"
+    (run_dir / "cohort.csv").write_text(cohort)
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "secret-000-0.png").write_bytes(b"pixels")
     return tmp_path

@@ -67,7 +67,7 @@ def test_it_is_the_run_of_the_command_and_goes_on_where_that_stopped(
     with pytest.raises(UserError, match="not all of its folds are done"):
         _ = other.metrics
 
-    table = predict(run, {"path": str(cohort.folder / "manifest.csv"), "columns": {"label": None}})
+    table = predict(run, cohort.folder / "manifest.csv", use_labels=False)
     assert len(table) == len(cohort.rows())
     assert predict(load_run(run.dir), images=f"{cohort.folder}/*.png").shape[0] == len(table)
     with pytest.raises(UserError, match="level=study: take"):
@@ -79,7 +79,7 @@ def test_a_fold_that_fails_is_an_exception_and_the_others_are_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="3 folds failed"):
-        cross_validate(**settings_of(cohort), **{"optimizer.lr": 1e30})
+        cross_validate("optimizer.lr=1e30", **settings_of(cohort))
 
 
 def test_an_interrupt_leaves_a_run_that_the_same_call_continues(
@@ -102,7 +102,7 @@ def test_an_interrupt_leaves_a_run_that_the_same_call_continues(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            cross_validate(**settings_of(cohort, epochs=400))
+            cross_validate(**settings_of(cohort, epochs=100))
     finally:
         stopped.set()
         thread.join()
@@ -111,7 +111,7 @@ def test_an_interrupt_leaves_a_run_that_the_same_call_continues(
     assert not list(folder.glob("fold_*/result.json"))
     (parent,), _ = mlflow_runs(mlflow_client(tmp_path), "manifest")
     assert parent.info.status == "KILLED"
-    run = cross_validate(**settings_of(cohort, epochs=400), folds=[0], **{"training.patience": 0})
+    run = cross_validate(**settings_of(cohort, epochs=100), folds=[0])
     assert run.dir.resolve() == folder
 
 
@@ -170,9 +170,10 @@ def test_a_notebook_shows_progress_the_run_and_one_message(
 ) -> None:
     for name, folder in {"JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}.items():
         monkeypatch.setenv(name, str(tmp_path / folder))
-    notebook = nbformat.v4.new_notebook()
+    made: Any = nbformat.v4
+    notebook = made.new_notebook()
     cells = CELLS.format(overrides=cohort.overrides).split("---\n")
-    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook.cells = [made.new_code_cell(cell) for cell in cells]
     client = NotebookClient(
         notebook,
         timeout=300,
@@ -180,8 +181,8 @@ def test_a_notebook_shows_progress_the_run_and_one_message(
         resources={"metadata": {"path": str(tmp_path)}},
     )
     client.create_kernel_manager()
-    assert client.km is not None
-    client.km.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel: Any = client.km
+    kernel.kernel_cmd = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     client.execute()
     first, metrics, refused, again = [cell.outputs for cell in notebook.cells]
     assert not any(out.output_type == "error" for out in [*first, *metrics, *again])

@@ -12,8 +12,10 @@ from pipeline.tracking.registered import registered_keys
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> MlflowClient:
-    return MlflowClient(make_database(tmp_path))
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    uri = make_database(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # where MLflow looks for a model of a version
+    return MlflowClient(uri)
 
 
 def run_of(client: MlflowClient, key: str) -> str:
@@ -29,18 +31,19 @@ def test_versions_are_traced_by_tag_run_and_logged_model(
     client.create_registered_model("chest")
     assert registered_keys(client.tracking_uri) == frozenset()
     by_run, removed = run_of(client, "of-run"), run_of(client, "of-a-deleted-run")
-    (experiment,) = client.search_experiments(filter_string="name = 'other'")
-    model = client.create_logged_model(
-        experiment.experiment_id, "fold", tags={"patientfold.key": "of-model"}
-    )
+    experiment = client.get_run(by_run).info.experiment_id
+    of_model = run_of(client, "of-model")
+    model = client.create_logged_model(experiment, "fold", source_run_id=of_model)
     source = str(tmp_path / "model")
     client.create_model_version("chest", source, tags={"patientfold.key": "of-tag"})
     client.create_model_version("chest", source, by_run)
     client.create_model_version("chest", source, removed)
-    client.create_model_version("chest", f"models:/{model.model_id}", model_id=model.model_id)
+    client.create_model_version("chest", f"models:/{model.model_id}")
     client.create_model_version("chest", source)  # of another project
     client.delete_run(removed)
-    assert registered_keys(client.tracking_uri) >= {"of-tag", "of-run", "of-model"}
+    assert registered_keys(client.tracking_uri) == {
+        *("of-tag", "of-run", "of-model", "of-a-deleted-run")
+    }
 
 
 def test_no_database_is_made_and_a_server_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
