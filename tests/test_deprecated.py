@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from pipeline.commands import door, sync
 from pipeline.commands.door import composed, load_config
 from pipeline.commands.settings import SyncSettings
 from pipeline.config import (
@@ -133,8 +134,6 @@ def test_an_old_run_folder_is_understood_for_ever(capsys: pytest.CaptureFixture[
 def test_commands_that_compose_nothing_know_them_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.commands import door, sync
-
     seen: list[SyncSettings] = []
     monkeypatch.setattr(sync, "main", seen.append)
     monkeypatch.setattr(
@@ -143,6 +142,20 @@ def test_commands_that_compose_nothing_know_them_too(
     door.run("sync")
     assert seen[0].tracking.uri == "sqlite:///b"
     assert "tracking.server is called tracking.uri now" in capsys.readouterr().err
+
+
+def test_a_command_that_hydra_calls_knows_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = experiment(tmp_path, "training: {rounds: 7}\n")
+    monkeypatch.setattr("sys.argv", ["patientfold check", mine, "dealing.num_folds=4"])
+    with pytest.raises(SystemExit):  # there is no x.csv
+        door.run("check")
+    error = capsys.readouterr().err
+    assert "training.rounds is called training.epochs now" in error
+    assert "dealing.num_folds is called split.num_folds now" in error
+    assert "unknown setting" not in error
+    assert "x.csv" in error
 
 
 def test_the_names_of_today_exist(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def test_a_radiograph_study_from_folder_to_report(
     assert "040" in checks
     assert "error" in checks
     assert "auroc" in outputs_of(notebook, "run = cross_validate(")
-    assert "prob_nodule" in outputs_of(notebook, "predict(run, {")
+    assert "prob_effusion" in outputs_of(notebook, "predict(run, {")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.endswith("study")) == [
         "radiographs_study"
     ]
