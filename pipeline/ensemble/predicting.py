@@ -51,7 +51,9 @@ class How:
 
 
 USUAL = How()
-preload("pipeline.training.kept_network", "pipeline.training.checkpoint", "pipeline.ensemble.stream")
+preload(
+    "pipeline.training.kept_network", "pipeline.training.checkpoint", "pipeline.ensemble.stream"
+)
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,9 @@ def _looked_at(kept: Kept, how: How) -> tuple[tuple[int, ...], list[str]]:
 
 
 def _devices(config: Config, how: How) -> list[str]:
-    alone = {"kind": "local", "device": how.device, "devices_per_fold": 1, "folds_at_once": 0}
-    engine = replace(config.engine, **alone)
+    engine = replace(
+        config.engine, kind="local", device=how.device, devices_per_fold=1, folds_at_once=0
+    )
     found = [one_device(slot) for slot in device_slots(engine, "auto")]
     if how.processes:
         return [found[i % len(found)] for i in range(how.processes)]

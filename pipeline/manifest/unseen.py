@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -65,7 +66,7 @@ def _as_it_is(
 ) -> ManifestConfig:
     """The settings without columns that are not there, or of which nothing is made."""
     columns = config.columns
-    lacking = {
+    lacking: dict[str, Any] = {
         name: None
         for name in MAY_BE_MISSING
         if name != middle and getattr(columns, name) not in header

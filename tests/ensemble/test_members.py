@@ -88,7 +88,7 @@ def test_of_volumes_of_several_files(tmp_path: Path) -> None:
     columns = ("t1", "t2")
     write_images(tmp_path / "data", columns=columns, dims=3)
     asked = ("manifest.columns.image=[t1,t2]", "images.spatial_dims=3", "+model.spatial_dims=3")
-    size = ("images.spacing=[1.5]", "images.size=[16]", "images.fit=crop")
+    size = ("images.spacing=[1.2]", "images.size=[20]", "images.fit=crop")
     check_bit_equality(trained_run(tmp_path, *asked, *size))
 
 
@@ -161,7 +161,7 @@ def test_an_image_is_decoded_as_the_cache_holds_it(run: Finished) -> None:
 def test_the_ensemble_is_the_mean_of_members_that_differ(run: Finished) -> None:
     ensemble = Ensemble.read(run)
     images = torch.from_numpy(
-        np.random.default_rng(0).normal(100, 30, (5, *ensemble.shape)).astype(ensemble.dtype)
+        np.random.default_rng(0).normal(100, 30, (5, *ensemble.shape)).astype(np.float32)
     )
     kept = images.clone()
     members = ensemble.member_probabilities(images)

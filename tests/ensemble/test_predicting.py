@@ -101,7 +101,7 @@ def test_an_image_has_the_mean_of_the_networks_and_their_spread(
         [ensemble.member_probabilities(images[begin:end]) for begin, end in ends], axis=1
     )
 
-    def same(column: str, expected: np.ndarray) -> None:  # type: ignore[type-arg]
+    def same(column: str, expected: np.ndarray) -> None:
         found = table[column].to_numpy(np.float32)
         np.testing.assert_array_equal(found, expected.astype(np.float32), err_msg=column)
 
@@ -336,7 +336,7 @@ def test_a_watch_adds_columns_of_what_was_decoded(study: Path, kept: Kept, tmp_p
     few = few_of(study, tmp_path / "few.csv")
     new = new_images(settings(study, **of_csv(few, image_root=str(study / "new"))), kept)
 
-    def watch(pictures: np.ndarray, facts: Sequence[Facts]) -> dict[str, list[str]]:  # type: ignore[type-arg]
+    def watch(pictures: np.ndarray, facts: Sequence[Facts]) -> dict[str, list[str]]:
         assert pictures.shape == (4, 1, 64, 64)
         return {"shape": [fact["original_shape"] for fact in facts]}
 
