@@ -1,7 +1,6 @@
 """What the commands print: whole lines as they are, and a bar for long work."""
 
 import sys
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
