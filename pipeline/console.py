@@ -53,10 +53,15 @@ def warn(lines: Iterable[str], console: Console) -> None:
     say((f"warning: {line}" for line in lines), console, style="yellow")
 
 
+def _can_be_drawn_over(console: Console) -> bool:
+    """FORCE_COLOR, which notebooks and CI set, makes a pipe look like a terminal; it is none."""
+    return console.is_terminal and (console.file is not sys.stdout or sys.stdout.isatty())
+
+
 @contextmanager
 def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """A function to call with (done, total); elsewhere than on a terminal, a line per tenth."""
-    if console.is_terminal:
+    if _can_be_drawn_over(console):
         columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(what, total=None)
@@ -94,7 +99,7 @@ def shown_live(console: Console, first: RenderableType) -> Iterator[Shown | None
 
     None elsewhere: a file gets lines.
     """
-    if console.is_terminal:
+    if _can_be_drawn_over(console):
         with Live(first, console=console, refresh_per_second=4) as live:
             yield live
     elif Console().is_jupyter:

@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
         (
-            ["errors", "arrays", "words", "fork_server", "lean_monai"],
+            ["errors", "arrays", "words", "fork_server", "lean_monai", "release"],
             ["console", "files", "label_names", "levels", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
@@ -45,7 +45,7 @@ Two modules at the top of the package are no commands but may be used by rooms a
 `targets` instantiates what a config names, `processes` starts the process that forks workers.
 """
 GROUND = (
-    *("errors", "arrays", "words", "fork_server", "lean_monai"),
+    *("errors", "arrays", "words", "fork_server", "lean_monai", "release"),
     *("console", "files", "label_names", "levels", "processes", "regex", "targets"),
 )
 """Modules at the top of the package that are no commands."""
@@ -346,6 +346,16 @@ def test_the_architecture_page_knows_every_room() -> None:
     picture = page[page.index("## The rooms") : page.index("## Where is what")]
     rooms = set().union(*FLOORS)
     assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
+
+
+def test_contributing_shows_every_room_on_its_floor() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    house = page[page.index("## The house") : page.index("## Rules that")]
+    lines = [line.split("   ")[0].split() for line in house.splitlines()]
+    shown = {room: number for number, line in enumerate(lines) for room in line}
+    floors = [[shown.get(room) for room in floor] for floor in FLOORS[2:]]
+    assert all(len(set(floor)) == 1 and floor[0] is not None for floor in floors), floors
+    assert sorted(floors, reverse=True) == floors
 
 
 def test_every_file_that_a_document_names_exists() -> None:

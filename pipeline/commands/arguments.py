@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline.errors import UserError
 
-JOBS = {"-m", "--multirun", "-r", "--run", "-sc", "--shell-completion"}
+COMPLETION = {"-sc", "--shell-completion"}
+JOBS = {"-m", "--multirun", "-r", "--run", *COMPLETION}
 PRINTED = ("job", "hydra", "all")
 ASKED = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CHOICES = {"-c": PRINTED, "--cfg": PRINTED, "-i": ASKED, "--info": ASKED}

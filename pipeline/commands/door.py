@@ -32,10 +32,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
-from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.arguments import COMPLETION, in_order, nested, value_of
+from pipeline.commands.completion import answer
 from pipeline.commands.launching import sweep_dir_of, with_launcher
 from pipeline.commands.searching import value_of_failure, with_optuna
-from pipeline.commands.settings import SCHEMAS
+from pipeline.commands.settings import SCHEMAS, NoSettings
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.commands.stopping import Interrupted, listen
 from pipeline.config import (
@@ -46,6 +47,7 @@ from pipeline.config import (
     to_config,
     to_settings,
 )
+from pipeline.config.deprecated import config_today, overrides_today
 from pipeline.config.door import suggestion
 from pipeline.config.help import describe
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
@@ -94,6 +96,11 @@ def run(name: str) -> None:
     if config_name == "make_manifest":
         arguments = module_of(name).as_hydra_reads(arguments)
     with one_message(schema):
+        if COMPLETION & set(arguments):
+            asked = [word for word in arguments if word not in COMPLETION]
+            if answer(asked, None if config_name else schema):
+                return
+        arguments = overrides_today(arguments)
         if config_name is None:
             if arguments and not fields(schema):
                 raise UserError(f"{arguments[0]}: this command has no settings")
@@ -112,6 +119,12 @@ def run(name: str) -> None:
         finally:
             if is_imported(name) or sweep_dir_of(sys.argv[1:]):  # whose jobs ran elsewhere
                 getattr(module_of(name), "at_end", lambda: None)()
+
+
+def complete(arguments: Sequence[str]) -> None:
+    """Answer a shell that is set up to complete command lines, before there is a command."""
+    with one_message(NoSettings):
+        answer(arguments, NoSettings)
 
 
 def module_of(name: str) -> ModuleType:
@@ -147,16 +160,17 @@ def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
 
 def _composed(overrides: Sequence[str], config_name: str) -> tuple[DictConfig, DictConfig]:
     """The config, and Hydra's own part of it: what was asked for, which files were taken."""
+    overrides = overrides_today(overrides)
     with _hydra_apart():
         _prepare([], overrides, config_name)
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
             cfg: DictConfig = hydra.compose(
-                config_name, overrides=list(overrides), return_hydra_config=True
+                config_name, overrides=overrides, return_hydra_config=True
             )
     own: DictConfig = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
-    return cfg, own
+    return config_today(cfg, overrides), own
 
 
 @contextmanager
@@ -198,6 +212,7 @@ def show_help(name: str, arguments: Sequence[str]) -> None:
     more = ""
     schema = SCHEMAS[config_name or name]
     with one_message(schema):
+        arguments = overrides_today(arguments)
         if config_name is None:
             values: Any = nested(arguments, own_words)
         else:
@@ -315,6 +330,7 @@ def _job(name: str, schema: type, arguments: Sequence[str]) -> Callable[[DictCon
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[1:] = arguments
+        cfg = config_today(cfg, HydraConfig.get().overrides.task)
         if COMMANDS[name].trains:
             begin_imports(cfg, HydraConfig.get().mode == RunMode.RUN)
         command = module_of(name)

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.arrays import AnyInts
-from pipeline.config import LEDGER, ConfigError, UserError, is_within
+from pipeline.config import LEDGER, ConfigError, UserError, is_within, recorded_today
 from pipeline.config.plugins import plugin_problems
 from pipeline.engine.access import refuse_void
 from pipeline.engine.cohort import FILE_NAME as COHORT
@@ -189,10 +189,10 @@ class Finished:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """config.yaml, as it was written."""
+        """config.yaml, as it was written, under the names that settings have today."""
         found = OmegaConf.to_container(OmegaConf.load(self.dir / "config.yaml"))
         assert isinstance(found, dict)
-        return {str(name): value for name, value in found.items()}
+        return recorded_today({str(name): value for name, value in found.items()})
 
     @cached_property
     def plan_rows(self) -> tuple[Mapping[str, Any], Sequence[Sequence[str]]]:

@@ -19,13 +19,14 @@ from pipeline.engine.local import cause_of
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, plot_training, seal_summary, write_judged
-from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
+from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run
 from pipeline.engine.standby import Standby
 from pipeline.engine.stopping import said_when_stopped
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.summary import levels_of
 from pipeline.files import write_json
 from pipeline.processes import call_in_child
+from pipeline.release import git_commit
 from pipeline.splits.describe import promise
 from pipeline.splits.quality import count_parts
 from pipeline.targets import build, check_leaves

@@ -15,12 +15,14 @@ from pipeline.commands.arguments import in_order, nested
 from pipeline.commands.door import composed, load_config, one_message, own_folders
 from pipeline.config import Config, UserError
 from pipeline.files import FULL, full_folders
+from pipeline.release import release
 
 ROOMS = Path(pipeline.__file__).parent / "commands"
 NO_COMMANDS = {
     "trusted",
     "__init__",
     "arguments",
+    "completion",
     "door",
     "settings",
     "searching",
@@ -85,7 +87,7 @@ def test_the_list_needs_nothing_heavy() -> None:
 def test_its_own_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
-    assert said(monkeypatch, capsys, *words)[0] == f"patientfold {pipeline.__version__}\n"
+    assert said(monkeypatch, capsys, *words)[0] == f"patientfold {release()}\n"
 
 
 # --- help of a command
