@@ -348,6 +348,7 @@ def test_every_file_that_a_document_names_exists() -> None:
     assert len(named) > 15
     shown = (
         "conf/experiment/mine.yaml",
+        "conf/experiment/my.yaml",
         "conf/manifest/lung.yaml",
         "conf/manifest/mine.yaml",
         "conf/model/two_layers.yaml",
