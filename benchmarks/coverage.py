@@ -179,7 +179,9 @@ def spread(seed: int, cohort: Cohort) -> tuple[float, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="of each cohort")
-    parser.add_argument("--only", nargs="+", help="metrics, null, optimism and spread; default: all")
+    parser.add_argument(
+        "--only", nargs="+", help="metrics, null, optimism and spread; default: all"
+    )
     asked = parser.parse_args()
     num_draws = asked.draws
 
@@ -237,7 +239,9 @@ def main() -> None:
             print("|---|---|---|---|---|")
             for num, k in ((60, 3), (60, 5), (60, 10), (240, 3), (240, 5), (240, 10)):
                 of_cohort = partial(spread, cohort=Cohort(num // 2, num // 2, k))
-                found_of = np.mean(list(pool.map(of_cohort, range(num_draws), chunksize=50)), axis=0)
+                found_of = np.mean(
+                    list(pool.map(of_cohort, range(num_draws), chunksize=50)), axis=0
+                )
                 ranges = [f"{found_of[i]:.3f} ({found_of[i + 1]:.2f})" for i in (0, 2, 4)]
                 print(f"| {num} | {k} | " + " | ".join(ranges) + " |", flush=True)
         if not wanted("null"):

@@ -7,6 +7,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import cache
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -81,7 +82,8 @@ def page_of_settings() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def experiment_sections() -> list[Section]:
+@cache
+def experiment_sections() -> Sequence[Section]:
     """Each section as the command has it that reads the most of it, in the order of the schema."""
     found: dict[str, Section] = {}
     for name, command in COMMANDS.items():
@@ -105,10 +107,8 @@ def _entry(setting: Setting, anchor: str) -> str:
 
 def _read(reads: str) -> Iterator[str]:
     """Links to the sections and single settings that a command reads; none named: to all."""
-    alone = {of.name for of in experiment_sections()[0].settings}
     for name in reads.split():
-        anchor = name if "." in name or name in alone else name.replace("_", "_")
-        yield f"[{code(name)}](settings.md#{anchor})"
+        yield f"[{code(name)}](settings.md#{name})"
     if not reads:
         yield "[all](settings.md)"
 
@@ -141,6 +141,3 @@ def shown(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\*_\[\]{}#|])", r"\\\1", html.escape(text, quote=False))
-
-
-__all__: Sequence[str] = ("on_files", "page_of_commands", "page_of_settings")

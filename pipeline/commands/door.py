@@ -155,7 +155,7 @@ def load_config(overrides: Sequence[str]) -> Config:
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, _, _ = COMMANDS[name]
+    line, config_name = COMMANDS[name].line, COMMANDS[name].config_name
     usage = f"usage: patientfold {name} [name=value ...]"
     more = ""
     with one_message(SCHEMAS[config_name or name]):
@@ -176,7 +176,7 @@ def about(name: str) -> str:
 
 def settings_of(name: str, arguments: Sequence[str] = ()) -> list[Section]:
     """The settings that a command reads, with the values of these arguments."""
-    _, config_name, reads, _ = COMMANDS[name]
+    config_name, reads = COMMANDS[name].config_name, COMMANDS[name].reads
     flags, settings = in_order(arguments)
     if config_name is None:
         values: Any = nested(arguments)

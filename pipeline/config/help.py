@@ -73,7 +73,9 @@ def in_lines(sections: Iterable[Section]) -> Iterator[str]:
             files = "|".join(section.files)
             yield f"\n{section.name}={files}" if files else f"\n{section.name}"
         for setting in section.settings:
-            value = "(needs a value)" if setting.default == MISSING_VALUE else f"= {setting.default}"
+            value = (
+                "(needs a value)" if setting.default == MISSING_VALUE else f"= {setting.default}"
+            )
             yield f"  {f'{setting.name} {value}':38}  {setting.kind}".rstrip()
             yield from (f"      {line}" for line in setting.meaning.splitlines())
         if section.leaf is not None:

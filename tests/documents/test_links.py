@@ -28,7 +28,9 @@ def _broken(page: Path, where: Path, generated: dict[Path, Path]) -> list[str]:
         found = generated.get(target, page if target == where else target)
         if not found.exists():
             wrong.append(f"{file}: no such file")
-        elif target.is_relative_to(DOCS) != where.is_relative_to(DOCS) and where != ROOT / where.name:
+        elif (
+            target.is_relative_to(DOCS) != where.is_relative_to(DOCS) and where != ROOT / where.name
+        ):
             wrong.append(f"{file}: not part of the site")
         elif anchor and anchor not in anchors(found):
             wrong.append(f"{file}#{anchor}: no such heading")
@@ -42,7 +44,7 @@ def test_every_link_leads_somewhere(page: Path, generated: dict[Path, Path]) -> 
 
 def test_links_of_the_generated_pages_lead_somewhere(generated: dict[Path, Path]) -> None:
     for where, page in generated.items():
-        assert len(list(links(page))) > 3
+        assert list(links(page))
         assert _broken(page, where, generated) == []
 
 

@@ -10,14 +10,15 @@ from documents import ROOT, commands, name_of, pages, prose
 
 from pipeline.commands import COMMANDS
 from pipeline.commands.settings import SCHEMAS
+from pipeline.commands.shipped import shipped
 from pipeline.config import Config
 from pipeline.config.help import setting_names
-from pipeline.commands.shipped import shipped
 
 PAGES = pages()
 FLAGS = {"--help", "--version", "-h", "-sc", "<command>"}
 HISTORY = {"CHANGELOG.md"}
 """Names of earlier versions may stand there."""
+FILES = (".py", ".md", ".csv", ".json", ".yaml", ".png")
 GROUPS = {path.name for path in shipped("conf").iterdir() if path.is_dir()}
 LEAVES = ("model", "optimizer", "scheduler", "loss.function", "hydra")
 """Whose settings are the arguments of a class that we do not own."""
@@ -80,7 +81,7 @@ def test_every_setting_that_a_page_names_is_there(page: Path) -> None:
     known = set(setting_names(Config))
     wrong = []
     for code in re.findall(r"`([a-z_]+\.[a-z_.]+)(?:=[^`]*)?`", prose(page)):
-        is_ours = code.split(".")[0] in SECTIONS - {"hydra"} and not code.endswith((".py", ".md"))
+        is_ours = code.split(".")[0] in SECTIONS and not code.endswith(FILES)
         is_part = any(name.startswith(f"{code.rstrip('.')}.") for name in known)
         if is_ours and not (code in known or is_part or code.startswith(LEAVES)):
             wrong.append(code)

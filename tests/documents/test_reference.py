@@ -16,7 +16,9 @@ NO_SETTING = {"from_environment"}
 def test_every_setting_of_an_experiment_is_there() -> None:
     page = page_of_settings()
     entries = dict(re.findall(r'^<a id="([^"]+)"></a>(.*\n\n:   .*)$', page, re.MULTILINE))
-    owned = {name for name in setting_names(Config) if name not in ("model", "optimizer", "scheduler")}
+    owned = {
+        name for name in setting_names(Config) if name not in ("model", "optimizer", "scheduler")
+    }
     assert owned - entries.keys() - NO_SETTING == set()
     assert len(entries) > 100
     folds = entries["split.num_folds"]

@@ -77,7 +77,8 @@ def commands(page: Path) -> Iterator[str]:
     fenced = "\n".join(match[2] for match in FENCED.finditer(text))
     lines = fenced.replace("\\\n", " ").splitlines()
     lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(page))]
-    for line in lines:
-        called = line.split("  #")[0].strip()
+    for called in (
+        part.strip() for line in lines for part in re.split(r"  +#.*| && |; | \| ", line)
+    ):
         if re.match(r"(\$ )?(patientfold|make) [\w<-]", called):
             yield called.removeprefix("$ ")
