@@ -21,22 +21,25 @@ SETTINGS, COMMANDS_PAGE = "reference/settings.md", "reference/commands.md"
 HEAD_OF_COMMANDS = """\
 # Commands
 
-In the order of use. `patientfold <command> --help` says the same on the terminal, with the values that your own
-files and arguments give. How settings are written: [settings](../settings.md).
+In the order of use. `patientfold <command> --help` says the same on the terminal, with the values
+that your own files and arguments give. How settings are written: [settings](../settings.md).
 
 | exit code | means |
 |---|---|
 | 0 | done |
 | 1 | something is wrong that you can mend, or a fold failed; the message says what |
 | 130 | stopped by Ctrl-C |
-| 143, 138, 140 | stopped by SIGTERM, SIGUSR1, SIGUSR2: see [on a cluster](../cluster.md#time-limits-and-preemption) |
+| 143, 138, 140 | stopped by SIGTERM, SIGUSR1, SIGUSR2: see [clusters][cluster] |
+
+[cluster]: ../cluster.md#time-limits-and-preemption
 """
 HEAD_OF_SETTINGS = """\
 # Settings
 
-Every setting of the commands that work on an experiment, with its type, its limits and its default. The commands
-that take a finished run have few settings of their own: they stand with the [commands](commands.md). How settings
-are written, and which matter first: [settings](../settings.md).
+Every setting of the commands that work on an experiment, with its type, its limits and its default.
+The commands that take a finished run have few settings of their own: they stand with the
+[commands](commands.md). How settings are written, and which matter first:
+[settings](../settings.md).
 """
 
 

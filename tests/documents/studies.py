@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -28,8 +30,8 @@ QUICK = {
     "spacing: [4]\nsize: [8]\nfit: crop\ndtype: float16\n",
 }
 """`./conf` comes before what ships: the same commands, with one epoch and small volumes."""
-PORT = "5001"
-"""Of the pages; another is taken where it is in use."""
+PORT = re.compile(r"\b500[01]\b")
+"""Of the pages; another is taken, for it may be in use."""
 KEYS = """\
 newest() { ls -td "$1"/*/ | head -n 1 | sed 's:/$::'; }
 """
@@ -71,7 +73,7 @@ def run(text: str, study: Path, bin_dir: Path) -> str:
 
 def as_run(block: Block, study: Path, port: str) -> str:
     """The text of a block with the keys of this folder's runs in it."""
-    text = block.text.replace(PORT, port)
+    text = PORT.sub(port, block.text)
     for name, number in (("A", 0), ("B", 1)):
         if f"runs/demo/{name}" in text:
             runs = sorted(path for path in (study / "runs/demo").iterdir() if path.is_dir())
@@ -126,7 +128,7 @@ def _answers(url: str) -> bool:
 
 
 def write_images(folder: Path, table: str, images: str, num_patients: int, first: int = 1) -> None:
-    """`num_patients` with five images each, of 32 x 32; every third has a lesion, a bright square."""
+    """Five images of each patient, 32 x 32; every third patient has a lesion, a bright square."""
     (folder / images).mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(first, first + num_patients):
@@ -177,6 +179,8 @@ def begun(folder: Path) -> None:
     """A user's own images and tables, and quick settings; nothing was run yet."""
     write_images(folder, "my.csv", "scans", 45)
     write_images(folder, "new.csv", "new", 12, first=501)
+    write_images(folder, "other_hospital.csv", "other", 12, first=701)
+    shutil.copy(folder / "new/501_a.png", folder / "image.png")
     for name, text in QUICK.items():
         (folder / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "conf" / name).write_text(text)
