@@ -54,8 +54,7 @@ def page_of_commands() -> str:
     """Every command: what it does, and the settings that it reads."""
     parts = [HEAD_OF_COMMANDS]
     for name, command in COMMANDS.items():
-        parts += [f"## {name}", f"{shown(command.line[0].upper() + command.line[1:])}"]
-        parts += [*_paragraphs(about(name))]
+        parts += [f"## {name}", *_paragraphs(about(name))]
         if command.config_name == "cv":
             parts.append(f"Settings: {', '.join(_read(command.reads))}.")
             continue
