@@ -128,7 +128,7 @@ def _answers(url: str) -> bool:
 
 
 def write_images(folder: Path, table: str, images: str, num_patients: int, first: int = 1) -> None:
-    """Five images of each patient, 32 x 32; every third patient has a lesion, a bright square."""
+    """Five images of each patient, 16 x 16; every third patient has a lesion, a bright square."""
     (folder / images).mkdir(parents=True, exist_ok=True)
     rows = []
     for number in range(first, first + num_patients):
@@ -136,10 +136,10 @@ def write_images(folder: Path, table: str, images: str, num_patients: int, first
         label, site = ("lesion", "healthy", "healthy")[number % 3], ("north", "south")[number % 2]
         shade = generator.normal(90, 15)
         for image in range(5):
-            pixels = generator.normal(shade, 12, (32, 32))
+            pixels = generator.normal(shade, 12, (16, 16))
             if label == "lesion":
-                row, column = generator.integers(6, 16, 2)
-                pixels[row : row + 9, column : column + 9] += 45
+                row, column = generator.integers(2, 8, 2)
+                pixels[row : row + 6, column : column + 6] += 45
             path = f"{images}/{number:03}_{'abcde'[image]}.png"
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / path)
             rows.append([f"{number:03}", path, label, site, f"{number:03}-{image // 3}"])
