@@ -35,7 +35,12 @@ PORT = re.compile(r"\b500[01]\b")
 KEYS = """\
 newest() { ls -td "$1"/*/ | head -n 1 | sed 's:/$::'; }
 """
-PROGRAMS = {"patientfold": "-P -m pipeline", "mlflow": "-m mlflow", "python": ""}
+PROGRAMS = {
+    "patientfold": "-P -m pipeline",
+    "mlflow": "-m mlflow",
+    "uvicorn": "-m uvicorn",  # which mlflow looks for on the path
+    "python": "",
+}
 
 
 def programs(folder: Path) -> Path:
