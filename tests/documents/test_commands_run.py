@@ -2,14 +2,24 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from documents import ROOT, Block, blocks, name_of, pages
-from studies import Place, as_run, begun, finished, first_hour, free_port, programs, run, served
+from studies import (
+    Place,
+    as_run,
+    begun,
+    copied,
+    finished,
+    first_hour,
+    free_port,
+    programs,
+    run,
+    served,
+)
 
 PAGES = {name_of(page): page for page in pages()}
 RUN = [name for name, page in PAGES.items() if any(of.mark != "not run" for of in blocks(page))]
@@ -51,7 +61,7 @@ def test_the_commands_of_a_page_run(
     """As they stand, one block after the other, in a folder as their reader has it."""
     make = PLACES.get(name, finished)
     study = tmp_path / "study"
-    shutil.copytree(made_once(f"study_{make.__name__}", make), study)
+    copied(made_once(f"study_{make.__name__}", make), study)
     bin_dir, port = programs(tmp_path / "bin"), free_port()
     with ExitStack() as serving:
         for block in blocks(PAGES[name]):
