@@ -8,8 +8,8 @@ PLANNED = (
 )
 """What is read to make a plan and to judge it."""
 TRAINED = (
-    f"{PLANNED} name folds run_dir augment model init optimizer scheduler training evaluation "
-    "tracking engine preflight.accept"
+    f"{PLANNED} name folds run_dir augment model features init optimizer scheduler training "
+    "evaluation tracking engine preflight.accept"
 )
 
 

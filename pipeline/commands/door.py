@@ -49,7 +49,7 @@ from pipeline.config import (
 )
 from pipeline.config.deprecated import config_today, overrides_today
 from pipeline.config.door import suggestion
-from pipeline.config.help import describe
+from pipeline.config.help import Section, described, in_lines
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.console import tell
 from pipeline.engine import PRELOADED
@@ -204,32 +204,42 @@ def load_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, reads, _, own_words = COMMANDS[name]
-    source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
-    about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
+    line, config_name = COMMANDS[name].line, COMMANDS[name].config_name
     usage = f"usage: patientfold {name} [name=value ...]"
-    options: dict[str, list[str]] = {}
     more = ""
-    schema = SCHEMAS[config_name or name]
-    with one_message(schema):
+    with one_message(SCHEMAS[config_name or name]):
         arguments = overrides_today(arguments)
-        if config_name is None:
-            values: Any = nested(arguments, own_words)
-        else:
-            flags, settings = in_order(arguments)
-            values = OmegaConf.to_container(composed(settings, config_name))
         if config_name == "cv":
-            options = _options([*own_folders(flags), CONF_DIR])
-            more = f"\nexperiment={'|'.join(options['experiment'])}{HOW_TO_GO_ON}"
+            flags, _ = in_order(arguments)
+            more = f"\nexperiment={'|'.join(_options(flags)['experiment'])}{HOW_TO_GO_ON}"
         elif config_name == "make_manifest":
             more = f"\nrecipe={'|'.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))}"
-        words = "\n".join(describe(schema, values, reads.split(), options))
-        tell(f"{name}: {line}\n\n{about}\n\n{usage}\n\n{words}\n{more}".rstrip())
+        words = "\n".join(in_lines(settings_of(name, arguments)))
+        tell(f"{name}: {line}\n\n{about(name)}\n\n{usage}\n\n{words}\n{more}".rstrip())
 
 
-def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
+def about(name: str) -> str:
+    """What a command does: the text at the top of its module, whose import would take a second."""
+    source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""
+
+
+def settings_of(name: str, arguments: Sequence[str] = ()) -> list[Section]:
+    """The settings that a command reads, with the values of these arguments."""
+    _, config_name, reads, _, own_words = COMMANDS[name]
+    flags: Sequence[str] = ()
+    if config_name is None:
+        values: Any = nested(arguments, own_words)
+    else:
+        flags, settings = in_order(arguments)
+        values = OmegaConf.to_container(composed(settings, config_name))
+    options = _options(flags) if config_name == "cv" else {}
+    return list(described(SCHEMAS[config_name or name], values, reads.split(), options))
+
+
+def _options(flags: Sequence[str]) -> dict[str, list[str]]:
     """The files that each section of the settings can be taken from."""
-    paths = [path for folder in folders for path in folder.glob("*/*.yaml")]
+    paths = [path for f in [*own_folders(flags), CONF_DIR] for path in f.glob("*/*.yaml")]
     groups = {path.parent.name for path in paths}
     return {g: sorted({path.stem for path in paths if path.parent.name == g}) for g in groups}
 
