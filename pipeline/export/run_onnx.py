@@ -286,7 +286,7 @@ def prepared(path: Path, contents: Mapping[str, Any]) -> NDArray[Any]:
     with path.open("rb") as file:
         is_array = file.read(len(NPY)) == NPY
     if is_array:
-        pixels = np.load(path, allow_pickle=False)
+        pixels: NDArray[Any] = np.load(path, allow_pickle=False)
         if pixels.dtype != dtype:
             raise CannotError(f"holds {pixels.dtype}, the graph takes {dtype}")
     elif missing := unsupported(contents):
@@ -312,9 +312,9 @@ def stored(pixels: Pixels, dtype: np.dtype[Any]) -> NDArray[Any]:
         low = -high
     if not (pixels.min() >= low and pixels.max() <= high):
         raise CannotError(f"has values from {pixels.min():g} to {pixels.max():g}, not of {dtype}")
-    kept: NDArray[Any] = pixels.round().clip(0, 255) if dtype == np.uint8 else pixels
-    kept = kept.astype(dtype)
-    return kept
+    if dtype == np.uint8:
+        pixels = pixels.round().clip(0, 255)
+    return pixels.astype(dtype)
 
 
 # --- answering
