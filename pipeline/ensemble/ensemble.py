@@ -112,9 +112,7 @@ class Ensemble:
         """The networks of what was kept, on a device."""
         states = {fold: kept.state(fold, device) for fold in kept.checkpoints}
         shape = kept.shape(next(iter(states.values())))
-        members = tuple(
-            _member(kept, fold, state, shape, device) for fold, state in states.items()
-        )
+        members = tuple(_member(kept, fold, state, shape, device) for fold, state in states.items())
         return cls(kept.run, kept.config, members, kept.run.classes, shape, kept.dtype)
 
     @property

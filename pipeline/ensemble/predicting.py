@@ -19,14 +19,14 @@ from pipeline.engine.finished import MARKS
 from pipeline.ensemble.ensemble import median_decision
 from pipeline.ensemble.kept import Kept
 from pipeline.ensemble.progress import Done, Line, stamp_of
-from pipeline.ensemble.stream import Answer, Files, Place, Watch, answers, num_cores, shape_of
+from pipeline.ensemble.stream import Answer, Files, Place, Watch, answers, num_cores
 from pipeline.ensemble.tables import as_text, file_name, image_table, level_tables
 from pipeline.files import lock, make_private, write_json, write_whole
 from pipeline.images.faults import UnusableImagesError
 from pipeline.levels import Level
 from pipeline.manifest import Manifest, ManifestError, contradictory_labels
 from pipeline.manifest.unseen import has_labels
-from pipeline.processes import MONAI, call_in_child, start_forkserver
+from pipeline.processes import MONAI, call_in_child, preload, start_forkserver
 from pipeline.tracking.result import with_seal
 from pipeline.training.evaluated import EVAL_BATCH, bounds
 
@@ -51,6 +51,9 @@ class How:
 
 
 USUAL = How()
+preload(
+    "pipeline.training.kept_network", "pipeline.training.checkpoint", "pipeline.ensemble.stream"
+)
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,7 @@ def predict(
     manifest = new.manifest
     _check_labels(kept, new)
     start_forkserver(MONAI if needs_monai(kept.config) else ())
-    shape = call_in_child(shape_of, kept)
-    devices = _devices(kept.config, how)
+    shape, devices = call_in_child(_looked_at, kept, how)
     ends = bounds(len(manifest), EVAL_BATCH[devices[0].partition(":")[0]])
     batches = [manifest.image_sets[begin:end] for begin, end in ends]
     stamps = [stamp_of(files) for files in batches]
@@ -137,18 +139,28 @@ def predict(
 
 def _check_labels(kept: Kept, new: NewImages) -> None:
     """Before an image is decoded: would the label of a patient be known?"""
-    rule = kept.config.evaluation.patient_label
-    if rule == "same" and "patient" in new.levels and has_labels(new.manifest):
-        if errors := contradictory_labels(new.manifest):
-            hint = "use_labels=false predicts without labels"
-            raise ManifestError(new.manifest.path, errors, hint)
+    is_one = kept.config.evaluation.patient_label == "same" and "patient" in new.levels
+    if not (is_one and has_labels(new.manifest)):
+        return
+    if errors := contradictory_labels(new.manifest):
+        hint = "use_labels=false predicts without labels"
+        raise ManifestError(new.manifest.path, errors, hint)
+
+
+def _looked_at(kept: Kept, how: How) -> tuple[tuple[int, ...], list[str]]:
+    """What the networks take, all of which are opened to see that they can be, and the devices of
+    the processes that predict; in a process of its own, with torch.
+    """
+    from pipeline.ensemble.ensemble import Ensemble
+
+    return Ensemble.of(kept).shape, _devices(kept.config, how)
 
 
 def _devices(config: Config, how: How) -> list[str]:
-    """Of the processes that predict."""
-    alone = {"kind": "local", "device": how.device, "devices_per_fold": 1, "folds_at_once": 0}
-    engine = replace(config.engine, **alone)
-    found = [one_device(slot) for slot in call_in_child(device_slots, engine, "auto")]
+    engine = replace(
+        config.engine, kind="local", device=how.device, devices_per_fold=1, folds_at_once=0
+    )
+    found = [one_device(slot) for slot in device_slots(engine, "auto")]
     if how.processes:
         return [found[i % len(found)] for i in range(how.processes)]
     return found[:MOST_PROCESSES] if found[0] == "cpu" else found

@@ -41,7 +41,7 @@ KILLED = (
 )
 Files = Sequence[tuple[Path, ...]]
 Watch = Callable[[NDArray[np.uint8], Sequence[Facts]], Mapping[str, Sequence[str]]]
-"""(B, P, 64, 64) pictures and (B,) facts of decoded images -> columns with (B,) cells about them."""
+"""(B, P, 64, 64) pictures and (B,) facts of decoded images -> columns of (B,) cells about them."""
 
 
 @dataclass(frozen=True)
@@ -223,15 +223,6 @@ def _predicted(kept: Kept, device: str, threads: int, slot: Path, rows: list[int
             "device=cpu, or a device with more memory"
         ) from None
     return found
-
-
-def shape_of(kept: Kept) -> tuple[int, ...]:
-    """(C, ...) of what the networks take, all of which are opened to see that they can be; in a
-    process of its own.
-    """
-    from pipeline.ensemble.ensemble import Ensemble
-
-    return Ensemble.of(kept).shape
 
 
 def num_cores() -> int:

@@ -244,9 +244,7 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
         raise ManifestError(path, [problem]) from None
 
 
-def _check_header(
-    path: Path, header: list[str], config: ManifestConfig, needs_label: bool
-) -> None:
+def _check_header(path: Path, header: list[str], config: ManifestConfig, needs_label: bool) -> None:
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
         raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)

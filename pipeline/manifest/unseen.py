@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from glob import glob, has_magic
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipeline.config import ManifestConfig, PrivacyConfig
 from pipeline.errors import UserError
-from pipeline.formats.files import series_files
+from pipeline.formats.files import series_files, series_parts
 from pipeline.formats.looks import Look, Looks
 from pipeline.levels import MIDDLES, Middle
 from pipeline.manifest import ids, paths, rules
@@ -65,7 +66,7 @@ def _as_it_is(
 ) -> ManifestConfig:
     """The settings without columns that are not there, or of which nothing is made."""
     columns = config.columns
-    lacking = {
+    lacking: dict[str, Any] = {
         name: None
         for name in MAY_BE_MISSING
         if name != middle and getattr(columns, name) not in header
@@ -100,6 +101,7 @@ def _read(
     root = Path(config.image_root) if config.image_root else path.parent
     manifest = Manifest(
         *(path, root, _as_tuple(classes), table),
+        left_out=table.iloc[:0],
         names=names,
         image_columns=config.columns.images,
     )
@@ -181,8 +183,8 @@ def _named(pattern: str) -> list[str]:
             f"images={pattern}: the folder holds no DICOM series; name its images by a pattern, "
             f"e.g. images='{pattern.rstrip('/')}/*.png'"
         )
-    exact = Path(pattern).exists() or not has_magic(pattern)
-    found = [pattern] if exact else sorted(glob(pattern, recursive=True))
+    is_one = Path(pattern).exists() or series_parts(Path(pattern)) is not None
+    found = [pattern] if is_one else sorted(glob(pattern, recursive=True))  # noqa: PTH207 (an absolute pattern is one, too)
     if not found:
         raise UserError(f"images={pattern}: there is no such file (searched from {Path.cwd()})")
     return found

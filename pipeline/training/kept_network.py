@@ -108,6 +108,6 @@ def rebuilt(
     except (RuntimeError, KeyError) as error:
         raise UserError(
             f"model: {config.model['_target_']} does not take the weights of fold "
-            f"{state.get('fold')} ({first_line(error)}): its code, or that of a library, has changed"
+            f"{state.get('fold')} ({first_line(error)}): its code, or a library's, has changed"
         ) from None
     return network

@@ -11,9 +11,7 @@ LAST: dict[int, Layout] = {2: torch.channels_last, 3: torch.channels_last_3d}
 """Spatial axes -> channels last: the order that tensor cores and oneDNN compute in."""
 
 
-def layout_of(
-    network: nn.Module, shape: Sequence[int], device: str, channels_last: bool
-) -> Layout:
+def layout_of(network: nn.Module, shape: Sequence[int], device: str, channels_last: bool) -> Layout:
     """Give the network's weights the layout that training.channels_last asks for, and return it.
 
     A network whose code cannot take images (C, ...) of this `shape` in that order (a `view` across

@@ -28,7 +28,7 @@ CHOICES = {
     "plain": (),
     "calibrated": ("evaluation.calibration=temperature", "loss.class_weights=inverse"),
     "sampled": ("sampler=class", "evaluation.prior=train", "evaluation.calibration=none"),
-    "cropped": ("augment.crop=[16]", "training.average=0.5"),
+    "cropped": ("augment.crop=[20]", "training.average=0.5"),
     "eight_bits": ("images.dtype=auto", "images.normalise=none"),
     "half": ("images.dtype=float16", "images.size=[20]", "images.fit=crop"),
     "z_scores": ("images.normalise=image",),
@@ -54,9 +54,7 @@ def own_test_parts(run: Finished, ensemble: Ensemble) -> list[tuple[Floats, Floa
     for fold, member in zip(run.folds.folds, ensemble.members, strict=True):
         path = run.dir / f"fold_{fold.index:02d}" / "predictions_test.csv"
         table = read_predictions(path, run.classes)
-        files = [
-            tuple(root / name for name in image.split("|")) for image in table["image_path"]
-        ]
+        files = [tuple(root / name for name in image.split("|")) for image in table["image_path"]]
         images = torch.from_numpy(np.stack([ensemble.image(of) for of in files]))
         told = [member.probabilities(images[begin:end]) for begin, end in ends(len(images))]
         pairs.append((table[prob_columns(run.classes)].to_numpy(), np.concatenate(told)))
@@ -90,7 +88,7 @@ def test_of_volumes_of_several_files(tmp_path: Path) -> None:
     columns = ("t1", "t2")
     write_images(tmp_path / "data", columns=columns, dims=3)
     asked = ("manifest.columns.image=[t1,t2]", "images.spatial_dims=3", "+model.spatial_dims=3")
-    size = ("images.spacing=[1.5]", "images.size=[16]", "images.fit=crop")
+    size = ("images.spacing=[1.2]", "images.size=[20]", "images.fit=crop")
     check_bit_equality(trained_run(tmp_path, *asked, *size))
 
 
@@ -105,9 +103,7 @@ def test_of_labels_that_do_not_exclude_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_of_a_plugins_network_and_reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_plugins_network_and_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = write_images(tmp_path / "data")
     for row in rows:
@@ -165,7 +161,7 @@ def test_an_image_is_decoded_as_the_cache_holds_it(run: Finished) -> None:
 def test_the_ensemble_is_the_mean_of_members_that_differ(run: Finished) -> None:
     ensemble = Ensemble.read(run)
     images = torch.from_numpy(
-        np.random.default_rng(0).normal(100, 30, (5, *ensemble.shape)).astype(ensemble.dtype)
+        np.random.default_rng(0).normal(100, 30, (5, *ensemble.shape)).astype(np.float32)
     )
     kept = images.clone()
     members = ensemble.member_probabilities(images)
@@ -208,7 +204,7 @@ def test_a_network_that_is_gone_is_missed(copied: Finished) -> None:
 
 def test_the_network_of_another_fold_is_refused(copied: Finished) -> None:
     shutil.copy(copied.dir / "fold_00" / "best.pt", copied.dir / "fold_01" / "best.pt")
-    with pytest.raises(UserError, match="belongs to fold 0 .* not to fold 1"):
+    with pytest.raises(UserError, match=r"belongs to fold 0 .* not to fold 1"):
         Ensemble.of(Kept.of(copied))
 
 

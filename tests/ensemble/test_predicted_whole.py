@@ -25,7 +25,7 @@ from pipeline.ensemble.predicting import How, Predicted, predict
 from pipeline.ensemble.progress import NAME as PROGRESS
 
 pytestmark = pytest.mark.slow
-VOLUMES = ("images.spatial_dims=3", "+model.spatial_dims=3", "images.size=[16]")
+VOLUMES = ("images.spatial_dims=3", "+model.spatial_dims=3", "images.size=[20]")
 
 
 def predicted(

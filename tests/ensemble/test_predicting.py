@@ -101,7 +101,7 @@ def test_an_image_has_the_mean_of_the_networks_and_their_spread(
         [ensemble.member_probabilities(images[begin:end]) for begin, end in ends], axis=1
     )
 
-    def same(column: str, expected: np.ndarray) -> None:  # type: ignore[type-arg]
+    def same(column: str, expected: np.ndarray) -> None:
         found = table[column].to_numpy(np.float32)
         np.testing.assert_array_equal(found, expected.astype(np.float32), err_msg=column)
 
@@ -115,7 +115,7 @@ def test_an_image_has_the_mean_of_the_networks_and_their_spread(
     np.testing.assert_array_equal(table["predicted"], named)
 
 
-def test_patients_are_made_by_the_rule_of_the_run(study: Path, predicted: Path) -> None:
+def test_patients_are_made_by_the_rule_of_the_run(predicted: Path) -> None:
     images = pd.read_csv(predicted / "predictions.csv")
     patients = pd.read_csv(predicted / "patients.csv", index_col="patient_id")
     assert len(patients) == 36
@@ -199,7 +199,9 @@ def test_a_manifest_may_lack_labels_or_be_told_to(study: Path, kept: Kept, tmp_p
     without = settings(study, **of_csv(few, image_root=root), use_labels=False)
     assert not has_labels(new_images(without, kept).manifest)
     blank = few_of(study, tmp_path / "blank.csv", label="")
-    assert not has_labels(new_images(settings(study, **of_csv(blank, image_root=root)), kept).manifest)
+    assert not has_labels(
+        new_images(settings(study, **of_csv(blank, image_root=root)), kept).manifest
+    )
     table = pd.read_csv(few, dtype=str).drop(columns="label")
     table.rename(columns={"patient_id": "who"}).to_csv(tmp_path / "bare.csv", index=False)
     bare = of_csv(tmp_path / "bare.csv", image_root=root, columns={"patient": "who"})
@@ -243,7 +245,7 @@ def test_labels_of_a_patient_that_contradict_each_other_are_refused(
 ) -> None:
     few = few_of(study, tmp_path / "few.csv", patient_id="N99")
     new = new_images(settings(study, **of_csv(few, image_root=str(study / "new"))), kept)
-    with pytest.raises(UserError, match="contradictory labels .*use_labels=false"):
+    with pytest.raises(UserError, match=r"(?s)contradictory labels .*use_labels=false"):
         predict(kept, new, Console(quiet=True), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -303,6 +305,7 @@ def test_pseudonyms_stand_for_new_patients_too(
 # --- images that cannot be used
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_an_error_when_the_others_are_done_or_left_out(
     study: Path, kept: Kept, tmp_path: Path
 ) -> None:
@@ -328,13 +331,12 @@ def test_what_cannot_be_used_is_an_error_when_the_others_are_done_or_left_out(
 # --- beside the networks
 
 
-def test_a_watch_adds_columns_of_what_was_decoded(
-    study: Path, kept: Kept, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_a_watch_adds_columns_of_what_was_decoded(study: Path, kept: Kept, tmp_path: Path) -> None:
     few = few_of(study, tmp_path / "few.csv")
     new = new_images(settings(study, **of_csv(few, image_root=str(study / "new"))), kept)
 
-    def watch(pictures: np.ndarray, facts: Sequence[Facts]) -> dict[str, list[str]]:  # type: ignore[type-arg]
+    def watch(pictures: np.ndarray, facts: Sequence[Facts]) -> dict[str, list[str]]:
         assert pictures.shape == (4, 1, 64, 64)
         return {"shape": [fact["original_shape"] for fact in facts]}
 
@@ -344,9 +346,8 @@ def test_a_watch_adds_columns_of_what_was_decoded(
     assert pd.read_csv(out / "predictions.csv")["shape"].tolist() == ["24x24"] * 4
 
 
-def test_the_command_and_what_forget_finds(
-    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.slow
+def test_the_command_and_what_forget_finds(study: Path, tmp_path: Path) -> None:
     shutil.copytree(study / "new", tmp_path / "new")
     asked = (f"run_dir={study / 'run'}", "manifest.path=new/manifest.csv", "processes=1")
     ended = called(tmp_path, "predict", *asked)
