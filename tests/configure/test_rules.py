@@ -91,6 +91,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
     "rate": ({}, 1.5e-3),
     "weight_decay": ({}, 0.05),
     "schedule": ({}, "one_cycle"),
+    "no_average": ({"num_images": 435}, 0),
     "average": ({"num_images": 10_000}, 0.99),
     "decay": ({}, "weights"),
 }
@@ -124,6 +125,7 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
     (CT, "images.fit", "stretch"),
     ({"num_images": 6000, **GPU}, "model", "resnet10"),
     ({"num_images": 1000}, "training.epochs", 20),
+    ({"num_images": 650}, "training.average", 0.97),  # 13 steps an epoch, 260 in all
 ]
 """On the other side of a limit."""
 

@@ -25,6 +25,8 @@ TINY_STEPS, MOST_TINY = 150, 60
 """Steps of which even the smallest set gets as many, and the most epochs for that."""
 FEW_EPOCHS = 30
 """For few volumes, whose small network takes seconds an epoch."""
+FEWEST_AVERAGED = 250
+"""Steps below which an average of the weights lags behind the weights themselves."""
 AVERAGED = 6
 """The moving average of the weights reaches over a sixth of the training."""
 
@@ -160,13 +162,22 @@ def schedule(_: Fingerprint, __: Chosen) -> Choice | None:
     return Choice("one_cycle", "up and down once: the best use of few epochs")
 
 
+@rule("training.average", "0: the weights themselves", "fewer than 250 steps in all")
+def no_average(f: Fingerprint, chosen: Chosen) -> Choice | None:
+    steps = num_steps(f, chosen) * int(chosen["training.epochs"])
+    if steps >= FEWEST_AVERAGED:
+        return None
+    return Choice(0, f"{steps} steps are too few: an average of the weights would lag behind")
+
+
 @rule(
     "training.average",
-    "so that the moving average of the weights reaches over a sixth of the steps, 0.9 to 0.99",
+    "so that the moving average of the weights reaches over a sixth of the steps, at most 0.99",
+    "others",
 )
 def average(f: Fingerprint, chosen: Chosen) -> Choice | None:
     steps = num_steps(f, chosen) * int(chosen["training.epochs"])
-    decay = min(0.99, max(0.9, math.floor(100 * (1 - AVERAGED / steps)) / 100))
+    decay = min(0.99, math.floor(100 * (1 - AVERAGED / steps)) / 100)
     reach = round(1 / (1 - decay))
     return Choice(decay, f"the weights of the last {reach} of {steps:,} steps are averaged")
 
@@ -179,5 +190,5 @@ def decay(_: Fingerprint, __: Chosen) -> Choice | None:
 RULES = (
     *(small, larger, usual, batch_that_fits, batch, accumulated),
     *(epochs_of_few, epochs_of_tiny, epochs, rate_of_few, rate, weight_decay, schedule),
-    *(average, decay),
+    *(no_average, average, decay),
 )
