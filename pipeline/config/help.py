@@ -92,15 +92,6 @@ def setting_names(schema: Any, prefix: str = "") -> Iterator[str]:
             yield prefix + setting.name
 
 
-def setting_names(schema: Any, prefix: str = "") -> Iterator[str]:
-    """Every setting of a schema, as it is typed."""
-    for setting in fields(schema):
-        if is_dataclass(setting.type):
-            yield from setting_names(setting.type, f"{prefix}{setting.name}.")
-        else:
-            yield prefix + setting.name
-
-
 def _settings(
     schema: Any, settings: Sequence[Field[Any]], values: Mapping[str, Any], prefix: str
 ) -> Iterator[Setting]:
