@@ -60,7 +60,7 @@ ui: $(INSTALLED) ## show the runs in MLflow, http://127.0.0.1:5000
 		--host 127.0.0.1 --port $(PORT)
 
 docs: $(INSTALLED) ## build the site of docs/ into build/site, warnings are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(BIN)/ruff check .
