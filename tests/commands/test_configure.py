@@ -13,6 +13,8 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
+from pipeline.manifest import read_manifest
+from pipeline.manifest.ids import MANY_ROWS
 
 EXPERIMENT = Path("conf/experiment/my.yaml")
 
@@ -136,6 +138,23 @@ def test_a_class_of_two_patients_is_refused(
     _, error = said(monkeypatch, capsys, "manifest.path=my.csv")
     assert "class 'lesion' has 2 independent patients, and a cross-validation needs 3" in error
     assert not EXPERIMENT.exists()
+
+
+def test_ids_of_their_own_in_every_row_are_accepted_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of the check, which would stop `cv`."""
+    rows = ["patient_id,image_path,label"]
+    for i in range(MANY_ROWS):
+        Image.fromarray(np.full((4, 4), i, np.uint8)).save(f"{i}.png")
+        rows.append(f"{1000 + 37 * i},{i}.png,{('no', 'yes')[i % 2]}")
+    Path("my.csv").write_text("\n".join(rows))
+    out, error = said(monkeypatch, capsys, "manifest.path=my.csv")
+    assert error == ""
+    assert f"warning: each of the {MANY_ROWS} rows has a patient id of its own" in out
+    config = load_config(["experiment=my"]).manifest
+    assert config.accept == ("one_image_per_patient",)
+    assert len(read_manifest(config)) == MANY_ROWS
 
 
 def test_several_labels_a_row(
