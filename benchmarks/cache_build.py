@@ -1,7 +1,7 @@
 """How fast is a cache built, beside decoding alone? Images a second, with one process a core.
 
     python benchmarks/cache_build.py [--workloads idc kermany hippocampus3d large] [--rounds 3]
-        [--images 1500] [--docs docs/performance.md]
+        [--images 3000] [--docs docs/performance.md]
 
 In turn: *decoded* reads, checks and transforms each image and stores its pixels, and nothing else;
 *built* is the whole cache: a digest of each file and of its pixels, thumbnails for the search for

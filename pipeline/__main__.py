@@ -24,9 +24,7 @@ To begin: patientfold demo, then patientfold cv experiment=demo."""
 
 def main() -> None:
     """Run the command that the first argument names."""
-    gc.set_threshold(
-        100_000, 50, 100
-    )  # a table of a million rows is no garbage: a fifth of the time
+    gc.set_threshold(100_000, 50, 100)  # else it is looked for in tables of a million rows
     atexit.register(gc.freeze)  # else Python looks for garbage in all that was imported: 0.5 s
     name, *arguments = sys.argv[1:] or HELP
     if name in HELP:

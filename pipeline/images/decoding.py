@@ -18,13 +18,11 @@ from pipeline.images.storage import TooNarrowError, loss, moments
 from pipeline.images.transforms import per_axis, transformed, transforms_of
 from pipeline.targets import build
 
+DIGEST = 2
+"""Of how `pixel_digest` hashes: a build of another version is not gone on with, or copies on both
+sides of its interruption would not be found."""
 THUMBNAIL_SIZE = 64
 BLANK = np.zeros((THUMBNAIL_SIZE, THUMBNAIL_SIZE), dtype=np.uint8)
-RESOLVED = 1e-5
-"""Of the largest value: a contrast below it is what is left of a mean's rounding."""
-SMALLEST = float(np.finfo(np.float32).tiny)
-FAINT = 0.01
-"""A contrast below it is stretched before the image is resampled, which rounds."""
 Facts = dict[str, str]
 """What one decoded image adds to the table, by TABLE_COLUMNS."""
 
@@ -249,11 +247,8 @@ def thumbnails(array: Floats32) -> NDArray[np.uint8]:
 
 def _thumbnail(plane: Floats32) -> NDArray[np.uint8]:
     low, high = float(plane.min()), float(plane.max())
-    contrast = (high - low) / max(abs(low), abs(high), SMALLEST)
-    if contrast <= RESOLVED:
+    if high - low <= 1e-5 * max(abs(low), abs(high)):  # what is left of a mean's rounding
         return BLANK
-    if contrast < FAINT:
-        plane = (plane - low) / (high - low)
     whole = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
     small = np.asarray(whole.resize((THUMBNAIL_SIZE,) * 2, Image.Resampling.BILINEAR))
     low, high = float(small.min()), float(small.max())

@@ -22,7 +22,7 @@ from pipeline.formats.table import ImageError
 from pipeline.images.building import built_beside, continued, remove_leftovers
 from pipeline.images.decoded_log import DecodedLog, num_decoded
 from pipeline.images.decoders import CHUNK, Progress, decode_all, first_usable_shape
-from pipeline.images.decoding import ARRAYS, THUMBNAIL_SIZE, Facts, TooNarrow
+from pipeline.images.decoding import ARRAYS, DIGEST, THUMBNAIL_SIZE, Facts, TooNarrow
 from pipeline.images.faults import UnusableImagesError
 from pipeline.images.packed import TABLE_COLUMNS, PackedImages
 from pipeline.images.seal import is_sealed, reserve, seal
@@ -36,9 +36,6 @@ REVISION = 1
 DESTROYED = (
     "images.dtype={} would round away its contrast after the transforms; use images.dtype=auto"
 )
-DIGEST = 2
-"""Of how pixels are hashed: a build of another version is not gone on with, or copies on both sides
-of its interruption would not be found."""
 MOST_BYTES_PER_VOXEL = 16
 
 

@@ -54,19 +54,6 @@ def moments(stored: NDArray[np.generic]) -> tuple[list[float], list[float]]:
 
 def loss(pixels: Floats32, stored: NDArray[np.generic]) -> dict[str, str]:
     """Mean square error of storing an image (C, ...), and its variance within channels."""
-    lost = stored.astype(np.float32) - pixels
-    if stored.dtype == np.uint8 and not lost.any():
-        error, variance = 0.0, _variance_of_bytes(stored)
-    else:
-        error = float(np.mean(lost**2, dtype=np.float64))
-        variance = float(pixels.reshape(len(pixels), -1).var(axis=1, dtype=np.float64).mean())
-    return {"rounding": repr(error), "variance": repr(variance)}
-
-
-def _variance_of_bytes(stored: NDArray[np.generic]) -> float:
-    """Exact: a sum of whole numbers."""
-    num: int = stored[0].size
-    sums, squares = moments(stored)
-    found: list[float]
-    found = [(num * int(b) - int(a) ** 2) / num**2 for a, b in zip(sums, squares, strict=True)]
-    return sum(found) / len(found)
+    error = float(np.mean((stored.astype(np.float32) - pixels) ** 2, dtype=np.float64))
+    variance = pixels.reshape(len(pixels), -1).var(axis=1, dtype=np.float64).mean()
+    return {"rounding": repr(error), "variance": repr(float(variance))}

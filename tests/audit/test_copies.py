@@ -93,6 +93,12 @@ def test_equal_pixels_of_another_shape_are_another_image() -> None:
     )
 
 
+@pytest.mark.parametrize("others", [(0.2, 0.4), (1.0, 257.0), (255.0, -1.0), (0.0, 0.5)])
+def test_values_that_no_byte_holds_are_not_taken_for_bytes(others: tuple[float, float]) -> None:
+    one, other = (pixel_digest(np.full((1, 2, 2), value, np.float32)) for value in others)
+    assert one != other
+
+
 def test_copies_of_one_patient_are_nobodys_business(strangers: list[NDArray[np.uint8]]) -> None:
     arrays = [grey(Image.fromarray(picture)) for picture in strangers[:5]] * 2
     assert copies_of(arrays, [f"p{i % 5}" for i in range(10)]) == Copies()

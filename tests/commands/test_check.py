@@ -176,7 +176,8 @@ def test_a_check_goes_on_and_tells_everything_in_one_report(
     report = json.loads((tmp_path / "runs" / "check" / "manifest" / "check.json").read_text())
     assert report["fit"] is False
     assert report["copies"]["num_exact"] == 1
-    assert report["split"] is not None
+    assert report["split"]["lines"][0].startswith("plan: kfold, 5 folds")
+    assert "places" not in report["split"]
     page = (tmp_path / "runs" / "check" / "manifest" / "check.html").read_text()
     assert "Not fit: 4 errors" in page
 

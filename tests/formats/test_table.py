@@ -143,3 +143,20 @@ def test_no_decoder_is_imported_before_the_first_file_is_read():
     loaded = done.stdout.split()
     assert "pipeline.formats" in loaded
     assert not {"PIL", "nibabel", "pydicom", "torch", "monai"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "format_name"),
+    [
+        ("a.png", "PNG"),
+        ("b/A.PNG", "PNG"),
+        ("a.nii.gz", "NIfTI"),
+        (".png", None),
+        ("b/.png", None),
+        ("b.png/a", None),
+        ("a.png.txt", None),
+    ],
+)
+def test_a_name_says_its_format(name: str, format_name: str | None) -> None:
+    known = format_of_name(name)
+    assert (known and known.name) == format_name

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from pipeline.config import ImagesConfig, ManifestConfig
-from pipeline.images import building
+from pipeline.images import building, packing
 from pipeline.images.building import remove_leftovers
 from pipeline.images.decoded_log import NAME, num_decoded
 from pipeline.images.decoders import CHUNK
+from pipeline.images.decoding import DIGEST
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, read_manifest
 
@@ -127,6 +128,17 @@ def test_what_another_version_left_is_not_gone_on_with(manifest: Manifest) -> No
     time.sleep(0.5)
     lines = (folder / NAME).read_text().splitlines(keepends=True)
     (folder / NAME).write_text("".join(lines[1:]))
+    assert built(manifest) == (expected, NUM_IMAGES + 1)
+
+
+def test_what_was_hashed_otherwise_is_not_gone_on_with(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = built(manifest, "undisturbed")
+    with monkeypatch.context() as before:
+        before.setattr(packing, "DIGEST", DIGEST - 1)
+        interrupted(manifest, after=3 * CHUNK)
+    time.sleep(0.5)
     assert built(manifest) == (expected, NUM_IMAGES + 1)
 
 

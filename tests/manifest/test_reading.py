@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.config import ColumnsConfig, ManifestConfig
-from pipeline.manifest import Finding, Manifest, ManifestError, read_manifest
+from pipeline.manifest import Finding, Manifest, ManifestError, csv_file, read_manifest
 from pipeline.manifest.ids import canonical_id
 
 Write = Callable[..., ManifestConfig]
@@ -175,12 +175,20 @@ def test_a_row_with_another_number_of_cells_is_refused(write: Write) -> None:
     ]
 
 
-def test_a_quote_that_is_never_closed_does_not_swallow_rows(write: Write) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 1000])
+def test_a_quote_that_is_never_closed_does_not_swallow_rows(
+    write: Write, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(csv_file, "ROWS_AT_ONCE", at_once)
     (found,) = problems(write("P1,a.png,no", 'P2,b.png,"yes', "P3,c.png,no", task="multiclass"))
     assert found.startswith("line 3: a cell is badly quoted")
 
 
-def test_lines_are_counted_through_quoted_cells_and_blank_lines(write: Write) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 1000])
+def test_lines_are_counted_through_quoted_cells_and_blank_lines(
+    write: Write, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(csv_file, "ROWS_AT_ONCE", at_once)
     config = write(
         'P1,a.png,no,"two\nlines"',  # lines 2 and 3
         "P2,b.png,yes,form\x0cfeed\u2028and more",  # line 4: neither character ends a line
