@@ -24,6 +24,7 @@ NO_COMMANDS = {
     "arguments",
     "completion",
     "door",
+    "evaluating",
     "settings",
     "searching",
     "gathering",
