@@ -26,7 +26,6 @@ from speed.data import settings_for
 from speed.figures import Spread
 from speed.machine import machine
 from speed.page import put
-from speed.preparing import num_cores
 from speed.process import machine_busy
 from speed.workload import MADE, PICTURES, WORKLOADS, Workload
 
@@ -37,7 +36,7 @@ from pipeline.images.decoders import CHUNK
 from pipeline.images.decoding import Decoder
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, read_manifest
-from pipeline.processes import preload, process_pool
+from pipeline.processes import num_cores, preload, process_pool
 
 LARGE = replace(MADE, name="large", settings=PICTURES, size=(224, 224))
 LARGE_SIDE = 1024

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.processes import num_cores
+
 GIB = 2**30
 
 
@@ -35,7 +37,7 @@ class Machine:
 def machine(gpus: tuple[tuple[str, int], ...]) -> Machine:
     """This machine with these GPUs, as `gpus_here` gives them."""
     return Machine(
-        num_cores=len(os.sched_getaffinity(0)),
+        num_cores=num_cores(),
         free_ram=free_ram(),
         gpus=tuple(name for name, _ in gpus),
         free_gpu=min((free for _, free in gpus), default=0),

@@ -20,14 +20,14 @@ from pipeline.ensemble.ensemble import median_decision
 from pipeline.ensemble.flags import with_flags
 from pipeline.ensemble.kept import Kept
 from pipeline.ensemble.progress import Done, Line, stamp_of
-from pipeline.ensemble.stream import Answer, Files, Place, Watch, answers, num_cores
+from pipeline.ensemble.stream import Answer, Files, Place, Watch, answers
 from pipeline.ensemble.tables import as_text, file_name, image_table, level_tables
 from pipeline.files import lock, make_private, write_json, write_whole
 from pipeline.images.faults import UnusableImagesError
 from pipeline.levels import Level
 from pipeline.manifest import Manifest, ManifestError, contradictory_labels
 from pipeline.manifest.unseen import has_labels
-from pipeline.processes import MONAI, call_in_child, preload, start_forkserver
+from pipeline.processes import MONAI, call_in_child, num_cores, preload, start_forkserver
 from pipeline.tracking.result import with_seal
 from pipeline.training.evaluated import EVAL_BATCH, bounds
 

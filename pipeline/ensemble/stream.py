@@ -4,7 +4,6 @@ Processes decode a batch into a *slot*, a small cache of one batch, by the very 
 cache of a run. The process of a device predicts what is in the slot, and the slot is free again.
 """
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -223,8 +222,3 @@ def _predicted(kept: Kept, device: str, threads: int, slot: Path, rows: list[int
             "device=cpu, or a device with more memory"
         ) from None
     return found
-
-
-def num_cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))

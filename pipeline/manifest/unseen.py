@@ -1,6 +1,6 @@
 """New images for the networks of a finished run: a CSV with labels or without, or files alone."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.config import ManifestConfig, PrivacyConfig
 from pipeline.errors import UserError
 from pipeline.formats.files import series_files, series_parts
-from pipeline.formats.looks import Look, Looks
+from pipeline.formats.looks import Looks
 from pipeline.levels import MIDDLES, Middle
 from pipeline.manifest import ids, paths, rules
 from pipeline.manifest.csv_file import header_of, label_columns, read_table
@@ -105,12 +105,12 @@ def _read(
         names=names,
         image_columns=config.columns.images,
     )
-    looks = paths.first_looks(manifest.images, root)
-    if len(config.columns.images) == 1:
-        manifest = replace(manifest, looks=Looks.of(table["line"].tolist(), looks))
-    for finding in _findings(manifest, looks, middle):
-        is_accepted = finding.rule in config.accept
-        findings.append(replace(finding, severity="note") if is_accepted else finding)
+    with paths.first_looks(manifest.images, root) as looks:
+        for finding in _findings(manifest, looks, middle):
+            is_accepted = finding.rule in config.accept
+            findings.append(replace(finding, severity="note") if is_accepted else finding)
+        if len(config.columns.images) == 1:
+            manifest = replace(manifest, looks=looks().by_line(table["line"].to_numpy()))
     return manifest, findings
 
 
@@ -127,7 +127,7 @@ def _label_findings(table: pd.DataFrame, classes: Sequence[str]) -> Iterator[Fin
 
 
 def _findings(
-    manifest: Manifest, looks: Sequence[Look | None], middle: Middle | None
+    manifest: Manifest, looks: Callable[[], Looks], middle: Middle | None
 ) -> Iterator[Finding]:
     table = manifest.table
     keys = [name for name in MIDDLES if name in table]
@@ -139,7 +139,7 @@ def _findings(
     yield from ids.placeholder_findings(table)
     yield from paths.duplicate_findings(manifest.images)
     yield from paths.outside_findings(manifest.images, manifest.image_root)
-    yield from paths.file_findings(manifest.images, manifest.image_root, looks)
+    yield from paths.file_findings(manifest.images, manifest.image_root, looks())
     if middle is not None:
         errors = [of for of in rules.middle_findings(manifest, middle) if of.severity == "error"]
         yield from errors
@@ -160,8 +160,9 @@ def unseen_files(
     found = _named(pattern)
     table = pd.DataFrame({"patient_id": found, "image_path": found, "label": "", "line": 0})
     root = Path()
-    found_wrong = paths.file_findings(table, root, paths.first_looks(table, root))
-    findings = tuple(finding for finding in found_wrong if finding.rule not in accept)
+    with paths.first_looks(table, root) as looks:
+        found_wrong = paths.file_findings(table, root, looks())
+        findings = tuple(finding for finding in found_wrong if finding.rule not in accept)
     if any(finding.severity == "error" for finding in findings):
         raise ManifestError(pattern, findings)
     manifest = Manifest(Path(pattern), root, _as_tuple(classes), table, findings=findings)

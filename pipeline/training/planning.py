@@ -81,8 +81,9 @@ def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
 
 def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list[UserError]]:
     """The plan with what is to be said about it, and everything that forbids to train on it."""
-    rows = manifest.table["image_path"].isin(plan.purged_images)
-    manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
+    if plan.purged_images or manifest.purged:  # another one counts everything anew
+        rows = manifest.table["image_path"].isin(plan.purged_images)
+        manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
     problems: list[UserError] = []
     missing: list[str] = []
     told: list[str] = []
