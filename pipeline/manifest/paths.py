@@ -17,7 +17,7 @@ from pipeline.manifest.findings import Finding
 from pipeline.processes import light_context, num_cores, process_pool
 from pipeline.words import SHOWN, and_more, counted, one_line
 
-_UNUSUAL = r"(?:^|/)\.{0,2}(?:/|$)|^\s|\s$|[^ -~]"
+_UNUSUAL = r"(?:^|/)\.{0,2}(?:/|$)|^ | $|[^ -~]"  # \s would be ten times slower
 """What a path has that could be written in another way."""
 MANY, CHUNK = 2**17, 2**14
 """Files for which processes of their own pay, and those of one task."""
