@@ -13,7 +13,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline import __version__
-from pipeline.console import tell
 from pipeline.errors import ConfigError
 
 DEPRECATED: dict[str, str] = {}
@@ -68,6 +67,8 @@ def recorded_today(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _warn_of(renamed: Mapping[str, str]) -> None:
     """Once in a process, whose jobs may be many."""
+    from pipeline.console import tell  # a room that only reads settings needs no rich
+
     version = __version__.rpartition(".")[0]
     for former, now in renamed.items():
         if former not in _WARNED:

@@ -117,7 +117,7 @@ def _content(run: Run) -> dict[str, Any]:
 def kept_digest(digest: str, pseudonyms: Pseudonyms | None) -> int:
     """64 bits of a hexadecimal digest; with a key, nobody without it can look for an image."""
     kept = digest if pseudonyms is None else pseudonyms.of("pixel_digest", digest).partition("-")[2]
-    return int(kept[:16], 16)
+    return int(kept.removeprefix("8:")[:16], 16)
 
 
 def key_check(pseudonyms: Pseudonyms) -> str:
