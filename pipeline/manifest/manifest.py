@@ -210,6 +210,11 @@ class Manifest:
         rows = np.flatnonzero(is_wanted[codes])
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
 
+    def with_purged(self, rows: Collection[int]) -> "Manifest":
+        """The manifest with these rows purged; itself, with all it has counted, where they are."""
+        purged = frozenset(rows)
+        return self if purged == self.purged else replace(self, purged=purged)
+
     def without(self, rows: Collection[int]) -> "Manifest":
         """The manifest without these rows; the others keep their groups, which are counted anew."""
         if not rows and not self.purged:

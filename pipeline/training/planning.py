@@ -1,6 +1,6 @@
 """From settings to a plan that can be trained on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config, SplitConfig, UserError
@@ -58,7 +58,7 @@ def make_plan(config: Config, manifest: Manifest) -> Planned:
 
 def deal(config: Config, manifest: Manifest) -> Plan:
     """A proved plan of these patients; nothing is said yet of what can be trained on it."""
-    manifest = replace(manifest, purged=frozenset())
+    manifest = manifest.with_purged([])
     if config.split.file:
         return load_plan(Path(config.split.file), manifest)
     return plan_folds(manifest, config.split, config.audit.words or {})
@@ -81,9 +81,8 @@ def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
 
 def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list[UserError]]:
     """The plan with what is to be said about it, and everything that forbids to train on it."""
-    if plan.purged_images or manifest.purged:  # another one counts everything anew
-        rows = manifest.table["image_path"].isin(plan.purged_images)
-        manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
+    rows = manifest.table["image_path"].isin(plan.purged_images)
+    manifest = manifest.with_purged(rows.index[rows].tolist())
     problems: list[UserError] = []
     missing: list[str] = []
     told: list[str] = []
