@@ -24,6 +24,7 @@ from PIL import Image
 
 from pipeline.engine.finished import Finished
 from pipeline.ensemble import Ensemble
+from pipeline.processes import num_cores
 from pipeline.training.evaluated import EVAL_BATCH, bounds
 
 IMAGES_PER_PATIENT, TRAINED_ON = 5, 90
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--model", default="resnet10")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     args = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     print(f"{args.model}, 3 folds, {args.side} x {args.side} PNGs, {args.device}, {cores} cores")
     costs = []
     with tempfile.TemporaryDirectory() as temporary:
