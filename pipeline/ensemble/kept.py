@@ -11,6 +11,7 @@ from pipeline.config.leaf import is_baseline
 from pipeline.engine.again import config_again
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.decision import Decision
+from pipeline.evaluation.summary import shifted
 from pipeline.files import read_json, sha256
 from pipeline.levels import Level
 from pipeline.splits import NO_FOLD
@@ -64,6 +65,19 @@ class Kept:
         if missing := [path for path in kept.checkpoints.values() if not path.is_file()]:
             raise UserError(gone(missing[0]))
         return kept
+
+    @property
+    def doubt(self) -> str:
+        """What is doubtful of the ensemble's decisions; "" where nothing is known."""
+        found = shifted(self.run.numbers[self.run.level] or {})
+        if found is None or self.network == "final" or self.config.evaluation.calibration != "none":
+            return ""
+        return (
+            "the scores of the folds' networks have different scales (auroc of all together "
+            f"{found[0]:.3f}, mean over folds {found[1]:.3f}), and nothing calibrated them: the "
+            "ranking by the mean probability can be used, the decisions at one threshold are "
+            "doubtful. Training with evaluation.calibration=temperature_bias calibrates them"
+        )
 
     @cached_property
     def checkpoints(self) -> Mapping[int, Path]:

@@ -20,8 +20,8 @@ from pipeline.manifest.pseudonyms import PSEUDONYM
 from pipeline.words import SHOWN, and_more, counted
 
 PATIENT = "patient of the plan"
-SPELLED = "patient of the plan, spelled in another way"
 LOCKED = "locked patient of the plan"
+SPELLED, LOCKED_SPELLED = (f"{who}, spelled in another way" for who in (PATIENT, LOCKED))
 PIXELS = "same pixels as an image of the plan"
 PICTURE = "nearly the same picture as one of the plan"
 NEVER = ""
@@ -52,8 +52,9 @@ class PlanPatients:
 
     names: Mapping[str, str]
     """Id or pseudonym -> why it is no new patient."""
-    spellings: frozenset[str]
-    """Canonical forms of the ids, where these are no pseudonyms."""
+    spellings: Mapping[str, str]
+    """Canonical form of an id -> why one that is spelled otherwise is none either; of no
+    pseudonyms."""
     pseudonyms: Pseudonyms | None
     problem: str
     """Why ids cannot be compared; "" where they can."""
@@ -75,7 +76,8 @@ class PlanPatients:
         if not are_coded and pseudonyms is not None:
             coded = {pseudonyms.of("patient_id", who): why for who, why in names.items()}
             names = {**coded, **names}
-        spellings = frozenset() if are_coded else frozenset(map(canonical_id, names))
+        spelled = {PATIENT: SPELLED, LOCKED: LOCKED_SPELLED}
+        spellings = {canonical_id(id_): spelled[why] for id_, why in names.items() if not are_coded}
         return cls(names, spellings, pseudonyms, problem)
 
     def reasons(self, ids: Sequence[str]) -> list[str]:
@@ -90,7 +92,7 @@ class PlanPatients:
             why = self.names.get(self.pseudonyms.of("patient_id", id_))
             if why is not None:
                 return why
-        return SPELLED if canonical_id(id_) in self.spellings else NEVER
+        return self.spellings.get(canonical_id(id_), NEVER)
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,9 @@ def _offer(run: Finished, reasons: set[str]) -> str:
         f"{run.dir / 'metrics.json'}. Leave these rows out to evaluate the ensemble on the others, "
         "or predict without evaluating: use_labels=false."
     )
-    if LOCKED in reasons:
+    if reasons & {LOCKED, LOCKED_SPELLED}:
         text += f" Locked patients are opened by patientfold unlock run_dir={run.dir}, once."
-    if reasons & {PATIENT, SPELLED}:
+    if reasons & {PATIENT, SPELLED, LOCKED_SPELLED}:
         text += (
             " If other people happen to have the same ids, give them ids of their own in the CSV, "
             "as with the name of the hospital in front."

@@ -195,17 +195,9 @@ class Mirror(AbstractContextManager["Mirror"]):
         server.models.drop_former(run, str(fold))
         if not (folder / RESULT).exists():
             run.set_note(fold_note(record, fold, None))
+        tail, models = JournalTail(folder / JOURNAL), server.models
         server.folds[fold] = FoldRun(
-            number=fold,
-            run=run,
-            models=server.models,
-            record=record,
-            tags=tags,
-            params=params,
-            folder=folder,
-            tail=JournalTail(folder / JOURNAL),
-            last=first,
-            upload=self._upload,
+            run, models, record, tags, params, folder, tail, first, self._upload, fold
         )
 
     def _final(self, server: _Server) -> FinalRun | None:
@@ -222,7 +214,7 @@ class Mirror(AbstractContextManager["Mirror"]):
         if not (folder / FINAL_JSON).exists():
             run.set_note(final_note(record, None))
         tail, models = JournalTail(folder / JOURNAL), server.models
-        return FinalRun(run, models, record, name, tags, params, folder, tail, first, self._upload)
+        return FinalRun(run, models, record, tags, params, folder, tail, first, self._upload, name)
 
     def _begun(
         self, server: _Server, folder: Path, name: str, tags: Mapping[str, str]

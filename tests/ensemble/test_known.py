@@ -16,6 +16,7 @@ from pipeline.engine.training_images import FILE_NAME
 from pipeline.ensemble.flags import Flagger, with_flags
 from pipeline.ensemble.known import (
     LOCKED,
+    LOCKED_SPELLED,
     PATIENT,
     PICTURE,
     PIXELS,
@@ -64,9 +65,10 @@ def coded(made_once: Callable[..., Path]) -> Path:
 
 def test_ids_of_the_plan_are_known_however_they_are_spelled(run: Finished) -> None:
     trained = min(set(run.folds.groups) - run.folds.locked)
-    ids = [trained, min(run.folds.locked), trained.upper(), f"{trained} ", "Patient-999", "x"]
+    locked = min(run.folds.locked)
+    ids = [trained, locked, trained.upper(), f"{trained} ", locked.upper(), "Patient-999", "x"]
     found = patients_of(run, NO_KEY).reasons(ids)
-    assert found == [PATIENT, LOCKED, SPELLED, SPELLED, "", ""]
+    assert found == [PATIENT, LOCKED, SPELLED, SPELLED, LOCKED_SPELLED, "", ""]
 
 
 def test_pseudonyms_are_compared_through_the_key(coded: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from pipeline.engine.finished import Finished
 from pipeline.ensemble import Ensemble
 from pipeline.ensemble.kept import Kept
 from pipeline.evaluation.predictions import prob_columns, read_predictions
-from pipeline.files import read_json
+from pipeline.files import read_json, write_json
 from pipeline.images.packed import PackedImages
 from pipeline.training.evaluated import EVAL_BATCH, bounds
 from pipeline.training.kept_network import KeptNetwork
@@ -185,6 +186,21 @@ def test_a_level_is_decided_at_the_median_of_the_folds_thresholds(run: Finished)
         assert len(values) == 3
         (threshold,) = ensemble.decision(level).thresholds.values()
         assert threshold.value == np.median(values)
+
+
+def test_a_decision_is_doubtful_where_the_folds_have_scales_of_their_own(copied: Finished) -> None:
+    path = copied.dir / "metrics.json"
+    summary = read_json(path)
+    cases: list[tuple[float, Literal["none", "temperature"], bool]]
+    cases = [(0.93, "none", False), (0.8, "none", True), (0.8, "temperature", False)]
+    for pooled, calibration, is_doubtful in cases:
+        summary["patient"]["auroc"] |= {"value": 0.94, "pooled": pooled}
+        write_json(path, summary)
+        kept = Kept.of(Finished(copied.dir))
+        evaluation = replace(kept.config.evaluation, calibration=calibration)
+        kept = replace(kept, config=replace(kept.config, evaluation=evaluation))
+        assert ("auroc of all together 0.800, mean over folds 0.940" in kept.doubt) == is_doubtful
+        assert (kept.doubt == "") != is_doubtful
 
 
 # --- what may not predict
