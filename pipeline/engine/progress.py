@@ -230,7 +230,8 @@ class FoldProgress:
             parts.append(f"{_clock(left)} left for all")
         if best := [row.best for row in rows if row.best is not None]:
             folds = f"mean of {counted(len(best), 'fold')}"
-            parts.append(f"best {self.select_by} so far {fmean(best):.4f} ({folds})")
+            so_far = "" if set(kinds) == {"done"} else " so far"
+            parts.append(f"best {self.select_by}{so_far} {fmean(best):.4f} ({folds})")
         return parts
 
     def _left(self) -> float | None:

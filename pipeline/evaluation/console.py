@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 80
+OVER_FOLDS = {
+    "pooled decisions": "from the decisions of all folds together",
+    "pooled probabilities": "from the probabilities of all folds together",
+}
 BOUNDS = ("low", "high")
 MARKS = {
     "unstable": f"fewer than {UNSTABLE_BELOW} patients of a class",
@@ -172,7 +176,7 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
     notes = []
     for how in dict.fromkeys(entry["how"] for entry in shown.values()):
         names = [name for name, entry in shown.items() if entry["how"] == how]
-        notes.append(f"all: {how} for {', '.join(names)}")
+        notes.append(f"all: {OVER_FOLDS.get(how, how)} for {', '.join(names)}")
     notes.append(f"{', '.join(BOUNDS)}: 95 % confidence interval of all, over patients")
     for mark, why in MARKS.items():
         if names := [name for name, entry in shown.items() if mark in entry["marks"]]:

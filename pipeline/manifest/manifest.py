@@ -45,7 +45,7 @@ class Grouping:
         groups = counted(self.num_groups, "leakage group")
         total = f"{groups} of {counted(self.num_patients, 'patient')}"
         if self.num_groups == self.num_patients:
-            return [total]
+            return [f"{total}: nothing links two of them"]
         sample = " = ".join(map(one_line, self.largest_sample))
         more = " = ..." if self.largest_num_patients > len(self.largest_sample) else ""
         return [
