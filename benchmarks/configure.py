@@ -3,11 +3,11 @@
     python benchmarks/configure.py [--sets demo hippocampus3d idc kermany] [--rounds 1]
         [--patients N] [--folds 0 1] [--out FILE.json] [--docs docs/configure.md]
 
-For each set, `configure` sees its CSV and images, and no result. Then both experiments are cross-
-validated as a user does it, each as a whole process with caches of its own, in turn, with another
-training.seed in each round. Compared are the validation AUROC of images in the chosen epochs, mean
-of the folds, and the time. `--patients` takes so many patients at random, for a busy machine. Needs
-PATIENTFOLD_DATA, but for the demo.
+For each set, `configure` sees its CSV and images, and no result. Then both experiments are
+cross-validated as a user does it, each as a whole process with caches of its own, in turn, with
+another training.seed in each round. Compared are the validation AUROC of images in the chosen
+epochs, mean of the folds, and the time. `--patients` takes so many patients at random, for a busy
+machine. Needs PATIENTFOLD_DATA, but for the demo.
 """
 
 import argparse
