@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import called
 from dicom_files import write_series
 from plugin_network import write_network
 from rich.console import Console
@@ -51,9 +52,11 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     write_images(tmp_path / "data")
     trained_run(tmp_path)
     write_images(tmp_path / "new", num_patients=300, seed=1, prefix="N")
-    whole = predicted(tmp_path)
-    command = [sys.executable, "-m", "pipeline", "predict", "run_dir=run"]
-    command += [f"manifest.path={tmp_path}/new/manifest.csv", "out=killed", "processes=1"]
+    command = [sys.executable, "-m", "pipeline", "predict", "run_dir=run", "processes=1"]
+    command += [f"manifest.path={tmp_path}/new/manifest.csv"]
+    undisturbed = called(tmp_path, *command[3:], "out=whole")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    command += ["out=killed"]
     killed = 0
     for lines in (2, 5):  # the header and a batch, then some more
         process = subprocess.Popen(
@@ -77,7 +80,8 @@ def test_a_killed_command_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     for name in ("predictions.csv", "patients.csv", "predict.json"):
-        assert (tmp_path / "killed" / name).read_bytes() == (whole.dir / name).read_bytes(), name
+        again, whole = (tmp_path / folder / name for folder in ("killed", "whole"))
+        assert again.read_bytes() == whole.read_bytes(), name
     assert not (tmp_path / "killed" / ".decoded").exists()
 
 

@@ -358,4 +358,5 @@ def test_the_command_and_what_forget_finds(study: Path, tmp_path: Path) -> None:
     assert folder.name.startswith("manifest-")
     ended = called(tmp_path, "forget", "patient=N01", "yes=true")
     assert ended.returncode == 0, ended.stderr
-    assert {path.name for path in folder.iterdir()} <= {".lock"}
+    assert {path.name for path in folder.iterdir()} == {".lock", "metrics.json"}
+    assert "N01" not in (folder / "metrics.json").read_text(), "numbers of all, which name nobody"
