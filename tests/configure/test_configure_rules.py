@@ -153,6 +153,7 @@ def test_the_other_side_of_a_limit(changes: dict[str, Any], setting: str, expect
     assert chosen(**changes)[setting] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_is_chosen_is_a_valid_experiment(name: str) -> None:
     """All of it together passes the door, whatever the set."""

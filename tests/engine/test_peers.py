@@ -27,6 +27,7 @@ from pipeline.training import closing
 from pipeline.training import fold as fold_module
 from pipeline.training.job import FoldJob
 
+pytestmark = pytest.mark.slow
 PLAIN = {
     "_target_": "torch.nn.Sequential",
     "_args_": [

@@ -187,6 +187,7 @@ def page_of(run: Finished, labelled: Labelled, found: External, tables: object) 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "several", "sets"])
 def test_the_page_and_the_file_say_the_same(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

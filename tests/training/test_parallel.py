@@ -18,6 +18,7 @@ from pipeline.training.evaluated import EVAL_BATCH
 from pipeline.training.learner import build_learner, try_out
 from pipeline.training.parallel import ALONE, Worker, workers_of
 
+pytestmark = pytest.mark.slow
 PLAIN = {
     "_target_": "torch.nn.Sequential",
     "_args_": [
