@@ -141,6 +141,7 @@ def _stopped(run_dir: Path, uri: str, folder: Path, event: Any) -> None:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("event", "status"),
     [
