@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo cv canary sweep hpo ui lint types test check thorough bench clean
+.PHONY: help setup demo cv canary sweep hpo ui docs lint types test check thorough bench clean
 .DELETE_ON_ERROR:
 
 help: ## list these commands
@@ -58,6 +58,9 @@ hpo: demo ## search a learning rate and a batch size with Optuna, hopeless ones 
 ui: $(INSTALLED) ## show the runs in MLflow, http://127.0.0.1:5000
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db \
 		--host 127.0.0.1 --port $(PORT)
+
+docs: $(INSTALLED) ## build the site of docs/ into build/site, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -26,7 +26,6 @@ from speed.data import settings_for
 from speed.figures import Spread
 from speed.machine import machine
 from speed.page import put
-from speed.preparing import num_cores
 from speed.process import machine_busy
 from speed.workload import MADE, PICTURES, WORKLOADS, Workload
 
@@ -34,10 +33,10 @@ from pipeline.commands.door import load_config
 from pipeline.config import Config, ImagesConfig
 from pipeline.engine import PRELOADED
 from pipeline.images.decoders import CHUNK
-from pipeline.images.decoding import decoder_of
+from pipeline.images.decoding import Decoder
 from pipeline.images.packing import pack_images
 from pipeline.manifest import Manifest, read_manifest
-from pipeline.processes import preload, process_pool
+from pipeline.processes import num_cores, preload, process_pool
 
 LARGE = replace(MADE, name="large", settings=PICTURES, size=(224, 224))
 LARGE_SIDE = 1024
@@ -159,8 +158,8 @@ def _decode(files: Files, config: ImagesConfig, place: Path) -> None:
 
     torch.set_num_threads(1)
     dtype = "float32" if config.dtype == "auto" and config.spatial_dims == 3 else "uint8"
-    decode = decoder_of(config)
-    stored = [decode(paths).pixels.astype(dtype) for paths in files]
+    decoder = Decoder(config)
+    stored = [decoder.sample(paths).pixels.astype(dtype) for paths in files]
     with place.open("ab") as file:
         np.stack(stored).tofile(file)
 

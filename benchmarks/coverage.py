@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, and tests tell equals apart, where the truth is known.
 
-    python benchmarks/coverage.py [--draws 2000] [--only kappa brier null optimism]
+    python benchmarks/coverage.py [--draws 2000] [--only kappa brier null optimism spread]
 
 Scores are normal with equal variances; each fold has an offset of its own, as each fold's network
 has. Images of a patient share half of their variance (intraclass correlation 0.5).
@@ -158,10 +158,30 @@ def optimism(seed: int, num_patients: int, num_runs: int) -> tuple[float, float]
     return float(test[val.mean(axis=1).argmax()].mean() - 0.75), float(honest - 0.75)
 
 
+def spread(seed: int, cohort: Cohort) -> tuple[float, ...]:
+    """Do three ranges about an AUROC of 0.8 hold it, and how wide are they?
+
+    Mean +- SD over folds; mean +- 1.96 SD / sqrt(k), as if folds were independent; our interval.
+    """
+    cases, folds, _ = cohort.drawn(0.8, np.random.default_rng(seed))
+    scores = cases.probabilities[:, 1]
+    values = []
+    for fold in range(cohort.num_folds):
+        with_it, without = (scores[(folds == fold) & (cases.labels == label)] for label in (1, 0))
+        values.append((with_it[:, None] > without).mean())
+    mean, sd = np.mean(values), np.std(values, ddof=1)
+    ours = one(seed, cohort, 0.8, "auroc", as_patients=False)
+    halves = sd, 1.96 * sd / np.sqrt(cohort.num_folds)
+    ranges = [*((mean - half, mean + half) for half in halves), (ours.low, ours.high)]
+    return tuple(value for low, high in ranges for value in (low <= 0.8 <= high, high - low))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=2000, help="of each cohort")
-    parser.add_argument("--only", nargs="+", help="metrics, null and optimism; default: all")
+    parser.add_argument(
+        "--only", nargs="+", help="metrics, null, optimism and spread; default: all"
+    )
     asked = parser.parse_args()
     num_draws = asked.draws
 
@@ -213,6 +233,17 @@ def main() -> None:
                 of_size = partial(optimism, num_patients=size[0], num_runs=size[1])
                 means = np.mean(list(pool.map(of_size, range(num_draws), chunksize=50)), axis=0)
                 print(f"| {size[0]}, {size[1]} | {means[0]:+.4f} | {means[1]:+.4f} |", flush=True)
+        if wanted("spread"):
+            print("\nFolds' mean and SD: share that holds an AUROC of 0.8 (mean width)\n")
+            print("| patients | folds | mean +- SD | mean +- 1.96 SD / sqrt(k) | our interval |")
+            print("|---|---|---|---|---|")
+            for num, k in ((60, 3), (60, 5), (60, 10), (240, 3), (240, 5), (240, 10)):
+                of_cohort = partial(spread, cohort=Cohort(num // 2, num // 2, k))
+                found_of = np.mean(
+                    list(pool.map(of_cohort, range(num_draws), chunksize=50)), axis=0
+                )
+                ranges = [f"{found_of[i]:.3f} ({found_of[i + 1]:.2f})" for i in (0, 2, 4)]
+                print(f"| {num} | {k} | " + " | ".join(ranges) + " |", flush=True)
         if not wanted("null"):
             return
         print("\nTwo runs that are equally good: share of p values below 0.05, of the AUROC\n")

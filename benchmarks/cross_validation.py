@@ -28,9 +28,11 @@ from speed.data import settings_for
 from speed.figures import Round, disagreement
 from speed.machine import machine
 from speed.page import block, put, sizes_block
-from speed.preparing import Prepared, num_cores, prepare
+from speed.preparing import Prepared, prepare
 from speed.process import machine_busy, processor_time, run
 from speed.workload import MADE, WORKLOADS, Workload
+
+from pipeline.processes import num_cores
 
 SCRIPTS = Path(__file__).parent / "speed"
 BESIDE = {

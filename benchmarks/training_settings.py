@@ -22,10 +22,10 @@ from speed.figures import Spread
 from speed.fold_job import fold_job
 from speed.machine import machine
 from speed.page import put
-from speed.preparing import num_cores
 from speed.workload import WORKLOADS, Workload
 
 from pipeline.images.batches import BatchSource
+from pipeline.processes import num_cores
 from pipeline.training.device import prepare
 from pipeline.training.epoch import TrainPart, train_epoch
 from pipeline.training.job import FoldJob

@@ -6,11 +6,11 @@ import gc
 import sys
 from importlib import import_module
 
-from pipeline import __version__
 from pipeline.commands import COMMANDS
 from pipeline.words import visible
 
 HELP = ("-h", "--help")
+COMPLETION = ("-sc", "--shell-completion")
 OVERVIEW = """\
 Leak-free cross-validation experiments for medical imaging.
 
@@ -30,7 +30,10 @@ def main() -> None:
     if name in HELP:
         print(overview())
     elif "--version" in (name, *arguments):
-        print(f"patientfold {__version__}")
+        print(f"patientfold {import_module('pipeline.release').release()}")
+    elif name in COMPLETION:
+        door = import_module("pipeline.commands.door")
+        door.complete(arguments)
     elif name not in COMMANDS:
         sys.exit(visible(f"error: {_unknown(name)}"))
     else:

@@ -1,10 +1,15 @@
 """What the commands print: whole lines as they are, and a bar for long work."""
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from importlib import import_module
+from io import StringIO
+from typing import Any, Protocol, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -27,6 +32,12 @@ def cell(text: str) -> Text:
     return Text(one_line(text))
 
 
+def screen() -> Console:
+    """Where a command prints: in a notebook plain text, which stays in one piece."""
+    console = Console()
+    return Console(force_jupyter=False, force_terminal=False) if console.is_jupyter else console
+
+
 _SAID: set[tuple[str, ...]] = set()
 
 
@@ -42,10 +53,15 @@ def warn(lines: Iterable[str], console: Console) -> None:
     say((f"warning: {line}" for line in lines), console, style="yellow")
 
 
+def _can_be_drawn_over(console: Console) -> bool:
+    """FORCE_COLOR, which notebooks and CI set, makes a pipe look like a terminal; it is none."""
+    return console.is_terminal and (console.file is not sys.stdout or sys.stdout.isatty())
+
+
 @contextmanager
 def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
     """A function to call with (done, total); elsewhere than on a terminal, a line per tenth."""
-    if console.is_terminal:
+    if _can_be_drawn_over(console):
         columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(what, total=None)
@@ -64,3 +80,61 @@ def progress_bar(what: str, console: Console) -> Iterator[Callable[[int, int], N
             say([f"{what}: {done} of {total}"], console)
 
     yield print_tenth
+
+
+def agreed(question: str) -> bool:
+    """Whether somebody at a terminal says yes; False where nobody can be asked."""
+    return sys.stdin.isatty() and input(visible(question)).strip().lower() in ("y", "yes")
+
+
+class Shown(Protocol):
+    """Something on a screen that takes the place of what it was before."""
+
+    def update(self, renderable: RenderableType) -> None: ...
+
+
+@contextmanager
+def shown_live(console: Console, first: RenderableType) -> Iterator[Shown | None]:
+    """A place on a terminal, or in a notebook, that is written over while the block runs.
+
+    None elsewhere: a file gets lines.
+    """
+    if _can_be_drawn_over(console):
+        with Live(first, console=console, refresh_per_second=4) as live:
+            yield live
+    elif Console().is_jupyter:
+        cell = _NotebookCell(console, first)
+        try:
+            yield cell
+        finally:
+            cell.show()
+    else:
+        yield None
+
+
+class _NotebookCell:
+    """Text in the output of a notebook's cell; it needs no widgets."""
+
+    EVERY_S = 1.0
+    """Each change goes to a browser, and a fold's table may change often."""
+
+    def __init__(self, console: Console, first: RenderableType) -> None:
+        display: Any = import_module("IPython.display").display
+        self._width, self._content, self._at = console.width, first, time.monotonic()
+        self._handle: Any = display(self._as_text, raw=True, display_id=True)
+
+    def update(self, renderable: RenderableType) -> None:
+        self._content = renderable
+        if time.monotonic() - self._at >= self.EVERY_S:
+            self.show()
+
+    def show(self) -> None:
+        self._at = time.monotonic()
+        self._handle.update(self._as_text, raw=True)
+
+    @property
+    def _as_text(self) -> dict[str, str]:
+        paper = Console(file=StringIO(), width=self._width, force_jupyter=False, color_system=None)
+        paper.print(self._content)
+        assert isinstance(paper.file, StringIO)
+        return {"text/plain": paper.file.getvalue()}

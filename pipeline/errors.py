@@ -4,6 +4,10 @@
 class UserError(ValueError):
     """What a user can cause and mend; shown as one message, without a traceback."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in its place."""
+        return f"{type(self).__name__}: {self}".split("\n")
+
 
 class ConfigError(UserError):
     """All settings that are wrong, each with its key, what was found and what is allowed."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from tempfile import gettempdir
 from typing import ParamSpec, TypeVar
@@ -32,6 +32,9 @@ PRELOAD = [
 ]
 MONAI = ("pipeline.lean_monai", "monai.transforms", "monai.networks.nets")
 PLOTS = ("matplotlib.figure", "matplotlib.backends.backend_agg")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Of a library in a process: 1 where nothing else is set, for there are as many processes as cores.
+"""
 FAILED_EXIT, ORPHAN_EXIT, DISK_FULL_EXIT = 1, 3, 4
 OF_THE_COMMAND = (signal.SIGUSR1, signal.SIGUSR2)
 """By which a scheduler tells all processes of a job to end: the command ends the others."""
@@ -53,7 +56,7 @@ def start_forkserver(more: Sequence[str] = (*MONAI, *PLOTS)) -> ForkServerContex
     """
     _refuse_unguarded_script()
     name_the_user()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREADS:
         os.environ.setdefault(name, "1")
     context = get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, *more])
@@ -119,17 +122,33 @@ def name_the_user() -> None:
         os.environ.setdefault("HOME", gettempdir())
 
 
+def num_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def light_context() -> SpawnContext:
+    """For processes that import what they need themselves, as work without torch does: at once.
+
+    Raises:
+        SystemExit: as in `start_forkserver`.
+    """
+    _refuse_unguarded_script()
+    return get_context("spawn")
+
+
 @contextmanager
-def process_pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of such processes; on an error or Ctrl-C what has not begun is dropped, and what runs
-    is waited for only after an error.
+def process_pool(
+    num_processes: int, context: SpawnContext | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of forked processes, or of those of `context`; on an error or Ctrl-C what has not
+    begun is dropped, and what runs is waited for only after an error.
 
     Raises:
         UserError: when they cannot share locks, which lie in /dev/shm.
     """
-    context = start_forkserver()
     try:
-        pool = ProcessPoolExecutor(num_processes, context, follow_parent)
+        pool = ProcessPoolExecutor(num_processes, context or start_forkserver(), follow_parent)
     except OSError as error:
         raise UserError(
             f"/dev/shm cannot be used ({error.strerror}): the processes of this command keep their "

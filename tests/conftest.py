@@ -70,6 +70,17 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     return made
 
 
+@pytest.fixture(scope="session")
+def one_run(made_once: MadeOnce) -> Path:
+    """The folder of a finished run of 5 folds, to be read; `run_copies.copy_of` makes others of it.
+
+    Nothing was trained: `finished_run` has drawn its probabilities.
+    """
+    from finished_run import finished_run
+
+    return made_once("one_run", lambda folder: finished_run(folder / "run")) / "run"
+
+
 @pytest.fixture
 def make_cohort(tmp_path: Path) -> Callable[..., ManifestConfig]:
     """A function that writes `<name>/manifest.csv` and its PNGs, and returns the settings to read.

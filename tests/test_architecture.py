@@ -17,7 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     map(
         frozenset,
         (
-            ["errors", "arrays", "words", "fork_server", "lean_monai"],
+            ["errors", "arrays", "words", "fork_server", "lean_monai", "release"],
             ["console", "files", "label_names", "levels", "processes", "regex"],
             ["config", "formats"],
             ["manifest", "targets"],
@@ -32,8 +32,9 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
                 "tracking",
             ],
             ["training", "audit"],
-            ["engine"],
-            ["report"],
+            ["engine", "configure"],
+            ["ensemble", "report"],
+            ["export"],
             ["commands"],
         ),
     )
@@ -44,7 +45,7 @@ Two modules at the top of the package are no commands but may be used by rooms a
 `targets` instantiates what a config names, `processes` starts the process that forks workers.
 """
 GROUND = (
-    *("errors", "arrays", "words", "fork_server", "lean_monai"),
+    *("errors", "arrays", "words", "fork_server", "lean_monai", "release"),
     *("console", "files", "label_names", "levels", "processes", "regex", "targets"),
 )
 """Modules at the top of the package that are no commands."""
@@ -74,7 +75,12 @@ def tree_of(name: str) -> ast.Module:
 
 
 def room_of(name: str) -> str:
-    """The room of a module: `pipeline.splits.folds` -> splits, `pipeline.__main__` -> commands."""
+    """The room of a module: `pipeline.splits.folds` -> splits, `pipeline.__main__` -> commands.
+
+    The package itself gives the commands to Python.
+    """
+    if name == "pipeline":
+        return "commands"
     first = name.split(".")[1]
     if (PIPELINE / first).is_dir() or first in GROUND:
         return first
@@ -123,8 +129,13 @@ def test_every_module_has_a_floor_and_every_room_a_module() -> None:
     assert rooms == set().union(*FLOORS)
 
 
-def test_the_package_itself_imports_nothing() -> None:
-    assert imports_of("pipeline") == set()
+def test_the_package_itself_imports_nothing_until_it_is_asked() -> None:
+    """`import pipeline` runs whenever anything of it is imported."""
+    at_once = [
+        node for node in tree_of("pipeline").body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert [ast.unparse(node) for node in at_once] == ["from typing import TYPE_CHECKING, Any"]
+    assert imports_of("pipeline") == {"typing", "pipeline.python"}
 
 
 def test_imports_only_go_down() -> None:
@@ -175,6 +186,7 @@ def test_the_rule_itself(room: str, other: str, allowed: bool) -> None:
 
 def test_no_imports_in_a_circle() -> None:
     graph = {name: {i for i in imports_of(name) if i in MODULES} - {name} for name in MODULES}
+    graph["pipeline"] = set()  # it waits until it is asked
     assert sum(map(len, graph.values())) > 100
     order = list(TopologicalSorter(graph).static_order())
     assert order.index("pipeline.config") < order.index("pipeline.commands.cv")
@@ -336,6 +348,16 @@ def test_the_architecture_page_knows_every_room() -> None:
     assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
 
 
+def test_contributing_shows_every_room_on_its_floor() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    house = page[page.index("## The house") : page.index("## Rules that")]
+    lines = [line.split("   ")[0].split() for line in house.splitlines()]
+    shown = {room: number for number, line in enumerate(lines) for room in line}
+    floors = [[shown.get(room) for room in floor] for floor in FLOORS[2:]]
+    assert all(len(set(floor)) == 1 and floor[0] is not None for floor in floors), floors
+    assert sorted(floors, reverse=True) == floors
+
+
 def test_every_file_that_a_document_names_exists() -> None:
     named = {
         match
@@ -348,6 +370,8 @@ def test_every_file_that_a_document_names_exists() -> None:
     assert len(named) > 15
     shown = (
         "conf/experiment/mine.yaml",
+        "conf/experiment/my.yaml",
+        "conf/experiment/other.yaml",
         "conf/manifest/lung.yaml",
         "conf/manifest/mine.yaml",
         "conf/model/two_layers.yaml",

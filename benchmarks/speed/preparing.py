@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.commands.door import load_config
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
+from pipeline.processes import num_cores
 from pipeline.splits import load_plan
 from speed import ours
 from speed.data import settings_for
@@ -82,11 +83,6 @@ def prepare(workload: Workload, folder: Path, epochs: int, loader_workers: int) 
             loader_workers=loader_workers,
         ),
     )
-
-
-def num_cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _resolved(leaf: dict[str, object], facts: dict[str, object]) -> dict[str, object]:

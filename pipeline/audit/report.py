@@ -105,24 +105,32 @@ class Report:
 
 
 def split_of(
-    plan: Plan, manifest: Manifest, split: SplitConfig, doubts: Sequence[str] = ()
+    plan: Plan,
+    manifest: Manifest,
+    split: SplitConfig,
+    doubts: Sequence[str] = (),
+    pairs: Iterable[Copy] = (),
 ) -> Split:
-    """A proved plan, for the report; `doubts` are what no proof covers."""
+    """A proved plan, for the report; `doubts` are what no proof covers.
+
+    It knows the place of each image in `pairs`, which name rows.
+    """
     lines = [line.strip() for line in describe_plan(plan, manifest, split)]
     lines.append(f"no patient is in two parts; {promise(plan)}")
     lines += [f"but: {doubt}" for doubt in doubts]
     counts = tuple(count_parts(plan, manifest))
-    return Split(f"plan {plan.hash[:12]}", tuple(lines), counts, _places(plan, manifest))
+    return Split(f"plan {plan.hash[:12]}", tuple(lines), counts, _places(plan, manifest, pairs))
 
 
-def _places(plan: Plan, manifest: Manifest) -> dict[int, str]:
+def _places(plan: Plan, manifest: Manifest, pairs: Iterable[Copy]) -> dict[int, str]:
     """`Split.places`: of several folds the one that tests the patient."""
+    copied = {row for pair in pairs for row in (pair.one, pair.other)} - manifest.purged
     of = dict.fromkeys(plan.locked, "locked")
     for fold in plan.folds:
         suffix = f" of fold {fold.index}" if plan.num_folds > 1 else ""
         for part in PARTS if plan.num_folds == 1 else ("test",):
             of |= dict.fromkeys(fold.of(part), part + suffix)
-    table = manifest.table.drop(index=list(manifest.purged))
+    table = manifest.table.iloc[sorted(copied)]
     rows = zip(table["line"].tolist(), table["patient_id"], strict=True)
     return {line: of.get(patient, "train") for line, patient in rows}
 

@@ -1,6 +1,6 @@
 """A classifier of scikit-learn, and the settings of it that a fold chooses among."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -66,29 +66,34 @@ class Baseline:
 class Probabilities:
     """(N, C) probabilities of a fitted pipeline.
 
-    Where it gives none (support vector machines), its decision values are turned into them on the
-    validation part (Platt 1999, Probabilistic outputs for support vector machines).
+    Where it gives none (support vector machines), its decision values are turned into them on
+    validation parts (Platt 1999, Probabilistic outputs for support vector machines).
     """
 
-    def __init__(self, pipeline: Pipeline, x_val: Floats, y_val: Ints, num_classes: int) -> None:
+    def __init__(
+        self, pipeline: Pipeline, num_classes: int, validated: Callable[[], tuple[Floats, Ints]]
+    ) -> None:
+        """`validated`: decision values and classes of validation parts, where they are needed."""
         self.pipeline = pipeline
         self.num_classes = num_classes
         self.platt: LogisticRegression | None = None
         if not hasattr(pipeline, "predict_proba"):
-            self.platt = LogisticRegression().fit(self._decisions(x_val), y_val)
+            self.platt = LogisticRegression().fit(*validated())
 
     def __call__(self, x: Floats) -> Floats:
         found = np.full((len(x), self.num_classes), SMALLEST)
         if self.platt is None:
             found[:, self.pipeline.classes_] += self.pipeline.predict_proba(x)
         else:
-            found[:, self.platt.classes_] += self.platt.predict_proba(self._decisions(x))
+            found[:, self.platt.classes_] += self.platt.predict_proba(decisions(self.pipeline, x))
         probabilities: Floats = found / found.sum(axis=1, keepdims=True)
         return probabilities
 
-    def _decisions(self, x: Floats) -> Floats:
-        values = np.asarray(self.pipeline.decision_function(x))
-        return values.reshape(len(x), -1)
+
+def decisions(pipeline: Pipeline, x: Floats) -> Floats:
+    """(N, D) decision values of (N, F) features."""
+    values = np.asarray(pipeline.decision_function(x))
+    return values.reshape(len(x), -1)
 
 
 class LabelProbabilities:

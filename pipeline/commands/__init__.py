@@ -8,21 +8,23 @@ PLANNED = (
 )
 """What is read to make a plan and to judge it."""
 TRAINED = (
-    f"{PLANNED} name folds run_dir augment model init optimizer scheduler training evaluation "
-    "tracking engine preflight.accept"
+    f"{PLANNED} name folds run_dir augment model features init optimizer scheduler training "
+    "evaluation tracking engine preflight.accept"
 )
 
 
 class Command(NamedTuple):
     """One line on a command, the YAML that composes its settings, and which of them it reads.
 
-    `trains`: the imports of its workers begin once the settings are known.
+    `trains`: the imports of its workers begin once the settings are known. `words`: settings that
+    may come first as words, `runs diff A B` for `runs diff=[A,B]`.
     """
 
     line: str
     config_name: str | None = None
     reads: str = ""
     trains: bool = False
+    words: tuple[str, ...] = ()
 
 
 COMMANDS = {
@@ -30,6 +32,11 @@ COMMANDS = {
     "demo": Command("make the demo's images here (demo/, 2 MB)"),
     "make-manifest": Command(
         "write a manifest from folders, DICOM files or a table", "make_manifest"
+    ),
+    "configure": Command(
+        "look at your data once, and write an experiment with the reason for each setting",
+        "cv",
+        "name manifest",
     ),
     "check": Command(
         "is this manifest fit for a cross-validation, and its plan?", "cv", f"{PLANNED} audit"
@@ -52,8 +59,15 @@ COMMANDS = {
     "compare": Command("is one run better than another? Over the same patients, with intervals"),
     "select": Command("which settings of a sweep are best, and how good they really are"),
     "explain": Command("where does a network look? Heat maps of the worst mistakes"),
+    "export": Command("hand a model over: to=onnx|torch_export|mlflow|folder, with its card"),
     "unlock": Command("open the patients that were locked away from all folds, once"),
+    "final": Command("one network on all patients of a finished run, to be used; tested on nobody"),
+    "predict": Command("predict new images with the networks of a run's folds"),
     "report": Command("a finished run for people: report.html, and report.md for a paper"),
+    "runs": Command(
+        "list run folders, show how two differ (diff A B), or make room (prune)",
+        words=("diff", "prune"),
+    ),
     "sync": Command("complete the MLflow runs of a run folder"),
     "forget": Command("find and delete what the study folder holds of a patient"),
 }

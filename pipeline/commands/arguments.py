@@ -5,11 +5,13 @@ Checked here, so that a mistake gets one line of advice, and not the words of Hy
 
 import difflib
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from pipeline.errors import UserError
 
-JOBS = {"-m", "--multirun", "-r", "--run", "-sc", "--shell-completion"}
+COMPLETION = {"-sc", "--shell-completion"}
+JOBS = {"-m", "--multirun", "-r", "--run", *COMPLETION}
 PRINTED = ("job", "hydra", "all")
 ASKED = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 CHOICES = {"-c": PRINTED, "--cfg": PRINTED, "-i": ASKED, "--info": ASKED}
@@ -49,12 +51,16 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, settings
 
 
-def nested(arguments: Sequence[str]) -> dict[str, Any]:
-    """Settings as nested text, for the commands that compose no experiment."""
+def nested(arguments: Sequence[str], words: Sequence[str] = ()) -> dict[str, Any]:
+    """Settings as nested text, for the commands that compose no experiment.
+
+    `words` are settings that may come first as a word, with their values after it: `diff A B` is
+    diff=[A,B], and `prune` prune=true.
+    """
+    values, arguments = _worded(arguments, words)
     flags, settings = in_order(arguments)
     if flags:
         raise UserError(f"{flags[0]}: this command takes settings only, as name=value")
-    values: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
         *sections, last = name.split(".")
@@ -65,6 +71,22 @@ def nested(arguments: Sequence[str]) -> dict[str, Any]:
                 raise UserError(f"{name}: {section} has a value of its own")
         inner[last] = value
     return values
+
+
+def _worded(arguments: Sequence[str], words: Sequence[str]) -> tuple[dict[str, Any], Sequence[str]]:
+    """The setting that comes first as a word, if one does, and all other arguments."""
+    if not words or not arguments or not _is_word(arguments[0]):
+        return {}, arguments
+    first, *rest = arguments
+    if first not in words:
+        known = " or ".join([f"{word} ..." for word in words])
+        raise UserError(f"{first}: unknown; write {known}, or settings as name=value")
+    given = list(takewhile(_is_word, rest))
+    return {first: given or "true"}, rest[len(given) :]
+
+
+def _is_word(argument: str) -> bool:
+    return not argument.startswith(("-", "~")) and "=" not in argument
 
 
 def value_of(flags: Sequence[str], names: Sequence[str]) -> str | None:

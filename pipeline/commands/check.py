@@ -132,7 +132,8 @@ def _divided(report: Report, config: Config, manifest: Manifest, content: Conten
     warnings = [Finding("plan", "warning", warning) for warning in planned.warnings]
     crossing = list(crossing_findings(plan, content))
     doubts = [finding.message for finding in crossing]
-    split = split_of(plan, planned.manifest, config.split, doubts)
+    pairs = content.copies.pairs
+    split = split_of(plan, planned.manifest, config.split, doubts, pairs)
     report = report.divided(planned.manifest, split, [*warnings, *crossing])
     for problem in problems:
         report = report.stopped(problem, config.privacy.pseudonyms)

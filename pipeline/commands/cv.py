@@ -26,7 +26,7 @@ from pipeline.commands.sweep import (
 )
 from pipeline.config import Config, flat, to_config
 from pipeline.config.leaf import is_baseline
-from pipeline.console import progress_bar, say, say_once, tell, warn
+from pipeline.console import progress_bar, say, say_once, screen, tell, warn
 from pipeline.engine.access import in_turn
 from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.counting import count_note
@@ -86,7 +86,7 @@ def cross_validate(
     Raises:
         UserError: for what a user can mend, and when a fold did not get done.
     """
-    console = Console()
+    console = screen()
     run, slots = ready(config, console)
     if config.training.preflight and not all(run.is_done(fold) for fold in run.folds):
         preflight(run, slots_here(config, slots), console)

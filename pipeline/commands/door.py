@@ -20,20 +20,23 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.version import VersionBase
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.commands import COMMANDS
-from pipeline.commands.arguments import in_order, nested, value_of
+from pipeline.commands.arguments import COMPLETION, in_order, nested, value_of
+from pipeline.commands.completion import answer
 from pipeline.commands.launching import sweep_dir_of, with_launcher
 from pipeline.commands.searching import value_of_failure, with_optuna
-from pipeline.commands.settings import SCHEMAS
+from pipeline.commands.settings import SCHEMAS, NoSettings
 from pipeline.commands.shipped import RECIPES, shipped
 from pipeline.commands.stopping import Interrupted, listen
 from pipeline.config import (
@@ -44,8 +47,9 @@ from pipeline.config import (
     to_config,
     to_settings,
 )
+from pipeline.config.deprecated import config_today, overrides_today
 from pipeline.config.door import suggestion
-from pipeline.config.help import describe
+from pipeline.config.help import Section, described, in_lines
 from pipeline.config.hydra_keys import refuse_hydra_keys, refuse_hydra_overrides
 from pipeline.console import tell
 from pipeline.engine import PRELOADED
@@ -92,10 +96,16 @@ def run(name: str) -> None:
     if config_name == "make_manifest":
         arguments = module_of(name).as_hydra_reads(arguments)
     with one_message(schema):
+        if COMPLETION & set(arguments):
+            asked = [word for word in arguments if word not in COMPLETION]
+            if answer(asked, None if config_name else schema):
+                return
+        arguments = overrides_today(arguments)
         if config_name is None:
             if arguments and not fields(schema):
                 raise UserError(f"{arguments[0]}: this command has no settings")
-            module_of(name).main(to_settings(OmegaConf.create(nested(arguments)), schema))
+            values = OmegaConf.create(nested(arguments, COMMANDS[name].words))
+            module_of(name).main(to_settings(values, schema))
             return
         flags, settings = in_order(arguments)
         _refuse_passwords(settings)
@@ -111,6 +121,12 @@ def run(name: str) -> None:
                 getattr(module_of(name), "at_end", lambda: None)()
 
 
+def complete(arguments: Sequence[str]) -> None:
+    """Answer a shell that is set up to complete command lines, before there is a command."""
+    with one_message(NoSettings):
+        answer(arguments, NoSettings)
+
+
 def module_of(name: str) -> ModuleType:
     """The module of a command; importing that of `cv` takes a second."""
     return import_module(_module_name(name))
@@ -124,13 +140,12 @@ def _module_name(name: str) -> str:
     return f"pipeline.commands.{name.replace('-', '_')}"
 
 
-def _begin_imports(cfg: DictConfig) -> None:
+def begin_imports(cfg: DictConfig, is_single: bool) -> None:
     """Those of the workers, beside the command's own and the reading of the manifest.
 
-    Each job of a sweep may need others, and all share them.
+    Each job of a sweep, which is not single, may need others, and all share them.
     """
     preload(*PRELOADED)
-    is_single = HydraConfig.get().mode == RunMode.RUN
     with suppress(UserError, OmegaConfBaseException):  # which the command itself will say
         if is_single:
             start_forkserver(MONAI if needs_monai(to_config(cfg)) else ())
@@ -140,46 +155,91 @@ def _begin_imports(cfg: DictConfig) -> None:
 
 def composed(overrides: Sequence[str], config_name: str = "cv") -> DictConfig:
     """The config of these settings, as Hydra composes it."""
-    _prepare([], overrides, config_name)
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        cfg: DictConfig = hydra.compose(config_name, overrides=list(overrides))
-    return cfg
+    return _composed(overrides, config_name)[0]
+
+
+def _composed(overrides: Sequence[str], config_name: str) -> tuple[DictConfig, DictConfig]:
+    """The config, and Hydra's own part of it: what was asked for, which files were taken."""
+    overrides = overrides_today(overrides)
+    with _hydra_apart():
+        _prepare([], overrides, config_name)
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+            cfg: DictConfig = hydra.compose(
+                config_name, overrides=overrides, return_hydra_config=True
+            )
+    own: DictConfig = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return config_today(cfg, overrides), own
+
+
+@contextmanager
+def _hydra_apart() -> Iterator[None]:
+    """Whoever called may use Hydra too: theirs, and what they have stored, is as before."""
+    version, store = VersionBase.instance(), ConfigStore.instance()
+    before = GlobalHydra.instance().hydra, version.getbase(), dict(store.repo)
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:  # Hydra itself puts another instance in its place
+        GlobalHydra.instance().hydra, version.version_base, store.repo = before
 
 
 def load_config(overrides: Sequence[str]) -> Config:
-    """The config that a command with these settings has; for notebooks, tests and benchmarks."""
-    cfg = composed(overrides)
+    """The config that a command with these settings has; for tests and benchmarks."""
+    return to_config(load_job(overrides)[0])
+
+
+def load_job(overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+    """What a command with these settings is called with: its config, and Hydra's own part of it.
+
+    Raises:
+        UserError, HydraException: settings cannot be composed, or a password is among them.
+    """
+    _refuse_passwords(overrides)
+    cfg, own = _composed(overrides, "cv")
     _refuse_no_manifest(cfg)
-    return to_config(cfg)
+    return cfg, own
 
 
 def show_help(name: str, arguments: Sequence[str]) -> None:
     """What a command does, and the settings that it reads, with the values of these arguments."""
-    line, config_name, reads, _ = COMMANDS[name]
-    source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
-    about = ast.get_docstring(ast.parse(source)) or ""  # an import would take a second
+    line, config_name = COMMANDS[name].line, COMMANDS[name].config_name
     usage = f"usage: patientfold {name} [name=value ...]"
-    options: dict[str, list[str]] = {}
     more = ""
-    schema = SCHEMAS[config_name or name]
-    with one_message(schema):
-        flags, settings = in_order(arguments)
-        if config_name is None:
-            values: Any = nested(arguments)
-        else:
-            values = OmegaConf.to_container(composed(settings, config_name))
+    with one_message(SCHEMAS[config_name or name]):
+        arguments = overrides_today(arguments)
         if config_name == "cv":
-            options = _options([*own_folders(flags), CONF_DIR])
-            more = f"\nexperiment={'|'.join(options['experiment'])}{HOW_TO_GO_ON}"
+            flags, _ = in_order(arguments)
+            more = f"\nexperiment={'|'.join(_options(flags)['experiment'])}{HOW_TO_GO_ON}"
         elif config_name == "make_manifest":
             more = f"\nrecipe={'|'.join(sorted(path.stem for path in RECIPES.glob('*.yaml')))}"
-        words = "\n".join(describe(schema, values, reads.split(), options))
-        tell(f"{name}: {line}\n\n{about}\n\n{usage}\n\n{words}\n{more}".rstrip())
+        words = "\n".join(in_lines(settings_of(name, arguments)))
+        tell(f"{name}: {line}\n\n{about(name)}\n\n{usage}\n\n{words}\n{more}".rstrip())
 
 
-def _options(folders: Sequence[Path]) -> dict[str, list[str]]:
+def about(name: str) -> str:
+    """What a command does: the text at the top of its module, whose import would take a second."""
+    source = Path(__file__).with_name(f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""
+
+
+def settings_of(name: str, arguments: Sequence[str] = ()) -> list[Section]:
+    """The settings that a command reads, with the values of these arguments."""
+    _, config_name, reads, _, own_words = COMMANDS[name]
+    flags: Sequence[str] = ()
+    if config_name is None:
+        values: Any = nested(arguments, own_words)
+    else:
+        flags, settings = in_order(arguments)
+        values = OmegaConf.to_container(composed(settings, config_name))
+    options = _options(flags) if config_name == "cv" else {}
+    return list(described(SCHEMAS[config_name or name], values, reads.split(), options))
+
+
+def _options(flags: Sequence[str]) -> dict[str, list[str]]:
     """The files that each section of the settings can be taken from."""
-    paths = [path for folder in folders for path in folder.glob("*/*.yaml")]
+    paths = [path for f in [*own_folders(flags), CONF_DIR] for path in f.glob("*/*.yaml")]
     groups = {path.parent.name for path in paths}
     return {g: sorted({path.stem for path in paths if path.parent.name == g}) for g in groups}
 
@@ -280,8 +340,9 @@ def _job(name: str, schema: type, arguments: Sequence[str]) -> Callable[[DictCon
 
     def job(cfg: DictConfig) -> Any:
         sys.argv[1:] = arguments
+        cfg = config_today(cfg, HydraConfig.get().overrides.task)
         if COMMANDS[name].trains:
-            _begin_imports(cfg)
+            begin_imports(cfg, HydraConfig.get().mode == RunMode.RUN)
         command = module_of(name)
         one_of_many: Callable[[Callable[[Exception], str | None]], AbstractContextManager[None]]
         one_of_many = getattr(command, "one_of_many", lambda _: nullcontext())

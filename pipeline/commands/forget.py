@@ -52,6 +52,10 @@ def describe(traces: Traces, done: bool) -> Iterator[str]:
     yield from _block(
         "kept: models that saw the patient (delete the folder, if they must go)", models
     )
+    yield from _block(
+        "kept: bundles of these models (delete them, and what was given away of them)",
+        traces.bundles,
+    )
     servers = sorted({run.server for run in traces.runs if run.server})
     yield from _block(
         "not touched: MLflow has copies of these runs, with predictions unless tracking.upload "

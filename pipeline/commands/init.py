@@ -4,20 +4,28 @@ What the CSV shows is filled in, each with the reason. What is not clear stays a
 question: nothing is guessed silently.
 """
 
-import csv
 import json
 import re
 from pathlib import Path
 
 from pipeline.commands.settings import InitSettings
+from pipeline.configure.columns import (
+    CALLED,
+    MOST_CLASSES,
+    SEPARATORS,
+    Columns,
+    candidates,
+    flags,
+    in_order,
+    labels_in,
+    look,
+    names_several,
+)
 from pipeline.console import tell
 from pipeline.errors import UserError
 from pipeline.files import write_whole
-from pipeline.label_names import BETWEEN
 from pipeline.words import counted, listed
 
-Columns = dict[str, list[str]]
-"""The cells of each column of a CSV."""
 MANIFEST = Path("conf/manifest/mine.yaml")
 README = """\
 # A study with patientfold
@@ -27,22 +35,9 @@ README = """\
 3. `patientfold cv manifest=mine` cross-validates; the same command again continues.
 4. Results are in `runs/`; `patientfold cv --help` lists every setting.
 """
-IGNORED = "runs/\ncomparisons/\n.cache/\nmlflow.db*\nmlartifacts/\n*.key\n"
-SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-MOST_CLASSES = 20
+IGNORED = "runs/\npredictions/\ncomparisons/\nexports/\n.cache/\nmlflow.db*\nmlartifacts/\n*.key\n"
 SIGMOID = "loss=binary_cross_entropy"
 """What a network of several labels needs."""
-IMAGE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|nii|nii\.gz|npy)", re.IGNORECASE)
-DAY = re.compile(r"\d{4}-\d\d-\d\d(T.*)?")
-CALLED = {
-    "patient": r"(patient|subject|participant|person)(_?(id|no|nr|number|key))?|mrn|pid",
-    "image": ".+",
-    "label": r"labels?|class(es)?|target|diagnos[ie]s|dx|findings?|outcome|grade",
-    "site": r"(site|hospital|cent(er|re)|institution|clinic)(_?(id|name))?",
-    "study": r"(study|exam|examination|visit)(_?(instance_?)?(id|uid))",
-    "date": r"((study|scan|image|acquisition|exam)_?)?date",
-}
-"""Setting -> how such columns are called."""
 QUESTIONS = {
     "patient": "Which column says whose image a row is?",
     "image": "Which column names the image files?",
@@ -52,11 +47,6 @@ QUESTIONS = {
     "date": "Is there a column of days (YYYY-MM-DD)?",
 }
 """What is asked where none or several columns fit."""
-NEGATIVE_FIRST = (
-    "0/1 neg/pos negative/positive no/yes false/true benign/malignant normal/abnormal "
-    "healthy/diseased"
-)
-"""Pairs of labels whose order needs no question."""
 OTHER_COLUMNS = """\
   # fold: fold  # for split.scheme=predefined: each patient's block, 0 to k-1
   # part: part  # for split.scheme=predefined: train, val or test"""
@@ -88,53 +78,6 @@ def main(settings: InitSettings) -> None:
     tell(f"next: patientfold check {mine} audit.content=false")
     if several:
         tell(f"then: patientfold cv {mine}")
-
-
-def look(path: Path) -> tuple[str, Columns]:
-    """What separates the columns of a CSV, and its cells as text."""
-    if not path.is_file():
-        raise UserError(f"manifest.path {path}: no such file (searched from {Path.cwd()})")
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    header = lines[0] if lines else ""
-    separator = max(SEPARATORS, key=header.count)
-    if not header.count(separator) or len(lines) < 2:
-        raise UserError(f"manifest.path {path}: expected a header and a row with several columns")
-    rows = list(csv.DictReader(lines, delimiter=separator, restval=""))
-    return separator, {name: [row[name] for row in rows] for name in rows[0] if name}
-
-
-def candidates(table: Columns, meaning: str) -> list[str]:
-    """The columns that may be meant, by their name and by what they hold."""
-    called = [name for name in table if re.fullmatch(CALLED[meaning], _plain(name))]
-    match meaning:
-        case "patient":
-            return called or [name for name in table if _plain(name) in ("id", "case", "case_id")]
-        case "label":
-            return [name for name in called if 2 <= len(labels_in(table[name])) <= MOST_CLASSES]
-        case "image" | "date":
-            pattern = IMAGE if meaning == "image" else DAY
-            return [name for name in called if _all(pattern, table[name])]
-        case _:
-            return called
-
-
-def labels_in(cells: list[str]) -> list[str]:
-    """What occurs, sorted; of cells that name several labels, `edema|effusion`, each of them."""
-    if not names_several(cells):
-        return sorted(set(cells))
-    return sorted({name.strip() for cell in cells for name in cell.split(BETWEEN)} - {""})
-
-
-def names_several(cells: list[str]) -> bool:
-    return any(BETWEEN in cell for cell in cells)
-
-
-def flags(table: Columns) -> list[str]:
-    """Columns of 0 and 1 that may be labels; no less than two."""
-    ours = {name for meaning in CALLED if meaning != "image" for name in candidates(table, meaning)}
-    found = [name for name, cells in table.items() if {c.strip() for c in cells} == {"0", "1"}]
-    found = [name for name in found if name not in ours]
-    return found if len(found) > 1 else []
 
 
 def _yaml(path: Path | None) -> str:
@@ -215,22 +158,12 @@ def _classes(found: list[str], table: Columns) -> list[str]:
         ]
     classes = sorted({cell for cell in table[found[0]] if cell.strip()})
     task = f"task: {'binary' if len(classes) == 2 else 'multiclass'}  # {len(classes)} labels occur"
-    if len(classes) > 2 or "/".join(classes).lower() in NEGATIVE_FIRST.split():
-        return [task, f"classes: {_quoted(classes)}  # the labels that occur"]
+    known = in_order(classes) if len(classes) == 2 else classes
+    if known is not None:
+        return [task, f"classes: {_quoted(known)}  # the labels that occur"]
     question = f"# Negative first, then positive: is the second one, {classes[-1]!r}, positive?"
     return [task, question, f"# classes: {_quoted(classes)}"]
 
 
 def _quoted(value: str | list[str]) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _plain(name: str) -> str:
-    """`Patient ID` and `PatientId` -> patient_id."""
-    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
-    return re.sub(r"[\s.-]+", "_", parted).lower()
-
-
-def _all(pattern: re.Pattern[str], cells: list[str]) -> bool:
-    filled = [cell for cell in cells if cell.strip()]
-    return bool(filled) and all(pattern.fullmatch(cell) for cell in filled)

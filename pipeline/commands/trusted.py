@@ -19,7 +19,7 @@ def trusted_uri(run_dir: Path, *command: str) -> str | None:
     named = RunRecord.load(run_dir).uri
     if "${" in named:
         return None
-    configured = absolute_tracking_uri(composed([]).tracking.uri)
+    configured = configured_uri()
     if named != configured:
         told = shlex.join(["patientfold", *command, f"tracking.uri={named}"])
         raise UserError(
@@ -27,3 +27,8 @@ def trusted_uri(run_dir: Path, *command: str) -> str | None:
             f"If the run's data may go to the first: {told}"
         )
     return named
+
+
+def configured_uri() -> str:
+    """The server that the settings of the current folder name."""
+    return absolute_tracking_uri(composed([]).tracking.uri)

@@ -1,6 +1,7 @@
 """Every setting of the commands: its type, unit and limit, and the door through which it comes."""
 
-from pipeline.config.config import Config, leaves, needs_monai
+from pipeline.config.config import Config, leaves, needs_monai, schedule_limits
+from pipeline.config.deprecated import recorded_today
 from pipeline.config.door import defaults, to_config, to_settings
 from pipeline.config.identity import (
     DEFAULTS_VERSION,
@@ -36,6 +37,7 @@ from pipeline.config.sections import (
     SamplerConfig,
     Scheme,
     SplitConfig,
+    SplitScheme,
     Target,
     ThresholdRule,
     TrainingConfig,
@@ -70,6 +72,7 @@ __all__ = [
     "SamplerConfig",
     "Scheme",
     "SplitConfig",
+    "SplitScheme",
     "Target",
     "ThresholdRule",
     "TrainingConfig",
@@ -87,6 +90,8 @@ __all__ = [
     "mappings",
     "needs_monai",
     "plugin_facts",
+    "recorded_today",
+    "schedule_limits",
     "to_config",
     "to_settings",
     "written",

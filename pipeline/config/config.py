@@ -148,14 +148,19 @@ def needs_monai(config: Config) -> bool:
     return any(is_within(name, ["monai", *config.plugins]) for name in named)
 
 
-def _schedule_problems(config: Config) -> Iterator[str]:
-    """Schedules and warm-ups that the training ends before."""
-    epochs, scheduler = config.training.epochs, config.scheduler
+def schedule_limits(epochs: int) -> dict[str, int]:
+    """Arguments of schedules that count epochs -> the most that such a training gets to."""
     # What moves the rate after so many epochs moves nothing after the last one.
     latest = {"T_max": epochs, "total_iters": epochs, "total_steps": epochs}
     latest |= dict.fromkeys(("step_size", "milestones"), epochs - 1)
     latest["patience"] = epochs - 3  # the best epoch, so many and one more, then one to use it
-    for name, most in latest.items():
+    return latest
+
+
+def _schedule_problems(config: Config) -> Iterator[str]:
+    """Schedules and warm-ups that the training ends before."""
+    epochs, scheduler = config.training.epochs, config.scheduler
+    for name, most in schedule_limits(epochs).items():
         value = scheduler.get(name, -math.inf)
         ends = value if isinstance(value, list | tuple) else [value]
         if any(isinstance(end, int | float) and end > most for end in ends):

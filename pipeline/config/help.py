@@ -1,57 +1,111 @@
 """The settings of a schema in words: type, default and meaning, from its own docstrings."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pipeline.config.plain import flatten
 
 NAMES = {str: "text", int: "whole number", float: "number", bool: "true|false", NoneType: "null"}
+MISSING_VALUE = "???"
+"""OmegaConf's mark of a missing value."""
 LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
-def describe(
+class Setting(NamedTuple):
+    """One setting, in words."""
+
+    name: str
+    """As it is typed: training.epochs."""
+    default: str
+    """`???` where a value must be given."""
+    kind: str
+    """Its type and limits."""
+    meaning: str
+
+
+class Section(NamedTuple):
+    """Settings that belong together; those without a section come first, with the name ""."""
+
+    name: str
+    files: Sequence[str]
+    """That the section can be taken from."""
+    meaning: str
+    settings: Sequence[Setting]
+    leaf: Sequence[tuple[str, str]] | None
+    """The class that _target_ names, and its arguments; None: settings of ours."""
+
+
+def described(
     schema: Any,
     values: Mapping[str, Any],
     reads: Sequence[str],
     options: Mapping[str, Sequence[str]],
-) -> Iterator[str]:
-    """Lines on every setting that a command reads, section by section.
+) -> Iterator[Section]:
+    """Every setting that a command reads, section by section.
 
     `values` are the defaults as composed; `reads` names sections (`split`) and single settings
     (`training.select_by`), none: all; `options` are the files that a section can be taken from.
     """
     settings = [setting for setting in fields(schema) if _is_read(setting.name, reads)]
-    yield from _settings(schema, [s for s in settings if _section(s) is None], values, "")
+    alone = [setting for setting in settings if _section(setting) is None]
+    yield Section("", (), "", tuple(_settings(schema, alone, values, "")), None)
     for setting in settings:
         section, value = _section(setting), values.get(setting.name) or {}
         if section is None:
             continue
-        files = options.get(setting.name, ())
-        yield f"\n{setting.name}={'|'.join(files)}" if files else f"\n{setting.name}"
-        prefix = f"{setting.name}."
+        files, prefix = options.get(setting.name, ()), f"{setting.name}."
         if is_dataclass(section):
             inner = [s for s in fields(section) if _is_read(prefix + s.name, reads)]
-            yield from _settings(section, inner, value, prefix)
+            found = tuple(_settings(section, inner, value, prefix))
+            yield Section(setting.name, files, section.__doc__ or "", found, None)
         else:
+            leaf = tuple(flatten(value, setting.name))
+            yield Section(setting.name, files, _meaning(schema, setting), (), leaf)
+
+
+def in_lines(sections: Iterable[Section]) -> Iterator[str]:
+    """What `--help` shows of them."""
+    for section in sections:
+        if section.name:
+            files = "|".join(section.files)
+            yield f"\n{section.name}={files}" if files else f"\n{section.name}"
+        for setting in section.settings:
+            value = (
+                "(needs a value)" if setting.default == MISSING_VALUE else f"= {setting.default}"
+            )
+            yield f"  {f'{setting.name} {value}':38}  {setting.kind}".rstrip()
+            yield from (f"      {line}" for line in setting.meaning.splitlines())
+        if section.leaf is not None:
             yield "      The class that _target_ names, and its arguments."
-            yield from (f"  {key} = {text}" for key, text in flatten(value, setting.name))
+            yield from (f"  {key} = {text}" for key, text in section.leaf)
+
+
+def setting_names(schema: Any, prefix: str = "") -> Iterator[str]:
+    """Every setting of a schema, as it is typed."""
+    for setting in fields(schema):
+        if is_dataclass(setting.type):
+            yield from setting_names(setting.type, f"{prefix}{setting.name}.")
+        else:
+            yield prefix + setting.name
 
 
 def _settings(
     schema: Any, settings: Sequence[Field[Any]], values: Mapping[str, Any], prefix: str
-) -> Iterator[str]:
+) -> Iterator[Setting]:
     for setting in settings:
         name, value = prefix + setting.name, values.get(setting.name, _default(setting))
         if is_dataclass(setting.type):
             yield from _settings(setting.type, fields(setting.type), value or {}, f"{name}.")
-            continue
-        shown = f"{name} (needs a value)" if value == "???" else f"{name} = {_text(value)}"
-        yield f"  {shown:38}  {type_in_words(setting.type)}".rstrip()
-        meaning = schema.__pydantic_fields__[setting.name].description or ""
-        yield from (f"      {line}" for line in meaning.splitlines())
+        else:
+            kind = type_in_words(setting.type)
+            yield Setting(name, _text(value), kind, _meaning(schema, setting))
+
+
+def _meaning(schema: Any, setting: Field[Any]) -> str:
+    return schema.__pydantic_fields__[setting.name].description or ""
 
 
 def type_in_words(kind: Any) -> str:
@@ -89,10 +143,10 @@ def _is_read(name: str, reads: Sequence[str]) -> bool:
 
 
 def _default(setting: Field[Any]) -> Any:
-    """`???`, OmegaConf's mark of a missing value, where the schema has no default."""
+    """The mark of a missing value where the schema has no default."""
     if setting.default_factory is not MISSING:
         return setting.default_factory()
-    return "???" if setting.default is MISSING else setting.default
+    return MISSING_VALUE if setting.default is MISSING else setting.default
 
 
 def _text(value: Any) -> str:

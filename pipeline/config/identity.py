@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline.config.config import Config
+from pipeline.config.deprecated import name_today
 from pipeline.config.door import defaults
 from pipeline.config.environment import with_texts
 from pipeline.config.plain import flatten
@@ -117,4 +118,5 @@ def _counts(key: str) -> bool:
 
 
 def _one_name(key: str, value: str) -> tuple[str, str]:
+    key = name_today(key)
     return key, SAME.get((key, value), value)

@@ -55,6 +55,14 @@ Scheme = Literal[
     "he_normal",
     "orthogonal",
 ]
+SplitScheme = Literal[
+    "kfold",
+    "leave_one_out",
+    "holdout",
+    "temporal",
+    "predefined",
+]
+"""Each is a module of pipeline/splits/schemes."""
 ClassWeights = Literal["none", "inverse", "effective_number"]
 Shares = Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(with_text_keys)]
 """A number for each class, by its name."""
@@ -162,7 +170,7 @@ class ManifestConfig:
 class SplitConfig:
     """How patients are dealt to the train, val and test parts of the folds."""
 
-    scheme: Literal["kfold", "leave_one_out", "holdout", "temporal", "predefined"] = "kfold"
+    scheme: SplitScheme = "kfold"
     """k-fold | one patient (or site) per fold | one fold by shares | by date | folds given."""
     num_folds: Annotated[int, Field(ge=3)] = 5
     """kfold: how many; each needs a block to test, one to validate, and the rest to train."""

@@ -1,8 +1,7 @@
 """Which devices there are, and how many folds they take at once."""
 
-import os
-
 from pipeline.config import EngineConfig, UserError
+from pipeline.processes import num_cores
 from pipeline.words import counted
 
 
@@ -28,7 +27,7 @@ def device_slots(config: EngineConfig, precision: str) -> list[str]:
         return gpu_slots(num_gpus, config.devices_per_fold, config.folds_at_once)
     if precision == "float16":
         raise UserError("training.precision=float16 needs a GPU; use auto, float32 or bfloat16.")
-    num_slots = max(1, len(os.sched_getaffinity(0)) // config.devices_per_fold)
+    num_slots = max(1, num_cores() // config.devices_per_fold)
     return [",".join(["cpu"] * config.devices_per_fold)] * (config.folds_at_once or num_slots)
 
 

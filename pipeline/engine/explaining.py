@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import Config, UserError, to_config
+from pipeline.config import Config, UserError, recorded_today, to_config
 from pipeline.config.leaf import is_baseline
 from pipeline.engine.explanation import FILE_NAME, FOLDER, ExplainedImage, Explanation
 from pipeline.engine.finished import Finished
@@ -92,9 +93,9 @@ def _explained(asked: FoldImages) -> Explained:
 
 
 def _settings(run_dir: Path) -> DictConfig:
-    found = OmegaConf.load(run_dir / "config.yaml")
-    assert isinstance(found, DictConfig), "it was looked at when the folder was read"
-    return found
+    found: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
+    assert isinstance(found, dict), "it was looked at when the folder was read"
+    return OmegaConf.create(recorded_today(found))
 
 
 def _images(run: Finished, config: Config) -> tuple[PackedImages, Mapping[str, int]]:

@@ -11,7 +11,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from pipeline.arrays import AnyInts
-from pipeline.config import LEDGER, ConfigError, UserError, is_within
+from pipeline.config import LEDGER, ConfigError, UserError, is_within, recorded_today
 from pipeline.config.plugins import plugin_problems
 from pipeline.engine.access import refuse_void
 from pipeline.engine.cohort import FILE_NAME as COHORT
@@ -22,6 +22,7 @@ from pipeline.engine.run_folder import FLOW, UNSAFE_SUFFIX
 from pipeline.engine.soundness import WRITE_AGAIN, check_run_folder, read_environment
 from pipeline.evaluation.decision import Decision
 from pipeline.evaluation.failures import Failures, worst_failures
+from pipeline.evaluation.frame import as_html, headline, metrics_table
 from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.own_metrics import made
 from pipeline.evaluation.patients import Rules, judged
@@ -35,7 +36,9 @@ from pipeline.splits.plan_file import read_files
 from pipeline.tracking.journal import history_of
 from pipeline.tracking.ledger import Tries, tries_of
 from pipeline.tracking.record import SWEEPER_TAG, RunRecord
-from pipeline.tracking.result import read_result, read_sealed
+from pipeline.tracking.result import SEAL, read_result, read_sealed
+from pipeline.tracking.untested import FINAL, read_untested
+from pipeline.words import counted
 
 MARKS = ("environment.json", "config.yaml", "plan.csv", "metrics.json")
 """What a run folder has, one at least of which even a damaged one is known by."""
@@ -45,19 +48,19 @@ LOCKED = "locked"
 
 @dataclass(frozen=True)
 class Finished:
-    """What the folder of a finished run says."""
+    """What the folder of a finished run says; each attribute is read when it is first asked for.
+
+    In a notebook: `metrics` and `predictions` are tables, `folds` is the plan, in which
+    `folds.folds[0].train` has patient ids, `settings` is config.yaml, `results` has what each fold
+    noted, and `histories` the epochs of each. A cell that ends with the run shows its headline.
+    """
 
     dir: Path
 
     @classmethod
     def read(cls, run_dir: Path) -> "Finished":
         """Raises UserError unless the folder holds a whole run, as it was written."""
-        run = cls.begun(run_dir)
-        if not (run_dir / "metrics.json").exists():
-            raise UserError(
-                f"run folder {run_dir}: not all of its folds are done; the same cv command goes on"
-            )
-        return run
+        return cls.begun(run_dir)._whole
 
     @classmethod
     def begun(cls, run_dir: Path) -> "Finished":
@@ -79,9 +82,55 @@ class Finished:
         return cls(run_dir)
 
     @property
+    def metrics(self) -> pd.DataFrame:
+        """A row for each level and metric: value, 95 % interval over patients, each fold's value.
+
+        Raises:
+            UserError: not all folds are done.
+        """
+        return metrics_table(self._whole.numbers)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """predictions.csv: every image once, by the network that has not seen its patient.
+
+        Raises:
+            UserError: not all folds are done.
+        """
+        return self._whole.images
+
+    def _repr_html_(self) -> str:
+        """Of a notebook: what it is, and its headline; no patient is named."""
+        of_plan = self.plan[0]
+        done = of_plan["num_folds"] - len(self.folds_to_come)
+        lines = [
+            f"run folder {self.dir}",
+            f"plan {of_plan['plan_hash'][:12]}",
+            f"{done} of {counted(of_plan['num_folds'], 'fold')} done",
+        ]
+        if not self._is_whole:
+            return as_html(self.name, lines, None)
+        if self.is_unsafe:
+            lines.append("UNSAFE: split by image; these numbers are no results")
+        lines.append(f"test, {self.level} level, with 95 % intervals over patients")
+        return as_html(self.name, lines, headline(self.numbers, self.level))
+
+    @property
+    def _is_whole(self) -> bool:
+        return (self.dir / "metrics.json").exists()
+
+    @property
+    def _whole(self) -> "Finished":
+        if not self._is_whole:
+            raise UserError(
+                f"run folder {self.dir}: not all of its folds are done; the same cv command goes on"
+            )
+        return self
+
+    @property
     def is_to_gather(self) -> bool:
         """Whether all folds are done, and nobody has put them together since."""
-        return not self.folds_to_come and not (self.dir / "metrics.json").exists()
+        return not self.folds_to_come and not self._is_whole
 
     @property
     def folds_to_come(self) -> list[int]:
@@ -140,10 +189,10 @@ class Finished:
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """config.yaml, as it was written."""
+        """config.yaml, as it was written, under the names that settings have today."""
         found = OmegaConf.to_container(OmegaConf.load(self.dir / "config.yaml"))
         assert isinstance(found, dict)
-        return {str(name): value for name, value in found.items()}
+        return recorded_today({str(name): value for name, value in found.items()})
 
     @cached_property
     def plan_rows(self) -> tuple[Mapping[str, Any], Sequence[Sequence[str]]]:
@@ -198,6 +247,23 @@ class Finished:
         """locked/metrics.json: a summary with `opened`, all openings; None where it was not."""
         path = self.dir / LOCKED / "metrics.json"
         return read_sealed(path, "Restore it.")
+
+    @cached_property
+    def final(self) -> Mapping[str, Any] | None:
+        """final/final.json, of the network that was trained on everybody; None where there is none.
+
+        Raises:
+            UserError: it or its network was changed, or folds were trained again since.
+        """
+        if (found := read_untested(self.dir)) is None:
+            return None
+        here = {str(fold): result.get(SEAL, "") for fold, result in self.results.items()}
+        if found["key"] != self.key or found["folds"] != here:
+            raise UserError(
+                f"{self.dir / FINAL}: its network follows from other folds than those that are "
+                "here now. Delete that folder to train the final network again"
+            )
+        return found
 
     @cached_property
     def failures(self) -> Failures:

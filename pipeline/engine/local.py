@@ -52,7 +52,7 @@ def run_folds(jobs: Sequence[FoldJob], slots: Sequence[str], poll: Poll) -> dict
         while waiting or running:
             while waiting and free:
                 job = replace(waiting.pop(0), device=free.pop(0))
-                name = f"fold-{job.fold.index:02d}"
+                name = job.fold_dir.name.replace("_", "-")
                 process = context.Process(target=_work, args=(job,), name=name)
                 process.start()
                 running[process] = job

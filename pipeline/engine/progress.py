@@ -1,4 +1,4 @@
-"""Live progress of all folds: a table on a terminal, plain lines elsewhere."""
+"""Live progress of all folds: a table on a terminal and in a notebook, plain lines elsewhere."""
 
 import heapq
 import time
@@ -9,11 +9,10 @@ from datetime import timedelta
 from statistics import fmean
 
 from rich.console import Console, Group, JustifyMethod
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import say
+from pipeline.console import Shown, say, shown_live
 from pipeline.engine.local import cause_of
 from pipeline.engine.run_folder import Run
 from pipeline.tracking.journal import (
@@ -175,7 +174,7 @@ class FoldProgress:
         self.run = run
         self.at_once = at_once
         self.console = console
-        self.live: Live | None = None
+        self.live: Shown | None = None
         self.select_by = run.config.training.select_by
         self.rows = {fold: _Row(self.select_by) for fold in folds}
         self.causes: set[str] = set()
@@ -216,11 +215,8 @@ class FoldProgress:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show the table while the block runs, on a terminal."""
-        if not self.console.is_terminal:
-            yield
-            return
-        with Live(self.table(), console=self.console, refresh_per_second=4) as self.live:
+        """Show the table while the block runs, on a terminal or in a notebook."""
+        with shown_live(self.console, self.table()) as self.live:
             yield
         self.live = None
 
@@ -234,7 +230,8 @@ class FoldProgress:
             parts.append(f"{_clock(left)} left for all")
         if best := [row.best for row in rows if row.best is not None]:
             folds = f"mean of {counted(len(best), 'fold')}"
-            parts.append(f"best {self.select_by} so far {fmean(best):.4f} ({folds})")
+            so_far = "" if set(kinds) == {"done"} else " so far"
+            parts.append(f"best {self.select_by}{so_far} {fmean(best):.4f} ({folds})")
         return parts
 
     def _left(self) -> float | None:

@@ -26,6 +26,7 @@ from pipeline.engine.run_folder import Run
 from pipeline.engine.share import Node, Share, resource
 from pipeline.files import lock
 from pipeline.images.seal import FILES, SEAL
+from pipeline.processes import num_cores
 from pipeline.tracking.journal import Failed, Journal, read_journal
 from pipeline.training.job import FoldJob
 from pipeline.words import counted, one_line
@@ -257,7 +258,7 @@ def _connected(config: EngineConfig) -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options: dict[str, Any] = {"address": config.address, "log_to_driver": False}
     if config.address == "local":
-        cores = len(os.sched_getaffinity(0))
+        cores = num_cores()
         options |= {"num_cpus": cores, "object_store_memory": OBJECT_STORE}
         options |= {"include_dashboard": False}
     stop = signal.getsignal(signal.SIGTERM)

@@ -11,6 +11,7 @@ from pipeline.config.leaf import is_baseline
 from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.gallery import write_failures
 from pipeline.engine.run_folder import Run
+from pipeline.engine.training_images import write_training_images
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.fit import fits
 from pipeline.evaluation.grouping import groups_of
@@ -88,7 +89,8 @@ def _summary(
 def write_results(run: Run) -> Summary:
     """Gather all folds: every patient tested as often as the plan says, or an error.
 
-    Writes predictions.csv, metrics.json, plots/ and failures/ into the run folder.
+    Writes predictions.csv, training_images.json, metrics.json, plots/ and failures/ into the run
+    folder.
     """
     plot_training(run)
     return seal_summary(run, write_judged(run))
@@ -101,7 +103,9 @@ def seal_summary(run: Run, summary: Summary) -> Summary:
 
 
 def write_judged(run: Run) -> Summary:
-    """predictions.csv, failures/ and the plots of what was predicted; the summary of it."""
+    """predictions.csv, failures/, training_images.json and the plots of what was predicted; the
+    summary of it.
+    """
     folds = tuple(range(run.plan.num_folds))
     classes = run.manifest.classes
     tables = [_test_table(run, fold) for fold in folds]
@@ -110,6 +114,7 @@ def write_judged(run: Run) -> Summary:
     levels = _levels(run, folds)
     summary = _summary(run, folds, levels)
     write_failures(run, levels)
+    write_training_images(run)
     if run.plan.unsafe:
         summary["unsafe"] = True
     plots_dir, warning = _plots_dir(run), _warning(run)

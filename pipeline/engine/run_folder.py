@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,6 +41,7 @@ from pipeline.files import (
 )
 from pipeline.images.packed import PackedImages
 from pipeline.manifest import Manifest
+from pipeline.release import git_commit
 from pipeline.splits import Plan, save_plan
 from pipeline.tracking.journal import TRAIN_AGAIN
 from pipeline.tracking.result import read_result, with_seal
@@ -293,13 +293,3 @@ def _hash_of(weights: Path) -> str:
         return sha256(weights)
     except OSError as error:
         raise UserError(f"init.weights: {weights} cannot be read: {error.strerror}") from None
-
-
-def git_commit() -> str:
-    """The commit of the code, "" outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip()

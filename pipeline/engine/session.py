@@ -19,13 +19,14 @@ from pipeline.engine.local import cause_of
 from pipeline.engine.progress import FoldProgress
 from pipeline.engine.pruning import Pruned, Validation, first_folds, pruned
 from pipeline.engine.results import evaluate_folds, plot_training, seal_summary, write_judged
-from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run, git_commit
+from pipeline.engine.run_folder import UNSAFE_SUFFIX, Run
 from pipeline.engine.standby import Standby
 from pipeline.engine.stopping import said_when_stopped
 from pipeline.evaluation.console import print_summary
 from pipeline.evaluation.summary import levels_of
 from pipeline.files import write_json
 from pipeline.processes import call_in_child
+from pipeline.release import git_commit
 from pipeline.splits.describe import promise
 from pipeline.splits.quality import count_parts
 from pipeline.targets import build, check_leaves
@@ -87,10 +88,11 @@ def try_out(run: Run) -> tuple[str, ...]:
     exists by then.
     """
     todo = [fold for fold in run.folds if not run.is_done(fold)]
-    return call_in_child(_try_jobs, [run.job(fold) for fold in todo]) if todo else ()
+    return call_in_child(try_jobs, [run.job(fold) for fold in todo]) if todo else ()
 
 
-def _try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
+def try_jobs(jobs: Sequence[FoldJob]) -> tuple[str, ...]:
+    """`try_out`, in a process of its own."""
     if is_baseline(jobs[0].config.model):
         check_leaves(jobs[0].config)
         build("model", jobs[0].config.model)

@@ -17,8 +17,11 @@ from pipeline.files import read_json, sha256
 from pipeline.splits.plan_file import named, read_files
 from pipeline.tracking.journal import TRAIN_AGAIN, EpochEnded, read_journal
 from pipeline.tracking.record import FILE_NAME, RunRecord, former_uid
-from pipeline.tracking.result import check_files, check_seal, read_result
+from pipeline.tracking.result import check_files, check_seal, read_result, read_sealed
+from pipeline.tracking.untested import FINAL, read_untested
 
+TRAINING_IMAGES = "training_images.json"
+"""Made by `training_images.py`; earlier versions wrote none."""
 WRITE_AGAIN = "Restore it, or delete it: the same cv command writes it again."
 
 
@@ -32,12 +35,14 @@ def check_run_folder(run_dir: Path) -> None:
         [
             lambda: read_environment(run_dir),
             lambda: check_plan(run_dir),
-            lambda: _check_config(run_dir),
+            lambda: check_config(run_dir),
             lambda: _check_cohort(run_dir),
             lambda: RunRecord.load(run_dir),
             lambda: former_uid(run_dir),
             *(lambda path=path: check_fold(path) for path in _begun(run_dir)),
             lambda: _check_summary(run_dir),
+            lambda: _check_final(run_dir),
+            lambda: read_sealed(run_dir / TRAINING_IMAGES, WRITE_AGAIN),
         ]
     )
 
@@ -107,7 +112,7 @@ def _begun(run_dir: Path) -> list[Path]:
     return sorted(path for path in folders if path.name.removeprefix("fold_").isdigit())
 
 
-def _check_config(run_dir: Path) -> None:
+def check_config(run_dir: Path) -> None:
     """UserError unless config.yaml is as it was written; earlier versions kept no hash of it."""
     path, known = run_dir / "config.yaml", _json_or_nothing(run_dir / "environment.json")
     try:
@@ -152,6 +157,12 @@ def _check_summary(run_dir: Path) -> None:
     folds = [path / "predictions_test.csv" for path in _begun(run_dir)]
     if _rows([gathered]) != _rows(path for path in folds if path.exists()):
         raise UserError(f"{gathered} differs from the predictions of the folds. {WRITE_AGAIN}")
+
+
+def _check_final(run_dir: Path) -> None:
+    """UserError unless the final network, if one was trained, is as it was when it was done."""
+    read_journal(run_dir / FINAL / "journal.jsonl")
+    read_untested(run_dir)
 
 
 def _rows(paths: Iterable[Path]) -> Counter[tuple[str, ...]]:

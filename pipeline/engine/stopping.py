@@ -33,7 +33,6 @@ def said_when_stopped(jobs: Sequence[FoldJob]) -> Iterator[None]:
 def _say(job: FoldJob, reason: str) -> None:
     path = job.fold_dir / "journal.jsonl"
     last = read_journal(path)[-1:]
-    is_done = (job.fold_dir / "result.json").exists()
-    if not is_done and last and isinstance(last[0], Started | Progressed | EpochEnded):
+    if not job.is_done and last and isinstance(last[0], Started | Progressed | EpochEnded):
         with Journal(path) as journal:
             journal.append(Stopped(reason=reason))

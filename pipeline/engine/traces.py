@@ -12,24 +12,32 @@ from pipeline.engine.access import IN_USE, VOID
 from pipeline.errors import UserError
 from pipeline.files import lock, read_json, write_whole
 from pipeline.manifest import Pseudonyms
-from pipeline.splits import load_plan
+from pipeline.splits import Everybody, load_plan
 from pipeline.splits.folds import PARTS
+from pipeline.tracking.untested import FINAL
 
 READ = {".csv", ".tsv", ".json", ".jsonl", ".html", ".yaml", ".yml", ".txt", ".md", ".log", ".db"}
 READ |= {".out", ".err"}
 """Files that are looked into; others are images, models and archives."""
+BUNDLE = "bundle.json"
+"""In a bundle of `patientfold export`; it names nobody, and the run that it is of."""
 SKIPPED = {".git", ".venv", "__pycache__"}
 NAMING = (
     *("plan.csv", "plan.json", "predictions.csv", "cohort.csv", "flow.json"),
-    *("report.html", "report.md"),
+    *("report.html", "report.md", "training_images.json"),
     *("fold_*/predictions_*.csv", "locked/predictions.csv", "failures/*", "explain/*"),
 )
-"""What of a run folder names its patients, or shows them."""
+"""What of a run folder names its patients, shows them, or would know their images again."""
 KEPT = {"config.yaml", "environment.json", "metrics.json", "result.json", "tracking.json"}
+KEPT |= {"final.json"}
 """Of a run folder, what holds settings and numbers."""
 PAGES = {
     "check.json": ("check.html", "copies.png"),
     "preflight.json": ("batch.png",),
+    "predict.json": (
+        *("predictions.csv", "patients.csv", "studies.csv", "slides.csv", "unusable.csv"),
+        *("progress.jsonl", "report.html"),
+    ),
 }
 """What names patients in its folder -> what shows them beside it."""
 REASON = """\
@@ -63,6 +71,8 @@ class Traces:
     mlflow: tuple[Path, ...]
     others: tuple[Path, ...]
     """The user's own files."""
+    bundles: tuple[Path, ...] = ()
+    """That `patientfold export` has written of these runs' models."""
 
     @property
     def is_named(self) -> bool:
@@ -94,12 +104,14 @@ def find_traces(folder: Path, names: Sequence[str], cache_dir: Path) -> Traces:
             mlflow.append(path)
         else:
             others.append(path)
+    found = tuple(_run_traces(run_dir, paths, names) for run_dir, paths in runs.items())
     return Traces(
-        tuple(_run_traces(run_dir, paths, names) for run_dir, paths in runs.items()),
+        found,
         tuple(pages),
         tuple(_caches(cache_dir)),
         tuple(mlflow),
         tuple(others),
+        tuple(_bundles(folder, cache_dir, [run.dir for run in found if run.models])),
     )
 
 
@@ -124,6 +136,19 @@ def forget(traces: Traces) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _bundles(folder: Path, cache_dir: Path, runs: Sequence[Path]) -> Iterator[Path]:
+    """Folders with copies of the models of these runs."""
+    keys = set()
+    for run_dir in runs:
+        with suppress(UserError):
+            keys.add(read_json(run_dir / "environment.json").get("key"))
+    for path in _files(folder, cache_dir) if runs else ():
+        if path.name == BUNDLE:
+            with suppress(UserError):
+                if read_json(path).get("key") in keys:
+                    yield path.parent
 
 
 def _files(folder: Path, cache_dir: Path) -> Iterator[Path]:
@@ -181,7 +206,7 @@ def _run_traces(run_dir: Path, named: Sequence[Path], names: Sequence[str]) -> R
 
 
 def _models(run_dir: Path, names: Sequence[str]) -> Iterator[str]:
-    """The models of each fold, and in which part the patient was."""
+    """The models of each fold, and in which part the patient was; the final one."""
     try:
         folds = load_plan(run_dir / "plan.csv").folds
     except UserError as error:
@@ -193,6 +218,10 @@ def _models(run_dir: Path, names: Sequence[str]) -> Iterator[str]:
         if parts and kept:
             files = ", ".join(path.name for path in kept)
             yield f"{kept[0].parent.name}: {files}: the patient was in {' and '.join(parts)}"
+    kept = sorted((run_dir / FINAL).glob("*.pt"))
+    if kept and any(_is(id_, names) for id_ in Everybody(folds).train):
+        files = ", ".join(path.name for path in kept)
+        yield f"{FINAL}: {files}: trained on all patients, and so on this one"
 
 
 def _is(patient_id: str, names: Sequence[str]) -> bool:

@@ -27,12 +27,10 @@ from pipeline.evaluation.summary import Summary, summarise
 from pipeline.files import make_private, write_json
 from pipeline.levels import Level
 from pipeline.processes import process_pool
+from pipeline.splits import NO_FOLD
 from pipeline.tracking.ledger import Entry, note_opening
 from pipeline.tracking.result import with_seal
 from pipeline.training.job import FoldJob
-
-NO_FOLD = -1
-"""In predictions.csv: the locked patients are in none."""
 
 
 def config_of(run: Finished, plugins: Sequence[str]) -> Config:

@@ -15,6 +15,7 @@ from pipeline.evaluation.summary import (
     Summary,
     classes_of,
     levels_of,
+    shifted,
 )
 from pipeline.label_names import LabelNames
 from pipeline.levels import MIDDLES, PLURALS, Level
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 80
-SHIFT = 0.02
-"""Between the mean of the folds' AUROCs and the pooled one, from which it is told."""
+OVER_FOLDS = {
+    "pooled decisions": "from the decisions of all folds together",
+    "pooled probabilities": "from the probabilities of all folds together",
+}
 BOUNDS = ("low", "high")
 MARKS = {
     "unstable": f"fewer than {UNSTABLE_BELOW} patients of a class",
@@ -173,7 +176,7 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
     notes = []
     for how in dict.fromkeys(entry["how"] for entry in shown.values()):
         names = [name for name, entry in shown.items() if entry["how"] == how]
-        notes.append(f"all: {how} for {', '.join(names)}")
+        notes.append(f"all: {OVER_FOLDS.get(how, how)} for {', '.join(names)}")
     notes.append(f"{', '.join(BOUNDS)}: 95 % confidence interval of all, over patients")
     for mark, why in MARKS.items():
         if names := [name for name, entry in shown.items() if mark in entry["marks"]]:
@@ -202,12 +205,9 @@ def _notes(summary: Summary, level: Level, shown: Mapping[str, MetricEntry], gap
 
 def _shifts(shown: Mapping[str, MetricEntry]) -> Iterator[str]:
     """Where the scores of the folds are shifted against one another."""
-    entry = shown.get("auroc")
-    if entry is None or entry["value"] is None or (pooled := entry.get("pooled")) is None:
-        return
-    if abs(pooled - entry["value"]) > SHIFT:
+    if (found := shifted(shown)) is not None:
         yield (
-            f"auroc of all folds' scores together is {pooled:.3f}, not {entry['value']:.3f}: the "
+            f"auroc of all folds' scores together is {found[0]:.3f}, not {found[1]:.3f}: the "
             "networks of the folds have scores of different scales. Take the mean over folds, and "
             "no threshold for all of them"
         )

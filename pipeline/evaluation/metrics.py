@@ -1,6 +1,6 @@
 """The table of metrics: what each is called, and what it is over folds and of several classes.
 
-To add a metric: one function and one line in `METRICS`.
+To add a metric: a function in `scores.py` or `calibration.py`, and its line in `METRICS`.
 """
 
 from __future__ import annotations
@@ -14,33 +14,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.arrays import AnyInts, Bools, Floats, Ints
-from pipeline.evaluation.calibration import (
-    brier,
-    brier_skill,
-    calibration_intercept,
-    calibration_slope,
-    expected_calibration_error,
-    log_loss,
-)
+from pipeline.evaluation import calibration, scores
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of
 from pipeline.evaluation.draws import Draws
 from pipeline.evaluation.intervals import Interval, Scale, drawn_interval, spread_interval
-from pipeline.evaluation.scores import (
-    accuracy,
-    auroc,
-    average_precision,
-    balanced_accuracy,
-    f1,
-    interval_of_auroc,
-    matthews,
-    mean_of_all,
-    negative_predictive_value,
-    positive_predictive_value,
-    prevalence,
-    sensitivity,
-    specificity,
-    weighted_kappa,
-)
+from pipeline.evaluation.scores import mean_of_all
 from pipeline.label_names import Grades, LabelNames
 from pipeline.levels import LEVELS, Level
 
@@ -137,6 +115,8 @@ class Metric:
         )
         rarest = min(with_it + without, default=0)
         fewest = min(with_it, default=0) if self.scale == "share" else rarest
+        if self.scale == "share" and not fewest:  # of nobody: how sure it is cannot be told
+            return None
         num = fewest, len(np.unique(units))
         if isinstance(self.function, Smooth) and rarest >= self.function.straight_from:
             spread = draws.spread(self._pulls(self.function, cases, target, folds))
@@ -230,32 +210,36 @@ _told = partial(Metric, over_folds="pooled probabilities", headline=False)
 _loss = partial(_told, higher_is_better=False, scale="loss")
 _line = partial(_told, more_classes="each", for_labels="each", scale="number")
 METRICS = [
-    _ranked("auroc", auroc, interval=interval_of_auroc),
-    _ranked("average_precision", average_precision),
-    _decided("balanced_accuracy", balanced_accuracy, for_labels="mean and each", validates=True),
-    _decided("accuracy", accuracy, least_classes=3),
-    _of_class("sensitivity", sensitivity),
-    _of_class("specificity", specificity),
-    _of_class("ppv", positive_predictive_value, headline=False),
-    _of_class("npv", negative_predictive_value, headline=False),
-    _decided("f1", f1, more_classes="mean and each", for_labels="mean and each", headline=False),
-    _decided("mcc", matthews, for_labels="each", scale="correlation", headline=False),
+    _ranked("auroc", scores.auroc, interval=scores.interval_of_auroc),
+    _ranked("average_precision", scores.average_precision),
+    _decided(
+        "balanced_accuracy", scores.balanced_accuracy, for_labels="mean and each", validates=True
+    ),
+    _decided("accuracy", scores.accuracy, least_classes=3),
+    _of_class("sensitivity", scores.sensitivity),
+    _of_class("specificity", scores.specificity),
+    _of_class("ppv", scores.positive_predictive_value, headline=False),
+    _of_class("npv", scores.negative_predictive_value, headline=False),
+    _decided(
+        "f1", scores.f1, more_classes="mean and each", for_labels="mean and each", headline=False
+    ),
+    _decided("mcc", scores.matthews, for_labels="each", scale="correlation", headline=False),
     _decided(
         "kappa",
-        weighted_kappa,
+        scores.weighted_kappa,
         least_classes=3,
         of_grades=True,
         validates=True,
         scale="correlation",
     ),
-    _loss("brier", brier, for_labels="mean and each"),
-    _told("brier_skill", brier_skill, for_labels="each", scale="skill"),
-    _loss("log_loss", log_loss, for_labels="mean and each"),
-    _loss("ece", expected_calibration_error, for_labels="each"),
-    _line("calibration_slope", calibration_slope),
-    _line("calibration_intercept", calibration_intercept),
+    _loss("brier", calibration.brier, for_labels="mean and each"),
+    _told("brier_skill", calibration.brier_skill, for_labels="each", scale="skill"),
+    _loss("log_loss", calibration.log_loss, for_labels="mean and each"),
+    _loss("ece", calibration.expected_calibration_error, for_labels="each"),
+    _line("calibration_slope", calibration.calibration_slope),
+    _line("calibration_intercept", calibration.calibration_intercept),
 ]
-PREVALENCE = _decided("prevalence", prevalence, for_labels="each")
+PREVALENCE = _decided("prevalence", scores.prevalence, for_labels="each")
 """Of labels that do not exclude each other; what an average precision is compared with."""
 VAL_METRICS = tuple(metric.name for metric in METRICS if metric.validates)
 

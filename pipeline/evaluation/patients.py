@@ -70,7 +70,8 @@ def by_level(
     what the step before has made, and `evaluation.patient_label` to its labels: "same" raises
     UserError where they disagree; "worst" is the label latest in `classes`; "majority" the most
     frequent, of equals the later class. Of labels that do not exclude each other all are taken
-    that any case below has ("worst"), or half of them or more ("majority").
+    that any case below has ("worst"), or half of them or more ("majority"). Images without the
+    column label give tables without it.
     """
     tables: dict[Level, pd.DataFrame] = {"image": images}
     for step in rules.steps:
@@ -103,12 +104,13 @@ def _made(
     made = table[keys].drop_duplicates()
     starts = made.index.to_numpy()  # (P,) first row of each
     made = made.reset_index(drop=True)
-    has = _has(table["label"], classes)  # (N, C)
-    counts = np.add.reduceat(has.astype(np.int64), starts)  # (P, C)
     num_below = np.diff(starts, append=len(table))
-    if label_rule == "same":
-        _check_one_label(counts, num_below, made[COLUMNS[step.level]], classes, step)
-    made["label"] = _labels(counts, num_below, classes, label_rule)
+    if "label" in table:
+        has = _has(table["label"], classes)  # (N, C)
+        counts = np.add.reduceat(has.astype(np.int64), starts)  # (P, C)
+        if label_rule == "same":
+            _check_one_label(counts, num_below, made[COLUMNS[step.level]], classes, step)
+        made["label"] = _labels(counts, num_below, classes, label_rule)
     exclusive = not isinstance(classes, LabelNames)
     probabilities = table[prob_columns(classes)].to_numpy()
     made[prob_columns(classes)] = aggregate(probabilities, starts, step.rule, exclusive)

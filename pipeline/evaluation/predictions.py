@@ -62,7 +62,7 @@ def prediction_table(
     kept = [*SAMPLE_COLUMNS, middle] if middle else SAMPLE_COLUMNS
     table = samples[kept].reset_index(drop=True)
     table.insert(0, "fold", fold)
-    table[prob_columns(classes)] = _as_float32(probabilities[np.argsort(indices)])
+    table[prob_columns(classes)] = as_float32(probabilities[np.argsort(indices)])
     return _sorted(table)
 
 
@@ -82,7 +82,7 @@ def with_calibration(table: pd.DataFrame, calibration: Calibration) -> pd.DataFr
             f"{sorted(others)}."
         )
     columns = prob_columns(calibration.classes)
-    found = _as_float32(calibration.apply(table[columns].to_numpy()))
+    found = as_float32(calibration.apply(table[columns].to_numpy()))
     return table.assign(**dict(zip(columns, found.T, strict=True)))
 
 
@@ -175,7 +175,7 @@ def read_predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
             problems.append(f"{name} must be among {list(classes)}, got {unknown}")
     if found := [problem for problem in problems if problem]:
         raise PredictionError(f"{path}: {'; '.join(found)}.")
-    numbers = zip(prob_columns(classes), _as_float32(probabilities).T, strict=True)
+    numbers = zip(prob_columns(classes), as_float32(probabilities).T, strict=True)
     return pd.DataFrame({**columns, "fold": folds, **dict(numbers)})
 
 
@@ -183,8 +183,8 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["patient_id", "image_path"], ignore_index=True)
 
 
-def _as_float32(probabilities: AnyFloats) -> Floats:
-    """Round to float32 in [0, 1], kept in float64."""
+def as_float32(probabilities: AnyFloats) -> Floats:
+    """Round to float32 in [0, 1], kept in float64: as tables hold them."""
     return probabilities.astype(np.float32).clip(0, 1).astype(np.float64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -63,6 +64,34 @@ class Calibration:
             "num_patients": self.num_patients,
             "skipped": dict(self.skipped),
         }
+
+    @classmethod
+    def median(cls, fits: Sequence[Calibration], fold: int) -> Calibration:
+        """For a model without a validation part of its own: of each number, the fits' median.
+
+        A fit that has left something as it is has no say in it, unless all have.
+        """
+        first = fits[0]
+        several = isinstance(first.classes, LabelNames)
+        names = [str(name) for name in first.classes] if several else ["all"]
+        fitted = {name: [fit for fit in fits if name not in fit.skipped] for name in names}
+
+        def middle(field: str, i: int) -> float:
+            of = fitted[names[i] if several else "all"] or fits
+            return float(median(getattr(fit, field)[i] for fit in of))
+
+        numbers = {
+            field: tuple(middle(field, i) for i in range(len(getattr(first, field))))
+            for field in ("temperature", "bias", "shift")
+        }
+        return cls(
+            fold,
+            first.method,
+            first.classes,
+            **numbers,
+            num_patients=sum(fit.num_patients for fit in fits),
+            skipped={name: first.skipped[name] for name in names if not fitted[name]},
+        )
 
     @classmethod
     def read(cls, result: Mapping[str, Any], classes: Sequence[str]) -> Calibration | None:

@@ -21,6 +21,8 @@ UNSTABLE_BELOW = 10
 IMPRECISE_ABOVE = 0.10
 """Half the width of the interval, of a share."""
 
+SHIFT = 0.02
+
 
 class MetricEntry(TypedDict):
     """One metric over the folds; what cannot be computed is None."""
@@ -112,6 +114,17 @@ class Summary(TypedDict):
     """True where the classes are a scale, from its lowest grade; missing otherwise."""
     own: NotRequired[dict[str, Own]]
     """A user's own metrics, by their names; missing where there are none."""
+
+
+def shifted(entries: Mapping[str, MetricEntry]) -> tuple[float, float] | None:
+    """AUROC of all folds' scores together, and the mean of the folds', where they differ by more
+    than SHIFT: then the scores of the folds have scales of their own.
+    """
+    entry = entries.get("auroc")
+    if entry is None or (value := entry["value"]) is None:
+        return None
+    pooled = entry.get("pooled")
+    return None if pooled is None or abs(pooled - value) <= SHIFT else (pooled, value)
 
 
 def classes_of(summary: Summary) -> Sequence[str]:

@@ -52,6 +52,26 @@ def read_image(
     return _with_channels(_finite(image, fill), num_channels)
 
 
+def read_as_stored(path: Path, most_voxels: int = MOST_VOXELS) -> StoredImage:
+    """The same with the dimensions and channels that the file has, whatever its values.
+
+    An array of NumPy is taken for a picture where it can be one.
+
+    Raises:
+        ImageError: when the file is broken, or would take more memory than an image may.
+    """
+    reason = ""
+    for spatial_dims in (2, 3):
+        try:
+            image = _stored(path, spatial_dims, None, most_voxels)
+        except Exception as error:  # noqa: BLE001 (as above)
+            reason = reason or _reason(error)
+            continue
+        shape = image.pixels.shape[1:]
+        return image.without_axis(shape.index(1)) if len(shape) == 3 and 1 in shape else image
+    raise ImageError(f"cannot be decoded: {reason}")
+
+
 def _stored(
     path: Path,
     spatial_dims: int,

@@ -69,12 +69,7 @@ class BatchSource:
 
     def gather(self, rows: Tensor) -> Tensor:
         """(B,) row numbers on the CPU -> (B, C, ...) float32 on the device, mean 0 and SD 1."""
-        picked = self.pick(rows)
-        if self.crop:
-            whole = tuple(picked.shape[2:])
-            for axis, at in enumerate(middle_of(whole, crop_of(self.crop, whole)), start=2):
-                picked = picked.narrow(axis, at.start, at.stop - at.start)
-        return self.normalised(picked)
+        return self.normalised(middle(self.pick(rows), self.crop))
 
     def pick(self, rows: Tensor) -> Tensor:
         """(B,) row numbers on the CPU -> (B, C, ...) as they are in the cache, on the device."""
@@ -88,6 +83,15 @@ class BatchSource:
     def normalised(self, picked: Tensor) -> Tensor:
         """(B, C, ...) of what was picked -> float32, mean 0 and SD 1."""
         return picked.to(torch.float32).sub_(self.mean).div_(self.std)
+
+
+def middle(images: Tensor, crop: tuple[int, ...] | None) -> Tensor:
+    """(B, C, ...) -> what is evaluated of each: a view of its central crop."""
+    if crop:
+        whole = tuple(images.shape[2:])
+        for axis, at in enumerate(middle_of(whole, crop_of(crop, whole)), start=2):
+            images = images.narrow(axis, at.start, at.stop - at.start)
+    return images
 
 
 def _placed(array: NDArray[np.generic], device: torch.device, num_sharing: int = 1) -> Tensor:

@@ -60,7 +60,7 @@ def decode_all(
         if not _decode(waiting, num_processes, packed_dir, config, keep):
             # Chunks begin in order: those that ran when a process died are the first ones left.
             for start in [start for start in chunks if start not in done][:num_processes]:
-                note(start, _one_by_one(start, chunks[start], packed_dir, config))
+                note(start, one_by_one(start, chunks[start], packed_dir, config))
     return [row for start in chunks for row in done[start]]
 
 
@@ -88,7 +88,7 @@ def _decode(
     return True
 
 
-def _one_by_one(
+def one_by_one(
     start: int, files: list[tuple[Path, ...]], packed_dir: Path, config: ImagesConfig
 ) -> Rows:
     """The same in one process, which is begun anew after an image that kills it."""

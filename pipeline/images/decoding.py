@@ -2,12 +2,12 @@
 
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from pipeline.arrays import Floats32
@@ -54,18 +54,6 @@ class Sample(NamedTuple):
     """(C, ...) after the transforms."""
 
 
-def decoder_of(config: ImagesConfig) -> Callable[[tuple[Path, ...]], Sample]:
-    """Reads the files of one sample as these settings say; it raises ImageError."""
-    transforms, reader = transforms_of(config), _reader(config)
-
-    def decode(paths: tuple[Path, ...]) -> Sample:
-        images = _read(paths, config, reader)
-        original = stacked(images)
-        return Sample(images, original, transformed(original, config, transforms))
-
-    return decode
-
-
 def decode_chunk(
     packed_dir: Path, config: ImagesConfig, start: int, files: list[tuple[Path, ...]]
 ) -> Decoded:
@@ -76,23 +64,60 @@ def decode_chunk(
     import torch
 
     torch.set_num_threads(1)
-    decode = decoder_of(config)
+    decoder = Decoder(config)
     array, small = (np.lib.format.open_memmap(packed_dir / name, mode="r+") for name in ARRAYS)
     rows: list[Facts | str] = []
     for row, paths in enumerate(files, start=start):
         try:
-            images, original, pixels = decode(paths)
-            array[row] = _storable(pixels, config, array.shape[1:])
+            image = decoder.decoded(paths, array.shape[1:], array.dtype)
         except TooNarrowError as error:
             rows.append(TooNarrow(error))
             continue
         except ImageError as error:
             rows.append(str(error))
             continue
-        small[row] = np.concatenate([thumbnails(image.pixels) for image in images])
-        facts = _facts(original, array[row], config) | loss(pixels, array[row])
-        rows.append(facts | {"pixel_digest": _digest(images)})
+        array[row], small[row] = image.stored, image.thumbnails
+        rows.append(image.facts)
     return Decoded(rows, checksum((array, small), start, len(rows)))
+
+
+class DecodedImage(NamedTuple):
+    """One sample, as the packed cache holds it."""
+
+    stored: NDArray[np.generic]
+    """(C, ...) after the transforms, rounded to the type of the cache."""
+    thumbnails: NDArray[np.uint8]
+    """(P, 64, 64), see `thumbnails`."""
+    facts: Facts
+
+
+class Decoder:
+    """Makes of a sample's files what the packed cache holds of them."""
+
+    def __init__(self, config: ImagesConfig) -> None:
+        self.config = config
+        self.transforms = transforms_of(config)
+        self.reader = _reader(config)
+
+    def sample(self, files: tuple[Path, ...]) -> Sample:
+        """What the files hold; ImageError when they cannot be decoded."""
+        images = _read(files, self.config, self.reader)
+        original = stacked(images)
+        return Sample(images, original, transformed(original, self.config, self.transforms))
+
+    def decoded(
+        self, files: tuple[Path, ...], shape: Sequence[int], dtype: DTypeLike
+    ) -> DecodedImage:
+        """A sample whose image must come to have this shape (C, ...).
+
+        Raises:
+            ImageError: it cannot be decoded, or stored so.
+        """
+        images, original, pixels = self.sample(files)
+        array = _storable(pixels, self.config, tuple(shape)).astype(dtype)
+        small = np.concatenate([thumbnails(image.pixels) for image in images])
+        facts = _facts(original, array, self.config) | loss(pixels, array)
+        return DecodedImage(array, small, facts | {"pixel_digest": _digest(images)})
 
 
 def checksum(arrays: Sequence[NDArray[np.generic]], start: int, num: int) -> int:
@@ -131,11 +156,11 @@ def _digest(images: list[StoredImage]) -> str:
 
 def first_shape(files: list[tuple[Path, ...]], config: ImagesConfig) -> tuple[int, ...] | list[str]:
     """The shape of the first image that can be used; when none can, the fault of each."""
-    decode = decoder_of(config)
+    decoder = Decoder(config)
     problems = []
     for paths in files:
         try:
-            _, _, pixels = decode(paths)
+            pixels = decoder.sample(paths).pixels
             _check_finite(pixels)
             return pixels.shape
         except ImageError as error:

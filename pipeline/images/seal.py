@@ -49,6 +49,7 @@ def is_sealed(packed_dir: Path, files: Sequence[str] = FILES) -> bool:
     size = sum((packed_dir / name).stat().st_size for name in files)
     is_same = {"stamps": facts.get("stamps")} == stamps
     if is_same and size > READ_EACH_TIME:
+        _mark_use(packed_dir)
         return True
     for name, found in _hashes(packed_dir, files).items():
         if hashes.get(name) != found:
@@ -56,7 +57,14 @@ def is_sealed(packed_dir: Path, files: Sequence[str] = FILES) -> bool:
     if not is_same:
         with suppress(OSError):  # somebody else's, to read only
             write_json(packed_dir / SEAL, facts | stamps)
+    _mark_use(packed_dir)
     return True
+
+
+def _mark_use(packed_dir: Path) -> None:
+    """The time of the seal says when the cache was opened last: `runs prune` goes by it."""
+    with suppress(OSError):  # somebody else's, to read only
+        os.utime(packed_dir / SEAL)
 
 
 def _changed(packed_dir: Path, name: str) -> UserError:
@@ -77,11 +85,15 @@ def _stamps(packed_dir: Path, files: Sequence[str] = FILES) -> dict[str, dict[st
 
 
 def reserve(
-    folder: Path, arrays: dict[str, tuple[str, Sequence[int]]], what: str = "decoded images"
+    folder: Path,
+    arrays: dict[str, tuple[str, Sequence[int]]],
+    what: str = "decoded images",
+    setting: str = "images.cache_dir",
 ) -> None:
     """Make .npy files, name -> (dtype, shape), whose bytes are on the disk before they are needed.
 
-    A full disk would otherwise kill whoever writes through the memory map.
+    A full disk would otherwise kill whoever writes through the memory map. `setting` names the
+    folder above.
 
     Raises:
         UserError: when the disk has too little room.
@@ -100,7 +112,7 @@ def reserve(
         if error.errno not in (ENOSPC, EDQUOT, EFBIG):
             raise
         raise UserError(
-            f"images.cache_dir {folder.parent}: no room on the disk: the {what} need "
+            f"{setting} {folder.parent}: no room on the disk: the {what} need "
             f"{need / 1e9:.3g} GB, {free / 1e9:.3g} GB are free. Make room, or set "
-            "images.cache_dir to a folder on another disk; the same command then goes on."
+            f"{setting} to a folder on another disk; the same command then goes on."
         ) from None

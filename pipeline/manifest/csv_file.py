@@ -58,16 +58,25 @@ class Batch(NamedTuple):
     rows: list[list[str]]
 
 
+def header_of(config: ManifestConfig) -> list[str]:
+    """The CSV's names of its columns; ManifestError where it cannot be read."""
+    path = Path(config.path)
+    batches = _batches(path, _read_text(path, config), config.separator)
+    return next(batches, Batch([1], [[]])).rows[0]
+
+
 def read_table(
-    config: ManifestConfig,
+    config: ManifestConfig, needs_label: bool = True
 ) -> tuple[pd.DataFrame, dict[str, str], list[Finding]]:
     """All cells as text, with the CSV's line numbers, under our names; those names; and errors for
     rows that are left out, because they have more or fewer cells than the header.
+
+    A CSV without a label can only be read where none is needed.
     """
     path = Path(config.path)
     batches = _batches(path, _read_text(path, config), config.separator)
     header = next(batches, Batch([1], [[]])).rows[0]
-    _check_header(path, header, config)
+    _check_header(path, header, config, needs_label)
     problems: list[Finding] = []
     names = _our_names(config, header)
     columns = [names.get(name, name) for name in header]
@@ -266,12 +275,16 @@ def _line_of_fault(reader: Any) -> int:
     return line
 
 
-def _check_header(path: Path, header: list[str], config: ManifestConfig) -> None:
+def _check_header(path: Path, header: list[str], config: ManifestConfig, needs_label: bool) -> None:
     if not any(name.strip() for name in header):
         text = "the file is empty" if not header else "the header has no names"
         raise ManifestError(path, [Finding("header", "error", text, 1)], config.hint)
     columns = listed([name[:MOST_LETTERS] for name in header], COLUMNS_SHOWN)
-    wanted = {theirs: f"columns.{setting}" for theirs, setting in _settings(config).items()}
+    wanted = {
+        theirs: f"columns.{setting}"
+        for theirs, setting in _settings(config).items()
+        if needs_label or setting != "label"
+    }
     wanted |= {name: "group_columns" for name in config.group_columns if name not in wanted}
     texts = [
         f"column {theirs!r} is missing (manifest.{setting}); the columns are {columns}"

@@ -45,7 +45,7 @@ class Grouping:
         groups = counted(self.num_groups, "leakage group")
         total = f"{groups} of {counted(self.num_patients, 'patient')}"
         if self.num_groups == self.num_patients:
-            return [total]
+            return [f"{total}: nothing links two of them"]
         sample = " = ".join(map(one_line, self.largest_sample))
         more = " = ..." if self.largest_num_patients > len(self.largest_sample) else ""
         return [
@@ -209,6 +209,11 @@ class Manifest:
         is_wanted[-1] = False  # where nobody has the id
         rows = np.flatnonzero(is_wanted[codes])
         return rows[~np.isin(rows, list(self.purged))] if self.purged else rows
+
+    def with_purged(self, rows: Collection[int]) -> "Manifest":
+        """The manifest with these rows purged; itself, with all it has counted, where they are."""
+        purged = frozenset(rows)
+        return self if purged == self.purged else replace(self, purged=purged)
 
     def without(self, rows: Collection[int]) -> "Manifest":
         """The manifest without these rows; the others keep their groups, which are counted anew."""

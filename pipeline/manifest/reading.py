@@ -1,6 +1,6 @@
 """Read and check a manifest: all findings at once, each with its line."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import ManifestConfig, PrivacyConfig
-from pipeline.formats.looks import Look, Looks
+from pipeline.formats.looks import Looks
 from pipeline.label_names import Grades, LabelNames
 from pipeline.levels import MIDDLES
 from pipeline.manifest import ids, paths, rules
@@ -38,7 +38,7 @@ def read_manifest(config: ManifestConfig, privacy: PrivacyConfig | None = None) 
     """
     manifest = _read(config, privacy)
     stop_at_errors(manifest.path, manifest.findings, config)
-    grouped = _grouped(manifest, config, privacy)
+    grouped = with_groups(manifest, config, privacy)
     stop_at_errors(manifest.path, grouped.findings, config)
     return grouped
 
@@ -54,7 +54,7 @@ def read_usable(config: ManifestConfig, privacy: PrivacyConfig | None = None) ->
     if len(rows) == len(manifest):
         stop_at_errors(manifest.path, manifest.findings, config)
     findings = (*manifest.findings, *set_aside(len(rows), len(manifest), "row"))
-    return _grouped(replace(manifest.without(rows), findings=findings), config, privacy)
+    return with_groups(replace(manifest.without(rows), findings=findings), config, privacy)
 
 
 def with_readable_images(manifest: Manifest) -> Manifest:
@@ -117,12 +117,13 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
         ids_in_csv=ids_in_csv,
         image_columns=config.columns.images,
     )
-    looks = paths.first_looks(manifest.images, image_root)
-    findings = [*notes, *_findings(manifest, config, looks)]
+    files = manifest.images
     if len(config.columns.images) == 1:
-        lines = [*table["line"], *left_out["line"]]
-        looks += paths.first_looks(left_out, image_root)
-        manifest = replace(manifest, looks=Looks.of(lines, looks))
+        files = pd.concat([files, left_out], ignore_index=True)
+    with paths.first_looks(files, image_root) as looks:
+        findings = [*notes, *_findings(manifest, config, looks)]
+    if len(config.columns.images) == 1:
+        manifest = replace(manifest, looks=looks().by_line(files["line"].to_numpy()))
     if problems:  # what is said of the table as a whole may come from the rows that it lacks
         findings = [*problems, *(finding for finding in findings if finding.line)]
     if privacy is not None and privacy.pseudonyms:
@@ -130,7 +131,9 @@ def _read(config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
     return replace(manifest, findings=tuple(sorted(findings, key=lambda finding: finding.line)))
 
 
-def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig | None) -> Manifest:
+def with_groups(
+    manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig | None
+) -> Manifest:
     """In canonical order, with leakage groups; an error among the findings if one is too large."""
     group_columns = [manifest.names.get(name, name) for name in config.group_columns]
     if privacy is not None and privacy.pseudonyms:
@@ -146,8 +149,9 @@ def _grouped(manifest: Manifest, config: ManifestConfig, privacy: PrivacyConfig 
 
 
 def _findings(
-    manifest: Manifest, config: ManifestConfig, looks: Sequence[Look | None]
+    manifest: Manifest, config: ManifestConfig, looks: Callable[[], Looks]
 ) -> list[Finding]:
+    """`looks` are at its images, and perhaps at others after them."""
     table, name_of = manifest.table, manifest.name_of
     grouped = [manifest.names.get(name, name) for name in config.group_columns]
     keys = [*(name for name in MIDDLES if name in table), *grouped]
@@ -175,7 +179,7 @@ def _findings(
         *rules.label_path_findings(manifest.images),
         *paths.duplicate_findings(manifest.images),
         *paths.outside_findings(manifest.images, manifest.image_root),
-        *paths.file_findings(manifest.images, manifest.image_root, looks),
+        *paths.file_findings(manifest.images, manifest.image_root, looks()),
     ]
     return [
         replace(finding, severity="note", message=f"accepted: {finding.message}")

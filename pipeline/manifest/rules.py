@@ -34,7 +34,7 @@ def class_findings(
     classes: Sequence[str], labels: "pd.Series[str]", task: str
 ) -> Iterator[Finding]:
     """The number of classes fits the task, and every class has a row."""
-    found = names_in(labels) if task == "multilabel" else set(labels)
+    found = names_in(labels) if task == "multilabel" else set(labels.unique())
     expected = "exactly 2 classes" if task == "binary" else "at least 2 classes"
     if len(classes) < 2 or (task == "binary" and len(classes) != 2):
         text = f"task {task} needs {expected}, got {len(classes)}: {listed(classes, MAX_VALUES)}"

@@ -53,7 +53,7 @@ class ViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = self.patches(images).flatten(2).transpose(1, 2)  # (B, patches, width)
-        words = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
+        words = torch.cat([self.class_token.expand(images.shape[0], -1, -1), patches], dim=1)
         words = self.blocks(self.dropout(words + self.positions))
         logits: Tensor = self.classifier(self.norm(words[:, 0]))
         return logits

@@ -1,6 +1,7 @@
 """report.html: the sections as one page that needs no network."""
 
 import base64
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -31,10 +32,15 @@ def write_report(run: Finished) -> Path:
 
 def page_of(run: Finished) -> str:
     """The whole page."""
+    sections = [section for make in SECTIONS if (section := make(run)) is not None]
+    return rendered(f"Report: {run.name}", _under_title(run), sections)
+
+
+def rendered(title: str, under_title: str, sections: Sequence[Section]) -> str:
+    """Sections as one page of HTML, which needs no network."""
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    sections = [section for make in SECTIONS if (section := make(run)) is not None]
     charts = charts_of(sections)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -42,8 +48,8 @@ def page_of(run: Finished) -> str:
     environment.filters["base64"] = _base64
     template = files("pipeline.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     page = environment.from_string(template).render(
-        title=f"Report: {run.name}",
-        under_title=_under_title(run),
+        title=title,
+        under_title=under_title,
         sections=sections,
         stills=[_base64(as_svg(chart)) for chart in charts],
         charts=[as_plotly(chart) for chart in charts],
@@ -63,7 +69,7 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def charts_of(sections: list[Section]) -> list[Chart]:
+def charts_of(sections: Sequence[Section]) -> list[Chart]:
     """All charts, in the order of the page."""
     return [chart for section in sections for block in section.blocks for chart in _charts(block)]
 

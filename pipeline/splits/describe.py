@@ -91,7 +91,7 @@ def _evenness(place: dict[str, str], manifest: Manifest, split: SplitConfig) -> 
         lines.append(f"{off} shares of patients by {', '.join(split.stratify)} {by_column:.3f}")
     return [
         *lines,
-        f"  imbalance {found.objective:.3f} (best possible with whole patients: {found.floor:.3f})",
+        f"  imbalance {found.objective:.3f} (0: all alike; whole patients allow {found.floor:.3f})",
     ]
 
 

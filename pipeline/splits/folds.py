@@ -1,7 +1,7 @@
 """`Fold`: it checks itself when made, so that a leaking one cannot exist."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal, get_args
 
@@ -10,6 +10,8 @@ from pipeline.words import counted
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
+NO_FOLD = -1
+"""The index of what belongs to no fold: the locked patients, a network trained on everybody."""
 
 
 class LeakageError(UserError):
@@ -38,6 +40,26 @@ class Fold:
 
     def of(self, part: Part) -> frozenset[str]:
         return {"train": self.train, "val": self.val, "test": self.test}[part]
+
+
+@dataclass(frozen=True, slots=True)
+class Everybody:
+    """All patients of a plan's folds, to train on at once: nobody is left to choose by or to test.
+
+    The locked patients are in no fold, and so not here.
+    """
+
+    folds: tuple[Fold, ...]
+    index: int = field(default=NO_FOLD, init=False)
+    val: frozenset[str] = field(default=frozenset(), init=False)
+    test: frozenset[str] = field(default=frozenset(), init=False)
+
+    @property
+    def train(self) -> frozenset[str]:
+        return frozenset[str]().union(*map(self.folds[0].of, PARTS))  # each fold has everybody
+
+    def of(self, part: Part) -> frozenset[str]:
+        return self.train if part == "train" else frozenset()
 
 
 def folds_of(

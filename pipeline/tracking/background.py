@@ -23,6 +23,8 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
     with the first error, from the thread, and in the end if MLflow does not have everything. `uri`
     is the server; default: that in the folder's record. `folds` are those of this command, None for
     all: while another mirrors the folder, which may have its own, that one mirrors these too.
+    `is_beside`: the command does something with a run whose folds are done; how it ends says
+    nothing of them.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
         retry_s: float = 5.0,
         uri: str | None = None,
         folds: Collection[int] | None = None,
+        is_beside: bool = False,
     ) -> None:
         self._run_dir = run_dir
         self._uri = uri
@@ -42,8 +45,9 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
         self._timeout_s = timeout_s
         self._interval_s = interval_s
         self._retry_s = retry_s
+        self._is_beside = is_beside
         self._closing = threading.Event()
-        self._status: Status = "FINISHED"
+        self._status: Status | None = None if is_beside else "FINISHED"
         self._error = ""
         self._is_complete = False
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
@@ -53,7 +57,7 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None:
+        if kind is not None and not self._is_beside:
             self._status = "FAILED" if issubclass(kind, Exception) else "KILLED"
         self._closing.set()
         self._thread.join(self._timeout_s)
@@ -85,7 +89,8 @@ class BackgroundMirror(AbstractContextManager["BackgroundMirror"]):
                         self._end(mirror, sharing)
                     else:
                         mirror = mirror or held.enter_context(Mirror(self._run_dir, self._uri))
-                        mirror.begin()
+                        if not self._is_beside:
+                            mirror.begin()
                         mirror.catch_up()
                     self._error = ""
                 except MirroredElsewhereError as error:  # by a command that trains other folds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import Upload, UserError
 from pipeline.files import lock, read_json, refuse_foreign_files
+from pipeline.tracking.final_run import ROLE, UNTESTED_TAG, FinalRun
 from pipeline.tracking.fold_run import RESULT, FoldRun
-from pipeline.tracking.journal import VERSION, JournalTail
+from pipeline.tracking.journal import VERSION, Event, JournalTail
 from pipeline.tracking.ledger import tries_of
 from pipeline.tracking.models import FOLD_TAG, MirroredModel, Models
-from pipeline.tracking.note import cv_note, fold_note
+from pipeline.tracking.note import cv_note, final_note, fold_note
 from pipeline.tracking.record import RunRecord, former_uid
 from pipeline.tracking.result import read_result, summary_metrics, validation_metrics
 from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
 from pipeline.tracking.sharing import MIRRORING, MirroredElsewhereError
+from pipeline.tracking.untested import FINAL, FINAL_JSON
 from pipeline.tracking.upload import allowed
 from pipeline.tracking.views import NAME_PARAM, named_params
 
@@ -42,6 +44,7 @@ RUN_FILES = (
     *("plan.csv", "plan.json", "cohort.csv"),
     *("config.yaml", "environment.json", "predictions.csv"),
 )
+JOURNAL, ENDED = "journal.jsonl", ("FINISHED", "FAILED")
 SUMMARY, REPORTS = "metrics.json", ("report.html", "report.md")
 
 
@@ -56,6 +59,7 @@ class _Server:
     summarised: tuple[float, str] | None = None
     """When the metrics.json that is logged was written, and the report that the note names."""
     folds: dict[int, FoldRun] = field(default_factory=dict)
+    final: FinalRun | None = None
 
 
 class Mirror(AbstractContextManager["Mirror"]):
@@ -104,6 +108,9 @@ class Mirror(AbstractContextManager["Mirror"]):
                     self._add_fold(server, fold)
             for begun in server.folds.values():
                 begun.catch_up()
+            server.final = server.final or self._final(server)
+            if server.final is not None:
+                server.final.catch_up()
             self._catch_up_parent(server)
 
     def finish(self, status: Status | None = None, ours: Collection[int] | None = None) -> str:
@@ -116,9 +123,11 @@ class Mirror(AbstractContextManager["Mirror"]):
         self.catch_up()
         with self._reached() as server:
             for number, fold in server.folds.items():
-                is_over = fold.run.status in ("FINISHED", "FAILED")
+                is_over = fold.run.status in ENDED
                 if not is_over and (ours is None or number in ours):
                     fold.run.set_status("KILLED", fold.last.time)
+            if (final := server.final) is not None and final.run.status not in ENDED:
+                final.run.set_status("KILLED", final.last.time)
             if server.summarised is None and ours is None:
                 self._log_validation(server.parent)
             folds = Counter(fold.run.status for fold in server.folds.values())
@@ -175,37 +184,51 @@ class Mirror(AbstractContextManager["Mirror"]):
 
     def _add_fold(self, server: _Server, fold: int) -> None:
         """Find or create a fold's run, once it has begun."""
-        folder = self._run_dir / f"fold_{fold:02d}"
-        path = folder / "journal.jsonl"
-        events = JournalTail(path).read_new()
-        if not events:
-            return
-        record, parent = self._record, server.parent.run_id
+        folder, record = self._run_dir / f"fold_{fold:02d}", self._record
         name = f"fold-{fold:02d} of {record.run_name}"
-        with path.open() as file:  # a fold that was begun anew has another first line
-            uid = _digest(f"{self._uid} {VERSION} {file.readline()}")
-        replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{fold}'"
-        run = MirroredRun(server.client, server.experiment_id, uid, name, events[0].time, replaces)
-        tags = {PARENT_TAG: parent, "patientfold.role": "fold", FOLD_TAG: str(fold)}
+        tags = {**record.tags, "patientfold.role": "fold", FOLD_TAG: str(fold)}
+        if (begun := self._begun(server, folder, name, tags)) is None:
+            return
+        run, first, tags = begun
         params = {NAME_PARAM: record.run_name, **record.params, "fold": str(fold)}
-        params |= record.fold_params[fold]
-        tags = {**record.tags, **tags}
-        run.describe(tags, params, record.dataset)
+        run.describe(tags, {**params, **record.fold_params[fold]}, record.dataset)
         server.models.drop_former(run, str(fold))
         if not (folder / RESULT).exists():
             run.set_note(fold_note(record, fold, None))
+        tail, models = JournalTail(folder / JOURNAL), server.models
         server.folds[fold] = FoldRun(
-            number=fold,
-            run=run,
-            models=server.models,
-            record=record,
-            tags=tags,
-            params={NAME_PARAM: record.run_name, **record.params, "fold": str(fold)},
-            folder=folder,
-            tail=JournalTail(path),
-            last=events[0],
-            upload=self._upload,
+            run, models, record, tags, params, folder, tail, first, self._upload, fold
         )
+
+    def _final(self, server: _Server) -> FinalRun | None:
+        """The run of the final network, found or created, once its training has begun."""
+        folder, record = self._run_dir / FINAL, self._record
+        name = f"final of {record.run_name}"
+        tags = {**record.tags, "patientfold.role": ROLE, FOLD_TAG: ROLE, UNTESTED_TAG: "true"}
+        if (begun := self._begun(server, folder, name, tags)) is None:
+            return None
+        run, first, tags = begun
+        params = {NAME_PARAM: record.run_name, **record.params}
+        run.describe(tags, params, record.dataset)
+        server.models.drop_former(run, ROLE)
+        if not (folder / FINAL_JSON).exists():
+            run.set_note(final_note(record, None))
+        tail, models = JournalTail(folder / JOURNAL), server.models
+        return FinalRun(run, models, record, tags, params, folder, tail, first, self._upload, name)
+
+    def _begun(
+        self, server: _Server, folder: Path, name: str, tags: Mapping[str, str]
+    ) -> tuple[MirroredRun, Event, dict[str, str]] | None:
+        """The run of a folder in which training has begun, its first event, and all its tags."""
+        path, parent = folder / JOURNAL, server.parent.run_id
+        events = JournalTail(path).read_new()
+        if not events:
+            return None
+        with path.open() as file:  # a fold that was begun anew has another first line
+            uid = _digest(f"{self._uid} {VERSION} {file.readline()}")
+        replaces = f"tags.`{PARENT_TAG}` = '{parent}' and tags.`{FOLD_TAG}` = '{tags[FOLD_TAG]}'"
+        run = MirroredRun(server.client, server.experiment_id, uid, name, events[0].time, replaces)
+        return run, events[0], {**tags, PARENT_TAG: parent}
 
     def _catch_up_parent(self, server: _Server) -> None:
         parent, reports = server.parent, [*allowed(REPORTS, self._upload)]

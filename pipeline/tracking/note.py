@@ -7,7 +7,7 @@ from pipeline.tracking.record import RunRecord
 from pipeline.words import counted, one_line
 
 NOTE_TAG = "mlflow.note.content"
-OURS = ("Cross-validation", "Fold ", "**UNSAFE")
+OURS = ("Cross-validation", "Fold ", "Final network", "**UNSAFE")
 """Beginnings of our notes: somebody's own stays."""
 UNSAFE_TAG = "patientfold.unsafe"
 UNSAFE = "**UNSAFE, optimistic: split by image, so that patients are in training and in test.** "
@@ -80,14 +80,46 @@ def _headline(summary: Mapping[str, Any], select_by: str) -> str:
     return "Result: no test metric can be computed."
 
 
-def _result(summary: Mapping[str, Any], level: str, name: str) -> str:
+def expected_result(
+    summary: Mapping[str, Any], select_by: str
+) -> tuple[str, str, Mapping[str, Mapping[str, Any]]]:
+    """The same in plain words, its level, and all metrics of that level."""
+    for level in LEVELS:
+        if name := _metric(summary.get(level), select_by):
+            value, more = _value(summary, level, name)
+            return f"{value}{more} ({level} level)", level, summary[level]
+    return "performance unknown: no test metric can be computed", "", {}
+
+
+def final_note(record: RunRecord, result: Mapping[str, Any] | None) -> str:
+    """What the final network is; with what can be expected of it once it is there."""
+    lines = [
+        f"Final network of {one_line(record.run_name)}: trained on all patients of the folds at "
+        "once, and tested on nobody. It has no metric of its own.",
+    ]
+    if result is not None:
+        lines += [f"{result['expected']['line']}."]
+        lines += [of for of in [result["expected"]["optimism"]] if of]
+        lines += [result["rule"]]
+    return BREAK.join(lines)
+
+
+def _value(summary: Mapping[str, Any], level: str, name: str) -> tuple[str, str]:
+    """A metric with its interval, and what the interval is over."""
     entry = summary[level][name]
     value, low, high = (entry.get(key) for key in ("value", "ci_low", "ci_high"))
-    text = f"**Test, {level} level: {_shown(name)} {value:.3f}"
-    text += f" [{low:.3f}, {high:.3f}]**" if low is not None and high is not None else "**"
-    people = summary.get("num", {}).get("patients")
-    if low is not None and people:
-        text += f", 95 % interval over {counted(people, 'patient')}"
+    text, more = f"{_shown(name)} {value:.3f}", ""
+    if low is not None and high is not None:
+        text += f" [{low:.3f}, {high:.3f}]"
+        if people := summary.get("num", {}).get("patients"):
+            more = f", 95 % interval over {counted(people, 'patient')}"
+    return text, more
+
+
+def _result(summary: Mapping[str, Any], level: str, name: str) -> str:
+    entry = summary[level][name]
+    value, more = _value(summary, level, name)
+    text = f"**Test, {level} level: {value}**{more}"
     folds = _numbers(entry.get("per_fold", ()))
     if len(folds) > 1:
         text += f"; folds {min(folds):.3f} to {max(folds):.3f}"

@@ -1,5 +1,6 @@
 """A fold of a baseline: every candidate is fitted on train, val chooses, test is opened last.
 
+On everybody, one candidate is fitted, which the folds have settled, and nothing is judged.
 A candidate is to a baseline what an epoch is to a network: one line in the journal. What is kept of
 the best one is how it was made, `best.json`: it is fitted anew in seconds, and to the last bit.
 Imports neither torch nor monai.
@@ -8,20 +9,23 @@ Imports neither torch nor monai.
 import os
 import time
 from collections.abc import Mapping
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import log_loss
+from sklearn.pipeline import Pipeline
 
 from pipeline.arrays import Floats, Ints
-from pipeline.baselines.baseline import Baseline, LabelProbabilities, Probabilities
+from pipeline.baselines.baseline import Baseline, LabelProbabilities, Probabilities, decisions
 from pipeline.baselines.features import features, limits_of
 from pipeline.config import UserError
 from pipeline.files import write_json
+from pipeline.splits import Fold
 from pipeline.targets import build
 from pipeline.tracking.journal import VERSION, EpochEnded, Journal, Started, read_journal
-from pipeline.training.closing import close, selecting
+from pipeline.training.closing import close, close_untested, judged
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.judge import Judge
 from pipeline.training.progress import Progress
@@ -32,9 +36,9 @@ def train_baseline(job: FoldJob) -> None:
 
     What an earlier worker has done is done again, and gives the same.
     """
-    started, training = time.monotonic(), job.config.training
+    started = time.monotonic()
     fold = BaselineFold(job)
-    candidates = list(fold.baseline.candidates(len(fold.train)))
+    candidates = fold.candidates
     path = job.fold_dir / "journal.jsonl"
     written = {event.epoch for event in read_journal(path) if isinstance(event, EpochEnded)}
     progress, best = Progress(), None
@@ -49,17 +53,21 @@ def train_baseline(job: FoldJob) -> None:
         journal.append(begun)
         for number, candidate in enumerate(candidates, 1):
             model = fold.fitted(candidate)
-            values = Judge(job, model.outputs).validate()
-            progress = progress.after(selecting(values, training.select_by), training.select_mode)
+            values = Judge(job, model.outputs).validate() if job.settled is None else {}
+            progress = judged(progress, job, values)
             best = model if progress.is_best else best
             if number not in written:
                 left = (time.monotonic() - started) / number * (len(candidates) - number)
                 journal.append(fold.line(candidate, values, progress, left))
     assert best is not None, "a baseline has a candidate"
     recipe = {"version": VERSION, "key": job.key, "fold": job.fold.index, **fold.recipe(best)}
+    recipe |= {} if job.settled is None else {"untested": True}
     write_json(job.fold_dir / "best.json", recipe)
     facts = {"candidate": best.candidate, "seconds": time.monotonic() - started}
-    close(Judge(job, best.outputs), progress, facts)
+    if job.settled is None:
+        close(Judge(job, best.outputs), progress, facts)
+    else:
+        close_untested(job, progress, facts)
 
 
 class BaselineFold:
@@ -71,6 +79,13 @@ class BaselineFold:
         self.train = job.rows("train")
         self.seed = seed_for(job.config.training.seed, job.fold.index, 0, purpose=1)
         self.limits = limits_of(job.images.array, self.train)
+
+    @property
+    def candidates(self) -> list[Mapping[str, Any]]:
+        """What is tried."""
+        if self.job.settled is not None:
+            return [self.job.settled.candidate]
+        return list(self.baseline.candidates(len(self.train)))
 
     @cached_property
     def x_train(self) -> Floats:
@@ -100,12 +115,28 @@ class BaselineFold:
         self, candidate: Mapping[str, Any], labels: Ints, num_classes: int
     ) -> Probabilities:
         """A model of (M,) labels of all samples."""
+        pipeline = self._pipeline(candidate, labels)
+        validated = partial(self._validated, pipeline, candidate, labels)
+        return Probabilities(pipeline, num_classes, validated)
+
+    def _validated(
+        self, pipeline: Pipeline, candidate: Mapping[str, Any], labels: Ints
+    ) -> tuple[Floats, Ints]:
+        """Decision values of the validation part, and its labels; on everybody, of all folds' parts
+        together, each by a pipeline of its own fold.
+        """
+        job = self.job
+        if isinstance(job.fold, Fold):
+            return decisions(pipeline, self.x_val), labels[job.rows("val")]
+        folds = [BaselineFold(replace(job, fold=of, settled=None)) for of in job.fold.folds]
+        found = [of._validated(of._pipeline(candidate, labels), candidate, labels) for of in folds]
+        values, classes = zip(*found, strict=True)
+        return np.concatenate(values), np.concatenate(classes)
+
+    def _pipeline(self, candidate: Mapping[str, Any], labels: Ints) -> Pipeline:
         job = self.job
         weights = job.emphasis.drawing * job.emphasis.weights[self.train] * len(self.train)
-        pipeline = self.baseline.fitted(
-            candidate, self.x_train, labels[self.train], weights, self.seed
-        )
-        return Probabilities(pipeline, self.x_val, labels[job.rows("val")], num_classes)
+        return self.baseline.fitted(candidate, self.x_train, labels[self.train], weights, self.seed)
 
     def line(
         self,

@@ -103,9 +103,12 @@ def save_best(
         "classes": list(job.manifest.classes),
         "output": job.output,
         "logit_shift": job.logit_shift.tolist(),
+        "shape": list(job.images.array.shape[1:]),
         "mean": list(normalisation.mean),
         "std": list(normalisation.std),
     }
+    if job.settled is not None:
+        state["untested"] = True
     _save(state, job, "best.pt")
 
 
@@ -118,14 +121,19 @@ def load_best(learner: Learner, progress: Progress, job: FoldJob) -> None:
 
 def load_checkpoint(path: Path, job: FoldJob) -> dict[str, Any]:
     """Read a checkpoint; UserError when it is damaged or not of this very fold and run."""
+    return read_checkpoint(path, job.key, job.fold.index, job.device)
+
+
+def read_checkpoint(path: Path, key: str, fold: int, device: str) -> dict[str, Any]:
+    """The same, of a run known by its key."""
     try:
-        state = read_torch_file(path, job.device)
+        state = read_torch_file(path, device)
     except TorchFileError as error:
         raise UserError(f"{path} is damaged ({error}); delete it to train anew.") from None
-    if state.get("key") != job.key or state.get("fold") != job.fold.index:
+    if state.get("key") != key or state.get("fold") != fold:
         raise UserError(
             f"{path} belongs to fold {state.get('fold')} of run {str(state.get('key'))[:12]}, not "
-            f"to fold {job.fold.index} of run {job.key[:12]}; it is never loaded here."
+            f"to fold {fold} of run {key[:12]}; it is never loaded here."
         )
     if "version" not in state:  # written when epochs counted from 0
         state |= {name: state[name] + 1 for name in ("epoch", "best_epoch") if name in state}

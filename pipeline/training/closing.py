@@ -8,6 +8,8 @@ from pipeline.evaluation.predictions import write_predictions
 from pipeline.files import write_json
 from pipeline.tracking.journal import VERSION
 from pipeline.tracking.result import seal
+from pipeline.tracking.untested import FINAL_JSON, UNTESTED, seal_untested
+from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge
 from pipeline.training.progress import Progress
 
@@ -20,6 +22,14 @@ def selecting(values: Mapping[str, float | None], select_by: str) -> float:
             "part. Use fewer folds, or training.select_by=val/loss."
         )
     return value
+
+
+def judged(progress: Progress, job: FoldJob, values: Mapping[str, float | None]) -> Progress:
+    """One more epoch (or candidate) is as good as validation says; without it, the last is kept."""
+    if job.settled is not None:
+        return progress.unjudged()
+    training = job.config.training
+    return progress.after(selecting(values, training.select_by), training.select_mode)
 
 
 def close(
@@ -62,3 +72,22 @@ def close(
         "time": time.time(),
     }
     write_json(job.fold_dir / "result.json", seal(result, job.fold_dir))
+
+
+def close_untested(job: FoldJob, progress: Progress, facts: Mapping[str, object]) -> None:
+    """The end of a training on everybody: nothing is judged, `final.json` says what it goes by."""
+    assert job.settled is not None, "a fold is tested"
+    result = {
+        "version": VERSION,
+        "fold": job.fold.index,
+        "key": job.key,
+        "untested": UNTESTED,
+        "num_epochs": progress.num_epochs,
+        **job.settled.record,
+        "trained_under": job.emphasis.prior.tolist(),
+        "logit_shift": job.logit_shift.tolist(),
+        **facts,
+        "device": job.devices or job.device,
+        "time": time.time(),
+    }
+    write_json(job.fold_dir / FINAL_JSON, seal_untested(result, job.fold_dir))

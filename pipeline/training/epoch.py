@@ -16,6 +16,7 @@ from pipeline.images.batches import BatchSource
 from pipeline.images.loader import RandomTransforms
 from pipeline.images.prefetch import prefetched
 from pipeline.images.sampler import draw_epoch
+from pipeline.training.evaluated import EVAL_BATCH, bounds
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, seed_everything
@@ -23,9 +24,6 @@ from pipeline.training.loss import WeightedLoss, num_right, probabilities
 from pipeline.training.parallel import ALONE, Worker
 
 REPORT_EVERY_S = 10.0
-EVAL_BATCH = {"cpu": 64, "cuda": 256}
-"""Images a forward pass takes at once: what fits a CPU's cache, what fills a GPU."""
-
 DIVERGED = "try a smaller optimizer.lr, or training.precision=float32."
 
 Report = Callable[[int, int, float], None]  # images done, of so many, images per second
@@ -206,8 +204,6 @@ def targets_of(job: FoldJob, rows: Ints | slice) -> Tensor:
 
 
 def _split(rows: Ints, size: int) -> list[Tensor]:
-    """`rows` in batches; a last batch of one joins its neighbour, for batch norm needs two."""
-    batches = list(torch.split(torch.from_numpy(rows), size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
+    """`rows` in batches of `bounds`."""
+    everything = torch.from_numpy(rows)
+    return [everything[begin:end] for begin, end in bounds(len(rows), size)]

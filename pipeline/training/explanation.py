@@ -5,8 +5,9 @@ from torch import Tensor, nn
 
 from pipeline.config import UserError
 from pipeline.images.crop import central, crop_of
-from pipeline.targets import build
+from pipeline.tracking.removed import gone
 from pipeline.training.fold_images import Explained, FoldImages
+from pipeline.training.kept_network import rebuilt
 from pipeline.training.saliency import (
     NUM_RANDOM,
     Maps,
@@ -43,8 +44,8 @@ def _state(asked: FoldImages) -> dict[str, object]:
     """best.pt, which must be that of this run and fold: another has trained on these patients."""
     if not asked.checkpoint.is_file():
         raise UserError(
-            f"{asked.checkpoint} is missing: no image that fold {asked.fold} has tested can be "
-            "explained; name images of other folds with images="
+            f"{gone(asked.checkpoint)}. Until then no image that fold {asked.fold} has tested can "
+            "be explained; name images of other folds with images="
         )
     try:
         state = read_torch_file(asked.checkpoint, "cpu")
@@ -60,16 +61,9 @@ def _state(asked: FoldImages) -> dict[str, object]:
 
 
 def _network(asked: FoldImages, state: dict[str, object]) -> nn.Module:
-    config = asked.config
-    facts: dict[str, object] = {
-        "num_channels": asked.images.num_channels,
-        "num_classes": len(asked.classes),
-        "spatial_dims": config.images.spatial_dims,
-        "spatial_size": list(crop_of(config.augment.crop, asked.images.spatial_shape)),
-    }
-    network: nn.Module = build("model", config.model, facts)
-    network.load_state_dict(state["network"])  # type: ignore[arg-type]
-    return network.eval()
+    sides = crop_of(asked.config.augment.crop, asked.images.spatial_shape)
+    seen = (asked.images.num_channels, *sides)
+    return rebuilt(state, asked.config, len(asked.classes), seen).eval()
 
 
 def _normalised(asked: FoldImages, row: int, state: dict[str, object]) -> Tensor:

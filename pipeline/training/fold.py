@@ -1,4 +1,7 @@
-"""Train one fold, choose its epoch and threshold on val, then open the test part once."""
+"""Train one fold, choose its epoch and threshold on val, then open the test part once.
+
+A training on everybody is the same without val and test: how long it goes on is settled before.
+"""
 
 import sys
 import time
@@ -11,7 +14,7 @@ from pipeline.console import tell
 from pipeline.images.batches import BatchSource
 from pipeline.tracking.journal import EpochEnded, Journal, Progressed
 from pipeline.training.checkpoint import load_best, reopen, resume, save_epoch
-from pipeline.training.closing import close, selecting
+from pipeline.training.closing import close, close_untested, judged, selecting
 from pipeline.training.device import folds_on_a_gpu
 from pipeline.training.epoch import TrainPart, outputs, train_epoch
 from pipeline.training.frozen import with_head
@@ -24,6 +27,8 @@ from pipeline.training.progress import Progress
 
 def train_fold(job: FoldJob, worker: Worker = ALONE) -> None:
     """Train to the end, from where an earlier worker stopped; `result.json` marks it done.
+
+    Where nobody is left to test, as little is judged, and `final.json` marks it done.
 
     Where several workers train the fold, each is in here, and one of them writes.
     """
@@ -52,14 +57,17 @@ def train_fold(job: FoldJob, worker: Worker = ALONE) -> None:
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "seconds": time.monotonic() - started,
     }
-    close(Judge(job, partial(outputs, learner, source, job)), progress, facts, worker.is_main)
+    if job.settled is None:
+        close(Judge(job, partial(outputs, learner, source, job)), progress, facts, worker.is_main)
+    elif worker.is_main:
+        close_untested(job, progress, facts)
 
 
 def _train_epoch(
     learner: Learner, progress: Progress, train: TrainPart, journal: Journal | None
 ) -> Progress:
     """Train and validate once more; nothing is saved yet. `journal`: None where another writes."""
-    config, epoch, started = train.job.config.training, progress.num_epochs + 1, time.monotonic()
+    job, epoch, started = train.job, progress.num_epochs + 1, time.monotonic()
 
     def report(done: int, of: int, speed: float) -> None:
         if journal is not None:
@@ -68,16 +76,20 @@ def _train_epoch(
     lr = learner.optimizer.param_groups[0]["lr"]
     learnt = train_epoch(learner, train, epoch, report)
     speed = len(train.rows) / (time.monotonic() - started)
-    judge = Judge(train.job, partial(outputs, learner, train.source, train.job))
-    values = learner.worker.agreed(judge.validate())
-    select_value = selecting(values, config.select_by)
-    learner.scheduler.after_epoch(select_value)
-    progress = progress.after(select_value, config.select_mode)
+    values: dict[str, float | None] = {}
+    if job.settled is None:
+        judge = Judge(job, partial(outputs, learner, train.source, job))
+        values = learner.worker.agreed(judge.validate())
+        learner.scheduler.after_epoch(selecting(values, job.config.training.select_by))
+    else:
+        learner.scheduler.after_epoch(job.settled.validation_after(epoch))
+        del learnt["train/image/accuracy"]  # it would pass for how good the network is
+    progress = judged(progress, job, values)
     ended = EpochEnded(
         epoch=epoch,
         metrics={**learnt, "train/lr": lr, "train/images_per_s": speed, **values},
         best=progress.is_best,
-        left_s=(time.monotonic() - started) * (config.epochs - epoch),
+        left_s=(time.monotonic() - started) * (job.config.training.epochs - epoch),
     )
     return replace(progress, last=ended)
 

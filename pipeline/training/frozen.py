@@ -16,7 +16,7 @@ from pipeline.images.batches import BatchSource
 from pipeline.images.features import keep_features
 from pipeline.images.packed import Normalisation
 from pipeline.models import head_of
-from pipeline.training.epoch import EVAL_BATCH
+from pipeline.training.evaluated import EVAL_BATCH
 from pipeline.training.job import FoldJob
 from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, build_learner

@@ -13,8 +13,10 @@ from pipeline.config import Config
 from pipeline.images.crop import crop_of
 from pipeline.images.packed import Normalisation, PackedImages
 from pipeline.manifest import Manifest
-from pipeline.splits import Fold, Part
+from pipeline.splits import Everybody, Fold, Part
+from pipeline.tracking.untested import FINAL_JSON
 from pipeline.training.imbalance import Emphasis, emphasis
+from pipeline.training.settled import Settled
 
 Output = Literal["softmax", "sigmoid", "labels"]
 """As `loss.output`; labels: a sigmoid of each, which do not exclude each other."""
@@ -24,7 +26,7 @@ Output = Literal["softmax", "sigmoid", "labels"]
 class FoldJob:
     config: Config
     manifest: Manifest
-    fold: Fold
+    fold: Fold | Everybody
     images: PackedImages
     fold_dir: Path
     key: str
@@ -33,6 +35,11 @@ class FoldJob:
     """Of the worker; of a fold that no worker has yet, those of all: "cuda:0,cuda:1"."""
     devices: str = ""
     """Of all workers of the fold, where there are several."""
+    settled: Settled | None = None
+    """What a training on everybody goes by, which has nobody to validate on."""
+
+    def __post_init__(self) -> None:
+        assert (self.settled is None) == isinstance(self.fold, Fold), "val chooses"
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: without what it does not ask for, and what it can work out."""
@@ -60,6 +67,12 @@ class FoldJob:
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.batches_per_epoch / self.batches_per_step)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its last file is there."""
+        name = "result.json" if self.settled is None else FINAL_JSON
+        return (self.fold_dir / name).exists()
 
     @cached_property
     def emphasis(self) -> Emphasis:
@@ -98,5 +111,6 @@ class FoldJob:
 
 def seed_for(training_seed: int, fold: int, epoch: int, purpose: int = 0) -> int:
     """A 63-bit seed: every draw is a function of (seed, fold, epoch from 0), and what it is for."""
-    sequence = np.random.SeedSequence([training_seed, fold, epoch, purpose])
+    of_fold = fold % 2**32  # entropy is not negative, and the final model's fold is
+    sequence = np.random.SeedSequence([training_seed, of_fold, epoch, purpose])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)

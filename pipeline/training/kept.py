@@ -10,6 +10,7 @@ from pipeline.config import UserError
 from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.predictions import prob_columns, read_predictions
 from pipeline.evaluation.recalibration import Calibration
+from pipeline.tracking.removed import gone
 from pipeline.tracking.result import read_result
 from pipeline.training.job import FoldJob
 from pipeline.training.judge import Judge, Outputs
@@ -48,7 +49,7 @@ def _network(job: FoldJob) -> Outputs:
 
     path = job.fold_dir / "best.pt"
     if not path.exists():
-        raise UserError(f"{path} is missing: the fold's network was deleted, train it again.")
+        raise UserError(f"{gone(path)}.")
     state = load_checkpoint(path, job)
     # all weights come from the checkpoint: the file that training began with may be gone
     init = replace(job.config.init, weights=None)

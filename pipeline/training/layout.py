@@ -1,9 +1,9 @@
 """In which order the values of weights and batches lie in memory."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-
-from pipeline.training.job import FoldJob
 
 Layout = torch.memory_format
 
@@ -11,15 +11,16 @@ LAST: dict[int, Layout] = {2: torch.channels_last, 3: torch.channels_last_3d}
 """Spatial axes -> channels last: the order that tensor cores and oneDNN compute in."""
 
 
-def layout_of(network: nn.Module, job: FoldJob) -> Layout:
+def layout_of(network: nn.Module, shape: Sequence[int], device: str, channels_last: bool) -> Layout:
     """Give the network's weights the layout that training.channels_last asks for, and return it.
 
-    A network whose code cannot take images in that order (a `view` across axes) keeps torch's own.
+    A network whose code cannot take images (C, ...) of this `shape` in that order (a `view` across
+    axes) keeps torch's own.
     """
-    if not job.config.training.channels_last:
+    if not channels_last:
         return torch.contiguous_format
-    last = LAST[job.config.images.spatial_dims]
-    if _takes(network, job, last):
+    last = LAST[len(shape) - 1]
+    if _takes(network, shape, device, last):
         return last
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return torch.contiguous_format
@@ -30,10 +31,9 @@ def in_layout(images: Tensor, layout: Layout) -> Tensor:
     return images.contiguous(memory_format=layout)
 
 
-def _takes(network: nn.Module, job: FoldJob, layout: Layout) -> bool:
+def _takes(network: nn.Module, shape: Sequence[int], device: str, layout: Layout) -> bool:
     """Whatever else is wrong with the network, or its size, is found when it is tried out."""
-    shape = (1, job.images.num_channels, *job.seen_shape)
-    images = torch.zeros(shape, device=job.device)
+    images = torch.zeros((1, *shape), device=device)
     was_training = network.training
     try:
         network.to(memory_format=layout)  # type: ignore[call-overload]

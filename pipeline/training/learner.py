@@ -128,7 +128,8 @@ def build_learner(job: FoldJob) -> Learner:
     start = begin(network, job)
     frozen = freeze(network, config.training.freeze)
     network.to(device)
-    layout = layout_of(network, job)
+    seen = (job.images.num_channels, *job.seen_shape)
+    layout = layout_of(network, seen, job.device, config.training.channels_last)
     parameters = _parameters(network, config.training)
     leaf = fused(config.optimizer, list(network.parameters()))
     optimizer = build("optimizer", leaf, params=parameters)
@@ -160,14 +161,22 @@ def build_learner(job: FoldJob) -> Learner:
 def facts_of(job: FoldJob) -> dict[str, object]:
     """What "@name" in a config stands for."""
     training = job.config.training
+    seen = (job.images.num_channels, *job.seen_shape)
     return {
-        "num_channels": job.images.num_channels,
-        "num_classes": len(job.manifest.classes),
-        "spatial_dims": job.config.images.spatial_dims,
-        "spatial_size": list(job.seen_shape),
+        **facts_of_network(seen, len(job.manifest.classes)),
         "num_epochs": training.epochs,
         "num_steps": job.steps_per_epoch * training.epochs,
         "select_mode": training.select_mode,
+    }
+
+
+def facts_of_network(shape: Sequence[int], num_classes: int) -> dict[str, object]:
+    """What "@name" stands for in a model that sees images (C, ...) of this shape."""
+    return {
+        "num_channels": shape[0],
+        "num_classes": num_classes,
+        "spatial_dims": len(shape) - 1,
+        "spatial_size": list(shape[1:]),
     }
 
 

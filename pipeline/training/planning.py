@@ -1,6 +1,6 @@
 """From settings to a plan that can be trained on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Config, SplitConfig, UserError
@@ -12,6 +12,7 @@ from pipeline.manifest import (
     middle_findings,
 )
 from pipeline.splits import Part, Plan, check_classes, load_plan, plan_folds
+from pipeline.tracking.removed import gone, is_removed
 from pipeline.training.imbalance import check_imbalance
 
 
@@ -46,7 +47,8 @@ def check_weights_file(path: Path) -> None:
             raise UserError(f"init.weights: {path} is not a file")
         path.open("rb").close()
     except OSError as error:
-        raise UserError(f"init.weights: {path} cannot be read: {error.strerror}") from None
+        why = gone(path) if is_removed(path) else f"{path} cannot be read: {error.strerror}"
+        raise UserError(f"init.weights: {why}") from None
 
 
 def make_plan(config: Config, manifest: Manifest) -> Planned:
@@ -56,7 +58,7 @@ def make_plan(config: Config, manifest: Manifest) -> Planned:
 
 def deal(config: Config, manifest: Manifest) -> Plan:
     """A proved plan of these patients; nothing is said yet of what can be trained on it."""
-    manifest = replace(manifest, purged=frozenset())
+    manifest = manifest.with_purged([])
     if config.split.file:
         return load_plan(Path(config.split.file), manifest)
     return plan_folds(manifest, config.split, config.audit.words or {})
@@ -80,7 +82,7 @@ def trainable(config: Config, manifest: Manifest, plan: Plan) -> Planned:
 def judge(config: Config, manifest: Manifest, plan: Plan) -> tuple[Planned, list[UserError]]:
     """The plan with what is to be said about it, and everything that forbids to train on it."""
     rows = manifest.table["image_path"].isin(plan.purged_images)
-    manifest = replace(manifest, purged=frozenset(rows.index[rows].tolist()))
+    manifest = manifest.with_purged(rows.index[rows].tolist())
     problems: list[UserError] = []
     missing: list[str] = []
     told: list[str] = []

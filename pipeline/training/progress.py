@@ -32,3 +32,7 @@ class Progress:
         if epoch == 1 or better:
             return Progress(epoch, epoch, value)
         return Progress(epoch, self.best_epoch, self.best_value)
+
+    def unjudged(self) -> "Progress":
+        """With one more epoch of a training without validation: the last one is kept."""
+        return Progress(self.num_epochs + 1, self.num_epochs + 1)

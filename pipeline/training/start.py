@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from pipeline.config import UserError
+from pipeline.config import UserError, recorded_today
 from pipeline.files import read_json, sha256
 from pipeline.models.transfer import take_over
 from pipeline.splits import load_plan
@@ -69,7 +69,8 @@ def _seen(path: Path, state: Mapping[str, Any], job: FoldJob) -> frozenset[str]:
     run_dir = path.absolute().parent.parent
     try:
         environment = read_json(run_dir / "environment.json")
-        config = OmegaConf.load(run_dir / "config.yaml")
+        found: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
+        config = OmegaConf.create(recorded_today(found))
         plan = load_plan(run_dir / "plan.csv")
         fold = plan.folds[state["fold"]]
         began_with = OmegaConf.select(config, "init.weights")

@@ -16,8 +16,7 @@ from pipeline.training.epoch import DIVERGED, TrainPart
 from pipeline.training.job import FoldJob
 from pipeline.training.layout import in_layout
 from pipeline.training.learner import Learner, build_learner, seed_everything
-
-CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
+from pipeline.training.settled import CONSTANT
 
 
 def begin_trial(job: FoldJob) -> tuple[Learner, TrainPart]:

@@ -105,6 +105,7 @@ def _num_red(path: Path) -> int:
     return int((pixels[..., 0] - pixels[..., 1:].max(axis=2) > 80).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", [{"scheme": "holdout"}, {"file": "plan.csv"}])
 def test_only_rotating_folds_are_split_both_ways(
     tmp_path: Path, runs: tuple[Run, Run], changed: dict[str, Any]

@@ -15,18 +15,22 @@ from pipeline.commands.arguments import in_order, nested
 from pipeline.commands.door import composed, load_config, one_message, own_folders
 from pipeline.config import Config, UserError
 from pipeline.files import FULL, full_folders
+from pipeline.release import release
 
 ROOMS = Path(pipeline.__file__).parent / "commands"
 NO_COMMANDS = {
     "trusted",
     "__init__",
     "arguments",
+    "completion",
     "door",
+    "evaluating",
     "settings",
     "searching",
     "gathering",
     "jobs",
     "launching",
+    "overrides",
     "reporting",
     "stopping",
     "shipped",
@@ -54,7 +58,7 @@ def said(
 def test_every_command_has_a_module_and_a_line() -> None:
     modules = {path.stem for path in ROOMS.glob("*.py")} - NO_COMMANDS
     assert {name.replace("-", "_") for name in COMMANDS} == modules
-    assert len(modules) == 17
+    assert len(modules) == 22
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
@@ -84,7 +88,7 @@ def test_the_list_needs_nothing_heavy() -> None:
 def test_its_own_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
-    assert said(monkeypatch, capsys, *words)[0] == f"patientfold {pipeline.__version__}\n"
+    assert said(monkeypatch, capsys, *words)[0] == f"patientfold {release()}\n"
 
 
 # --- help of a command
@@ -111,7 +115,13 @@ def test_its_own_version(
         ),
         ("sync", ["run_dir (needs a value)", "tracking.uri = null"], ["training", "manifest"]),
         ("init", ["manifest.path = null"], ["training", "split"]),
+        (
+            "configure",
+            ["manifest.blank_label", "conf/experiment/my.yaml"],
+            ["training.ep", "engine."],
+        ),
         ("demo", ["demo/manifest.csv"], [" = "]),
+        ("runs", ["runs diff A B", "days = 30", "sort = name", "name|touched|size"], ["epochs"]),
         ("canary", ["Would a leak show?", "seed = 0", "whole number >= 0"], ["epochs", "split."]),
     ],
 )

@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from pipeline.commands.door import load_config
-from pipeline.commands.init import MANIFEST, look, main
+from pipeline.commands.init import MANIFEST, main
 from pipeline.commands.settings import InitSettings, OwnManifest
 from pipeline.config import UserError
+from pipeline.configure.columns import look
 from pipeline.manifest import read_manifest
 
 ROWS = """\

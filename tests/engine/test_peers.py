@@ -20,12 +20,14 @@ from pipeline.engine.devices import device_slots, gpu_slots, one_device
 from pipeline.engine.share import Share
 from pipeline.engine.worker import run_worker
 from pipeline.processes import FAILED_EXIT
+from pipeline.splits import Fold
 from pipeline.tracking.journal import EpochEnded, Failed, Started, read_journal
 from pipeline.tracking.result import read_result
 from pipeline.training import closing
 from pipeline.training import fold as fold_module
 from pipeline.training.job import FoldJob
 
+pytestmark = pytest.mark.slow
 PLAIN = {
     "_target_": "torch.nn.Sequential",
     "_args_": [
@@ -46,6 +48,7 @@ def fold_of(folder: Path, num_workers: int, **training: Any) -> FoldJob:
     """With 7 patients to train and 3 images each: the last batch is an uneven one."""
     folder.mkdir()
     job = tiny_fold(folder)
+    assert isinstance(job.fold, Fold)
     job = replace(job, fold=replace(job.fold, train=frozenset(sorted(job.fold.train)[:7])))
     settings: dict[str, Any] = {
         "batch_size": 2 * num_workers,

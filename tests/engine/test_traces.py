@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from finished_run import finished_run
 
 from pipeline.engine.traces import Traces, find_traces, forget
 from pipeline.errors import UserError
@@ -121,3 +122,37 @@ def test_a_run_folder_in_use_loses_nothing(tmp_path: Path, cache_dir: Path) -> N
         forget(traces)
     assert (run_dir / "predictions.csv").exists()
     assert (cache_dir / "abc").exists()
+
+
+def test_the_network_that_was_trained_on_everybody_is_named(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    run = finished_run(tmp_path / "runs" / "a", "split.locked_fraction=0.2")
+    locked, seen = sorted(run.folds.locked)[0], sorted(run.folds.folds[0].train)[0]
+    final = run.dir / "final"
+    final.mkdir()
+    (final / "best.pt").write_bytes(b"weights")
+    (final / "final.json").write_text('{"trained_on": {"patients": "7"}}')
+    (final / "journal.jsonl").write_text(f'{{"error": "{seen} has a dark image"}}\n')
+    for patient, is_named in ((seen, True), (locked, False)):
+        (traces,) = find_traces(tmp_path, [patient], cache_dir).runs
+        named = [line for line in traces.models if line.startswith("final: best.pt")]
+        assert len(named) == is_named
+        assert (final / "journal.jsonl" in traces.files) is is_named
+    assert not find_traces(tmp_path, ["7"], cache_dir).is_named
+
+
+def test_bundles_of_models_that_saw_the_patient_are_listed(tmp_path: Path, cache_dir: Path) -> None:
+    run_dir, other = tmp_path / "runs" / "a", tmp_path / "runs" / "b"
+    for folder, key, patient in ((run_dir, "aaa", "7"), (other, "bbb", "8")):
+        folder.mkdir(parents=True)
+        (folder / "environment.json").write_text(f'{{"key": "{key}"}}')
+        (folder / "predictions.csv").write_text(f"fold,patient_id\n0,{patient}\n")
+        bundle = tmp_path / "exports" / folder.name
+        bundle.mkdir(parents=True)
+        (bundle / "bundle.json").write_text(f'{{"key": "{key}"}}')
+    traces = find_traces(tmp_path, ["7"], cache_dir)
+    assert traces.bundles == (tmp_path / "exports" / "a",)
+    assert not find_traces(tmp_path, ["9"], cache_dir).bundles
+    forget(traces)
+    assert (tmp_path / "exports" / "a" / "bundle.json").exists()

@@ -183,6 +183,7 @@ def coverage(
     return hits / num_draws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("positives", "negatives", "num_folds", "images"),
     [(5, 20, 5, 1), (10, 90, 1, 1), (30, 30, 5, 20), (100, 100, 1, 1)],

@@ -256,7 +256,7 @@ def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
     text = shown(summary, "image")
     assert re.search(rf"^ +all .*{entry['value']:.3f}$", text, re.MULTILINE)
     assert max(len(row) for row in text.split("all:")[0].splitlines()) <= 80
-    assert re.search(r"pooled decisions for [^:]*dice", text)
+    assert re.search(r"decisions of all folds\s+together for\s[^:]*dice", text)
     assert "dice" not in shown(summary, "patient")
     low, value, high = (entry[name] for name in ("ci_low", "value", "ci_high"))
     assert low is not None

@@ -186,3 +186,32 @@ def test_a_table_of_another_fold_is_refused():
     assert after[prob_columns(CLASSES)].to_numpy() == pytest.approx(calibration.apply(told))
     with pytest.raises(RuntimeError, match=r"of fold 3 is for its own rows, got some of \[2\]"):
         with_calibration(table.assign(fold=2), calibration)
+
+
+def test_the_median_of_several_fits_leaves_out_those_that_fitted_nothing():
+    def fit(temperature, bias, skipped=None, classes=CLASSES):
+        return Calibration(
+            0, "temperature_bias", classes, temperature, bias, (0.0,) * len(bias), 10, skipped or {}
+        )
+
+    few = {"all": "a class has 2 of the validation part's 9 patients, fewer than 5"}
+    fits = [fit((t,), (0.0, t, -t)) for t in (1.2, 3.0, 1.6)]
+    found = Calibration.median([*fits, fit((1.0,), (0.0, 0.0, 0.0), few)], -1)
+    assert found.fold == -1
+    assert found.temperature == (1.6,)
+    assert found.bias == (0.0, 1.6, -1.6)
+    assert found.num_patients == 40
+    assert found.skipped == {}
+    alone = Calibration.median([fit((1.0,), (0.0, 0.0, 0.0), few)] * 2, -1)
+    assert alone.temperature == (1.0,)
+    assert alone.skipped == few
+    names = LabelNames(("edema", "effusion"))
+    some = {"effusion": "a class has 1 of the validation part's 9 patients, fewer than 5"}
+    labels = [
+        fit((1.0, 2.0), (0.1, 0.2), classes=names),
+        fit((3.0, 1.0), (0.3, 0.0), some, classes=names),
+    ]
+    of_labels = Calibration.median(labels, -1)
+    assert of_labels.temperature == (2.0, 2.0)
+    assert of_labels.bias == pytest.approx((0.2, 0.2))
+    assert Calibration.read({"fold": -1, "calibration": of_labels.record()}, names) == of_labels

@@ -94,10 +94,10 @@ def finished_run(
     write_json(run.dir / "environment.json", environment)
     if flow is not None:
         write_json(run.dir / FLOW, with_seal(flow))
-    _record(run).save(run.dir)
+    record_of(run).save(run.dir)
     for index in run.folds:
         _fold(run, index)
-    _gather(run)
+    gather(run)
     return Finished.read(run.dir)
 
 
@@ -106,7 +106,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _record(run: Run) -> RunRecord:
+def record_of(run: Run) -> RunRecord:
     return RunRecord(
         uri="sqlite:////nowhere/mlflow.db",
         experiment=run.config.name,
@@ -156,7 +156,7 @@ def _drawn(run: Run, index: int, rows: Ints) -> Floats:
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
-def _gather(run: Run) -> None:
+def gather(run: Run) -> None:
     classes = run.manifest.classes
     paths = [run.fold_dir(fold) / "predictions_test.csv" for fold in run.folds]
     tables = [read_predictions(path, classes) for path in paths]

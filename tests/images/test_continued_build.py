@@ -109,6 +109,7 @@ def test_an_interrupted_build_goes_on_to_the_same_bytes(manifest: Manifest) -> N
     assert built(manifest) == (expected, 0)
 
 
+@pytest.mark.slow
 def test_what_a_power_cut_tore_is_decoded_again(manifest: Manifest) -> None:
     """A line that is not whole, and a line whose pixels did not reach the disk."""
     expected, _ = built(manifest, "undisturbed")
@@ -122,6 +123,7 @@ def test_what_a_power_cut_tore_is_decoded_again(manifest: Manifest) -> None:
     assert built(manifest) == (expected, NUM_IMAGES - kept + 2 * CHUNK)
 
 
+@pytest.mark.slow
 def test_what_another_version_left_is_not_gone_on_with(manifest: Manifest) -> None:
     expected, _ = built(manifest, "undisturbed")
     folder = interrupted(manifest, after=3 * CHUNK)

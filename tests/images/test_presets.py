@@ -82,6 +82,7 @@ def test_a_window_of_a_nifti_ct_keeps_every_hounsfield_unit_in_it(
     check_window(packed.array[0, 0], hu, *WINDOWS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WINDOWS)
 @pytest.mark.parametrize(("slope", "offset"), [(1, -1424), (2, -1400)])
 def test_a_window_of_dicom_slices_is_one_of_rescaled_values(
@@ -193,6 +194,7 @@ def test_the_page_has_a_line_on_every_preset_with_its_values() -> None:
 RAW = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "message"),
     [

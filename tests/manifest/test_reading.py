@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,17 @@ import pytest
 from PIL import Image
 
 from pipeline.config import ColumnsConfig, ManifestConfig
-from pipeline.manifest import Finding, Manifest, ManifestError, csv_file, read_manifest
+from pipeline.manifest import (
+    Finding,
+    Manifest,
+    ManifestError,
+    csv_file,
+    paths,
+    read_manifest,
+    read_usable,
+)
 from pipeline.manifest.ids import canonical_id
+from pipeline.processes import process_pool
 
 Write = Callable[..., ManifestConfig]
 
@@ -548,3 +558,23 @@ def test_a_file_too_large_for_a_manifest_is_refused_unread(tmp_path: Path) -> No
         file.truncate(2**30 + 1)
     with pytest.raises(ManifestError, match=r"has 1,073,741,825 bytes; a manifest may have"):
         read_manifest(ManifestConfig(name="m", path=str(path)))
+
+
+def test_many_files_are_looked_at_beside_with_the_same_result(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(*GOOD, "P4,d.png,yes", "P5,gone.png,no", "P6,e.jpg,no")
+    (Path(config.path).parent / "e.png").rename(Path(config.path).parent / "e.jpg")
+    by_one = read_usable(config)
+    pool = Mock(wraps=process_pool)
+    monkeypatch.setattr(paths, "process_pool", pool)
+    monkeypatch.setattr(paths, "MANY", 3)
+    monkeypatch.setattr(paths, "CHUNK", 2)
+    by_several = read_usable(config)
+    pool.assert_called_once()
+    assert by_several.findings == by_one.findings
+    assert {finding.rule for finding in by_one.findings} == {"image_file", "misnamed"}
+    for name in ("size", "start", "is_dicom", "is_misnamed"):
+        assert getattr(by_several.looks, name).tolist() == getattr(by_one.looks, name).tolist()
+    assert by_one.looks.size[6] == -1
+    assert by_one.looks.size[7] == (Path(config.path).parent / "e.jpg").stat().st_size

@@ -147,6 +147,7 @@ def test_a_cell_that_is_too_long_is_one_message(tmp_path: Path) -> None:
     assert found == ["line 2: a cell has more than 131,072 characters; is a quote never closed?"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["name", "manifest.name"])
 @pytest.mark.parametrize(
     "name",

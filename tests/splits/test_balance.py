@@ -31,6 +31,7 @@ def every_dealing(num_groups, num_blocks):
     return dealings[[len(set(row)) == num_blocks for row in dealings.tolist()]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("num_groups", [12, 30, 100])
 def test_never_worse_than_scikit_learn(seed, num_groups):
@@ -67,6 +68,7 @@ def test_never_worse_than_scikit_learn_where_every_search_ends_worse():
         assert ours <= theirs + 1e-12
 
 
+@pytest.mark.slow
 def test_much_better_than_scikit_learn_where_patients_weigh():
     ratios = []
     for seed in range(5):

@@ -13,7 +13,7 @@ from pipeline.splits.describe import describe_plan
 
 EVEN = """  largest deviation of a {0}: class shares 0.000 (images), 0.000 (patients)
   largest deviation of a {0}: size 0.0% (images), 0.0% (patients)
-  imbalance 0.000 (best possible with whole patients: 0.000)"""
+  imbalance 0.000 (0: all alike; whole patients allow 0.000)"""
 
 
 def cohort(num_patients=60):
@@ -53,7 +53,7 @@ def test_the_columns_of_stratify_have_a_line_of_their_own():
     size = max(abs(len(fold.test) * 3 / 14 - 1) for fold in plan.folds)
     together = class_off + max(class_off, off) + 0.25 * (size + size)
     assert line == f"  largest deviation of a block: shares of patients by site {off:.3f}"
-    assert any(line.startswith(f"  imbalance {together:.3f} (best") for line in lines)
+    assert any(line.startswith(f"  imbalance {together:.3f} (0: all alike") for line in lines)
     by_class = next(line for line in lines if "class shares" in line)
     assert "site" not in by_class
 

@@ -14,6 +14,7 @@ from pipeline.commands.door import load_config
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
+@pytest.mark.slow
 def test_the_plugin_of_the_page_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])

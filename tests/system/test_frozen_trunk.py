@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.config import UserError
 from pipeline.models import LeNet5
+from pipeline.splits import Fold
 from pipeline.targets import build
 from pipeline.tracking.journal import EpochEnded, read_journal
 from pipeline.training import frozen
@@ -117,6 +118,7 @@ def test_another_fold_has_its_own_features(tmp_path: Path, differ: str) -> None:
     jobs = [fold_job(cohort, tmp_path / f"{i}", *FROZEN, *more, index=i) for i in (0, 1)]
     if differ == "normalisation":
         fold = jobs[0].fold
+        assert isinstance(fold, Fold)
         jobs[1] = replace(jobs[1], fold=replace(fold, train=fold.val, val=fold.train))
     for job in jobs:
         train_fold(job)

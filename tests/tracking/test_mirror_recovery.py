@@ -32,6 +32,7 @@ from pipeline.tracking.mirror import Mirror, sync
 from pipeline.tracking.record import RunRecord
 from pipeline.tracking.server import TrackingError, absolute_tracking_uri
 
+pytestmark = pytest.mark.slow
 UNLIKE = {"patientfold.uid", "patientfold.cv", "patientfold.checkpoint", "mlflow.parentRunId"}
 """Tags of a model that hold ids."""
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens

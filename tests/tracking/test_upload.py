@@ -22,8 +22,8 @@ from synthetic_run_folder import (
 from pipeline.config import Upload
 from pipeline.files import read_json, write_json
 from pipeline.tracking.destination import destination, is_here, plain_http_warnings
-from pipeline.tracking.fold_run import ERROR_TAG
 from pipeline.tracking.mirror import sync
+from pipeline.tracking.trained_run import ERROR_TAG
 from pipeline.tracking.upload import GOES
 
 NUMBERS: tuple[set[str], set[str]] = set(), set()

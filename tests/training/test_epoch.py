@@ -10,6 +10,7 @@ from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
 from pipeline.training import epoch as epoch_module
 from pipeline.training.epoch import TrainPart, _split, outputs, predict, train_epoch
+from pipeline.training.evaluated import EVAL_BATCH
 from pipeline.training.job import seed_for
 from pipeline.training.learner import build_learner, seed_everything
 
@@ -327,7 +328,7 @@ def test_predictions_come_in_the_order_of_the_rows_whatever_the_batch_size(job, 
     with torch.inference_mode():
         alone = torch.cat([learner.network(source.gather(torch.tensor([row]))) for row in rows])
     for size in (1, 2, 5, 35, 36, 256):
-        monkeypatch.setitem(epoch_module.EVAL_BATCH, "cpu", size)
+        monkeypatch.setitem(EVAL_BATCH, "cpu", size)
         logits = predict(learner, source, rows)
         assert logits.shape == (36, 2)
         torch.testing.assert_close(logits, alone, rtol=0, atol=1e-6)

@@ -17,7 +17,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.config.leaf import is_baseline
 from pipeline.evaluation.predictions import read_predictions
 from pipeline.manifest import Manifest
-from pipeline.splits import Part, Plan, check_classes
+from pipeline.splits import Fold, Part, Plan, check_classes
 from pipeline.splits.conflicts import PlanError
 from pipeline.splits.quality import missing_classes
 from pipeline.tracking.journal import EpochEnded, read_journal
@@ -255,6 +255,7 @@ def test_prevalences_that_cannot_be(tmp_path: Path, prior: str, told: str) -> No
 
 def plan_of(job: FoldJob) -> Plan:
     ids = job.manifest.table["patient_id"].unique()
+    assert isinstance(job.fold, Fold)
     return Plan("holdout", 0, (job.fold,), {i: i for i in ids}, job.manifest.hash)
 
 

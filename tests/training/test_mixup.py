@@ -68,6 +68,7 @@ LOSSES: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_loss_is_mixed_as_the_images_are(tmp_path: Path, name: str) -> None:
     overrides = ["training.batch_size=5", *LOSSES[name]]

@@ -13,11 +13,12 @@ from torch import nn
 from pipeline.config import AugmentConfig, ConfigError, LossConfig, TrainingConfig
 from pipeline.images.batches import BatchSource
 from pipeline.images.packed import Normalisation
-from pipeline.training import epoch as epoch_module
 from pipeline.training.epoch import TrainPart, predict, train_epoch
+from pipeline.training.evaluated import EVAL_BATCH
 from pipeline.training.learner import build_learner, try_out
 from pipeline.training.parallel import ALONE, Worker, workers_of
 
+pytestmark = pytest.mark.slow
 PLAIN = {
     "_target_": "torch.nn.Sequential",
     "_args_": [
@@ -133,7 +134,7 @@ def test_a_checkpoint_predicts_the_same_whatever_the_number_of_workers(
     alone, source, _ = trained(job, ALONE)
     weights, rows = alone.network.state_dict(), np.random.default_rng(0).permutation(35)
     for size in (3, 34):  # more and fewer batches than workers
-        monkeypatch.setitem(epoch_module.EVAL_BATCH, "cpu", size)
+        monkeypatch.setitem(EVAL_BATCH, "cpu", size)
 
         def work(worker):
             learner = replace(build_learner(job), worker=worker)

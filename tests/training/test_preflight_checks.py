@@ -18,7 +18,7 @@ from pipeline.commands.door import load_config
 from pipeline.images.packed import PackedImages
 from pipeline.images.packing import pack_images
 from pipeline.manifest import read_manifest
-from pipeline.splits import Part
+from pipeline.splits import Fold, Part
 from pipeline.training import batch_sheet
 from pipeline.training import chance as chance_module
 from pipeline.training.batch_sheet import draw_batch_sheet, views
@@ -434,6 +434,7 @@ def test_what_is_not_border_is_masked() -> None:
 
 def test_too_few_patients_are_no_measure(job_of: Callable[..., FoldJob]) -> None:
     job = job_of()
+    assert isinstance(job.fold, Fold)
     few = frozenset(sorted(job.fold.train)[:5])
     check = check_border(replace(job, fold=replace(job.fold, train=few)))
     assert check.passed is None

@@ -96,6 +96,7 @@ def test_every_schedule_has_its_course_here():
     assert {file.stem for file in files} == COURSES.keys() - TARGETS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COURSES)
 def test_the_rate_moves_as_the_schedule_says(name):
     assert rates(made(name)) == pytest.approx(course(name))
@@ -128,6 +129,7 @@ def test_a_state_saved_before_there_was_warm_up_is_taken():
     assert whole + rates(after, 3) == pytest.approx(course("cosine"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

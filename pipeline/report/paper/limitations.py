@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.evaluation.console import SHIFT
-from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW
+from pipeline.evaluation.summary import IMPRECISE_ABOVE, UNSTABLE_BELOW, shifted
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import escaped, interval, joined, named, number, span
 from pipeline.report.paper.outcomes import FIRST
@@ -44,13 +43,10 @@ def _marks(facts: Facts) -> Iterator[str]:
 
 
 def _shift(facts: Facts) -> Iterator[str]:
-    entry = facts.entries(facts.level).get("auroc")
-    if entry is None or entry["value"] is None or (pooled := entry.get("pooled")) is None:
-        return
-    if abs(pooled - entry["value"]) > SHIFT:
+    if (found := shifted(facts.entries(facts.level))) is not None:
         yield (
-            f"The AUROC of all folds' scores in one list is {number(pooled)}, against a mean over "
-            f"folds of {number(entry['value'])}: the models of the folds have scores of different "
+            f"The AUROC of all folds' scores in one list is {number(found[0])}, against a mean "
+            f"over folds of {number(found[1])}: the models of the folds have scores of different "
             "scales, so that no single threshold serves them all."
         )
 

@@ -77,10 +77,10 @@ def results(facts: Facts) -> Iterator[str]:
         yield groups
     if facts.run.locked is not None:
         yield "### Locked patients"
-        yield _locked(facts.run.locked)
+        yield locked(facts.run.locked)
 
 
-def _locked(summary: Mapping[str, Any]) -> str:
+def locked(summary: Mapping[str, Any]) -> str:
     """What the models of all folds together gave for patients that no fold has seen."""
     level = next(level for level in LEVELS if summary.get(level) is not None)
     entries: Mapping[str, MetricEntry] = summary[level]

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import cases_of
-from pipeline.evaluation.console import MARKS, SHIFT
+from pipeline.evaluation.console import MARKS
 from pipeline.evaluation.floors import FLOORS, Verdict, against, floor_of
-from pipeline.evaluation.summary import MetricEntry
+from pipeline.evaluation.summary import MetricEntry, shifted
 from pipeline.label_names import LabelNames
 from pipeline.levels import Level
 from pipeline.report.blocks import Block, Cell, Headline, Section, Tone, Words, table
@@ -52,7 +52,7 @@ def answer(run: Finished) -> Section:
         blocks += _headline(run, name, entries[name])
     blocks += [Words(text) for text in _sentences(run, entries)]
     blocks += [Words(text, "doubt") for text in _doubts(run, name, entries)]
-    blocks += [Words(text) for text in _locked(run)]
+    blocks += [Words(text) for text in (*_locked(run), *_final(run))]
     blocks.append(_floors(run, entries))
     return Section("answer", "The answer", blocks)
 
@@ -135,17 +135,25 @@ def _locked(run: Finished) -> Iterator[str]:
         )
 
 
+def _final(run: Finished) -> Iterator[str]:
+    """That there is a network which was trained on everybody."""
+    if run.final is not None:
+        whom = counted(run.final["trained_on"]["patients"], "patient")
+        yield (
+            f"final/ holds one network that was trained on all {whom} of the folds, with the "
+            "settings of this run. It was tested on nobody: what can be expected of it are the "
+            "results on this page."
+        )
+
+
 def _doubts(run: Finished, name: str, entries: dict[str, MetricEntry]) -> Iterator[str]:
     if run.optimism:
         yield sentence(run.optimism)
     if name in entries:
         yield from (IN_WORDS[mark] for mark in entries[name].get("marks", []))
-    entry = entries.get("auroc")
-    value = None if entry is None else entry["value"]
-    pooled = None if entry is None else entry.get("pooled")
-    if value is not None and pooled is not None and abs(pooled - value) > SHIFT:
+    if (found := shifted(entries)) is not None:
         yield (
-            f"The AUROC of all folds' scores together is {pooled:.3f}, not {value:.3f}: the "
+            f"The AUROC of all folds' scores together is {found[0]:.3f}, not {found[1]:.3f}: the "
             "networks of the folds have scores of different scales. Take the mean over folds, and "
             "no single threshold for all networks."
         )

@@ -21,7 +21,8 @@ def confusion(run: Finished) -> Section | None:
     for level in run.levels:
         matrix = run.numbers["confusion"].get(level)
         if matrix is not None:
-            blocks += [Heading(f"{level.capitalize()} level"), *_tables(run, level, matrix)]
+            heading = Heading(f"{level.capitalize()} level")
+            blocks += [heading, *confusion_tables(run.classes, level, matrix)]
     return (
         Section("confusion", "Confusion matrices", [Words(HOW, "muted"), *blocks])
         if blocks
@@ -29,13 +30,16 @@ def confusion(run: Finished) -> Section | None:
     )
 
 
-def _tables(run: Finished, level: Level, matrix: Sequence[Any]) -> Iterator[Table]:
-    if isinstance(run.classes, LabelNames):
-        yield _of_labels(run.classes, level, matrix)
+def confusion_tables(
+    classes: Sequence[str], level: Level, matrix: Sequence[Any]
+) -> Iterator[Table]:
+    """Of a level: counts (C, C), or (L, 2, 2) of labels that do not exclude each other."""
+    if isinstance(classes, LabelNames):
+        yield _of_labels(classes, level, matrix)
         return
-    columns = [f"true {level}", *(f"called {name}" for name in run.classes)]
+    columns = [f"true {level}", *(f"called {name}" for name in classes)]
     rows: list[Sequence[str | Cell]] = []
-    for name, counts in zip(run.classes, matrix, strict=True):
+    for name, counts in zip(classes, matrix, strict=True):
         total = sum(counts)
         rows.append([f"{name} ({total:,})", *(_cell(count, total) for count in counts)])
     yield table(columns, rows, stays=True)

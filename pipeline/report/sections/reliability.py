@@ -1,10 +1,12 @@
 """Reliability diagrams: does what the model predicts happen that often?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.arrays import AnyInts
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.cases import cases_of, one_by_one
+from pipeline.evaluation.cases import Cases, LabelCases, cases_of, one_by_one
 from pipeline.evaluation.reliability import reliability
+from pipeline.evaluation.summary import MetricEntry
 from pipeline.levels import Level
 from pipeline.report.blocks import Block, Section, Words, charts_of_levels
 from pipeline.report.charts import BLUE, GREY, Bars, Chart, Line
@@ -23,16 +25,28 @@ HOW = (
 def reliability_section(run: Finished) -> Section:
     """Patients first; of more than two classes each against the rest."""
     blocks: list[Block] = [Words(HOW, "muted")]
-    blocks += charts_of_levels({level: list(_charts(run, level)) for level in run.levels})
-    blocks += [Words(text) for level in run.levels for text in _in_numbers(run, level)]
+    charts = {level: list(_charts(run, level)) for level in run.levels}
+    blocks += charts_of_levels(charts)
+    blocks += [
+        Words(text)
+        for level in run.levels
+        for text in calibration_words(run.numbers[level] or {}, level)
+    ]
     if len(run.classes) > MOST_CLASSES:
         blocks.append(Words(f"The first {MOST_CLASSES} of {len(run.classes)} classes.", "muted"))
     return Section("reliability", "Reliability of the probabilities", blocks)
 
 
 def _charts(run: Finished, level: Level) -> Iterator[Chart]:
-    cases, units = cases_of(run.cases(level), run.classes), run.units(level)
-    for name, of_class in one_by_one(cases, run.classes)[:MOST_CLASSES]:
+    cases = cases_of(run.cases(level), run.classes)
+    yield from reliability_charts(cases, run.units(level), run.classes, level)
+
+
+def reliability_charts(
+    cases: Cases | LabelCases, units: AnyInts, classes: Sequence[str], level: Level
+) -> Iterator[Chart]:
+    """One for each of the first classes, of cases (N,) and their units (N,)."""
+    for name, of_class in one_by_one(cases, classes)[:MOST_CLASSES]:
         found = reliability(of_class, units)
         notes = [counted(int(num), level) for num in found.num_cases]
         predicted, observed, low, high = (
@@ -51,8 +65,8 @@ def _charts(run: Finished, level: Level) -> Iterator[Chart]:
         )
 
 
-def _in_numbers(run: Finished, level: Level) -> Iterator[str]:
-    entries = run.numbers[level] or {}
+def calibration_words(entries: Mapping[str, MetricEntry], level: Level) -> Iterator[str]:
+    """What metrics.json says of a level's probabilities, in a line."""
     words = {
         "calibration_slope": "slope {} (1 is right; below 1 the probabilities are too extreme)",
         "calibration_intercept": "intercept {} (0 is right; above 0 they are too low on the whole)",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.engine.finished import Finished
-from pipeline.evaluation.subgroups import Subgroup, flagged, sentence
+from pipeline.evaluation.subgroups import Subgroup, Subgroups, flagged, sentence
 from pipeline.evaluation.within_site import WithinSite
 from pipeline.report.blocks import Block, Cell, Section, Words, table
 from pipeline.report.numbers import interval, metric_words, number
@@ -19,8 +19,11 @@ HOW = (
 def subgroups_section(run: Finished) -> Section | None:
     """What metrics.json says of groups; None where the run compared none."""
     found = run.numbers.get("subgroups")
-    if found is None:
-        return None
+    return None if found is None else section_of(found)
+
+
+def section_of(found: Subgroups) -> Section:
+    """Of the block `subgroups` of a metrics.json."""
     blocks: list[Block] = [Words(HOW, "muted")]
     worse = list(flagged(found))
     blocks += [Words(sentence(one, found["num_comparisons"]), "bad") for one in worse]

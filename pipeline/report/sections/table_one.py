@@ -30,10 +30,7 @@ def table_one(run: Finished) -> Section:
     """Characteristics, and below them the parts."""
     cohort = run.images[list(KEYS)] if run.cohort is None else run.cohort
     columns = _columns(run, cohort)
-    rows = [*_size_rows(columns), *_class_rows(run, columns)]
-    others, left_out = _other_columns(cohort)
-    for name in others:
-        rows += _rows_of(name, columns)
+    rows, left_out = characteristics(run.classes, cohort, columns)
     note = "Patients (share), or median (smallest to largest) over patients."
     if left_out:
         note += f" Not shown, since nearly every value differs: {', '.join(left_out)}."
@@ -42,6 +39,20 @@ def table_one(run: Finished) -> Section:
     heads = ["", *columns]
     blocks: list[Block] = [table(heads, rows, note), _parts(run)]
     return Section("patients", "Table 1: patients", blocks)
+
+
+def characteristics(
+    classes: Sequence[str], cohort: pd.DataFrame, columns: Mapping[str, pd.DataFrame]
+) -> tuple[list[Sequence[str | Cell]], list[str]]:
+    """Rows of a table of patients, with a cell for each of `columns`; and what they leave out.
+
+    `cohort` has the rows of all columns together, and says what there is to be shown.
+    """
+    rows: list[Sequence[str | Cell]] = [*_size_rows(columns), *_class_rows(classes, columns)]
+    others, left_out = _other_columns(cohort)
+    for name in others:
+        rows += _rows_of(name, cohort[name], columns)
+    return rows, left_out
 
 
 def _columns(run: Finished, cohort: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -66,12 +77,14 @@ def _size_rows(columns: Mapping[str, pd.DataFrame]) -> Iterator[Sequence[str]]:
     yield ["images of a patient", *map(_middle, counts)]
 
 
-def _class_rows(run: Finished, columns: Mapping[str, pd.DataFrame]) -> Iterator[Sequence[str]]:
+def _class_rows(
+    classes: Sequence[str], columns: Mapping[str, pd.DataFrame]
+) -> Iterator[Sequence[str]]:
     """Patients with an image of each class: they may have images of several."""
-    for name in run.classes:
+    for name in classes:
         cells = []
         for rows in columns.values():
-            has = _has(run.classes, name, rows["label"])
+            has = _has(classes, name, rows["label"])
             cells.append(
                 _count(rows.loc[has, "patient_id"].nunique(), rows["patient_id"].nunique())
             )
@@ -95,8 +108,9 @@ def _other_columns(cohort: pd.DataFrame) -> tuple[list[str], list[str]]:
     return shown, left_out
 
 
-def _rows_of(name: str, columns: Mapping[str, pd.DataFrame]) -> Iterator[Sequence[str]]:
-    whole = columns["all"][name]
+def _rows_of(
+    name: str, whole: pd.Series, columns: Mapping[str, pd.DataFrame]
+) -> Iterator[Sequence[str]]:
     known = whole[~_is_blank(whole)]
     if known.empty:
         return

@@ -1,16 +1,17 @@
-"""The ways of splitting: one file for each, and one line below."""
+"""The ways of splitting: a file for each, and its name in `SplitScheme` of the settings."""
 
+from importlib import import_module
+from typing import get_args
+
+from pipeline.config import SplitScheme
 from pipeline.splits.folds import LeakageError
-from pipeline.splits.schemes.holdout import HOLDOUT
-from pipeline.splits.schemes.kfold import KFOLD
-from pipeline.splits.schemes.leave_one_out import LEAVE_ONE_OUT
-from pipeline.splits.schemes.predefined import PREDEFINED
 from pipeline.splits.schemes.scheme import Groups, Scheme
-from pipeline.splits.schemes.temporal import TEMPORAL
 
 __all__ = ["SCHEMES", "Groups", "Scheme", "scheme_named"]
 
-SCHEMES = {scheme.name: scheme for scheme in (KFOLD, LEAVE_ONE_OUT, HOLDOUT, TEMPORAL, PREDEFINED)}
+SCHEMES: dict[str, Scheme] = {
+    name: import_module(f"pipeline.splits.schemes.{name}").SCHEME for name in get_args(SplitScheme)
+}
 
 
 def scheme_named(name: str) -> Scheme:

@@ -16,7 +16,7 @@ def _rounds(groups: Groups, split: SplitConfig) -> Rounds:
     yield groups.free[blocks == 0], groups.free[blocks == 1]
 
 
-HOLDOUT = Scheme(
+SCHEME = Scheme(
     name="holdout",
     words="one test part and one validation part, dealt by fractions",
     rounds=_rounds,

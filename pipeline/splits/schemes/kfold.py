@@ -43,7 +43,7 @@ def _too_few(groups: Groups, num_folds: int) -> str:
     return f"{text}; use {'3' if most == 3 else f'3 to {most}'} folds."
 
 
-KFOLD = Scheme(
+SCHEME = Scheme(
     name="kfold",
     words="fold i tests block i, validates on block i + 1, trains on the rest",
     rounds=_rounds,

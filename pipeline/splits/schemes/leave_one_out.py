@@ -120,7 +120,7 @@ def _lines(folds: Sequence[Fold], manifest: Manifest, split: SplitConfig) -> lis
     return lines
 
 
-LEAVE_ONE_OUT = Scheme(
+SCHEME = Scheme(
     name="leave_one_out",
     words="each fold tests one unit and validates on a part of the rest",
     rounds=_rounds,

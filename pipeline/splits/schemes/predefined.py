@@ -162,7 +162,7 @@ def _check_complete(where: str, table: pd.DataFrame, fold: str, rows: Ints) -> N
     )
 
 
-PREDEFINED = Scheme(
+SCHEME = Scheme(
     name="predefined",
     words="as given",
     rounds=_rounds,

@@ -91,7 +91,7 @@ def _periods(manifest: Manifest, cuts: Cuts) -> tuple[Ints, Ints]:
     return period, latest.to_numpy()
 
 
-TEMPORAL = Scheme(
+SCHEME = Scheme(
     name="temporal",
     words="the latest patients are tested, earlier ones trained on",
     rounds=_rounds,

@@ -1,0 +1,1 @@
+"""A first experiment: the data is looked at once, and rules choose the settings."""
