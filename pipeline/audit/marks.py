@@ -65,11 +65,10 @@ def most_alike(spectrum: Floats32, known: Marks) -> Floats32:
     ways = range(_WAYS) if spectrum.shape[1] == 1 else (0,)
     best = np.zeros(len(spectrum), np.float32)
     num = spectrum.shape[1] * (FREQUENCIES**2 - 1)
-    for way in ways:
-        own = _signs(marks_of(_turned(spectrum, way)))
-        for start in range(0, len(known), _BLOCK):
-            product = own @ _signs(known[start : start + _BLOCK]).T  # equal less unequal signs
-            best = np.maximum(best, product.max(axis=1, initial=-np.inf))
+    own = np.stack([_signs(marks_of(_turned(spectrum, way))) for way in ways])
+    for start in range(0, len(known), _BLOCK):
+        product = own @ _signs(known[start : start + _BLOCK]).T  # equal less unequal signs
+        best = np.maximum(best, product.max(axis=(0, 2), initial=-np.inf))
     idle = 8 * known.shape[-1] - num  # bits that say nothing are equal in all
     return np.asarray((1 + (best - idle) / num) / 2 if len(known) else best, np.float32)
 
