@@ -182,10 +182,10 @@ def _in_words(known: Sequence[tuple[str, str, str]]) -> Iterable[str]:
         who = list(dict.fromkeys(patient for patient, _ in rows))
         if why in (PIXELS, PICTURE):
             shown = [f"{image!r} of {patient!r}" for patient, image in rows[:SHOWN]]
-            yield f"{counted(len(rows), 'image')}, {why}: {and_more(shown, len(rows))}"
+            yield f"{why} ({counted(len(rows), 'image')}): {and_more(shown, len(rows))}"
         else:
             shown = [repr(patient) for patient in who[:SHOWN]]
-            yield f"{counted(len(who), 'patient')}, {why}: {and_more(shown, len(who))}"
+            yield f"{why} ({counted(len(who), 'patient')}): {and_more(shown, len(who))}"
 
 
 def _offer(run: Finished, reasons: set[str]) -> str:

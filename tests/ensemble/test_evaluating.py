@@ -86,7 +86,7 @@ def test_a_patient_of_the_plan_is_refused_before_an_image_is_decoded(
     source = study / "new" / rows_of(study / "new" / "manifest.csv")[0]["image_path"]
     path = with_rows(study, tmp_path / "with", rows, {"strange.png": source})
     with pytest.raises(
-        UserError, match=r"patient of the plan: 'P03'[\s\S]*Out-of-fold predictions"
+        UserError, match=r"patient of the plan \(1 patient\): 'P03'[\s\S]*Out-of-fold predictions"
     ):
         predict(study, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -98,7 +98,9 @@ def test_pixels_of_the_plan_are_refused_under_any_name_and_predictions_are_kept(
     old = rows_of(study / "data" / "manifest.csv")[0]
     rows = [{"patient_id": "X1", "image_path": "x.png", "label": old["label"]}]
     path = with_rows(study, tmp_path / "with", rows, {"x.png": study / "data" / old["image_path"]})
-    with pytest.raises(UserError, match=r"same pixels as an image of the plan: 'x\.png' of 'X1'"):
+    with pytest.raises(
+        UserError, match=r"same pixels as an image of the plan \(1 image\): 'x\.png' of 'X1'"
+    ):
         predict(study, path, tmp_path / "out")
     assert not (tmp_path / "out" / "metrics.json").exists()
     assert not (tmp_path / "out" / "report.html").exists()

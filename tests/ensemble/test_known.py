@@ -163,9 +163,9 @@ def test_who_is_known_is_refused_and_pointed_to_the_predictions_out_of_fold(run:
             run, ["a", "a", "b", "c", "d"], ["1.png", "2.png", "3.png", "4.png", "5.png"], reasons
         )
     text = str(refused.value)
-    assert f"1 patient, {PATIENT}: 'a'" in text
-    assert f"1 image, {PIXELS}: '4.png' of 'c'" in text
-    assert f"1 patient, {LOCKED}: 'd'" in text
+    assert f"{PATIENT} (1 patient): 'a'" in text
+    assert f"{PIXELS} (1 image): '4.png' of 'c'" in text
+    assert f"{LOCKED} (1 patient): 'd'" in text
     assert "Out-of-fold predictions, each by a network that had not seen" in text
     assert str(run.dir / "predictions.csv") in text
     assert "patientfold unlock" in text
