@@ -104,7 +104,10 @@ def undefined(entry: MetricEntry, level: Level) -> str:
     """Why a metric of the new patients has no value."""
     if entry["num_positive"] == 0:
         return f"not defined: no {level} has the class"
-    return f"not defined for these {PLURALS[level]}: a class is missing, or there are too few"
+    return (
+        f"not defined for these {PLURALS[level]}: a class is missing among labels or decisions, or "
+        "there are too few"
+    )
 
 
 def apart(one: Interval, other: Interval) -> Interval:

@@ -163,18 +163,18 @@ def _unlike(test: ExternalTest) -> Section:
         blocks.append(Words("No image is unlike those of training.", "good"))
     else:
         num = counted(found["num_images"], "image")
-        text = f"{num} of {counted(found['num_patients'], 'patient')}, unlike those of training. "
-        text += (
-            "What the networks say of such an image, no test of theirs was about. They count in "
+        text = (
+            f"{num} of {counted(found['num_patients'], 'patient')} unlike those of training. No "
+            "test of these networks was about such images. They count in the numbers of this page. "
+            "Of images that are like those of training, 1 in 100 is flagged, too."
         )
-        text += "the numbers of this page. Of images like training's, 1 in 100 is flagged, too."
         blocks.append(Words(sentence(text), "doubt"))
         blocks += _without(test)
         rows = test.unlike[["patient_id", "image_path", "unlike"]].head(SHOWN).to_numpy().tolist()
         note = f"The first {SHOWN}; all are in predictions.csv." if len(test.unlike) > SHOWN else ""
         inner = table(["patient", "image", "why"], rows, note, num_words=3)
         blocks.append(Folded("Which images, and why", [inner]))
-    return Section("unlike", "Images unlike training's", blocks)
+    return Section("unlike", "Images unlike those of training", blocks)
 
 
 def _without(test: ExternalTest) -> Iterator[Block]:

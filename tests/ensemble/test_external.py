@@ -208,7 +208,7 @@ def test_the_page_and_the_file_say_the_same(
     assert f"{entry['cv_value']:.3f}" in page.text
     assert "picture: <b>far</b>" in page.text  # a text, no element
     headings = [of.text for of in page.all("h2")]
-    expected = ["The answer", "Images unlike training's", "Patients"]
+    expected = ["The answer", "Images unlike those of training", "Patients"]
     expected += ["All metrics, beside the cross-validation", "Decisions"]
     assert headings[:5] == expected
     (patients,) = [of for of in page.all("section") if of.attributes["id"] == "patients"]
