@@ -56,7 +56,7 @@ def main(settings: PredictSettings) -> Predicted:
     how = How(settings.device, settings.processes, settings.decoders, settings.unusable)
     found = predict(kept, new, console, out, how, flagger.watch, flagger.name)
     say(in_words(found), console)
-    warn([kept.doubt] if kept.doubt else [], console)
+    warn(filter(None, [kept.doubt]), console)
     if is_test:
         evaluated(found, flagger, settings.plugins, console)
     else:

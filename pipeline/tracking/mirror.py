@@ -24,6 +24,7 @@ from pipeline.tracking.result import read_result, summary_metrics, validation_me
 from pipeline.tracking.run import MirroredRun
 from pipeline.tracking.server import absolute_tracking_uri, connect, reaching
 from pipeline.tracking.sharing import MIRRORING, MirroredElsewhereError
+from pipeline.tracking.trained_run import JOURNAL
 from pipeline.tracking.untested import FINAL, FINAL_JSON
 from pipeline.tracking.upload import allowed
 from pipeline.tracking.views import NAME_PARAM, named_params
@@ -44,7 +45,7 @@ RUN_FILES = (
     *("plan.csv", "plan.json", "cohort.csv"),
     *("config.yaml", "environment.json", "predictions.csv"),
 )
-JOURNAL, ENDED = "journal.jsonl", ("FINISHED", "FAILED")
+ENDED = ("FINISHED", "FAILED")
 SUMMARY, REPORTS = "metrics.json", ("report.html", "report.md")
 
 

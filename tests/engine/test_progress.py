@@ -191,6 +191,9 @@ def test_the_best_value_so_far_is_the_mean_over_folds_of_their_best_epochs(run: 
     assert "best val/loss so far 0.3000 (mean of 2 folds)" in lines
     row = next(line.split() for line in lines if line.split()[:2] == ["1", "training"])
     assert row[2:6] == ["3/4", "0.6000", "2.4000", "0.4000"]  # epoch, train loss, now, best
+    of_all = FoldProgress(run, [0], 2, console)
+    of_all.poll([])
+    assert of_all.summary() == ["1 of 1 fold done", "best val/loss 0.2000 (mean of 1 fold)"]
     write(run, 1, Started(fold=1, epochs=EPOCHS))  # from its beginning
     assert "best val/loss so far 0.2000 (mean of 1 fold)" in shown(progress, console)
 

@@ -149,7 +149,11 @@ def test_of_one_patient_there_is_a_page_too(binary: Finished, tmp_path: Path) ->
     labelled = predicted(binary, new_patients(binary, 1))
     found, tables = evaluate(binary, labelled)
     write(found, tmp_path)
-    write_external_report(page_of(binary, labelled, found, tables), tmp_path)
+    page = write_external_report(page_of(binary, labelled, found, tables), tmp_path)
+    assert found["num"]["patients"] == 1
+    text = parsed(page).text
+    assert "There is no headline: not defined: no patient has the class" in text
+    assert "patients 1 30 images 1 60" in text, "new ones beside those of the cross-validation"
 
 
 def test_without_labels_or_with_others_nothing_is_evaluated(binary: Finished) -> None:
