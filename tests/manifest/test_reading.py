@@ -578,3 +578,22 @@ def test_many_files_are_looked_at_beside_with_the_same_result(
         assert getattr(by_several.looks, name).tolist() == getattr(by_one.looks, name).tolist()
     assert by_one.looks.size[6] == -1
     assert by_one.looks.size[7] == (Path(config.path).parent / "e.jpg").stat().st_size
+
+
+def test_purged_rows_are_in_no_sample_and_come_back(write: Write) -> None:
+    manifest = read_manifest(write(*GOOD))
+    fewer = manifest.with_purged([1])
+    assert fewer.samples["patient_id"].tolist() == ["P1", "P3"]
+    assert len(fewer) == 3
+    assert fewer.with_purged([1]) is fewer, "with all that it has counted"
+    assert fewer.with_purged([]).patients == manifest.patients == ("P1", "P2", "P3")
+
+
+def test_what_was_seen_of_a_file_is_found_by_its_line(write: Write) -> None:
+    manifest = read_manifest(write("P2,b.png,yes", "", "P1,a.png,no", "P3,c.png,no"))
+    lines = manifest.table["line"].to_numpy()
+    assert lines.tolist() == [4, 2, 5]
+    sizes = [file.stat().st_size for file in manifest.image_files]
+    assert manifest.looks.at(lines).size.tolist() == sizes
+    assert manifest.looks.at(np.array([99, 5])).size.tolist() == [-1, sizes[2]]
+    assert len(set(manifest.looks.at(lines).start.tolist())) == 3

@@ -129,3 +129,14 @@ def test_what_goes_is_said_as_the_policy_has_it(upload: Upload) -> None:
     assert f"tracking.upload={upload}" in line
     assert ("predictions" in line) is (upload == "all")
     assert ("checkpoints" in line) is (upload != "metrics")
+
+
+def test_an_error_is_gone_once_the_fold_is_done(run_dir: Path, uri: str) -> None:
+    sync(run_dir)
+    assert ERROR_TAG in runs_at(uri)["fold-01"].data.tags
+    train(run_dir, 1, range(1, 3))  # no mirror looked before it was done
+    write_result(run_dir, 1)
+    sync(run_dir)
+    run = runs_at(uri)["fold-01"]
+    assert run.info.status == "FINISHED"
+    assert ERROR_TAG not in run.data.tags
