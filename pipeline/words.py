@@ -9,7 +9,13 @@ SHOWN = 5
 
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural unless the number is 1."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """`patients`, `studies`."""
+    ends_in_y = noun.endswith("y") and noun[-2:-1] not in set("aeiou")
+    return f"{noun[:-1]}ies" if ends_in_y else f"{noun}s"
 
 
 def listed(values: Sequence[str], most: int = SHOWN) -> str:

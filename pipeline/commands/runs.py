@@ -40,6 +40,7 @@ from pipeline.engine.room import (
     remove_checkpoints,
 )
 from pipeline.engine.unused_caches import UnusedCache, remove_cache, unused_caches
+from pipeline.levels import PLURALS
 from pipeline.tracking.registered import registered_keys
 from pipeline.words import counted, one_line
 
@@ -131,13 +132,7 @@ def _headline(run: Overview) -> str:
         if run.ci_low is None or run.ci_high is None
         else f" [{run.ci_low:.3f}, {run.ci_high:.3f}]"
     )
-    of = (
-        ""
-        if run.level == "patient"
-        else f" of {run.level}s"
-        if run.level != "study"
-        else " of studies"
-    )
+    of = "" if run.level == "patient" else f" of {PLURALS[run.level]}"
     again = " (running)" if run.state == "running" else ""
     return f"{run.value:.3f}{bounds}{of}{again}"
 

@@ -14,7 +14,7 @@ from pipeline.engine.run_folder import Run
 from pipeline.engine.training_images import write_training_images
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.fit import fits
-from pipeline.evaluation.grouping import groups_of
+from pipeline.evaluation.grouping import Grouping
 from pipeline.evaluation.image_count import image_count
 from pipeline.evaluation.label_plot import plot_labels
 from pipeline.evaluation.operating_points import together
@@ -81,7 +81,7 @@ def _summary(
         assert table is not None, "it is in the summary"
         summary["subgroups"] = _subgroups(run, table, level, columns)
     histories = {fold: _history(run, fold) for fold in folds}
-    if found := fits(histories, {fold: _guess(run, fold) for fold in folds}):
+    if found := fits(histories, {fold: guessed_accuracy(run, fold) for fold in folds}):
         summary["fit"] = found
     return summary
 
@@ -175,12 +175,8 @@ def _subgroups(
     run: Run, table: pd.DataFrame, level: Level, columns: Mapping[str, str]
 ) -> Subgroups:
     """By `columns`, the CSV's names -> ours, of a level's decided table."""
-    rows, key = run.manifest.samples, "image_path" if level == "image" else "patient_id"
-    groups = {
-        name: groups_of(rows[ours], rows[key], table[key], name) for name, ours in columns.items()
-    }
-    site = next((name for name, ours in columns.items() if ours == "site"), None)
-    return subgroups(table, run.manifest.classes, groups, level, run.plan.groups, site)
+    grouping = Grouping.of(run.manifest.samples, columns, table, level)
+    return subgroups(table, run.manifest.classes, grouping, level, run.plan.groups)
 
 
 def _test_table(run: Run, fold: int) -> pd.DataFrame:
@@ -189,11 +185,12 @@ def _test_table(run: Run, fold: int) -> pd.DataFrame:
     return read_predictions(run.fold_dir(fold) / "predictions_test.csv", run.manifest.classes)
 
 
-def _guess(run: Run, fold: int) -> float:
-    """Share of the class that is drawn most in training."""
+def guessed_accuracy(run: Run, fold: int) -> float:
+    """The accuracy in training of a network that knows the shares of the classes alone."""
     rows = run.manifest.of(run.plan.folds[fold].train)
     found = emphasis(run.config, run.manifest, rows)
-    return float((found.repeats * found.shares).max())
+    drawn = found.repeats * found.shares
+    return float(np.maximum(drawn, 1 - drawn).mean() if run.manifest.is_multilabel else drawn.max())
 
 
 def _history(run: Run, fold: int) -> History:

@@ -18,7 +18,7 @@ from pipeline.ensemble.flags import UNLIKE
 from pipeline.evaluation.beside import Beside, External, Point, UnlikeImages, beside, undefined
 from pipeline.evaluation.cases import cases_of, one_by_one
 from pipeline.evaluation.decision import Decision
-from pipeline.evaluation.grouping import groups_of
+from pipeline.evaluation.grouping import Grouping
 from pipeline.evaluation.metrics import Metric
 from pipeline.evaluation.operating_points import OperatingPoint
 from pipeline.evaluation.patients import by_level
@@ -173,13 +173,8 @@ def _subgroups(
     }
     if not columns:
         return None
-    key = "image_path" if level == "image" else "patient_id"
-    of_columns = {
-        name: groups_of(manifest.samples[ours], manifest.samples[key], table[key], name)
-        for name, ours in columns.items()
-    }
-    site = next((name for name, ours in columns.items() if ours == "site"), None)
-    return subgroups(table, run.classes, of_columns, level, groups, site)
+    grouping = Grouping.of(manifest.samples, columns, table, level)
+    return subgroups(table, run.classes, grouping, level, groups)
 
 
 def in_words(found: External, level: Level) -> Iterator[str]:

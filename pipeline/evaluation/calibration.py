@@ -16,6 +16,7 @@ from pipeline.evaluation.intervals import MANY, Interval, quantile
 NUM_BINS = 10
 _LEAST = float(np.finfo(np.float32).eps)  # predictions are written with float32
 _WORST_CONDITION, _CONVERGED = 1e12, 1e-10
+_LONGEST = 4.0  # step of Newton's: where the curve is nearly flat it would go much too far
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,7 @@ class LogOddsLine:
             if np.linalg.cond(curvature) > _WORST_CONDITION:
                 return None
             step = np.linalg.solve(curvature, columns.T @ (cases.labels - told))
+            step *= min(1.0, _LONGEST / np.abs(step).max(initial=_LONGEST))
             found = found + step
             if np.abs(step).max() < _CONVERGED:
                 return found

@@ -127,14 +127,15 @@ def _tables(counts: Columns, scores: Columns) -> list[Columns]:
 
 def _table(columns: Columns) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
         words = name.split("_")
         rule = "-" * max(map(len, words))
-        table.add_column("\n".join([*words, rule]), justify="right", vertical="bottom")
+        table.add_column(Text("\n".join([*words, rule])), justify="right", vertical="bottom")
     for row in zip(*columns.values(), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a name in brackets is no markup
     return table
 
 
@@ -162,8 +163,8 @@ def _count_columns(summary: Summary, level: Level) -> Columns:
         key: Literal["patients_per_class", "middle_per_class", "images_per_class"]
         key = "middle_per_class" if level in MIDDLES else "images_per_class"
         key = "patients_per_class" if level == "patient" else key
-        positives = [(fold[key] or {})[summary["classes"][1]] for fold in folds]
-        columns["positive"] = [*(str(count) for count in (*positives, sum(positives))), "", ""]
+        positives = [(of[key] or {})[summary["classes"][1]] for of in (*folds, num)]
+        columns["positive"] = [*map(str, positives), "", ""]
     return columns
 
 

@@ -1,13 +1,15 @@
 """Which group each patient (or image) belongs to, by a column of the manifest."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from pipeline.arrays import Floats
+from pipeline.levels import COLUMNS, Level
 
 MISSING, SEVERAL, OTHER = "missing", "several values", "all other values"
 MOST_GROUPS = 12
@@ -19,6 +21,36 @@ AGES = (18.0, 40.0, 65.0)
 OLDEST = 130.0
 _AGE_WITH_UNIT = re.compile(r"0*(\d{1,3})\s*([YMWD])", re.IGNORECASE)
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Which groups the N rows of a table of predictions are of."""
+
+    columns: Mapping[str, pd.Series]
+    """Column, as the CSV names it -> the group of each row (N,)."""
+    sites: pd.Series | None = None
+    """(N,) the hospital or scanner of each row, however many there are; blank where it is missing,
+    or one of several. Its name is that of its column; None where no column holds sites."""
+
+    @classmethod
+    def of(
+        cls, samples: pd.DataFrame, columns: Mapping[str, str], table: pd.DataFrame, level: Level
+    ) -> "Grouping":
+        """Of a level's table; `columns`, the CSV's names -> ours, are those of `samples`."""
+        key = COLUMNS["image" if level == "image" else "patient"]
+        keys, wanted = samples[key], table[key]
+        site = next((name for name, ours in columns.items() if ours == "site"), None)
+        sites = None if site is None else _texts_of(samples["site"], keys, wanted).rename(site)
+        found = {
+            name: _most_frequent(sites)
+            if name == site and sites is not None
+            else groups_of(samples[ours], keys, wanted, name)
+            for name, ours in columns.items()
+        }
+        if sites is not None:
+            sites = sites.where(~sites.isin([MISSING, SEVERAL]), "")
+        return cls(found, sites)
 
 
 def groups_of(cells: pd.Series, keys: pd.Series, wanted: pd.Series, name: str) -> pd.Series:
@@ -42,14 +74,25 @@ def groups_of(cells: pd.Series, keys: pd.Series, wanted: pd.Series, name: str) -
         texts = cells[filled & ~is_number]
         others = _one_text(texts, keys[texts.index])
         found = wanted.map(bands).fillna(wanted.map(others))
-    else:
-        found = wanted.map(_one_text(cells[filled], keys[filled]))
-    found = found.fillna(MISSING).astype(str)
-    sizes = found.value_counts()
-    if len(sizes) > MOST_GROUPS:
-        kept = [*sizes.index[: MOST_GROUPS - 1], MISSING]
-        found = found.where(found.isin(kept), OTHER)
-    return found
+        return _most_frequent(found.fillna(MISSING).astype(str))
+    return _most_frequent(_texts_of(cells, keys, wanted))
+
+
+def _texts_of(cells: pd.Series, keys: pd.Series, wanted: pd.Series) -> pd.Series:
+    """The text of each of `wanted`, SEVERAL or MISSING."""
+    cells = cells.str.strip().reset_index(drop=True)
+    filled = cells != ""
+    each = _one_text(cells[filled], keys.reset_index(drop=True)[filled])
+    return wanted.map(each).fillna(MISSING).astype(str)
+
+
+def _most_frequent(groups: pd.Series) -> pd.Series:
+    """OTHER in the place of the rarer ones, where there are many."""
+    sizes = groups.value_counts()
+    if len(sizes) <= MOST_GROUPS:
+        return groups
+    kept = [*sizes.index[: MOST_GROUPS - 1], MISSING]
+    return groups.where(groups.isin(kept), OTHER)
 
 
 def in_order(groups: pd.Series) -> list[str]:

@@ -75,16 +75,19 @@ class OperatingPoint:
 def together(of_folds: Iterable[Mapping[str, Reached]]) -> dict[str, Reached]:
     """Class -> what its decisions came to in all folds, whose counts are added."""
     folds = list(of_folds)
-    return {
-        name: {
+    found: dict[str, Reached] = {}
+    for name in folds[0]:
+        points = [of[name] for of in folds]
+        # a fold whose part had one class alone could not choose
+        chosen = next((of for of in points if of["rule"] != "fixed"), points[0])
+        found[name] = {
             "threshold": None,
-            "rule": first["rule"],
-            "fitted_on": first["fitted_on"],
-            "val": _added(of[name]["val"] for of in folds),
-            "test": _added(of[name]["test"] for of in folds),
+            "rule": chosen["rule"],
+            "fitted_on": chosen["fitted_on"],
+            "val": _added(of["val"] for of in points),
+            "test": _added(of["test"] for of in points),
         }
-        for name, first in folds[0].items()
-    }
+    return found
 
 
 def _added(records: Iterable[Mapping[str, float | int | None]]) -> dict[str, float | int | None]:

@@ -13,7 +13,7 @@ from pipeline.evaluation.auroc import FEW, auroc_within
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of
 from pipeline.evaluation.comparison import LEVEL, holm
 from pipeline.evaluation.contrast import Measured, difference, p_of
-from pipeline.evaluation.grouping import in_order
+from pipeline.evaluation.grouping import Grouping, in_order
 from pipeline.evaluation.intervals import mean_of_shares_interval, pulls_of_shares
 from pipeline.evaluation.metrics import METRICS
 from pipeline.evaluation.scores import MeanOfShares, balanced_accuracy, sensitivity, specificity
@@ -96,14 +96,11 @@ class Judged:
 def subgroups(
     table: pd.DataFrame,
     classes: Sequence[str],
-    columns: Mapping[str, pd.Series],
+    grouping: Grouping,
     level: Level,
     groups: Mapping[str, str] | None = None,
-    site: str | None = None,
 ) -> Subgroups:
-    """Every group of each column, a row's group given by `columns` in the order of the table.
-
-    `site` names the column of hospitals or scanners, if there is one.
+    """Every group of each column, a row's group given by `grouping` in the order of the table.
 
     A group and all others are different patients (where a leakage group or a patient is on both
     sides, that is allowed for): the interval of their difference joins those of both sides
@@ -114,7 +111,7 @@ def subgroups(
     judged = Judged.of(table, classes, groups)
     found: list[Subgroup] = []
     copies: dict[int, bool] = {}
-    for column, of_rows in columns.items():
+    for column, of_rows in grouping.columns.items():
         names = in_order(of_rows)
         if len(names) < 2:
             continue
@@ -132,16 +129,19 @@ def subgroups(
             p = one["p"] = by_place[at - many if copies[at] else at]
             one["flagged"] = one["difference"] < 0 and p < LEVEL
     all_of_them: Subgroups = {"level": level, "num_comparisons": len(tested), "groups": found}
-    if site is not None and (within := _within(judged, site, columns[site])):
+    if grouping.sites is not None and (within := _within(judged, grouping.sites)):
         all_of_them["within_site"] = within
     return all_of_them
 
 
-def _within(judged: Judged, site: str, sites: pd.Series) -> WithinSite | None:
+def _within(judged: Judged, sites: pd.Series) -> WithinSite | None:
+    """Of the rows whose site is known."""
+    known = (sites != "").to_numpy()
     targets = next(of for of in METRICS if of.name == "auroc").targets(judged.cases)
     positive = np.column_stack([of.labels == 1 for of in targets])
     scores = np.column_stack([of.probabilities[:, 1] for of in targets])
-    return within_site(site, sites, positive, scores, judged.folds, judged.units)
+    folds, units = judged.folds[known], judged.units[known]
+    return within_site(sites[known], positive[known], scores[known], folds, units)
 
 
 def _is_binary(cases: Cases | LabelCases) -> bool:

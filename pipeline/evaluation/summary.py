@@ -49,10 +49,9 @@ class Own(TypedDict):
     higher_is_better: bool
 
 
-class FoldCounts(TypedDict):
-    """What one fold was tested on."""
+class Tested(TypedDict):
+    """Who was tested, each once."""
 
-    fold: int
     patients: int
     images: int
     patients_per_class: dict[str, int] | None
@@ -62,13 +61,16 @@ class FoldCounts(TypedDict):
     middle_per_class: NotRequired[dict[str, int]]
 
 
-class Counts(TypedDict):
-    """What was tested, over all folds and per fold."""
+class FoldCounts(Tested):
+    """What one fold was tested on."""
 
-    patients: int
-    images: int
+    fold: int
+
+
+class Counts(Tested):
+    """What was tested, over all folds and per fold; what several repeats test counts once."""
+
     per_fold: list[FoldCounts]
-    middle: NotRequired[int]
 
 
 class Calibrated(TypedDict):
@@ -236,24 +238,24 @@ def _marks(rarest: int, interval: Interval | None) -> list[Mark]:
 
 
 def _counts(tables: Mapping[Level, pd.DataFrame], classes: Sequence[str]) -> Counts:
-    image = tables["image"]
-    num: Counts = {
-        "patients": image["patient_id"].nunique(),
-        "images": len(image),
-        "per_fold": [
-            _of_fold({level: of[of["fold"] == fold] for level, of in tables.items()}, fold, classes)
-            for fold in sorted(set(image["fold"].tolist()))
-        ],
+    folds = sorted(set(tables["image"]["fold"].tolist()))
+    parts = {
+        fold: {level: of[of["fold"] == fold] for level, of in tables.items()} for fold in folds
     }
-    for middle in tables.keys() & MIDDLES:
-        num["middle"] = image[COLUMNS[middle]].nunique()
-    return num
+    return {
+        **_tested({level: _once(of, level) for level, of in tables.items()}, classes),
+        "per_fold": [{"fold": fold, **_tested(part, classes)} for fold, part in parts.items()],
+    }
 
 
-def _of_fold(tables: Mapping[Level, pd.DataFrame], fold: int, classes: Sequence[str]) -> FoldCounts:
+def _once(table: pd.DataFrame, level: Level) -> pd.DataFrame:
+    """Without the rows of further repeats."""
+    return table.drop_duplicates([*dict.fromkeys(["patient_id", COLUMNS[level]])])
+
+
+def _tested(tables: Mapping[Level, pd.DataFrame], classes: Sequence[str]) -> Tested:
     images, patients = tables["image"], tables.get("patient")
-    counts: FoldCounts = {
-        "fold": fold,
+    counts: Tested = {
         "patients": images["patient_id"].nunique(),
         "images": len(images),
         "patients_per_class": None if patients is None else num_per_class(patients, classes),

@@ -34,17 +34,13 @@ class WithinSite(TypedDict):
 
 
 def within_site(
-    column: str,
-    sites: pd.Series,
-    positive: Bools,
-    scores: AnyFloats,
-    folds: AnyInts,
-    units: AnyInts,
+    sites: pd.Series, positive: Bools, scores: AnyFloats, folds: AnyInts, units: AnyInts
 ) -> WithinSite | None:
-    """Of rows of `sites` (N,), with targets (N, T) as of `auroc_interval`.
+    """Of rows of `sites` (N,), named as their column, with targets (N, T) as of `auroc_interval`.
 
     None where there is one site, or no site has two patients to compare in a fold.
     """
+    column = str(sites.name)
     names, site_of = np.unique(sites.to_numpy(str), return_inverse=True)
     if len(names) < 2:
         return None

@@ -50,8 +50,10 @@ OTHERS = (
 )
 THRESHOLDS = (
     "Decided at the median of the thresholds that the folds have chosen on their validation parts. "
-    "Nothing was chosen on the new patients."
 )
+FIXED = "Decided at the threshold 0.5 of the run, which no part chose. "
+LIKELIEST = "Decided for the class with the highest probability. "
+UNCHOSEN = "Nothing was chosen on the new patients."
 UNCOMPARED = (
     "The run keeps nothing that new images could be compared with: whether they are like those of "
     "training was not looked at."
@@ -238,7 +240,10 @@ def _row(name: str, of: Beside) -> Sequence[str | Cell]:
 
 def _decisions(test: ExternalTest) -> Section:
     """Thresholds, what they came to, and the confusion matrices."""
-    blocks: list[Block] = [Words(THRESHOLDS, "muted")]
+    how = THRESHOLDS if any(test.numbers["points"].values()) else LIKELIEST
+    is_fixed = test.run.settings["evaluation"].get("threshold") == "fixed"
+    how = FIXED if is_fixed and how == THRESHOLDS else how
+    blocks: list[Block] = [Words(how + UNCHOSEN, "muted")]
     for level in test.levels:
         blocks.append(Heading(f"{level.capitalize()} level"))
         names = ("sensitivity", "specificity", "ppv", "npv")

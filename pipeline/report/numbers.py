@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.summary import MetricEntry
 from pipeline.levels import Level
+from pipeline.words import plural
 
 NONE = "\N{EN DASH}"
 METRICS = {
@@ -50,7 +51,7 @@ def epoch_metric(name: str) -> str:
     """`val/image/auroc` -> AUROC of validation images."""
     part, *level, metric = name.split("/")
     where = {"val": "validation", "train": "training"}.get(part, part)
-    return f"{metric_words(metric)} of {where} {level[0]}s" if level else f"{where} {metric}"
+    return f"{metric_words(metric)} of {where} {plural(level[0])}" if level else f"{where} {metric}"
 
 
 def sentence(text: str) -> str:

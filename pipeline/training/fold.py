@@ -53,6 +53,7 @@ def train_fold(job: FoldJob, worker: Worker = ALONE) -> None:
     with worker.main_first("best.pt"):
         load_best(learner, progress, job)
     facts = {
+        "precision": str(learner.precision).removeprefix("torch."),
         "num_parameters": sum(p.numel() for p in learner.network.parameters() if p.requires_grad),
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
         "seconds": time.monotonic() - started,

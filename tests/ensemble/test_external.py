@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from finished_run import cohort, finished_run
+from finished_run import cohort, finished_run, with_settings
 from parsed_page import parsed
 from sklearn.metrics import roc_auc_score
 
@@ -235,6 +235,25 @@ def test_a_column_that_the_run_does_not_keep_is_not_shown(
     shown = replace(test, cohort=test.cohort.assign(birth_name="secret"))
     text = write_external_report(shown, tmp_path).read_text()
     assert "birth_name" not in text
+
+
+def test_the_page_says_how_it_was_decided(
+    binary: Finished, several: Finished, tmp_path: Path
+) -> None:
+    fixed = with_settings(binary, {"evaluation.threshold": "fixed"})
+    for run, words in (
+        (binary, "at the median of the thresholds that the folds have chosen"),
+        (fixed, "at the threshold 0.5 of the run, which no part chose"),
+        (several, "for the class with the highest probability"),
+    ):
+        labelled = predicted(run, new_patients(run))
+        found, tables = evaluate(run, labelled)
+        page = write_external_report(page_of(run, labelled, found, tables), tmp_path)
+        text = page.read_text()
+        assert [
+            of in text for of in ("at the median", "at the threshold 0.5", "for the class")
+        ] == [of in words for of in ("at the median", "at the threshold 0.5", "for the class")]
+        assert words in text
 
 
 def test_a_middle_level_is_as_in_the_run(tmp_path: Path) -> None:

@@ -43,6 +43,17 @@ def test_the_intercept_is_what_all_odds_lack():
     assert calibration_intercept(drawn(40_000, shift=0.7)) == pytest.approx(0.7, abs=0.05)
 
 
+def test_the_intercept_of_probabilities_that_are_all_but_sure():
+    """Of 100 called ill and 100 called healthy, 10 and 20 are not: as many must be added."""
+    labels = np.repeat([1, 0, 1, 0], [90, 10, 20, 80])
+    told = np.repeat([1 - 2e-7, 2e-7], 100)
+    found = calibration_intercept(binary(labels == 1, told))
+    assert found is not None
+    odds = np.log(told / (1 - told))
+    told_better = 1 / (1 + np.exp(-odds - found))
+    assert told_better.sum() == pytest.approx(labels.sum(), abs=0.1)
+
+
 def test_the_line_is_that_of_scikit_learn():
     cases = drawn(300, 0.7, 0.3)
     odds = np.log(cases.probabilities[:, 1] / cases.probabilities[:, 0])

@@ -21,6 +21,7 @@ def table_of(classes, num_folds, size=8):
             {
                 "fold": fold,
                 "patient_id": [f"{fold}-{row}" for row in range(size)],
+                "image_path": [f"{fold}-{row}.png" for row in range(size)],
                 "label": [classes[row % len(classes)] for row in range(size)],
                 "predicted": np.array(classes)[probabilities.argmax(axis=1)],
             }
@@ -120,6 +121,16 @@ def test_more_classes_have_no_positives_and_markup_in_names_is_harmless():
     assert "labelled [b]x[/b]" in two
 
 
+def test_markup_in_the_names_of_labels_is_harmless():
+    labels = LabelNames(["opacity [left]", "opacity [/x]"])
+    table = table_of(["a", "b"], num_folds=2).drop(columns=["prob_a", "prob_b"])
+    table["label"] = [labels[row % 2] for row in range(len(table))]
+    table["predicted"] = labels[0]
+    table[[f"prob_{name}" for name in labels]] = np.random.default_rng(0).random((len(table), 2))
+    text = printed(table, labels)
+    assert all(name in text for name in labels)
+
+
 def test_on_a_terminal_missing_is_a_dash():
     table = table_of(["neg", "pos"], num_folds=2)
     table.loc[table["fold"] == 1, "label"] = "neg"
@@ -210,6 +221,7 @@ def test_of_labels_those_alone_are_named_that_miss_what_was_asked_for():
         {
             "fold": 0,
             "patient_id": [f"{row}" for row in range(60)],
+            "image_path": [f"{row}.png" for row in range(60)],
             "label": classes.texts(generator.random((60, 2)) < 0.5),
             "predicted": classes.texts(np.array([[True, False]] * 60)),
         }

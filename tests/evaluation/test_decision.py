@@ -101,6 +101,19 @@ def test_the_counts_of_folds_are_added():
     assert found["threshold"] is None
 
 
+def test_a_fold_that_could_not_choose_hides_no_rule():
+    """Its validation part had one class alone."""
+    counts = OperatingPoint(1, 0, 0, 1).record()
+    rules = [("fixed", "none"), ("sensitivity0.9", "val"), ("fixed", "none")]
+    of_folds: list[dict[str, Reached]] = [
+        {"x": {"threshold": 0.5, "rule": rule, "fitted_on": part, "val": counts, "test": counts}}
+        for rule, part in rules
+    ]
+    found = together(of_folds)["x"]
+    assert (found["rule"], found["fitted_on"]) == ("sensitivity0.9", "val")
+    assert together(of_folds[:1])["x"]["rule"] == "fixed"
+
+
 def test_what_a_rule_asks_for():
     assert asked_for("sensitivity0.9") == ("sensitivity", 0.9)
     assert asked_for("specificity1") == ("specificity", 1.0)

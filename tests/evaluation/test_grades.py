@@ -31,6 +31,7 @@ def table_of(seed: int, num_patients: int = 60, images: int = 2) -> pd.DataFrame
         {
             "fold": patients % 4,
             "patient_id": patients.astype(str),
+            "image_path": [f"{row}.png" for row in range(len(patients))],
             "label": names[labels],
             "predicted": names[told.argmax(axis=1)],
         }

@@ -236,7 +236,7 @@ def shown(summary, level):
 def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
     folds = [random_table(classes, seed).assign(fold=seed) for seed in range(3)]
     table = pd.concat(folds, ignore_index=True)
-    table["patient_id"] = table.index.astype(str)
+    table["patient_id"] = table["image_path"] = table.index.astype(str)
     before = summarise({"image": table, "patient": table}, classes)
     line = Metric("dice", f1, "pooled decisions", "mean", levels=("image",))
     monkeypatch.setattr(sys.modules[Metric.__module__], "METRICS", [*METRICS, line])
@@ -267,6 +267,7 @@ def test_a_new_metric_needs_no_line_elsewhere(classes, monkeypatch, tmp_path):
 
 def test_columns_that_do_not_fit_continue_in_a_table_below(monkeypatch):
     table = random_table(BINARY, 0).assign(fold=0, patient_id="P")
+    table["image_path"] = table.index.astype(str)
     more = [Metric(f"metric_number_{i}", f1, "mean over folds") for i in range(20)]
     monkeypatch.setattr(sys.modules[Metric.__module__], "METRICS", [*METRICS, *more])
     text = shown(summarise({"image": table}, BINARY), "image").split("all:")[0]

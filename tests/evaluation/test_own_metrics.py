@@ -88,6 +88,7 @@ def table_of(seed: int = 0, size: int = 60) -> pd.DataFrame:
         {
             "fold": np.arange(size) % 4,
             "patient_id": np.arange(size).astype(str),
+            "image_path": [f"{row}.png" for row in range(size)],
             "label": names[1 * labels],
             "predicted": names[1 * (told > 0.5)],
             "prob_healthy": 1 - told,

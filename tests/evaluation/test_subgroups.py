@@ -7,7 +7,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from pipeline.evaluation.auroc import auroc_interval, auroc_within
 from pipeline.evaluation.console import _of_subgroups
-from pipeline.evaluation.grouping import groups_of, in_order
+from pipeline.evaluation.grouping import Grouping, groups_of, in_order
 from pipeline.evaluation.subgroups import Subgroup, Subgroups, flagged, subgroups
 
 CLASSES = ["healthy", "sick"]
@@ -40,7 +40,8 @@ def cohort(
 
 
 def found_in(table: pd.DataFrame, column: pd.Series, site: str | None = None) -> Subgroups:
-    return subgroups(table, CLASSES, {"group": column}, "patient", site=site)
+    sites = None if site is None else column.rename(site)
+    return subgroups(table, CLASSES, Grouping({"group": column}, sites), "patient")
 
 
 def entry(found: Subgroups, group: str, metric: str) -> Subgroup:
@@ -115,7 +116,7 @@ def test_p_is_that_of_all_comparisons_together() -> None:
     table, groups = cohort(5, {"a": 0.75, "b": 0.9, "c": 0.85}, num_positive=30)
     other = groups[::-1].reset_index(drop=True)
     alone = found_in(table, groups)
-    both = subgroups(table, CLASSES, {"group": groups, "other": other}, "patient")
+    both = subgroups(table, CLASSES, Grouping({"group": groups, "other": other}), "patient")
     assert (alone["num_comparisons"], both["num_comparisons"]) == (9, 18)
     smallest = min(one["p"] for one in alone["groups"] if one["p"] is not None)
     twice = [one["p"] for one in both["groups"] if one["column"] == "group"]
@@ -155,11 +156,11 @@ def test_images_of_one_patient_in_both_groups_tell_no_difference() -> None:
     table, _ = cohort(1, {"a": 0.7}, num_positive=60)
     twice = pd.concat([table, table], ignore_index=True)
     column = pd.Series(["a", "b"]).repeat(len(table)).reset_index(drop=True)
-    one = entry(subgroups(twice, CLASSES, {"eye": column}, "image"), "a", "sensitivity")
+    one = entry(subgroups(twice, CLASSES, Grouping({"eye": column}), "image"), "a", "sensitivity")
     assert one["difference"] == 0
     assert one["difference_high"] == pytest.approx(0, abs=0.03)
     apart = twice.assign(patient_id=[f"{i}" for i in range(len(twice))])
-    other = entry(subgroups(apart, CLASSES, {"eye": column}, "image"), "a", "sensitivity")
+    other = entry(subgroups(apart, CLASSES, Grouping({"eye": column}), "image"), "a", "sensitivity")
     assert (other["difference_high"] or 0) > 0.1
 
 
@@ -172,7 +173,7 @@ def test_more_classes_and_labels_have_their_means() -> None:
     table["predicted"] = np.array(classes)[probabilities.argmax(axis=1)]
     table["fold"], table["patient_id"] = np.arange(120) // 60, [f"{i}" for i in range(120)]
     column = pd.Series(generator.choice(["x", "y"], 120))
-    found = subgroups(table, classes, {"g": column}, "patient")["groups"]
+    found = subgroups(table, classes, Grouping({"g": column}), "patient")["groups"]
     assert [one["metric"] for one in found] == ["auroc", "balanced_accuracy"] * 2
     rows = (column == "x").to_numpy()
     hits = table["label"] == table["predicted"]
@@ -246,6 +247,33 @@ def test_a_network_that_knows_the_site_only_is_found_out() -> None:
 def test_sites_that_explain_nothing_are_not_named() -> None:
     notes = [found_in(*shortcut(seed, 0.0), site="group")["within_site"]["note"] for seed in (1, 2)]
     assert notes == ["", ""]
+
+
+@pytest.mark.parametrize("names", [[f"{i}" for i in range(30)], [f"clinic {i}" for i in range(30)]])
+def test_sites_are_not_put_together_to_compare_patients_within_one(names: list[str]) -> None:
+    """The score is the site, whose patients are the sicker the higher its number."""
+    generator = np.random.default_rng(0)
+    site = np.arange(1500) % 30
+    labels = 1 * (generator.random(1500) < 0.1 + 0.8 * site / 29)
+    score = (site + generator.random(1500)) / 30
+    table = pd.DataFrame({"fold": np.arange(1500) // 30 % 5, "prob_sick": score})
+    table["patient_id"] = [f"P{i}" for i in range(1500)]
+    table["prob_healthy"] = 1 - table["prob_sick"]
+    table["label"] = table["predicted"] = np.array(CLASSES)[labels]
+    samples = table[["patient_id"]].assign(site=np.array(names)[site])
+    samples.loc[0, "site"] = " "
+    samples = pd.concat([samples, samples.iloc[[1]].assign(site=names[7])], ignore_index=True)
+    grouping = Grouping.of(samples, {"hospital": "site"}, table, "patient")
+    assert grouping.sites is not None
+    assert grouping.sites[:3].tolist() == ["", "", names[2]]
+    groups = set(grouping.columns["hospital"])
+    assert len(groups - {"missing", "several values", "all other values"}) in (10, 11)
+    assert not any("under" in group for group in groups)
+    found = subgroups(table, CLASSES, grouping, "patient")["within_site"]
+    assert (found["column"], found["num_sites"]) == ("hospital", 30)
+    assert found["over_all"] > 0.7
+    assert found["within"] == pytest.approx(0.5, abs=0.05)
+    assert "hospital explains part of the result" in found["note"]
 
 
 # --- groups

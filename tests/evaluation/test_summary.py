@@ -17,6 +17,7 @@ def fold_table(fold, labels, scores, threshold=0.5):
         {
             "fold": fold,
             "patient_id": [f"{fold}-{row // 2}" for row in range(len(labels))],
+            "image_path": [f"{fold}-{row}.png" for row in range(len(labels))],
             "label": labels,
             "prob_neg": 1 - scores,
             "prob_pos": scores,
@@ -84,6 +85,8 @@ def test_folds_that_were_not_run_leave_no_gap_and_counts_are_per_class():
     assert summarise({"image": image, "patient": patient}, CLASSES)["num"] == {
         "patients": 3,
         "images": 6,
+        "patients_per_class": {"neg": 2, "pos": 1},
+        "images_per_class": {"neg": 4, "pos": 2},
         "per_fold": [
             {
                 "fold": 0,
@@ -101,6 +104,14 @@ def test_folds_that_were_not_run_leave_no_gap_and_counts_are_per_class():
             },
         ],
     }
+
+
+def test_what_several_repeats_test_counts_once():
+    again = pd.concat([FIRST, FIRST.assign(fold=1)])
+    num = summarise({"image": again, "patient": again.iloc[[0, 2, 4, 6]]}, CLASSES)["num"]
+    assert (num["patients"], num["images"]) == (2, 4)
+    assert num["images_per_class"] == {"neg": 2, "pos": 2}
+    assert num["patients_per_class"] == {"neg": 1, "pos": 1}
 
 
 def test_folds_are_in_the_order_of_their_numbers():

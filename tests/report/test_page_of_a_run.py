@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from browser import laid_out
-from finished_run import cohort, finished_run
+from finished_run import cohort, finished_run, with_settings
 from parsed_page import Element, parsed
 from PIL import Image
 from rich.console import Console
@@ -26,6 +26,7 @@ from pipeline.engine.finished import Finished
 from pipeline.files import sha256, write_json
 from pipeline.report.numbers import NONE
 from pipeline.report.page import write_report
+from pipeline.report.paper import write_paper
 from pipeline.report.sections import SECTIONS
 from pipeline.report.sections.table_one import in_digits
 from pipeline.splits.plan import plan_by_image
@@ -141,6 +142,34 @@ def test_thresholds_stand_with_what_they_reach_on_validation_and_on_test(
         ]
         expected = [result["thresholds"]["patient"], *reached]
         assert row == [f"fold {fold}", *(f"{of:.3f}" for of in expected)]
+
+
+def test_a_fixed_threshold_was_chosen_by_nobody(binary: Finished) -> None:
+    fixed = with_settings(binary, {"evaluation.threshold": "fixed"})
+    assert "no part chose it" in section(page_of(fixed), "threshold").text
+    assert "comes from its validation part alone" in section(page_of(binary), "threshold").text
+
+
+def test_what_several_repeats_test_counts_once(several: Finished) -> None:
+    page = page_of(several)
+    assert "27 patients, 54 images" in section(page, "answer").text
+    assert "54 images of 27 patients" in section(page, "flow").text
+
+
+def test_studies_are_called_so(tmp_path: Path) -> None:
+    manifest = cohort(30)
+    table = manifest.table.assign(study=manifest.table["image_path"].str[-9:-4])
+    run = finished_run(
+        tmp_path / "run",
+        "split.num_folds=3",
+        "evaluation.middle=study",
+        "manifest.columns.study=study",
+        manifest=replace(manifest, table=table),
+    )
+    write_paper(run, tmp_path / "report.md")
+    for text in (write_report(run).read_text(), (tmp_path / "report.md").read_text()):
+        assert "studies" in text
+        assert "studys" not in text
 
 
 def test_table_one_counts_the_patients_of_each_part(page: Element, binary: Finished) -> None:

@@ -4,9 +4,12 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished_run import cohort, finished_run, with_settings
 from markdown_it import MarkdownIt
@@ -123,6 +126,9 @@ def test_a_network_is_described_with_all_that_trained_it(several: Finished, tmp_
         "The decision is the class, of 3, with the highest probability",
         "over leakage groups",
         "there was 1 group of 2 patients",
+        "by the one model of the fold that tests it, in each of 2 repeats; models were not",
+        "decisions (2 repeats, patient level) were wrong",
+        "Internal test on 27 patients (54 images)",
         "in each of 2 repeats, which were dealt with the seeds 7 to 8; 6 folds in all",
         "(mean 100.000 to 105.000, SD 10.000 to 15.000)",
         "Models were thus trained as if the class shares were normal 33.3 %",
@@ -333,9 +339,90 @@ def test_a_threshold_that_was_no_choice_is_named(binary: Finished, tmp_path: Pat
     point = {"patient": {"lesion": made | {"rule": "fixed"}}}
     results = {fold: {**result, "operating_points": {}} for fold, result in binary.results.items()}
     vars(changed)["results"] = results | {1: {**results[1], "operating_points": point}}
-    words = "In fold 1 the validation part had one class alone: the threshold is 0.5 there."
+    words = "In fold 1 the validation part had one class: the threshold is 0.5 there."
     assert words in paper_of(changed, tmp_path / "report.md")
     assert words not in paper_of(binary, tmp_path / "report.md")
+
+
+def test_labels_of_which_a_fold_could_not_choose_are_named(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    manifest = cohort(30, ("edema", "effusion"), ("edema|effusion", "edema", "none"))
+    run("manifest.task=multilabel", "split.num_folds=3", manifest=manifest)
+    found = Finished.read(tmp_path / "run")
+    result = found.results[2]
+    points = deepcopy(result["operating_points"])
+    points["patient"]["effusion"]["rule"] = "fixed"
+    changed = with_settings(found, {})
+    vars(changed)["results"] = {**found.results, 2: {**result, "operating_points": points}}
+    words = "had a label, its threshold is 0.5: effusion (fold 2)."
+    assert words in paper_of(changed, tmp_path / "other.md")
+
+
+def test_a_fixed_threshold_was_chosen_nowhere(binary: Finished, tmp_path: Path) -> None:
+    fixed = with_settings(binary, {"evaluation.threshold": "fixed"})
+    assert "where it was chosen" in paper_of(binary, tmp_path / "report.md")
+    assert "where it was chosen" not in paper_of(fixed, tmp_path / "report.md")
+
+
+@pytest.mark.parametrize(
+    ("used", "words"),
+    [
+        ("bfloat16", "the precision was bfloat16."),
+        ("float16", "the precision was float16 with loss scaling."),
+        (None, "the precision was bfloat16 (float16 on a GPU without it)."),
+    ],
+)
+def test_the_precision_is_that_in_which_folds_were_computed(
+    several: Finished, tmp_path: Path, used: str | None, words: str
+) -> None:
+    changed = with_settings(several, {"training.precision": "auto"})
+    vars(changed)["results"] = {
+        fold: {**result, "device": "cuda:0"} | ({"precision": used} if used else {})
+        for fold, result in several.results.items()
+    }
+    assert words in paper_of(changed, tmp_path / "report.md")
+
+
+def test_where_nothing_is_wrong_no_error_is_the_most_frequent(
+    binary: Finished, tmp_path: Path
+) -> None:
+    changed = with_settings(binary, {})
+    right = {**binary.numbers["confusion"], "patient": [[20, 0], [0, 10]]}
+    vars(changed)["numbers"] = {**binary.numbers, "confusion": right}
+    text = paper_of(changed, tmp_path / "report.md")
+    assert "None of 30 patients was wrong" in text
+    assert "most often" not in text
+
+
+def test_intervals_are_of_the_smaller_side_of_the_class_they_are_of(tmp_path: Path) -> None:
+    """50 patients have the positive class and 4 do not."""
+    manifest = cohort(54, labels=None)
+    few = manifest.table["patient_id"].isin([f"Patient-{i:03}" for i in range(0, 36, 9)])
+    table = manifest.table.assign(label=np.where(few, "healthy", "lesion"))
+    found = finished_run(
+        tmp_path / "run", "split.num_folds=4", manifest=replace(manifest, table=table)
+    )
+    assert Facts(found).rarest() == 4
+    assert Facts(found).rarest(1, in_groups=True) == 4
+    text = paper_of(found, tmp_path / "report.md")
+    assert "a class (the fewest are 4): exchange one" in text
+
+
+def test_the_rarest_side_is_that_of_the_level(tmp_path: Path) -> None:
+    """Patients with a lesion have healthy images, too."""
+    manifest = cohort(30)
+    first = manifest.table["image_path"].str.endswith("-0.png")
+    sick = manifest.table["patient_id"].str[-1].isin([*"0123456"])
+    table = manifest.table.assign(label=np.where(first & sick, "lesion", "healthy"))
+    found = finished_run(
+        tmp_path / "run",
+        "split.num_folds=3",
+        "evaluation.patient_label=worst",
+        manifest=replace(manifest, table=table),
+    )
+    assert Facts(found).level == "patient"
+    assert Facts(found).rarest() == 9
 
 
 GROUP = {

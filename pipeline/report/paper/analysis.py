@@ -86,16 +86,18 @@ def decision(facts: Facts) -> str:
 
 def _one_class(facts: Facts, rule: str) -> str:
     """The folds whose validation part left nothing to choose from, where results say so."""
-    folds = [
-        str(result["fold"])
-        for result in facts.results
-        for point in (result.get("operating_points") or {}).get(facts.level, {}).values()
-        if point["rule"] != rule
-    ]
+    folds: dict[str, list[str]] = {}
+    for result in facts.results:
+        points = (result.get("operating_points") or {}).get(facts.level, {})
+        for name in (name for name, point in points.items() if point["rule"] != rule):
+            folds.setdefault(name, []).append(str(result["fold"]))
     if not folds:
         return ""
-    listed = joined(list(dict.fromkeys(folds)))
-    return f" In fold {listed} the validation part had one class alone: the threshold is 0.5 there."
+    if not facts.is_multilabel:
+        listed = joined(next(iter(folds.values())))
+        return f" In fold {listed} the validation part had one class: the threshold is 0.5 there."
+    each = joined([f"{escaped(name)} (fold {joined(of)})" for name, of in folds.items()])
+    return f" Where all or none of the validation part had a label, its threshold is 0.5: {each}."
 
 
 def _positive(facts: Facts) -> str:
@@ -241,7 +243,10 @@ def units(facts: Facts) -> str:
 def method_of(facts: Facts, name: str) -> str:
     """What gives the interval of the metric `name`."""
     found = named_metrics(facts.classes, facts.level).get(name)
-    return DRAWN if found is None else _method(found[0], facts.rarest)
+    if found is None:
+        return DRAWN
+    metric, target = found
+    return _method(metric, facts.rarest(target, in_groups=True))
 
 
 def _method(metric: Metric, rarest: int) -> str:

@@ -150,13 +150,16 @@ class Facts:
         counts = Counter(labels)
         return {name: counts[name] for name in self.classes}
 
-    @cached_property
-    def rarest(self) -> int:
-        """Tested leakage groups with, or without, the class that has the fewest: of intervals."""
-        images = self.tested_images
-        units = images["patient_id"].map(self.plan.groups)
-        sides = [self._has(images["label"], name) for name in self.classes]
-        return min(int(units[side == has].nunique()) for side in sides for has in (True, False))
+    def rarest(self, target: int | None = None, *, in_groups: bool = False) -> int:
+        """Tested patients, or leakage groups, with or without a class, whichever are fewer.
+
+        At the level that is reported; without `target`, of the class that has the fewest.
+        """
+        cases = self.run.cases(self.level)
+        whose = cases["patient_id"].map(self.plan.groups) if in_groups else cases["patient_id"]
+        names = self.classes if target is None else [self.classes[target]]
+        sides = [self._has(cases["label"], name) for name in names]
+        return min(int(whose[side == has].nunique()) for side in sides for has in (True, False))
 
     def _has(self, labels: pd.Series, name: str) -> Bools:
         if isinstance(self.classes, LabelNames):

@@ -29,10 +29,9 @@ def _marks(facts: Facts) -> Iterator[str]:
     entries = facts.entries(facts.level)
     shown = [name for name in FIRST if name in entries]
     if unstable := [named(n) for n in shown if "unstable" in entries[n].get("marks", [])]:
-        fewest = min(entries[n]["num_positive"] for n in shown)
         yield (
-            f"Fewer than {UNSTABLE_BELOW} tested patients have, or do not have, a class "
-            f"({fewest} have the rarest): exchange one, and {joined(unstable)} change visibly."
+            f"Fewer than {UNSTABLE_BELOW} tested patients have, or do not have, a class (the "
+            f"fewest are {facts.rarest()}): exchange one, and {joined(unstable)} change visibly."
         )
     if imprecise := [n for n in shown if "imprecise" in entries[n].get("marks", [])]:
         listed = [f"{named(n)} {interval(entries[n])}" for n in imprecise]

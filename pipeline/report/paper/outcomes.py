@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.evaluation.metrics import named_metrics
 from pipeline.evaluation.summary import MetricEntry
-from pipeline.levels import LEVELS, Level
+from pipeline.levels import LEVELS, PLURALS, Level
 from pipeline.report.paper import patients
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import (
@@ -170,13 +170,13 @@ def confusion(facts: Facts, level: Level) -> str:
             for name, of in zip(facts.classes, matrix, strict=True)
         ]
         header = ["label", "true positives", "false negatives", "false positives", "true negatives"]
-        return f"Decisions by label ({level}s):\n\n{table(header, rows)}"
+        return f"Decisions by label ({PLURALS[level]}):\n\n{table(header, rows)}"
     names = [escaped(name) for name in facts.classes]
     rows = [
         [f"labelled {name}", *(f"{n:,}" for n in row), f"{sum(row):,}"]
         for name, row in zip(names, matrix, strict=True)
     ]
-    header = [f"{level}s", *(f"called {name}" for name in names), "all"]
+    header = [PLURALS[level], *(f"called {name}" for name in names), "all"]
     return f"Labels by decisions:\n\n{table(header, rows)}"
 
 
@@ -223,9 +223,11 @@ def operating_points(facts: Facts) -> str | None:
         for side in ("sensitivity", "specificity")
         for part in ("validation", "test")
     ]
+    is_fixed = facts.get("evaluation.threshold") == "fixed"
+    where = "" if is_fixed else ", where it was chosen,"
     return (
-        f"The threshold of each fold ({level} level), and what it reached on the validation part, "
-        f"where it was chosen, and on the test part:\n\n{table(header, rows)}"
+        f"The threshold of each fold ({level} level), and what it reached on the validation part"
+        f"{where} and on the test part:\n\n{table(header, rows)}"
     )
 
 
@@ -239,14 +241,19 @@ def errors(facts: Facts) -> str | None:
             f"{escaped(name)} {of[1][0]:,} missed, {of[0][1]:,} called wrongly"
             for name, of in zip(facts.classes, matrix, strict=True)
         ]
-        return f"By label ({level}s): {'; '.join(texts)}"
+        return f"By label ({PLURALS[level]}): {'; '.join(texts)}"
     total = sum(map(sum, matrix))
     wrong = total - sum(matrix[i][i] for i in range(len(matrix)))
     worst = max(
         ((matrix[i][j], i, j) for i in range(len(matrix)) for j in range(len(matrix)) if i != j),
     )
+    cases, repeats = counted(total, level), facts.plan.repeats
+    if repeats > 1:
+        cases = f"{counted(total, 'decision')} ({repeats} repeats, {level} level)"
+    if not wrong:
+        return f"None of {cases} was wrong"
     names = [escaped(name) for name in facts.classes]
     return (
-        f"{wrong:,} of {counted(total, level)} were called wrongly; most often "
+        f"{wrong:,} of {cases} were wrong; most often "
         f"{names[worst[1]]} was called {names[worst[2]]} ({worst[0]:,})"
     )

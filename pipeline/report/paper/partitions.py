@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
+from pipeline.levels import PLURALS
 from pipeline.report.paper.facts import Facts
 from pipeline.report.paper.markdown import escaped, joined, percent, span
 from pipeline.splits.folds import PARTS
@@ -230,7 +231,8 @@ def balance(facts: Facts) -> str:
             total = fold["patients"] if fold["patients_per_class"] else fold["images"]
             shares.append(numbers[name] / total)
         shown.append(f"{span(shares, percent)} ({escaped(name)})")
-    return f" The share of a class among the {facts.level}s of a test part is {joined(shown)}."
+    whose = PLURALS[facts.level]
+    return f" The share of a class among the {whose} of a test part is {joined(shown)}."
 
 
 def identity(facts: Facts) -> str:

@@ -31,6 +31,7 @@ TRAINING = (
     *("epochs", "batch_size", "accumulate", "clip_norm", "decay", "average", "warmup_epochs"),
     *("seed", "select_by", "patience", "preflight", "freeze", "precision"),
 )
+PRECISIONS = {"float16": "float16 with loss scaling"}
 AUGMENT = {
     "rotate_degrees": "rotation by up to {:g} degrees",
     "zoom": "zoom by up to {:.0%}",
@@ -222,7 +223,10 @@ def _precision(facts: Facts) -> str:
     if asked != "auto":
         return str(asked)
     on_gpu = str(facts.results[0].get("device", "cpu")).startswith("cuda")
-    return "float16 with loss scaling" if on_gpu else "float32"
+    used = {str(result.get("precision", "")) for result in facts.results} - {""}
+    if used:
+        return joined([PRECISIONS.get(name, name) for name in sorted(used)])
+    return "bfloat16 (float16 on a GPU without it)" if on_gpu else "float32"
 
 
 def _tried(facts: Facts) -> str:
@@ -293,6 +297,8 @@ def ensembling(facts: Facts) -> str:
     """Which models speak for a patient."""
     num = len(facts.results)
     once = "the one model" if num == 1 else "the one model of the fold that tests it"
+    if (repeats := facts.plan.repeats) > 1:
+        once += f", in each of {repeats} repeats"
     return (
         f"{counted(num, 'model')} {'was' if num == 1 else 'were'} trained. Each test image was "
         f"predicted by {once}; models were not combined."

@@ -8,7 +8,7 @@ from pipeline.evaluation.console import MARKS
 from pipeline.evaluation.floors import FLOORS, Verdict, against, floor_of
 from pipeline.evaluation.summary import MetricEntry, shifted
 from pipeline.label_names import LabelNames
-from pipeline.levels import Level
+from pipeline.levels import PLURALS, Level
 from pipeline.report.blocks import Block, Cell, Headline, Section, Tone, Words, table
 from pipeline.report.numbers import epoch_metric, interval, metric_words, number, percent, sentence
 from pipeline.words import counted
@@ -81,9 +81,9 @@ def _sentences(run: Finished, entries: dict[str, MetricEntry]) -> Iterator[str]:
     elif entry is not None and entry.get("num_missing"):
         missing, of = entry["num_missing"], len(run.numbers["num"]["per_fold"])
         yield (
-            f"There is no AUROC over folds: {missing} of {of} folds test {run.level}s of one class "
-            "only. One of all folds together would compare the scores of networks that have scales "
-            "of their own."
+            f"There is no AUROC over folds: {missing} of {of} folds test {PLURALS[run.level]} of "
+            "one class only. One of all folds together would compare the scores of networks that "
+            "have scales of their own."
         )
     matrix = run.numbers["confusion"].get(run.level)
     if matrix is not None and _is_binary(run.classes):
@@ -116,11 +116,13 @@ def _decisions(run: Finished, matrix: Sequence[Sequence[int]]) -> str:
     """What the decisions of two classes come to."""
     (right, alarms), (missed, found) = matrix
     negative, positive = run.classes
-    rule = run.settings["evaluation"].get("threshold", "")
+    rule, repeats = run.settings["evaluation"].get("threshold", ""), run.folds.repeats
+    each = f" Each {run.level} counts in each of the {repeats} repeats."
+    again = each if repeats > 1 else ""
     return (
         f"With the threshold of each fold (evaluation.threshold={rule}), the model finds {found:,} "
-        f"of {found + missed:,} {run.level}s labelled {positive}. Of {right + alarms:,} labelled "
-        f"{negative} it calls {alarms:,} {positive} by mistake."
+        f"of {found + missed:,} {PLURALS[run.level]} labelled {positive}. Of {right + alarms:,} "
+        f"labelled {negative} it calls {alarms:,} {positive} by mistake.{again}"
     )
 
 
@@ -175,7 +177,7 @@ def _floors(run: Finished, entries: dict[str, MetricEntry]) -> Block:
         verdict = against(entry, floor)
         rows.append(
             [
-                f"{metric_words(name)}, {level}s",
+                f"{metric_words(name)}, {PLURALS[level]}",
                 Cell(VERDICTS[verdict][0], TONES[verdict]),
                 number(entry["value"]),
                 interval(entry.get("ci_low"), entry.get("ci_high")),

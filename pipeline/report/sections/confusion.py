@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.engine.finished import Finished
 from pipeline.label_names import LabelNames
-from pipeline.levels import Level
+from pipeline.levels import PLURALS, Level
 from pipeline.report.blocks import Block, Cell, Heading, Section, Table, Words, table
 from pipeline.report.numbers import NONE
 
@@ -52,7 +52,7 @@ def _of_labels(classes: LabelNames, level: Level, matrices: Sequence[Any]) -> Ta
         (right, alarms), (missed, found) = matrix
         cells = _cell(found, found + missed), _cell(missed, found + missed)
         rows.append([name, *cells, _cell(alarms, alarms + right), _cell(right, alarms + right)])
-    columns = [f"{level}s", "with it, called it", "with it, not called it"]
+    columns = [PLURALS[level], "with it, called it", "with it, not called it"]
     return table([*columns, "without it, called it", "without it, not called it"], rows)
 
 

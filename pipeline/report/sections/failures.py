@@ -8,7 +8,7 @@ from pipeline.engine.explanation import read_explanation
 from pipeline.engine.finished import Finished
 from pipeline.engine.gallery import FOLDER
 from pipeline.evaluation.failures import Failure
-from pipeline.levels import Level
+from pipeline.levels import PLURALS, Level
 from pipeline.report.blocks import Block, Folded, Gallery, Heading, Picture, Section, Words, table
 from pipeline.report.numbers import number
 
@@ -28,11 +28,11 @@ def failures(run: Finished) -> Section | None:
         return None
     blocks: list[Block] = [Words(HOW, "muted"), Words(NAMES, "doubt")]
     for level in run.levels:
-        of_level = _of_level(run, level, [case for case in cases if case["level"] == level])
+        of_level = [*_of_level(run, level, [case for case in cases if case["level"] == level])]
         if level == run.level:
             blocks += of_level
-        else:
-            blocks.append(Folded(f"{level.capitalize()} level", list(of_level)))
+        elif of_level:
+            blocks.append(Folded(f"{level.capitalize()} level", of_level))
     blocks += _explained(run)
     return Section("failures", "Failures", blocks)
 
@@ -41,7 +41,7 @@ def _of_level(run: Finished, level: Level, cases: list[Failure]) -> Iterator[Blo
     kinds = dict.fromkeys((case["kind"], case["about"]) for case in cases)
     for kind, about in kinds:
         some = [case for case in cases if (case["kind"], case["about"]) == (kind, about)]
-        yield Heading(f"{kind.capitalize()}, {about}: {level}s")
+        yield Heading(f"{kind.capitalize()}, {about}: {PLURALS[level]}")
         shown = [(case, _picture(run.dir / FOLDER, case)) for case in some]
         if pictures := [picture for _, picture in shown if picture is not None]:
             yield Gallery(pictures)

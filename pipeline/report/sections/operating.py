@@ -7,6 +7,12 @@ from pipeline.engine.finished import Finished
 from pipeline.report.blocks import Block, Cell, Heading, Section, Words, table
 from pipeline.report.numbers import number
 
+CHOSEN = (
+    "Rule: evaluation.threshold={}. The threshold of each fold comes from its validation part "
+    "alone, and was then applied to its test part. What was reached on validation is optimistic: "
+    "the threshold was made for it."
+)
+FIXED = "evaluation.threshold=fixed: the threshold is 0.5 in each fold; no part chose it."
 SHOWN = ("sensitivity", "specificity")
 
 
@@ -25,11 +31,7 @@ def operating(run: Finished) -> Section | None:
     if not blocks:
         return None
     rule = run.settings["evaluation"].get("threshold", "")
-    text = (
-        f"Rule: evaluation.threshold={rule}. The threshold of each fold comes from its validation "
-        "part alone, and was then applied to its test part. What was reached on validation is "
-        "optimistic: the threshold was made for it."
-    )
+    text = FIXED if rule == "fixed" else CHOSEN.format(rule)
     return Section(
         "threshold", "Operating point on validation and test", [Words(text, "muted"), *blocks]
     )

@@ -7,7 +7,7 @@ from pipeline.engine.finished import Finished
 from pipeline.evaluation.cases import Cases, LabelCases, cases_of, one_by_one
 from pipeline.evaluation.reliability import reliability
 from pipeline.evaluation.summary import MetricEntry
-from pipeline.levels import Level
+from pipeline.levels import PLURALS, Level
 from pipeline.report.blocks import Block, Section, Words, charts_of_levels
 from pipeline.report.charts import BLUE, GREY, Bars, Chart, Line
 from pipeline.report.numbers import number
@@ -52,7 +52,7 @@ def reliability_charts(
         predicted, observed, low, high = (
             of.tolist() for of in (found.predicted, found.observed, found.low, found.high)
         )
-        bars = Bars(f"{level}s in bins", predicted, observed, low, high, BLUE, notes)
+        bars = Bars(f"{PLURALS[level]} in bins", predicted, observed, low, high, BLUE, notes)
         yield Chart(
             f"{name}, {level} level",
             f"probability of {name}",

@@ -27,7 +27,9 @@ def section_of(found: Subgroups) -> Section:
     blocks: list[Block] = [Words(HOW, "muted")]
     worse = list(flagged(found))
     blocks += [Words(sentence(one, found["num_comparisons"]), "bad") for one in worse]
-    if not worse:
+    if not found["num_comparisons"]:
+        blocks.append(Words("No group is large enough to be compared.", "doubt"))
+    elif not worse:
         num = counted(found["num_comparisons"], "comparison")
         blocks.append(Words(f"No group is shown to fare worse than the others ({num}).", "good"))
     blocks += _sites(found.get("within_site"))
