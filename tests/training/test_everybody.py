@@ -71,6 +71,7 @@ def test_the_last_network_is_kept_and_nothing_is_judged(tmp_path: Path) -> None:
     assert result["fold"] == NO_FOLD
     assert "tested on nobody" in result["untested"]
     assert result["num_epochs"] == EPOCHS
+    assert result["precision"] == "float32"
     assert not {"test", "val", "select_value", "operating_points"} & result.keys()
 
 
