@@ -101,6 +101,8 @@ def series_files(path: Path) -> list[Path] | None:
         folder, uid = parts
         files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
         return files if uid is None else [file for file in files if _series_of(file) == uid]
+    except OSError as error:
+        raise ImageError(f"cannot be read as a DICOM series: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
         raise ImageError(f"cannot be read as a DICOM series: {error}") from None
 

@@ -455,6 +455,16 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert json.loads((folder / "out" / "check.json").read_text())["fit"] is True
 
 
+def test_with_pseudonyms_a_damaged_image_does_not_tell_its_name(folder: Path) -> None:
+    for i in range(2):
+        (folder / f"P00_{i}.png").write_bytes(b"\xff\xd8\xff" + bytes(200))  # a JPEG by its mark
+    hidden = ["privacy.pseudonyms=true", f"privacy.key_file={folder}/key"]
+    report = examine(config_of(folder, overrides=hidden), quiet())
+    page = write_report(report, folder / "out")
+    assert "P00" not in page.read_text() + page.with_name("check.json").read_text()
+    assert "its header cannot be read" in found(report)["unusable_image"].message
+
+
 def test_a_name_in_the_data_cannot_write_html(tmp_path: Path) -> None:
     evil = Finding("rule", "warning", "<script>alert(1)</script>")
     page = write_report(Report("m.csv", (evil,)), tmp_path)
