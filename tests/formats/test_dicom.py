@@ -58,6 +58,17 @@ def test_frames_are_a_volume(tmp_path):
     np.testing.assert_array_equal(np.diag(affine), [3, 0.5, 0.75, 1])
 
 
+@pytest.mark.parametrize("tag", ["PixelSpacing", "ImagerPixelSpacing"])
+def test_pixels_of_1_mm_are_of_a_known_size(tmp_path, tag):
+    one = read_image(write_dicom(tmp_path / "a.dcm", VOLUME[0], **{tag: [1, 1]}), 2, 1)
+    frames = read_image(write_dicom(tmp_path / "b.dcm", VOLUME, **{tag: [1, 1]}), 3, 1)
+    single = read_image(write_dicom(tmp_path / "c.dcm", VOLUME[:1], **{tag: [1, 1]}), 2, 1)
+    assert (one.spacing, frames.spacing, single.spacing) == ((1, 1), (1, 1, 1), (1, 1))
+    for number, nothing in enumerate((None, "")):
+        path = tmp_path / f"{number}.dcm"
+        assert read_image(write_dicom(path, VOLUME[0], **{tag: nothing}), 2, 1).spacing is None
+
+
 def test_colour_comes_channel_first(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     array, _, *_ = read_image(write_dicom(tmp_path / "a.dcm", rgb), 2, 3)
