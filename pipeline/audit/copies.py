@@ -21,7 +21,7 @@ from pipeline.audit.likeness import (
 )
 from pipeline.audit.partial import partial_copies
 
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Changes whenever the same images may give other copies."""
 LEAST_CORRELATION = 0.92
 """Two pictures are near copies from here on: planted crops by 2 % have 0.93 or more, the nearest

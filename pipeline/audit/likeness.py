@@ -51,7 +51,7 @@ def coefficients(pictures: NDArray[np.uint8]) -> Floats32:
 
 
 def descriptors(coefs: Floats32) -> Floats32:
-    """(N, 25 P) numbers that are equal for all flips, turns and orders of the P projections.
+    """(N, 25 P) numbers that are equal for all flips, turns and orders of the P pictures.
 
     They are never farther apart than the coefficients in the best orientation, so that a search
     within a radius loses nothing.
@@ -77,13 +77,27 @@ def best_orientation(one: Floats32, other: Floats32) -> tuple[Ints, Ints, Floats
     turned = np.stack([_turned(other, g) for g in range(8)], axis=2)  # (n, P, 8, F, F)
     likeness = np.einsum("npuv,nqguv->npqg", one, turned)
     way, best = likeness.argmax(axis=-1), likeness.max(axis=-1)  # (n, P, P)
-    orders = np.array(list(permutations(range(one.shape[1]))))  # (P!, P)
+    orders = np.array(_orders(one.shape[1]))
     rank = np.arange(one.shape[1])
     order = orders[best[:, rank, orders].sum(axis=-1).argmax(axis=1)]  # (n, P)
     pair = np.arange(len(one))[:, None]
     square = (one**2).sum(axis=(2, 3)) + (other[pair, order] ** 2).sum(axis=(2, 3))
     left = np.maximum(square - 2 * best[pair, rank, order], 0).mean(axis=1)
     return order, way[pair, rank, order], np.sqrt(left)
+
+
+def _orders(num_pictures: int) -> list[list[int]]:
+    """In which orders the P pictures of an image are compared.
+
+    Those of several volumes, three projections each, swap in the same way: a copy is turned as a
+    whole. Several pictures keep their places; there are P! ways to mix them up.
+    """
+    if num_pictures <= 3:
+        return [list(order) for order in permutations(range(num_pictures))]
+    if num_pictures % 3:
+        return [list(range(num_pictures))]
+    firsts = range(0, num_pictures, 3)
+    return [[first + o for first in firsts for o in order] for order in permutations(range(3))]
 
 
 def correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> Floats32:

@@ -18,6 +18,7 @@ from pipeline.audit.image_findings import by_patients
 from pipeline.audit.shortcuts import ALARM, Shortcut, shortcut_findings
 from pipeline.config import SplitConfig, UserError
 from pipeline.files import make_private, write_whole
+from pipeline.images.packed import PackedImages
 from pipeline.manifest import Finding, Manifest, ManifestError, by_cause
 from pipeline.manifest.reading import UNREADABLE
 from pipeline.splits import Plan
@@ -41,6 +42,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     manifest: Manifest | None = None
     copies: Copies | None = None
+    images: PackedImages | None = None
+    """Among which they were found."""
     shortcuts: tuple[Shortcut, ...] = ()
     split: Split | None = None
 
@@ -65,8 +68,13 @@ class Report:
     def compared(self, content: Content) -> Self:
         """The report once the images were compared."""
         copies = None if content.images is None else content.copies
-        findings = (*self.findings, *content.findings)
-        return replace(self, manifest=content.manifest, copies=copies, findings=findings)
+        return replace(
+            self,
+            manifest=content.manifest,
+            copies=copies,
+            images=content.images,
+            findings=(*self.findings, *content.findings),
+        )
 
     def measured(self, shortcuts: Sequence[Shortcut]) -> Self:
         """The report once shortcuts were measured."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.arrays import Floats32
 from pipeline.audit.copies import Copy
 from pipeline.audit.image_findings import two_labels_first
-from pipeline.formats import read_image
+from pipeline.formats import ImageError, read_image
 from pipeline.manifest import Manifest
 from pipeline.words import one_line
 
@@ -27,8 +27,11 @@ def copy_sheet(
     spatial_dims: int,
     num_channels: int,
     places: Mapping[int, str] | None = None,
+    thumbnails: NDArray[np.uint8] | None = None,
 ) -> Image.Image:
     """The first pairs, both images at the same size, with patients, lines, files and likeness.
+
+    `thumbnails` (N, P, S, S) are shown of images that only the user's own reader can read.
 
     Near copies come first, the doubtful ones before the others: the exact ones need no eye. With
     the `places` of lines, as a `Split` has them, each image tells its own, and pairs of two places
@@ -61,7 +64,13 @@ def copy_sheet(
             for i, text in enumerate((who, what, str(sample["image_path"])), 1):
                 words = _fitting(text, font, SIDE - 6)
                 draw.text((left, y + i * LINE), words, fill="black", font=font)
-            picture = _picture(manifest.image_files[row], spatial_dims, num_channels)
+            try:
+                picture = _picture(manifest.image_files[row], spatial_dims, num_channels)
+            except ImageError:
+                if thumbnails is None:
+                    raise
+                last = 2 if spatial_dims == 3 else 0  # of a volume: along the axis of the slices
+                picture = _shown(thumbnails[row, last])
             sheet.paste(picture, (left, y + 4 * LINE))
     return sheet
 
@@ -79,8 +88,12 @@ def _picture(path: Path, spatial_dims: int, num_channels: int) -> Image.Image:
     array = image.pixels
     plane = array if array.ndim == 3 else array[..., array.shape[-1] // 2]
     grey = _eight_bits(plane)
-    mode = np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0]
-    return Image.fromarray(mode).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return _shown(np.moveaxis(grey, 0, -1) if len(grey) == 3 else grey[0])
+
+
+def _shown(array: NDArray[np.uint8]) -> Image.Image:
+    """(H, W) or (H, W, 3) stretched to a square."""
+    return Image.fromarray(array).convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
 def _eight_bits(plane: Floats32) -> NDArray[np.uint8]:

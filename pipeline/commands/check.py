@@ -186,4 +186,7 @@ def _sheet(report: Report, config: Config) -> Image.Image | None:
         return None
     images, pairs = config.images, report.copies.pairs
     places = {} if report.split is None else report.split.places
-    return copy_sheet(report.manifest, pairs, images.spatial_dims, images.num_channels, places)
+    small = None if report.images is None else report.images.thumbnails
+    return copy_sheet(
+        report.manifest, pairs, images.spatial_dims, images.num_channels, places, small
+    )

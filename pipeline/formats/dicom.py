@@ -56,12 +56,13 @@ def read_dicom(path: Path, _: int) -> StoredImage:
     if len(slices) > 1:
         array, affine, orientation = _volume(slices)
         return StoredImage(array, affine, bits, COLOUR * (len(array) == 3), orientation)
-    data, array, spacing = slices[0], _pixels(slices[0]), _pixel_spacing(slices[0])
-    channels = COLOUR * (len(array) == 3)
-    if array.ndim == 3:
-        return StoredImage(array, np.diag([*spacing, 1.0, 1.0]), bits, channels)
-    gap = _number(data, "SpacingBetweenSlices", 0) or _number(data, "SliceThickness", 0) or 1.0
-    return StoredImage(array, np.diag([gap, *spacing, 1.0]), bits, channels)
+    data, array, known = slices[0], _pixels(slices[0]), _pixel_spacing(slices[0])
+    sizes = [*(known or (1.0, 1.0)), 1.0]
+    if array.ndim == 4:
+        gap = _number(data, "SpacingBetweenSlices", 0) or _number(data, "SliceThickness", 0) or 1.0
+        sizes = [gap, *sizes[:2]]
+    image = StoredImage(array, np.diag([*sizes, 1.0]), bits, COLOUR * (len(array) == 3))
+    return image._replace(has_spacing=known is not None)
 
 
 def claim_of_dicom(path: Path) -> Claim:
@@ -114,7 +115,7 @@ def _volume(slices: list[FileDataset]) -> tuple[Floats32, Floats, str]:
     arrays = [_pixels(slices[i]) for i in order]
     if {array.ndim for array in arrays} != {3}:
         raise ValueError("has several files, of which some hold several frames")
-    rows, columns = _pixel_spacing(slices[order[0]])
+    rows, columns = _pixel_spacing(slices[order[0]]) or (1.0, 1.0)
     to_lps = np.eye(4)  # from (slice, row, column)
     to_lps[:3, :3] = np.stack([gap * normal, rows * along_rows, columns * along_columns], axis=1)
     to_lps[:3, 3] = corners[order[0]]
@@ -211,7 +212,7 @@ def _gap(positions: Floats) -> float:
     return float(gaps.mean())
 
 
-def _pixel_spacing(data: FileDataset) -> tuple[float, float]:
-    """Distance between rows and between columns in mm; 1 where the header has none."""
-    spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing") or [1, 1]
-    return float(spacing[0]), float(spacing[1])
+def _pixel_spacing(data: FileDataset) -> tuple[float, float] | None:
+    """Distance between rows and between columns in mm; None where the header has none."""
+    spacing = data.get("PixelSpacing") or data.get("ImagerPixelSpacing")
+    return (float(spacing[0]), float(spacing[1])) if spacing else None

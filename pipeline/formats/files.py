@@ -79,14 +79,16 @@ def raw_files(path: Path) -> list[Path]:
 def series_parts(path: Path) -> tuple[Path, str | None] | None:
     """Folder and SeriesInstanceUID of an image that is a DICOM series, or None for a file.
 
-    A series is written as its folder, or, when the folder holds several, as `folder#UID`.
+    A series is written as its folder, or, when the folder holds several, as `folder#UID`; the UID
+    of anonymised files may be any text.
     """
     if format_of_name(path) is not None:  # spares a look at the disk for each of many files
         return None
-    folder, mark, uid = str(path).rpartition("#")
-    if mark and uid.replace(".", "").isdigit() and Path(folder).is_dir():
-        return Path(folder), uid
-    return (path, None) if path.is_dir() else None
+    if path.is_dir():
+        return path, None
+    name, mark, uid = path.name.rpartition("#")
+    folder = path.parent / name
+    return (folder, uid) if mark and uid and folder.is_dir() and not path.exists() else None
 
 
 def series_files(path: Path) -> list[Path] | None:
@@ -101,16 +103,18 @@ def series_files(path: Path) -> list[Path] | None:
         folder, uid = parts
         files = sorted(file for file in folder.iterdir() if file.is_file() and _is_dicom(file))
         return files if uid is None else [file for file in files if _series_of(file) == uid]
+    except OSError as error:
+        raise ImageError(f"cannot be read as a DICOM series: {error.strerror or error}") from None
     except Exception as error:  # noqa: BLE001 (pydicom raises almost anything)
         raise ImageError(f"cannot be read as a DICOM series: {error}") from None
 
 
-def _series_of(path: Path) -> str | None:
+def _series_of(path: Path) -> str:
     from pydicom import dcmread
 
     tag = "SeriesInstanceUID"
-    found: str | None = dcmread(path, specific_tags=[tag]).get(tag)
-    return found
+    data = dcmread(path, stop_before_pixels=True, force=True, specific_tags=[tag])
+    return str(data.get(tag) or "").strip()
 
 
 def _is_dicom(path: Path) -> bool:

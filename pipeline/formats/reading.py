@@ -38,7 +38,7 @@ def read_image(
     try:
         image = _stored(path, spatial_dims, own_reader, most_voxels)
     except Exception as error:  # noqa: BLE001 (decoders raise almost anything, see the fuzz test)
-        raise ImageError(f"cannot be decoded: {_reason(error)}") from None
+        raise ImageError(f"cannot be decoded: {_reason(error, path)}") from None
     shape = image.pixels.shape[1:]
     if len(shape) == spatial_dims + 1 and 1 in shape:
         image = image.without_axis(shape.index(1))  # a volume of a single slice
@@ -65,7 +65,7 @@ def read_as_stored(path: Path, most_voxels: int = MOST_VOXELS) -> StoredImage:
         try:
             image = _stored(path, spatial_dims, None, most_voxels)
         except Exception as error:  # noqa: BLE001 (as above)
-            reason = reason or _reason(error)
+            reason = reason or _reason(error, path)
             continue
         shape = image.pixels.shape[1:]
         return image.without_axis(shape.index(1)) if len(shape) == 3 and 1 in shape else image
@@ -89,8 +89,17 @@ def _stored(
     return StoredImage(pixels.astype(np.float32), np.eye(4), 8 * pixels.itemsize)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: Path) -> str:
+    """Without the path, in whose place the caller may know a pseudonym."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "the file is damaged: its header cannot be read"
     line = next(iter(str(error).splitlines()), "")
+    if isinstance(error, OSError) and error.strerror:
+        line = error.strerror
+    for name in (repr(path), repr(str(path)), *[str(path)] * (len(path.parts) > 1)):
+        line = line.replace(name, "the file")
     plain = isinstance(error, OSError | ValueError | EOFError) and line
     return line if plain else f"{type(error).__name__} {line}".strip()
 

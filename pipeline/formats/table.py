@@ -44,10 +44,14 @@ class StoredImage(NamedTuple):
     is_repeated: bool = False
     """One grey channel, repeated as colour."""
 
+    has_spacing: bool = False
+    """The file says how large its pixels are, though it be 1 mm; an orientation says so too."""
+
     @property
     def spacing(self) -> tuple[float, ...] | None:
         """Distance of neighbouring pixels along each axis in mm; None where nothing says it."""
-        if not self.orientation and np.array_equal(self.affine, np.eye(4)):
+        says_so = self.has_spacing or self.orientation
+        if not says_so and np.array_equal(self.affine, np.eye(4)):
             return None
         sizes = np.linalg.norm(self.affine[:3, : self.pixels.ndim - 1], axis=0)
         return tuple(float(size) for size in sizes)

@@ -4,13 +4,14 @@ import os
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from pipeline.errors import UserError
 from pipeline.formats import format_of_name
 from pipeline.formats.table import image_suffix
 from pipeline.making.label_table import Row
 from pipeline.making.patterns import Pattern
-from pipeline.words import counted, listed
+from pipeline.words import SHOWN, and_more, counted, listed
 
 DOCUMENT = re.compile(r"\.(csv|tsv|xlsx?|json|xml|ya?ml|txt|md|log|html|pdf|docx|ini|db)$", re.I)
 """Files that lie beside images and are none; any other could be an image."""
@@ -18,21 +19,36 @@ KINDS_SHOWN = 8
 
 
 def paths_below(root: Path) -> list[str]:
-    """Every file below root as a path with forward slashes, sorted; hidden ones are left out."""
+    """Every file below root as a path with forward slashes, sorted; hidden ones are left out.
+
+    Raises:
+        UserError: root is no folder, or names cannot be written in a CSV.
+        OSError: a folder cannot be opened, so that nobody knows what is in it.
+    """
     if not root.is_dir():
         raise UserError(f"root: {root} is not a folder (searched from {Path.cwd()})")
     found = []
     above = {
         str(root): [os.path.realpath(root)]
     }  # where each folder really lies, and those above it
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root, onerror=_raised, followlinks=True):
         within = above.pop(folder)
         places = {n: os.path.realpath(Path(folder) / n) for n in folders if not n.startswith(".")}
         folders[:] = [name for name, place in places.items() if place not in within]  # no loops
         above |= {os.path.join(folder, n): [*within, places[n]] for n in folders}  # noqa: PTH118
         below = Path(folder).relative_to(root)
         found += [(below / name).as_posix() for name in names if not name.startswith(".")]
-    return sorted(found)
+    found.sort()
+    if strange := [ascii(path) for path in found if path.encode(errors="ignore").decode() != path]:
+        raise UserError(
+            f"root: {counted(len(strange), 'file')} below {root} with a name that is not UTF-8: "
+            f"{and_more(strange[:SHOWN], len(strange))}; rename them"
+        )
+    return found
+
+
+def _raised(error: OSError) -> NoReturn:
+    raise error
 
 
 def rows_of_tree(paths: list[str], pattern: Pattern, skip_unmatched: bool) -> list[Row]:

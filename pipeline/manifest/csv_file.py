@@ -71,7 +71,8 @@ def read_table(
     """All cells as text, with the CSV's line numbers, under our names; those names; and errors for
     rows that are left out, because they have more or fewer cells than the header.
 
-    A CSV without a label can only be read where none is needed.
+    A CSV without a label can only be read where none is needed. A study, slide or value of a group
+    column is the same with and without spaces around it.
     """
     path = Path(config.path)
     batches = _batches(path, _read_text(path, config), config.separator)
@@ -95,6 +96,9 @@ def read_table(
         table = table.drop(columns=images)
         table.insert(0, "image_path", paths)
         names[SEVERAL.join(config.columns.images)] = "image_path"
+    keys = {*MIDDLES, *(names.get(name, name) for name in config.group_columns)}
+    for key in (keys & {*table.columns}) - {"patient_id", "image_path"}:
+        table[key] = table[key].str.strip()
     return table, names, problems
 
 

@@ -209,6 +209,31 @@ def test_copies_of_volumes_are_found_in_their_projections(name: str) -> None:
     assert {pair.exact for pair in pairs} == {name == "exact"}
 
 
+def pictures_of(samples: list[list[NDArray[np.float32]]]) -> NDArray[np.uint8]:
+    """(N, P, 64, 64) of samples with several images, as the packed cache holds them."""
+    return np.stack([np.concatenate([thumbnails(image) for image in sample]) for sample in samples])
+
+
+@pytest.mark.parametrize("name", ["axes in another order", "cropped by 2 %"])
+def test_a_copy_of_four_volumes_is_found_whatever_way_round(name: str) -> None:
+    """T1, T2, FLAIR and contrast have twelve projections, and these 479,001,600 orders."""
+    change, generator = VOLUME_CHANGES[name], np.random.default_rng(0)
+    samples = [[volume(4 * sample + i) for i in range(4)] for sample in range(6)]
+    changed = [[np.ascontiguousarray(change(v, generator)) for v in samples[i]] for i in (0, 3)]
+    pictures, everybody = pictures_of(samples + changed), [f"p{i}" for i in range(8)]
+    pairs = find_copies(everybody, pictures, everybody).pairs
+    assert [(pair.one, pair.other) for pair in pairs] == [(0, 6), (3, 7)]
+
+
+def test_a_copy_of_eleven_stains_is_found(strangers: list[NDArray[np.uint8]]) -> None:
+    images = [grey(Image.fromarray(picture)) for picture in strangers[:55]]
+    samples = [images[11 * sample : 11 * sample + 11] for sample in range(5)]
+    samples.append([np.ascontiguousarray(image[:, ::-1]) for image in samples[2]])
+    everybody = [f"p{i}" for i in range(6)]
+    pairs = find_copies(everybody, pictures_of(samples), everybody).pairs
+    assert [(p.one, p.other, p.orientation) for p in pairs] == [(2, 5, "flipped top to bottom")]
+
+
 # --- the parts
 
 

@@ -21,7 +21,13 @@ from pydicom.uid import (
 )
 
 from pipeline.formats import DICOM, ImageError, read_image
-from pipeline.formats.files import checked_format, file_digest, file_size, file_stamp
+from pipeline.formats.files import (
+    checked_format,
+    file_digest,
+    file_size,
+    file_stamp,
+    series_files,
+)
 from pipeline.images.packing import file_digests
 
 VOLUME = ramp((4, 5, 6))
@@ -50,6 +56,17 @@ def test_frames_are_a_volume(tmp_path):
     array, affine, *_ = read_image(path, 3, 1)
     np.testing.assert_array_equal(array, VOLUME[None])
     np.testing.assert_array_equal(np.diag(affine), [3, 0.5, 0.75, 1])
+
+
+@pytest.mark.parametrize("tag", ["PixelSpacing", "ImagerPixelSpacing"])
+def test_pixels_of_1_mm_are_of_a_known_size(tmp_path, tag):
+    one = read_image(write_dicom(tmp_path / "a.dcm", VOLUME[0], **{tag: [1, 1]}), 2, 1)
+    frames = read_image(write_dicom(tmp_path / "b.dcm", VOLUME, **{tag: [1, 1]}), 3, 1)
+    single = read_image(write_dicom(tmp_path / "c.dcm", VOLUME[:1], **{tag: [1, 1]}), 2, 1)
+    assert (one.spacing, frames.spacing, single.spacing) == ((1, 1), (1, 1, 1), (1, 1))
+    for number, nothing in enumerate((None, "")):
+        path = tmp_path / f"{number}.dcm"
+        assert read_image(write_dicom(path, VOLUME[0], **{tag: nothing}), 2, 1).spacing is None
 
 
 def test_colour_comes_channel_first(tmp_path):
@@ -134,6 +151,48 @@ def test_two_series_of_one_folder_are_kept_apart(tmp_path):
         checked_format(folder.with_name("s#1.2.9"))
     assert file_digest(first) != file_digest(second)
     assert file_size(first) + file_size(second) == file_size(folder)
+
+
+def test_the_uid_of_anonymised_series_may_be_any_text(tmp_path):
+    for number, uid in enumerate(("ID_15dcd6057a", "ID_67ab")):
+        write_series(
+            tmp_path / "s",
+            VOLUME + 100 * number,
+            names=[f"{uid}{i}" for i in range(4)],
+            SeriesInstanceUID=uid,
+        )
+    first, second = (tmp_path / "s#ID_15dcd6057a", tmp_path / "s" / ".." / "s#ID_67ab")
+    np.testing.assert_array_equal(read_image(first, 3, 1)[0] + 100, read_image(second, 3, 1)[0])
+    assert checked_format(first) is DICOM
+    inside = tmp_path / "s" / ".#ID_67ab"  # of the files of the image root itself
+    assert file_digest(inside) == file_digest(second)
+    with pytest.raises(ImageError, match="holds no DICOM file of series ID_9"):
+        checked_format(tmp_path / "s#ID_9")
+    for name in ("gone#ID_67ab", "s#"):
+        with pytest.raises(ImageError, match="no such file"):
+            checked_format(tmp_path / name)
+
+
+def test_a_file_that_is_there_is_no_series_of_the_folder_before_the_mark(tmp_path):
+    write_series(tmp_path / "s", VOLUME)
+    path = write_dicom(tmp_path / "s#left", VOLUME[0])
+    assert series_files(path) is None
+    np.testing.assert_array_equal(read_image(path, 2, 1).pixels[0], VOLUME[0])
+    write_series(tmp_path / "s#1", VOLUME)
+    assert len(series_files(tmp_path / "s#1") or []) == len(VOLUME)
+
+
+def test_a_file_without_preamble_hides_no_series_of_its_folder(tmp_path):
+    folder = write_series(tmp_path / "s", VOLUME, SeriesInstanceUID="1.2.1")
+    write_series(folder, VOLUME, names=["e", "f", "g", "h"], SeriesInstanceUID="1.2.2")
+    bare = folder / "001.dcm"
+    bare.write_bytes(bare.read_bytes()[132:])
+    (folder / "notes.txt").write_text("no DICOM at all")
+    (folder / "empty").touch()
+    one, other = (folder.with_name(f"s#1.2.{i}") for i in (1, 2))
+    assert [file.name for file in series_files(one) or []] == [f"00{i}.dcm" for i in range(4)]
+    assert len(series_files(other) or []) == 4
+    np.testing.assert_array_equal(read_image(one, 3, 1)[0], read_image(other, 3, 1)[0])
 
 
 def test_a_series_has_a_digest_that_file_names_do_not_change(tmp_path):

@@ -296,6 +296,32 @@ def test_a_gzip_of_something_else_is_refused(tmp_path):
         read_image(path, 3, 1)
 
 
+def test_a_refusal_never_names_the_file(tmp_path, monkeypatch):
+    """The name may be that of a patient, and the caller know a pseudonym."""
+    path, folder = tmp_path / "Quitte.jpg", tmp_path / "Quitte"
+    path.write_bytes(b"\xff\xd8\xff" + bytes(200))
+    with pytest.raises(ImageError, match=r"the file is damaged: its header cannot be read$"):
+        read_image(path, 2, 1)
+    path.write_bytes(b"in no known format")
+
+    def own_reader(file):
+        raise ValueError(f"no magic in {file}, {str(file)!r} or {file!r}")
+
+    with pytest.raises(ImageError, match=r"no magic in the file, the file or the file$"):
+        read_image(path, 2, 1, own_reader)
+
+    def forbidden(file):
+        raise PermissionError(13, "Permission denied", str(file / "IM-1"))
+
+    folder.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.iterdir", forbidden)
+        with pytest.raises(ImageError, match=r"as a DICOM series: Permission denied$"):
+            read_image(folder, 2, 1)
+    with pytest.raises(ImageError, match=r"^cannot be decoded: Permission denied$"):
+        read_image(path, 2, 1, forbidden)
+
+
 def damaged(data: bytes, dice: random.Random) -> bytes:
     """Cut off, or with some bits flipped; half the flips hit the header."""
     if dice.random() < 0.3:

@@ -174,6 +174,31 @@ def test_documents_beside_the_images_are_left_out_and_counted(tree):
     )
 
 
+def test_a_folder_that_cannot_be_opened_is_told_not_left_out(tree, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path) == str(tree / "2"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    command = ("make-manifest", "source=tree", f"root={tree}", f"pattern={IDC}")
+    done = called(tree, *command, f"out={tree / 'm.csv'}")
+    assert (done.returncode, done.stderr) == (1, f"error: {tree / '2'}: Permission denied\n")
+    assert not (tree / "m.csv").exists()
+
+
+def test_names_that_are_not_utf_8_are_told_in_one_message(tree):
+    strange = [os.fsdecode(name) for name in (b"M\xfcller.png", b"0/\xe9.txt")]
+    for name in strange:
+        (tree / name).write_text("x")
+    (tree / "0" / "Grün.txt").write_text("x")
+    message = refused("source=tree", f"root={tree}", f"pattern={IDC}", "skip_unmatched=true")
+    assert f"root: 2 files below {tree} with a name that is not UTF-8: " in message
+    assert r"""'0/\udce9.txt', 'M\udcfcller.png'; rename them""" in message
+
+
 @pytest.mark.parametrize("suffix", [".bmp", ".nrrd", ".mha", ".gif", ".dcm", ".nii.gz", ""])
 def test_whatever_could_be_an_image_must_fit(tree, suffix):
     (tree / f"stray{suffix}").write_text("x")

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from dicom_files import ramp, write_dicom
 
-from pipeline.config import ColumnsConfig, ManifestConfig
+from pipeline.config import ColumnsConfig, ManifestConfig, PrivacyConfig
 from pipeline.manifest import ManifestError, read_manifest
 from pipeline.manifest.groups import identical_files
+from pipeline.manifest.rules import middle_findings
+from pipeline.manifest.unseen import read_unseen
 
 Cohort = Callable[..., ManifestConfig]
 PATIENTS = {f"P{i}": ["no", "yes"] if i % 2 else ["no"] for i in range(6)}
@@ -123,6 +125,16 @@ def test_a_shared_slide_joins_as_a_study_does(make_cohort: Cohort) -> None:
 def test_a_study_of_white_space_is_blank(make_cohort: Cohort) -> None:
     groups = groups_of(with_studies(make_cohort(PATIENTS), {"P2": " ", "P5": " "}))
     assert len(set(groups.values())) == 6
+
+
+def test_a_study_with_a_stray_space_is_the_same_study(make_cohort: Cohort) -> None:
+    config = with_studies(make_cohort(PATIENTS), {"P2": "S7", "P5": "S7 ", "P4": " S8"})
+    groups = groups_of(config)
+    assert groups["P5"] == groups["P2"] == "P2"
+    found = middle_findings(read_manifest(config), "study")
+    assert any("study 'S7' is of 2 patients: 'P2'" in finding.message for finding in found)
+    with pytest.raises(ManifestError, match="study 'S7' is of 2 patients"):
+        read_unseen(config, ("no", "yes"), "study", PrivacyConfig())
 
 
 def test_links_of_different_kinds_chain(make_cohort: Cohort) -> None:

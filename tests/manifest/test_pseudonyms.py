@@ -65,6 +65,29 @@ def test_keys_that_link_rows_are_hidden_and_link_the_same_rows(
     assert manifest.grouping.joins == plain.grouping.joins
 
 
+def test_keys_with_stray_spaces_link_the_same_rows(
+    config: ManifestConfig, privacy: PrivacyConfig
+) -> None:
+    """A row without a label too: `E1 ` of one patient is the study of another's `E1`."""
+    table = pd.read_csv(config.path, dtype=str)
+
+    def cells(of: dict[str, str]) -> "pd.Series[str]":
+        return table["patient_id"].map(of).fillna("")
+
+    table["exam"] = cells({"Quitte00": "E1", "Quitte02": "E1 "})
+    table["glass"] = cells({"Quitte03": "\u00a0G", "Quitte05": "G"})
+    table["family"] = cells({"Quitte07": "F\t", "Quitte09": "F"})
+    table.loc[23, ["label", "exam"]] = "", " E1"  # of Quitte11
+    table.to_csv(config.path, index=False)
+    columns = replace(config.columns, study="exam", slide="glass")
+    keyed = replace(config, columns=columns, group_columns=("family",), blank_label="leave_out")
+    plain, manifest = read_manifest(keyed), read_manifest(keyed, privacy)
+    assert manifest.grouping.num_groups == plain.grouping.num_groups == 8
+    assert manifest.grouping.joins == plain.grouping.joins
+    pseudonyms = Pseudonyms.open(Path(privacy.key_file))
+    assert set(manifest.table["study"]) == {"", pseudonyms.of("study", "E1")}
+
+
 def test_the_same_key_gives_the_same_plan_whatever_the_order_of_rows(
     config: ManifestConfig, privacy: PrivacyConfig
 ) -> None:

@@ -455,6 +455,16 @@ def test_the_report_says_all_and_the_exit_code_is_that_of_errors(
     assert json.loads((folder / "out" / "check.json").read_text())["fit"] is True
 
 
+def test_with_pseudonyms_a_damaged_image_does_not_tell_its_name(folder: Path) -> None:
+    for i in range(2):
+        (folder / f"P00_{i}.png").write_bytes(b"\xff\xd8\xff" + bytes(200))  # a JPEG by its mark
+    hidden = ["privacy.pseudonyms=true", f"privacy.key_file={folder}/key"]
+    report = examine(config_of(folder, overrides=hidden), quiet())
+    page = write_report(report, folder / "out")
+    assert "P00" not in page.read_text() + page.with_name("check.json").read_text()
+    assert "its header cannot be read" in found(report)["unusable_image"].message
+
+
 def test_a_name_in_the_data_cannot_write_html(tmp_path: Path) -> None:
     evil = Finding("rule", "warning", "<script>alert(1)</script>")
     page = write_report(Report("m.csv", (evil,)), tmp_path)
@@ -486,6 +496,37 @@ def test_the_sheet_shows_both_images_and_cuts_long_names(folder: Path) -> None:
     left, right = (sheet[72:272, x : x + 200] for x in (426, 628))  # the exact pair comes last
     np.testing.assert_array_equal(left, right)
     assert left.std() > 20
+
+
+READER = """
+import numpy as np
+
+class Read:
+    def __call__(self, path):
+        return np.frombuffer(path.read_bytes()[4:], np.uint8).reshape(1, 64, 64)
+"""
+
+
+def test_the_sheet_shows_copies_that_only_a_reader_of_ones_own_can_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "sheet_lab.py").write_text(READER)
+    plant(folder, "P00_0.png", "P04_9.png", "flipped left to right")
+    for name in ("P00_0.png", "P04_9.png"):
+        with Image.open(folder / name) as image:
+            (folder / name).write_bytes(b"RAW8" + image.convert("L").tobytes())
+    own = ["+images.reader={_target_:sheet_lab.Read}", "manifest.accept=[unknown_format]"]
+    config = config_of(folder, overrides=[*own, "plugins=[sheet_lab]"])
+    monkeypatch.setattr("pipeline.commands.check.to_config", lambda _: config)
+    check(OmegaConf.create())
+    told = json.loads((folder / "out" / "check.json").read_text())
+    assert told["copies"]["num_near"] == 1
+    with Image.open(folder / "out" / "copies.png") as sheet:
+        pair = np.asarray(sheet.convert("L"), float)[72:272]
+    left, right = pair[:, 12:212], pair[:, 214:414]
+    assert left.std() > 20
+    assert np.abs(left - right[:, ::-1]).mean() < 2
 
 
 def test_the_sheet_shows_two_labels_first_and_then_the_most_doubtful(folder: Path) -> None:
