@@ -71,9 +71,14 @@ class Probabilities:
     """
 
     def __init__(
-        self, pipeline: Pipeline, num_classes: int, validated: Callable[[], tuple[Floats, Ints]]
+        self,
+        pipeline: Pipeline,
+        num_classes: int,
+        validated: Callable[[], tuple[Floats, Ints, Floats]],
     ) -> None:
-        """`validated`: decision values and classes of validation parts, where they are needed."""
+        """`validated`: decision values of validation parts, where they are needed, with classes
+        and what each counts.
+        """
         self.pipeline = pipeline
         self.num_classes = num_classes
         self.platt: LogisticRegression | None = None

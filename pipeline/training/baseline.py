@@ -8,9 +8,9 @@ Imports neither torch nor monai.
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from pipeline.training.closing import close, close_untested, judged
 from pipeline.training.job import FoldJob, seed_for
 from pipeline.training.judge import Judge
 from pipeline.training.progress import Progress
+from pipeline.words import counted
 
 
 def train_baseline(job: FoldJob) -> None:
@@ -85,7 +86,13 @@ class BaselineFold:
         """What is tried."""
         if self.job.settled is not None:
             return [self.job.settled.candidate]
-        return list(self.baseline.candidates(len(self.train)))
+        found = list(self.baseline.candidates(num := len(self.train)))
+        if not found:
+            raise UserError(
+                f"model.chosen.n_neighbors: fold {self.job.fold.index} trains on "
+                f"{counted(num, 'image')}, and every value is larger"
+            )
+        return found
 
     @cached_property
     def x_train(self) -> Floats:
@@ -103,21 +110,28 @@ class BaselineFold:
         labels = self.job.manifest.labels
         try:
             if labels.ndim == 1:
-                num_classes = len(self.job.manifest.classes)
-                return Fitted(self, candidate, self._fitted(candidate, labels, num_classes))
-            models = [self._fitted(candidate, of_label, 2) for of_label in labels.T]
+                prior = self.job.emphasis.prior
+                return Fitted(self, candidate, self._fitted(candidate, labels, prior))
+            models = [
+                self._fitted(candidate, of_label, np.array([1 - share, share]))
+                for of_label, share in zip(labels.T, self.job.emphasis.prior, strict=True)
+            ]
             return Fitted(self, candidate, LabelProbabilities(models))
         except ValueError as error:
             name = type(self.baseline.estimator).__name__
             raise UserError(f"model: {name} with {dict(candidate)}: {error}") from None
 
-    def _fitted(
-        self, candidate: Mapping[str, Any], labels: Ints, num_classes: int
-    ) -> Probabilities:
-        """A model of (M,) labels of all samples."""
+    def _fitted(self, candidate: Mapping[str, Any], labels: Ints, prior: Floats) -> Probabilities:
+        """A model of (M,) labels of all samples, trained under the shares `prior` (C,)."""
         pipeline = self._pipeline(candidate, labels)
-        validated = partial(self._validated, pipeline, candidate, labels)
-        return Probabilities(pipeline, num_classes, validated)
+
+        def validated() -> tuple[Floats, Ints, Floats]:
+            """So weighted, the probabilities are under the shares that `logit_shift` undoes."""
+            values, classes = self._validated(pipeline, candidate, labels)
+            shares = np.bincount(classes, minlength=len(prior)) / len(classes)
+            return values, classes, prior[classes] / shares[classes]
+
+        return Probabilities(pipeline, len(prior), validated)
 
     def _validated(
         self, pipeline: Pipeline, candidate: Mapping[str, Any], labels: Ints
@@ -198,10 +212,17 @@ class Fitted:
         labels, weights = job.manifest.labels[rows], job.emphasis.weights[rows]
         if labels.ndim == 2:
             pairs = zip(labels.T, found.T, strict=True)
-            losses = [log_loss(*pair, sample_weight=weights, labels=[0, 1]) for pair in pairs]
+            losses = [_loss(*pair, weights, [0, 1]) for pair in pairs]
             odds = found / (1 - found) * np.exp(job.logit_shift)
             return odds / (1 + odds), float(np.mean(losses))
         classes = list(range(len(job.manifest.classes)))
-        loss = log_loss(labels, found, sample_weight=weights, labels=classes)
+        loss = _loss(labels, found, weights, classes)
         shifted = found * np.exp(job.logit_shift)
-        return shifted / shifted.sum(axis=1, keepdims=True), float(loss)
+        return shifted / shifted.sum(axis=1, keepdims=True), loss
+
+
+def _loss(labels: Ints, found: Floats, weights: Floats, classes: Sequence[int]) -> float:
+    """The weighted mean; 0 where no image counts, as for networks."""
+    if not weights.any():
+        return 0.0
+    return float(log_loss(labels, found, sample_weight=weights, labels=classes))

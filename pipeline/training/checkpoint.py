@@ -87,6 +87,8 @@ def resume(learner: Learner, job: FoldJob) -> Progress:
         return Progress()
     state = load_checkpoint(path, job)
     for name, part in learner.states.items():
+        if name == "scaler" and not state[name]:
+            continue  # begun on a device that needs no loss scaling
         part.load_state_dict(state[name])
     last = to_event(state["record"])
     assert isinstance(last, EpochEnded), "last.pt keeps the line of an epoch"

@@ -112,9 +112,9 @@ def emphasis(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
         raise ConfigError(["manifest.columns.weight: every image of a train part has weight 0"])
     weights = weights / mean
     prior = _per_class(manifest, rows, drawing * weights[rows])
-    adjustment = config.loss.logit_adjustment * np.log(np.maximum(drawn, np.finfo(float).tiny))
-    if several:
-        adjustment = config.loss.logit_adjustment * _logs(drawn, odds=True)
+    # a sigmoid tells each class from the rest
+    odds = several or (config.loss.output == "sigmoid" and not is_baseline(config.model))
+    adjustment = config.loss.logit_adjustment * _logs(drawn, odds)
     alike = np.ptp(drawn) <= NEARLY and not several  # then it changes nothing
     if alike or is_baseline(config.model):
         adjustment = np.zeros(len(classes))
@@ -124,8 +124,8 @@ def emphasis(config: Config, manifest: Manifest, rows: Ints) -> Emphasis:
         weights=weights,
         adjustment=adjustment,
         shares=num_images / (len(rows) if several else num_images.sum()),
-        prior=_prevalences(prior, adjustment)
-        if several
+        prior=_prevalences(prior if several else _as_shares(prior), adjustment)
+        if several or (odds and adjustment.any())
         else _as_shares(prior * np.exp(-adjustment)),
         repeats=drawn * len(rows) / np.maximum(num_images, 1),
         num_patients=len(of_patient),

@@ -103,9 +103,7 @@ def check_overfit(job: FoldJob) -> Check:
     at = rows.to(images.device)
     labels, weights = part.labels[at], part.weights[at]
     weights = weights / weights.mean().clamp_min(1e-12)
-    chunks = torch.arange(len(rows)).tensor_split(
-        math.ceil(len(rows) / job.config.training.batch_size)
-    )
+    chunks = torch.arange(len(rows)).tensor_split(num_chunks(len(rows), job))
     for group in learner.optimizer.param_groups:
         group["weight_decay"] = 0.0
     floor = smallest_loss(learner, labels, weights, job)
@@ -197,12 +195,17 @@ def smallest_loss(learner: Learner, labels: Tensor, weights: Tensor, job: FoldJo
 def _first_logits(learner: Learner, part: TrainPart, rows: Ints) -> Tensor:
     """(N, C) of augmented images, in batches as in training: batch norms have no statistics yet."""
     learner.train()
-    size = part.job.config.training.batch_size
     logits = []
-    for chunk in np.array_split(rows, math.ceil(len(rows) / size)):
+    for chunk in np.array_split(rows, num_chunks(len(rows), part.job)):
         with learner.autocast():
             logits.append(learner.network(augmented(part, chunk, part.seed(1))).float())
     return torch.cat(logits)
+
+
+def num_chunks(number: int, job: FoldJob) -> int:
+    """Of about a batch each; none is of one image, for batch norm needs two."""
+    size = job.config.training.batch_size
+    return max(1, min(math.ceil(number / size), number // min(size, 2)))
 
 
 def _train_without_dropout(learner: Learner) -> None:

@@ -98,5 +98,4 @@ def _baseline_scores(job: FoldJob) -> AnyFloats:
     from pipeline.training.baseline import BaselineFold
 
     fold = BaselineFold(job)
-    candidate = next(iter(fold.baseline.candidates(len(fold.train))))
-    return fold.fitted(candidate).outputs(job.rows("val"))[0]
+    return fold.fitted(fold.candidates[0]).outputs(job.rows("val"))[0]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.config import UserError, recorded_today
 from pipeline.files import read_json, sha256
 from pipeline.models.transfer import take_over
-from pipeline.splits import load_plan
+from pipeline.splits import NO_FOLD, Everybody, load_plan
 from pipeline.training.job import FoldJob
 from pipeline.training.planning import check_weights_file
 from pipeline.training.torch_file import TorchFileError, first_line, read_torch_file
@@ -72,7 +72,8 @@ def _seen(path: Path, state: Mapping[str, Any], job: FoldJob) -> frozenset[str]:
         found: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
         config = OmegaConf.create(recorded_today(found))
         plan = load_plan(run_dir / "plan.csv")
-        fold = plan.folds[state["fold"]]
+        is_final = state["fold"] == NO_FOLD  # it has trained on all folds' patients
+        fold = Everybody(plan.folds) if is_final else plan.folds[state["fold"]]
         began_with = OmegaConf.select(config, "init.weights")
         has_pseudonyms = bool(OmegaConf.select(config, "privacy.pseudonyms"))
     except Exception as error:  # noqa: BLE001  (anything may be in that folder)

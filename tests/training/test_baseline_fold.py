@@ -261,6 +261,37 @@ def test_probabilities_are_reported_as_if_no_weight_had_changed_the_classes(
     assert means["none"] > means["train"] + 0.05
 
 
+@pytest.mark.parametrize("sampler", ["class", "none"])
+def test_a_support_vector_machine_has_the_shares_of_the_images(
+    tmp_path: Path, sampler: str
+) -> None:
+    """Platt's curve is of a validation part, whose shares are not those of a balanced sampler."""
+    job = job_of(tmp_path, "model=svm", f"sampler={sampler}", classes=3)
+    labels = job.manifest.table["label"].replace("c", "b")
+    table = job.manifest.table.assign(label=labels)
+    job = replace(job, manifest=replace(job.manifest, classes=CLASSES[:2], table=table))
+    found = BaselineFold(job).fitted({"C": 1.0}).outputs(job.rows("val"))[0]
+    share = (job.manifest.labels[job.rows("val")] == 1).mean()
+    assert found[:, 1].mean() == pytest.approx(share, abs=0.04)
+
+
+def test_images_that_all_count_nothing_have_no_loss(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "model=logistic")
+    weight = np.where(job.manifest.table["patient_id"] == "p44", "0", "1")
+    table = job.manifest.table.assign(weight=weight)
+    job = replace(job, manifest=replace(job.manifest, table=table))
+    rows = job.manifest.of(["p44"])
+    found, loss = BaselineFold(job).fitted({"C": 1.0}).outputs(rows)
+    assert len(found) == 2
+    assert loss == 0
+
+
+def test_where_every_number_of_neighbours_is_too_large_it_is_said(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "model=knn", "model.chosen.n_neighbors=[101]")
+    with pytest.raises(UserError, match=r"fold 0 trains on 40 images, and every value is larger"):
+        train_baseline(job)
+
+
 def test_neighbours_are_told_not_to_weigh(tmp_path: Path) -> None:
     """All of them count alike, so that nothing is balanced and nothing has to be corrected."""
     job = job_of(tmp_path, "model=knn", "sampler=class", "loss.class_weights=inverse", classes=3)

@@ -225,6 +225,16 @@ def test_the_average_of_the_weights_goes_on_too_and_is_what_best_holds(tmp_path)
     assert_same(dict(resumed.judged.state_dict()), dict(kept))
 
 
+def test_a_fold_goes_on_where_losses_must_be_scaled(tmp_path):
+    """Begun on a device with bfloat16, it goes on on one without, which needs loss scaling."""
+    job = job_of(tmp_path)
+    learner = build_learner(job)
+    ended = EpochEnded(epoch=1, metrics={}, best=True)
+    save_last(learner, replace(Progress().after(0.5, "max"), last=ended), job)
+    other = replace(learner, scaler=torch.amp.GradScaler("cpu", enabled=True))
+    assert resume(other, job).num_epochs == 1
+
+
 def test_there_is_nothing_to_go_on_from_at_first(tmp_path):
     job = job_of(tmp_path)
     assert resume(build_learner(job), job).num_epochs == 0

@@ -232,6 +232,17 @@ def test_the_logit_adjustment_is_a_correction_like_the_others() -> None:
     assert balanced.adjustment.tolist() == [0, 0]  # nothing is left to adjust
 
 
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+def test_of_a_sigmoid_the_odds_are_adjusted_and_the_correction_undoes_it(tau: float) -> None:
+    """At its optimum a network says the log odds less what the loss adds."""
+    settings = ["sampler=none", "loss=binary_cross_entropy", f"loss.logit_adjustment={tau}"]
+    found = emphasis_of(*settings)
+    odds = np.log(0.05 / 0.95)
+    assert found.adjustment.tolist() == pytest.approx([-tau * odds, tau * odds])
+    shift = found.shift(load_config(["manifest=demo", *settings]), ("healthy", "sick"))
+    assert shift.tolist() == pytest.approx(found.adjustment.tolist())
+
+
 # --- the correction of probabilities
 
 
@@ -254,6 +265,7 @@ def risks(shift: np.ndarray[Any, Any], odds: bool) -> np.ndarray[Any, Any]:
         ["sampler=none", "loss.class_weights=inverse"],
         ["sampler=none", "loss=logit_adjusted"],
         ["sampler=class", "loss=binary_cross_entropy"],
+        ["sampler=none", "loss=binary_cross_entropy", "loss.logit_adjustment=1"],
     ],
     ids=lambda overrides: " ".join(overrides),
 )

@@ -32,6 +32,7 @@ from pipeline.training.sanity import (
     check_overfit,
     check_start,
     handful,
+    num_chunks,
     smallest_loss,
 )
 from pipeline.training.shuffled import check_shuffled, with_shuffled_labels
@@ -223,6 +224,15 @@ def test_a_handful_is_learnt_by_heart(job_of: Callable[..., FoldJob], overrides:
     assert check.values["loss"] < 0.01
     assert check.values["accuracy"] == 1
     assert ("above the smallest possible" in check.found) == ("loss=label_smoothing" in overrides)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "chunks"), [(15, 2, 7), (16, 2, 8), (3, 1, 3), (1, 2, 1)]
+)
+def test_no_batch_is_of_one_image_unless_all_are(
+    job_of: Callable[..., FoldJob], number: int, size: int, chunks: int
+) -> None:
+    assert num_chunks(number, job_of(f"training.batch_size={size}")) == chunks
 
 
 def test_what_training_puts_in_the_way_is_left_out(job_of: Callable[..., FoldJob]) -> None:

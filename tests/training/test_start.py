@@ -3,18 +3,24 @@
 import os
 import pickle
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from test_try_out import job_of  # type: ignore[import-not-found]
 from torch import Tensor
 
+from pipeline.commands.door import load_config
 from pipeline.config import UserError
+from pipeline.files import write_json
 from pipeline.models import LeNet5
+from pipeline.splits import NO_FOLD, plan_folds, save_plan
 from pipeline.training.learner import build_learner
 from pipeline.training.planning import rehearse
+from pipeline.training.start import check_start
 
 
 def weights() -> dict[str, Tensor]:
@@ -99,6 +105,24 @@ def test_a_checkpoint_away_from_its_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nobody can tell which patients it has seen") as caught:
         build_learner(job_of(tmp_path, 2, f"init.weights={path}"))
     assert "its run folder is not around it" in str(caught.value)
+
+
+def test_a_network_of_everybody_is_no_start_for_any_fold_of_its_plan(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    path = run_dir / "final" / "best.pt"
+    path.parent.mkdir(parents=True)
+    job = job_of(tmp_path, 2, f"init.weights={path}")
+    torch.save({"key": "k", "fold": NO_FOLD, "network": weights()}, path)
+    write_json(run_dir / "environment.json", {"key": "k", "identity": {}})
+    (run_dir / "config.yaml").write_text("init: {weights: null}\n")
+    rows = [(f"P{i}", f"P{i}.png", f"c{i % 2}", f"P{i}") for i in range(20)]
+    columns = ["patient_id", "image_path", "label", "group"]
+    manifest = replace(job.manifest, table=pd.DataFrame(rows, columns=columns, dtype=str))
+    plan = plan_folds(manifest, load_config(["manifest=demo", "split=holdout"]).split)
+    save_plan(plan, run_dir / "plan.csv")
+    assert plan.num_folds == 1
+    with pytest.raises(UserError, match="of the test part of fold 0"):
+        check_start(replace(job, manifest=manifest, fold=plan.folds[0]))
 
 
 @pytest.mark.parametrize("make", [None, Path.mkdir, os.mkfifo])
