@@ -86,13 +86,13 @@ class BaselineFold:
         """What is tried."""
         if self.job.settled is not None:
             return [self.job.settled.candidate]
-        found = list(self.baseline.candidates(num := len(self.train)))
-        if not found:
-            raise UserError(
-                f"model.chosen.n_neighbors: fold {self.job.fold.index} trains on "
-                f"{counted(num, 'image')}, and every value is larger"
-            )
-        return found
+        num = len(self.train)
+        if found := list(self.baseline.candidates(num)):
+            return [*found]
+        raise UserError(
+            f"model.chosen.n_neighbors: fold {self.job.fold.index} trains on "
+            f"{counted(num, 'image')}, and every value is larger"
+        )
 
     @cached_property
     def x_train(self) -> Floats:
