@@ -130,7 +130,7 @@ class Ensemble:
         Raises:
             ImageError: they cannot be decoded, or do not give what the networks take.
         """
-        return self._decoder.decoded(files, self.shape, self.dtype).stored
+        return self._decoder.alone(files, self.shape, self.dtype)
 
     def member_probabilities(self, images: Tensor) -> Floats:
         """(B, C, ...) as `image` gives them -> (M, B, K), calibrated, rounded to float32.

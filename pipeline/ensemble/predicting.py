@@ -118,7 +118,8 @@ def predict(
     make_private(folder)
     with lock(folder / ".lock", IN_USE.format(folder)):
         done = Done.open(folder, key, stamps)
-        todo = [batch for batch in range(len(batches)) if batch not in done.lines]
+        is_strict = how.unusable == "error"
+        todo = [batch for batch in range(len(batches)) if not done.has(batch, is_strict)]
         place = _place(folder / SLOTS, devices, how, [batches[batch] for batch in todo])
         faults: dict[int, str] = {}
         with (

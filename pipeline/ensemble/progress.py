@@ -72,6 +72,11 @@ class Done:
         path.chmod(0o600)
         return cls(path, same)
 
+    def has(self, batch: int, is_strict: bool) -> bool:
+        """Whether a batch is done; `is_strict`: and without a fault."""
+        line = self.lines.get(batch)
+        return line is not None and not (is_strict and any(line.faults))
+
     def add(self, line: Line) -> None:
         """One more line, whole or not there."""
         text = _text(asdict(line)).encode()

@@ -80,7 +80,7 @@ class Bundle:
             ImageError: they cannot be decoded, or do not give what the networks take.
         """
         wanted = self.contents.input
-        return self._decoder.decoded(files, wanted.shape, wanted.dtype).stored
+        return self._decoder.alone(files, wanted.shape, wanted.dtype)
 
     def member_probabilities(self, images: Sequence[NDArray[Any]]) -> Floats:
         """N prepared images (C, ...) -> (M, N, K), calibrated.
@@ -88,15 +88,19 @@ class Bundle:
         Raises:
             UserError: the networks give something that is not finite.
         """
+        found = self.raw_probabilities(images)
+        if not np.isfinite(found).all():
+            raise UserError("the networks' output is nan or infinite for these images")
+        return found
+
+    def raw_probabilities(self, images: Sequence[NDArray[Any]]) -> Floats:
+        """The same, nan where the networks give something that is not finite."""
         parts = [
             np.stack([member.probabilities(batch) for member in self.members])
             for begin, end in bounds(len(images), EVAL_BATCH["cpu"])
             for batch in [torch.from_numpy(np.stack(images[begin:end]))]
         ]
-        found = np.concatenate(parts, axis=1)
-        if not np.isfinite(found).all():
-            raise UserError("the networks' output is nan or infinite for these images")
-        return found
+        return np.concatenate(parts, axis=1)
 
     def tables(self, samples: pd.DataFrame, members: Floats) -> Mapping[Level, pd.DataFrame]:
         """As `patientfold predict` has them, of (M, N, K) probabilities of N images.

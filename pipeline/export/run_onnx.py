@@ -45,7 +45,9 @@ def unsupported(contents: Mapping[str, Any]) -> list[str]:
         found.append(f"{contents['images_per_sample']} files for one image")
     for leaf in images["transforms"]:
         name, known = leaf["_target_"].removeprefix(MONAI), TRANSFORMS
-        if name not in known or not {*leaf} - {"_target_"} <= known[name][1]:
+        size = leaf.get("spatial_size", [1])
+        is_size = isinstance(size, list | tuple) and all(isinstance(n, int) and n > 0 for n in size)
+        if not is_size or name not in known or not {*leaf} - {"_target_"} <= known[name][1]:
             found.append(f"images.transforms: {json.dumps(leaf)}")
     return found
 
@@ -166,8 +168,10 @@ TRANSFORMS: Mapping[str, tuple[Callable[[Pixels, Any], Pixels], set[str]]] = {
 # --- reading
 
 
-def read(path: Path, images: Mapping[str, Any]) -> Pixels:
-    """The pixels of a file, (C, H, W) or (C, D, H, W), with the channels and axes asked for."""
+def read(path: Path, images: Mapping[str, Any]) -> tuple[Pixels, int]:
+    """The pixels of a file, (C, H, W) or (C, D, H, W), with the channels and axes asked for, and
+    how many bits they had.
+    """
     try:
         head = path.open("rb").read(352)
     except OSError as error:
@@ -195,7 +199,7 @@ def read(path: Path, images: Mapping[str, Any]) -> Pixels:
         pixels = pixels.squeeze(1 + shape.index(1))
     elif len(shape) != dims:
         raise CannotError(f"has {len(shape)} axes (shape {shape}), the network takes {dims}")
-    return with_channels(pixels, is_colour, images["num_channels"])
+    return with_channels(pixels, is_colour, images["num_channels"]), bits
 
 
 def check_values(pixels: Pixels, bits: int, images: Mapping[str, Any]) -> None:
@@ -250,6 +254,10 @@ def dicom(path: Path) -> tuple[Pixels, bool, int]:
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
     if "ModalityLUTSequence" in data or kind == "PALETTE COLOR":
         raise CannotError("needs a lookup table, which is not read here")
+    frames = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    groups = [group for tag in frames for group in data.get(tag) or []]
+    if any("PixelValueTransformationSequence" in group for group in groups):
+        raise CannotError("needs a rescale of each frame, which is not read here")
     array = pixel_array(data).astype(np.float32)
     bits = int(data.get("BitsStored") or 8)
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
@@ -295,10 +303,12 @@ def prepared(path: Path, contents: Mapping[str, Any]) -> NDArray[Any]:
             f"patientfold, or give a .npy file of {dtype} {shape}"
         )
     else:
-        pixels = read(path, images)
+        pixels, bits = read(path, images)
         for step in steps_of(images):
             pixels = step(pixels)
-        pixels = stored(pixels, dtype)
+        before, pixels = pixels, stored(pixels, dtype)
+        if bits > 8 and is_flattened(before, pixels):
+            raise CannotError(f"would lose its contrast: the training kept its images as {dtype}")
     if pixels.shape != shape:
         raise CannotError(f"has shape {pixels.shape} when it is prepared, the graph takes {shape}")
     return pixels
@@ -315,6 +325,13 @@ def stored(pixels: Pixels, dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype == np.uint8:
         pixels = pixels.round().clip(0, 255)
     return pixels.astype(dtype)
+
+
+def is_flattened(pixels: Pixels, kept: NDArray[Any]) -> bool:
+    """Does rounding take more than a hundredth of what is seen in an image (C, ...)?"""
+    lost = float(np.mean((kept.astype(np.float32) - pixels) ** 2, dtype=np.float64))
+    seen = float(np.mean([channel.var(dtype=np.float64) for channel in pixels]))
+    return seen > 0 and lost > 0.01 * seen
 
 
 # --- answering
@@ -337,10 +354,10 @@ def predicted(contents: Mapping[str, Any], mean: NDArray[Any]) -> str:
     """At the bundle's thresholds of images; of several classes the most probable."""
     classes, limits = contents["classes"], contents["thresholds"]["image"] or {}
     if contents["task"] == "multilabel":
-        named = [name for name, p in zip(classes, mean, strict=True) if p >= limits[name]]
+        named = [name for name, p in zip(classes, mean, strict=True) if float(p) >= limits[name]]
         return "|".join(named) or "none"
     if len(classes) == 2:
-        return str(classes[int(mean[1] >= limits[classes[1]])])
+        return str(classes[int(float(mean[1]) >= limits[classes[1]])])
     return str(classes[int(mean.argmax())])
 
 

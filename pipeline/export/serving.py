@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -71,12 +72,14 @@ class Answering:
                 images[place] = self._image(row)
             except (ImageError, UserError) as error:
                 answers[place]["error"] = str(error)
-        try:
-            members = self.bundle.member_probabilities([*images.values()]) if images else None
-        except UserError as error:
-            return [answer | {"error": answer["error"] or str(error)} for answer in answers]
-        if members is not None:
-            self._tell(answers, [*images], members)
+        if not images:
+            return answers
+        members, places = self.bundle.raw_probabilities([*images.values()]), np.array([*images])
+        is_finite = np.isfinite(members).all(axis=(0, 2))
+        for place in places[~is_finite].tolist():
+            answers[place]["error"] = "the networks' output is nan or infinite for this image"
+        if is_finite.any():
+            self._tell(answers, places[is_finite].tolist(), members[:, is_finite])
         return answers
 
     def _tell(self, answers: list[Answer], places: Sequence[int], members: Floats) -> None:

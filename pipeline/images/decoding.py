@@ -14,7 +14,7 @@ from pipeline.arrays import Floats32
 from pipeline.config import ImagesConfig
 from pipeline.formats import ImageError, StoredImage, read_image
 from pipeline.images.stacking import stacked
-from pipeline.images.storage import TooNarrowError, loss, moments
+from pipeline.images.storage import TooNarrowError, destroyed, loss, moments
 from pipeline.images.transforms import per_axis, transformed, transforms_of
 from pipeline.targets import build
 
@@ -118,6 +118,20 @@ class Decoder:
         small = np.concatenate([thumbnails(image.pixels) for image in images])
         facts = _facts(original, array, self.config) | loss(pixels, array)
         return DecodedImage(array, small, facts | {"pixel_digest": _digest(images)})
+
+    def alone(
+        self, files: tuple[Path, ...], shape: Sequence[int], dtype: DTypeLike
+    ) -> NDArray[np.generic]:
+        """(C, ...) of a sample that nothing else is packed with.
+
+        Raises:
+            ImageError: as of `decoded`, or its contrast would be rounded away; of images of 8 bits
+                only many together show that.
+        """
+        found = self.decoded(files, shape, dtype)
+        if int(found.facts["bit_depth"]) > 8 and destroyed([found.facts]):
+            raise ImageError(f"would lose its contrast in images.dtype={np.dtype(dtype)}")
+        return found.stored
 
 
 def checksum(arrays: Sequence[NDArray[np.generic]], start: int, num: int) -> int:

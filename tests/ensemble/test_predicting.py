@@ -326,6 +326,8 @@ def test_what_cannot_be_used_is_an_error_when_the_others_are_done_or_left_out(
     assert set(left["image_path"]) == {rows[0]["image_path"], rows[1]["image_path"]}
     assert len(done.tables["image"]) == done.record["num_images"] == len(rows) - 2
     assert done.record["num_unusable"] == 2
+    with pytest.raises(UserError, match="2 images cannot be used"):
+        predict(kept, new, Console(quiet=True), out)  # what was left out before is no less wrong
 
 
 # --- beside the networks

@@ -14,6 +14,7 @@ import pytest
 from dicom_files import write_dicom
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import Dataset
 
 from pipeline.config.sections import ImagesConfig
 from pipeline.export import run_onnx
@@ -78,6 +79,11 @@ def written(folder: Path, kind: str) -> Path:
             Image.fromarray(noise(*SHAPE)).convert("LA").save(path)
         case "dcm":
             write_dicom(path, noise(*SHAPE).astype(np.uint16), RescaleSlope=2, RescaleIntercept=-9)
+        case "dcm-frames":
+            item = Dataset()
+            item.PixelValueTransformationSequence = [Dataset()]
+            pixels = noise(*SHAPE).astype(np.uint16)
+            write_dicom(path, pixels, SharedFunctionalGroupsSequence=[item])
         case "dcm-inverted":
             pixels = noise(*SHAPE).astype(np.uint16)
             write_dicom(path, pixels, PhotometricInterpretation="MONOCHROME1")
@@ -159,6 +165,8 @@ def test_a_prepared_array_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"transforms": [{"_target_": "my_lab.Halve"}]}, "my_lab.Halve"),
         ({"transforms": [RESIZE | {"mode": "bilinear"}]}, "bilinear"),
         ({"transforms": [{"_target_": "monai.transforms.Rotate90"}]}, "Rotate90"),
+        ({"transforms": [FIT | {"spatial_size": 64}]}, "64"),
+        ({"transforms": [FIT | {"spatial_size": [9, -1]}]}, "-1"),
     ],
 )
 def test_what_it_does_not_do_it_names(tmp_path: Path, settings: dict[str, Any], named: str) -> None:
@@ -184,6 +192,8 @@ def test_several_files_of_one_image_are_not_done() -> None:
         ("png", {"spatial_dims": 3}, "has 2 axes .* the network takes 3"),
         ("png", {"size": [9]}, r"has shape \(1, 9, 9\) when it is prepared"),
         ("dcm", {"dtype": "uint8"}, "not of uint8"),
+        ("dcm-frames", {}, "a rescale of each frame"),
+        ("png-16", {"dtype": "uint8", "window": [0, 60000]}, "would lose its contrast"),
     ],
 )
 def test_what_gets_no_answer_says_why(
@@ -216,13 +226,15 @@ def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
         ("multiclass", ["a", "b", "c"], {}, [0.2, 0.5, 0.3], "b"),
         ("multilabel", ["a", "b"], {"a": 0.9, "b": 0.1}, [0.8, 0.2], "b"),
         ("multilabel", ["a", "b"], {"a": 0.9, "b": 0.9}, [0.8, 0.2], "none"),
+        ("binary", ["no", "yes"], {"yes": 1.0000000000000002}, [0.0, 1.0], "no"),
+        ("multilabel", ["a", "b"], {"a": 1.0000000000000002, "b": 0.9}, [1.0, 0.2], "none"),
     ],
 )
 def test_it_decides_at_the_thresholds(
     task: str, classes: list[str], limits: dict[str, float], mean: list[float], expected: str
 ) -> None:
     of = {"task": task, "classes": classes, "thresholds": {"image": limits}}
-    assert run_onnx.predicted(of, np.array(mean)) == expected
+    assert run_onnx.predicted(of, np.array(mean, dtype=np.float32)) == expected
 
 
 def test_it_needs_no_more_than_it_says() -> None:

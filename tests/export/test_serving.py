@@ -103,6 +103,41 @@ def test_what_is_wrong_with_one_image_is_said_and_costs_the_others_nothing(
         assert "patientfold-" not in said[row]["error"], "a temporary folder is nobody's business"
 
 
+def test_an_image_that_would_lose_its_contrast_has_no_number(
+    answering: Answering, tmp_path: Path
+) -> None:
+    """The training kept whole numbers, this file has 0 to 1."""
+    assert answering.bundle.contents.input.dtype == "uint8"
+    np.save(tmp_path / "a.npy", noise(SHAPE[1:]).astype(np.float32) / 255)
+    said = asked(answering, {"image": sent(tmp_path / "a.npy")}, {"image": png(tmp_path, 0)})
+    assert "would lose its contrast in images.dtype=uint8" in said[0]["error"]
+    assert said[0]["prob_lesion"] is None
+    assert said[1]["prob_lesion"] is not None
+
+
+def test_an_output_that_is_not_finite_costs_the_others_nothing(
+    answering: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [png(tmp_path, seed) for seed in range(3)]
+    alone = asked(answering, {"image": files[1], "patient_id": "B"})[0]
+    raw = Bundle.raw_probabilities
+
+    def overflowing(bundle: Bundle, images: Any) -> Any:
+        found = raw(bundle, images)
+        found[0, 0] = np.nan
+        return found
+
+    monkeypatch.setattr(Bundle, "raw_probabilities", overflowing)
+    rows = [{"image": of, "patient_id": who} for of, who in zip(files, "ABA", strict=True)]
+    said = asked(answering, *rows)
+    assert "is nan or infinite for this image" in said[0]["error"]
+    assert said[0]["prob_lesion"] is None
+    assert said[1]["predicted"] == alone["predicted"]
+    assert said[1]["patient_prob_lesion"] == pytest.approx(alone["patient_prob_lesion"], rel=1e-6)
+    assert said[2]["prob_lesion"] is not None
+    assert said[2]["patient_prob_lesion"] is None, "an image of the patient has no answer"
+
+
 def test_nothing_is_left_on_the_disk(
     answering: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
