@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pipeline.commands.cv import decoded
 from pipeline.commands.door import load_config
+from pipeline.commands.overrides import overrides_of
 from pipeline.commands.settings import CanarySettings
 from pipeline.config import Config, UserError
 from pipeline.engine.leakage import LeakageCost, both_runs, leakage_cost, print_leakage_cost
@@ -71,9 +72,14 @@ def make_canary(folder: Path, seed: int) -> None:
 
 def canary_config(folder: Path, seed: int) -> Config:
     """A small quick network that can learn 60 textures by heart."""
-    places = f"manifest.path={folder}/manifest.csv", f"run_dir={folder}/run"
-    seeds = f"split.seed={seed}", f"training.seed={seed}"
-    return load_config([*QUICK.split(), *places, f"images.cache_dir={folder}/cache", *seeds])
+    own = {
+        "manifest.path": folder / "manifest.csv",
+        "run_dir": folder / "run",
+        "images.cache_dir": folder / "cache",
+        "split.seed": seed,
+        "training.seed": seed,
+    }
+    return load_config([*QUICK.split(), *overrides_of(own)])
 
 
 def run_canary(config: Config, console: Console) -> LeakageCost:

@@ -10,6 +10,7 @@ others are the rules' to choose, and yours to change in the file.
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from pipeline.commands.overrides import overrides_of
 from pipeline.commands.shipped import shipped
 from pipeline.config import ManifestConfig, UserError, defaults, to_config, written
 from pipeline.configure.study import study
@@ -48,8 +50,15 @@ def main(cfg: DictConfig) -> None:
     say(experiment.seen, console)
     warn(experiment.warnings, console)
     tell(f"made {path}: a reason stands beside each line; change what you know better")
-    tell(f"next: patientfold check experiment={config.name}")
-    tell(f"then: patientfold cv experiment={config.name}")
+    for line in next_steps(config.name):
+        tell(line)
+
+
+def next_steps(name: str) -> tuple[str, str]:
+    """The command lines that check the new experiment and train on it."""
+    (named,) = overrides_of({"experiment": name})
+    check, train = (shlex.join(["patientfold", command, named]) for command in ("check", "cv"))
+    return f"next: {check}", f"then: {train}"
 
 
 def refuse_others(arguments: Sequence[str]) -> None:

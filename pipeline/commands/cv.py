@@ -1,7 +1,7 @@
 """One leak-free cross-validation, from CSV to MLflow: patientfold cv experiment=demo"""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from pipeline.console import progress_bar, say, say_once, screen, tell, warn
 from pipeline.engine.access import in_turn
 from pipeline.engine.cohort import subgroup_columns
 from pipeline.engine.counting import count_note
-from pipeline.engine.door import engine_of, slots_here
+from pipeline.engine.door import slots_here, training_slots
 from pipeline.engine.flow import flow_of
 from pipeline.engine.preflight import preflight
 from pipeline.engine.run_folder import Run, open_run
@@ -74,6 +74,7 @@ def main(cfg: DictConfig) -> float:
 
 
 one_of_many, at_end = sweep_job, end_of_sweep
+Slots = Callable[[Config], list[str]]
 
 
 def cross_validate(
@@ -93,9 +94,11 @@ def cross_validate(
     return train(run, slots, called, console, before)
 
 
-def ready(config: Config, console: Console) -> tuple[Run, list[str]]:
+def ready(
+    config: Config, console: Console, slots_of: Slots = training_slots
+) -> tuple[Run, list[str]]:
     """Everything before a training: the planned run, and the device slots."""
-    slots, images, content = decoded(config, console)
+    slots, images, content = decoded(config, console, slots_of)
     planned = make_plan(config, content.manifest)
     say_once(describe_plan(planned.plan, planned.manifest, config.split), console)
     say_once(planned.imbalance, console)
@@ -105,10 +108,13 @@ def ready(config: Config, console: Console) -> tuple[Run, list[str]]:
     return Run(config, planned.manifest, planned.plan, images, flow), slots
 
 
-def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, Content]:
+def decoded(
+    config: Config, console: Console, slots_of: Slots = training_slots
+) -> tuple[list[str], PackedImages, Content]:
     """The device slots, the images, and the sound manifest in which copies of them are linked.
 
-    What can be found wrong without an image comes first: decoding may take long.
+    What can be found wrong without an image comes first: decoding may take long. `slots_of` finds
+    the devices that the command needs.
     """
     check_tracking_uri(config.tracking.uri)
     check_dimensions(config)
@@ -118,7 +124,7 @@ def decoded(config: Config, console: Console) -> tuple[list[str], PackedImages, 
     call_in_child(check_leaves, config)  # torch and monai take seconds: most mistakes are found
     if config.evaluation.metrics:
         call_in_child(try_own_metrics, config.evaluation, manifest.classes)
-    slots = engine_of(config).slots(config)
+    slots = slots_of(config)
     say_once(manifest.describe(), console)
     warn(manifest.warnings, console)
     with progress_bar("decoding images", console) as progress:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import fields
 from functools import partial
@@ -23,7 +24,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from hydra.version import VersionBase
@@ -63,6 +64,14 @@ PACKAGE = Path(__file__).parents[1]
 NO_MANIFEST = (
     "no manifest is named: write manifest.path=my.csv for a CSV, manifest=mine for "
     "conf/manifest/mine.yaml (`patientfold init` makes one), or experiment=demo for the demo"
+)
+KILLED = (
+    "a process of this command was killed: often too little memory. What is written is whole, the "
+    "same command continues"
+)
+QUOTES = (
+    "A value with letters outside ASCII, brackets or other signs is put in quotes, within those of "
+    "the shell, e.g. \"manifest.path='données.csv'\""
 )
 HOW_TO_GO_ON = """
       Settings that belong together, over the defaults.
@@ -291,6 +300,8 @@ def _message(error: Exception, schema: type) -> str | None:
             return str(error)
         case HydraException() | OmegaConfBaseException():
             return _hydra_message(error, schema)
+        case BrokenProcessPool():
+            return KILLED
         case YAMLError():
             return f"the YAML of a config cannot be read: {' '.join(str(error).split())}"
         case OSError() if not isinstance(error, BrokenPipeError):
@@ -379,6 +390,8 @@ def _hydra_message(error: Exception, schema: type) -> str:
     if unknown := re.search(r"Could not override '([\w.]+)'", text):
         return f"{unknown[1]}: unknown setting; {suggestion(unknown[1], schema)}"
     text = text.split("\nConfig search path")[0]
+    if isinstance(error, OverrideParseException):
+        return f"{text}\n{QUOTES}"
     missing = re.search(r"Could not find '([\w/]+)/([^'/]+)'\s+Available options in .*:\n", text)
     if missing is None:
         return text

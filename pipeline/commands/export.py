@@ -43,8 +43,10 @@ def main(settings: ExportSettings) -> None:
         uri = told or trusted_uri(run.dir, "export", f"run_dir={run.dir}", f"to={settings.to}")
         refuse_upload(run.dir, uri, settings.tracking.upload)  # before minutes of work
     out = None if settings.out is None else Path(settings.out)
-    made = export(run, settings.to, settings.network, out, settings.plugins)
-    say([one_line(f"written: {made.folder}"), *made.words], console)
+    keeps = settings.register is not None  # a registration that failed is tried again
+    made = export(run, settings.to, settings.network, out, settings.plugins, keeps)
+    done = "there already" if made.was_there else "written"
+    say([one_line(f"{done}: {made.folder}"), *made.words], console)
     say([f"SHA-256 of its list of sums: {made.digest}"], console)
     if settings.register:
         say(_registered(settings, run, made, uri), console)

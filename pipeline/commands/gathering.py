@@ -23,10 +23,13 @@ from pipeline.words import one_line
 def gather(run_dir: Path, plugins: Sequence[str], console: Console) -> None:
     """Write what is of all folds: numbers, report, the parent run in MLflow.
 
+    Nothing is trained, and so no device is looked for.
+
     Raises:
         UserError: data or settings are not those of the run any more, or a command is at work.
     """
-    run, _ = ready(config_again(Finished.begun(run_dir), plugins), console)
+    config = config_again(Finished.begun(run_dir), plugins)
+    run, _ = ready(config, console, slots_of=lambda _config: [])
     check_same(run, "Its folds were not put together.")
     with lock(run.dir / ".lock", IN_USE.format(run.dir)), standing_by(*REPORT) as standby:
         report(run, standby, console)

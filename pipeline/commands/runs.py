@@ -16,10 +16,11 @@ Removed checkpoints are noted (removed.json); everything that needs none of them
 """
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ def main(settings: RunsSettings) -> None:
 
 def _list(settings: RunsSettings) -> None:
     folder = Path(settings.folder)
-    found = sorted(map(overview, find_run_folders(folder)), key=_order(settings.sort))
+    run_dirs, unread = find_run_folders(folder)
+    for path in unread:
+        tell(one_line(f"{path} cannot be read: no run in it is listed"), sys.stderr)
+    found = sorted(map(overview, run_dirs), key=_order(settings.sort))
     if settings.json:
         tell(json.dumps([asdict(run) for run in found], indent=2, ensure_ascii=False))
         return
@@ -220,22 +224,25 @@ def _remove(
     """What was agreed to, as far as it may still go: a question may wait for an hour."""
     runs_now, caches_now, _ = _removable(settings)
     agreed_to = {cache.path for cache in caches}
-    freed = sum(remove_cache(cache) for cache in caches_now if cache.path in agreed_to)
-    for run in runs_now:
-        if run in runs:
-            try:
-                freed += remove_checkpoints(run)
-            except UserError as error:
-                yield one_line(str(error))
+    removals = [partial(remove_cache, of) for of in caches_now if of.path in agreed_to]
+    removals += [partial(remove_checkpoints, run) for run in runs_now if run in runs]
+    freed = 0
+    for remove in removals:
+        try:
+            freed += remove()
+        except UserError as error:
+            yield one_line(str(error))
     yield f"removed: {in_bytes(freed)}"
 
 
 def _removable(settings: RunsSettings) -> tuple[list[Beaten], list[UnusedCache], list[Spared]]:
-    run_dirs = find_run_folders(Path(settings.folder))
+    run_dirs, unread = find_run_folders(Path(settings.folder))
     sought = Sought(exported_keys(Path(settings.exports)), _registered_at(settings))
     runs, kept = beaten_runs(run_dirs, sought)
-    caches, kept_caches = unused_caches(Path(settings.cache_dir), settings.days, run_dirs)
-    return runs, caches, [*kept, *kept_caches]
+    cache_dir = Path(settings.cache_dir)
+    caches, kept_caches = unused_caches(cache_dir, settings.days, run_dirs, unread)
+    not_seen = [Spared(path, "cannot be read: no run in it was looked at") for path in unread]
+    return runs, caches, [*not_seen, *kept, *kept_caches]
 
 
 def _registered_at(settings: RunsSettings) -> Callable[[str], Collection[str]]:

@@ -18,7 +18,7 @@ from pipeline.commands.settings import UnlockSettings
 from pipeline.config import LEDGER, Config, UserError
 from pipeline.console import say
 from pipeline.engine.access import IN_USE
-from pipeline.engine.door import here
+from pipeline.engine.door import predicting_slots
 from pipeline.engine.finished import Finished
 from pipeline.engine.unlocking import LockedPart, check_same_run, config_of
 from pipeline.evaluation.console import print_summary
@@ -35,7 +35,7 @@ def main(settings: UnlockSettings) -> None:
     config = config_of(finished, settings.plugins)
     ledger = _ledger(settings, config)
     refuse_reopening(ledger, finished.plan[0]["plan_hash"], finished.key, settings.again)
-    run, slots = ready(here(config), console)
+    run, slots = ready(config, console, predicting_slots)
     check_same_run(run)
     with lock(run.dir / ".lock", IN_USE.format(run.dir)):
         locked = LockedPart(run)

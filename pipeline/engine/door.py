@@ -5,12 +5,14 @@ Each engine is a module with three functions; a new one is its file, and one lin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pipeline.config import Config
 from pipeline.engine import local, ray_cluster
+from pipeline.engine.devices import device_slots
 from pipeline.engine.local import Poll
 from pipeline.engine.run_folder import Run
+from pipeline.processes import call_in_child
 from pipeline.training.job import FoldJob
 
 
@@ -47,6 +49,21 @@ ENGINES: Mapping[str, Engine] = {"local": local, "ray": ray_cluster}
 
 def engine_of(config: Config) -> Engine:
     return ENGINES[config.engine.kind]
+
+
+def training_slots(config: Config) -> list[str]:
+    """Those of its engine, one for each fold that can train at the same time."""
+    return engine_of(config).slots(config)
+
+
+def predicting_slots(config: Config) -> list[str]:
+    """Of this machine, as it is, one for each network that can predict at the same time.
+
+    Where several devices trained a fold, one predicts, in float32 where float16 needs a GPU.
+    """
+    device: Literal["auto", "cpu"] = "cpu" if config.engine.device == "cpu" else "auto"
+    engine = replace(config.engine, device=device, devices_per_fold=1)
+    return call_in_child(device_slots, engine, "auto")
 
 
 def here(config: Config) -> Config:

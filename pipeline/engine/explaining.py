@@ -45,31 +45,17 @@ def explain(run: Finished, named: Sequence[str], layer: str | None) -> Explanati
         )
     packed, row_of = _images(run, config)
     rows = _asked(run, named)
+    by_fold = [of_fold for _, of_fold in rows.groupby("fold", sort=True)]
+    asked = [_of_fold(run, config, packed, row_of, of_fold, layer) for of_fold in by_fold]
+    found = [call_in_child(_explained, one) for one in asked]  # all, before the earlier maps go
     folder = run.dir / FOLDER
     make_private(folder)
     for path in [*folder.glob("*.png"), folder / FILE_NAME]:
         path.unlink(missing_ok=True)
     cases: list[ExplainedImage] = []
-    layers: list[str] = []
-    for fold, of_fold in rows.groupby("fold", sort=True):
-        paths = of_fold["image_path"].tolist()
-        names = [_about(run.classes, row) for _, row in of_fold.iterrows()]
-        asked = FoldImages(
-            config,
-            run.classes,
-            packed,
-            read_environment(run.dir)["key"],
-            int(str(fold)),
-            run.dir / f"fold_{int(str(fold)):02d}" / "best.pt",
-            tuple(row_of[path] for path in paths),
-            tuple(list(run.classes).index(name) for name in names),
-            layer,
-        )
-        found = call_in_child(_explained, asked)
-        layers.append(found.layer)
-        for (_, row), name, heat, alike in zip(
-            of_fold.iterrows(), names, found.maps, found.alikeness, strict=True
-        ):
+    for of_fold, one in zip(by_fold, found, strict=True):
+        for (_, row), heat, alike in zip(of_fold.iterrows(), one.maps, one.alikeness, strict=True):
+            name = _about(run.classes, row)
             case = _case(row, name, alike, len(cases) + 1)
             image = central(packed.array[[row_of[case["image_path"]]]], config.augment.crop)
             draw_heat_map(
@@ -80,9 +66,33 @@ def explain(run: Finished, named: Sequence[str], layer: str | None) -> Explanati
                 folder / case["picture"],
             )
             cases.append(case)
-    content = _judged(cases, layers[0])
+    content = _judged(cases, found[0].layer)
     write_json(folder / FILE_NAME, with_seal({**content}))
     return content
+
+
+def _of_fold(
+    run: Finished,
+    config: Config,
+    packed: PackedImages,
+    row_of: Mapping[str, int],
+    rows: pd.DataFrame,
+    layer: str | None,
+) -> FoldImages:
+    """What is asked of the network of one fold."""
+    fold = int(rows["fold"].iloc[0])
+    names = [_about(run.classes, row) for _, row in rows.iterrows()]
+    return FoldImages(
+        config,
+        run.classes,
+        packed,
+        read_environment(run.dir)["key"],
+        fold,
+        run.dir / f"fold_{fold:02d}" / "best.pt",
+        tuple(row_of[path] for path in rows["image_path"]),
+        tuple(list(run.classes).index(name) for name in names),
+        layer,
+    )
 
 
 def _explained(asked: FoldImages) -> Explained:

@@ -1,7 +1,7 @@
 """Run folders at a glance: what each is, how far it came, how good it is, how large."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,19 +58,24 @@ class Overview:
     """When a file of it was last written, in UTC."""
 
 
-def find_run_folders(folder: Path) -> list[Path]:
-    """All run folders below a folder, or itself, sorted; links are not followed."""
-    return sorted(_found(folder))
-
-
-def _found(folder: Path) -> Iterator[Path]:
-    if is_run_folder(folder):
-        yield folder
-        return
-    with suppress(PermissionError):
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False) and entry.name not in SKIPPED:
-                yield from _found(Path(entry.path))
+def find_run_folders(folder: Path) -> tuple[list[Path], list[Path]]:
+    """All run folders below a folder, or itself, and the folders that could not be read, sorted;
+    links are not followed.
+    """
+    found: list[Path] = []
+    unread: list[Path] = []
+    to_come = [folder]
+    while to_come:
+        here = to_come.pop()
+        try:
+            if is_run_folder(here):
+                found.append(here)
+                continue
+            entries = [entry for entry in os.scandir(here) if entry.name not in SKIPPED]
+            to_come += [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
+        except PermissionError:
+            unread.append(here)
+    return sorted(found), sorted(unread)
 
 
 def is_run_folder(folder: Path) -> bool:

@@ -29,7 +29,7 @@ from pipeline.evaluation.predictions import (
 from pipeline.evaluation.probability_plots import plot_decision_curve, plot_reliability
 from pipeline.evaluation.subgroups import Subgroups, subgroups
 from pipeline.evaluation.summary import Summary, levels_of, summarise
-from pipeline.files import write_json
+from pipeline.files import sha256, write_json
 from pipeline.levels import Level
 from pipeline.tracking.journal import history_of
 from pipeline.tracking.result import check_files, with_seal
@@ -110,7 +110,7 @@ def write_judged(run: Run) -> Summary:
     classes = run.manifest.classes
     tables = [_test_table(run, fold) for fold in folds]
     everything = gather_folds(tables, run.manifest.samples, run.plan.times_tested)
-    write_predictions(everything, run.dir / "predictions.csv")
+    _replace_predictions(run, everything)
     levels = _levels(run, folds)
     summary = _summary(run, folds, levels)
     write_failures(run, levels)
@@ -130,6 +130,15 @@ def write_judged(run: Run) -> Summary:
         if table is not None:
             _plot_probabilities(run, level, table, warning)
     return summary
+
+
+def _replace_predictions(run: Run, everything: pd.DataFrame) -> None:
+    """Numbers of other predictions go first: whoever is interrupted leaves none beside these."""
+    path, fresh = run.dir / "predictions.csv", run.dir / ".predictions.csv.tmp"
+    write_predictions(everything, fresh)
+    if not path.exists() or sha256(path) != sha256(fresh):
+        (run.dir / "metrics.json").unlink(missing_ok=True)
+    fresh.replace(path)
 
 
 def plot_training(run: Run) -> None:

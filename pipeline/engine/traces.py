@@ -1,5 +1,6 @@
 """Where a study folder names a patient, and what is deleted when that patient is forgotten."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from pipeline.engine.access import IN_USE, VOID
 from pipeline.errors import UserError
 from pipeline.files import lock, read_json, write_whole
+from pipeline.images.seal import cache_folders
 from pipeline.manifest import Pseudonyms
 from pipeline.splits import Everybody, load_plan
 from pipeline.splits.folds import PARTS
@@ -166,13 +168,24 @@ def _files(folder: Path, cache_dir: Path) -> Iterator[Path]:
 def _names(path: Path, names: Sequence[str]) -> bool:
     """Whether a file names the patient: in a cell of a table, or as a word of any other text."""
     content = path.read_bytes()
-    if not any(name.encode() in content for name in names):
-        return False
-    if path.suffix.lower() in (".csv", ".tsv"):
+    is_table = path.suffix.lower() in (".csv", ".tsv")
+    forms = {form for name in names for form in (name, _quoted(name, is_table))}
+    there = [form for form in forms if form.encode() in content]
+    if is_table and there:
         text = content.decode("utf-8-sig", errors="replace")
-        cells = re.split(r'[,;\t|"\r\n]', text)
-        return not set(names).isdisjoint(cell.strip() for cell in cells)
-    return any(re.search(_pattern(name).encode(), content) for name in names)
+        return any(re.search(_cell(form), text) for form in there)
+    return any(re.search(_pattern(form).encode(), content) for form in there)
+
+
+def _quoted(name: str, in_table: bool) -> str:
+    """As it stands between double quotes, in a table or in JSON."""
+    return name.replace('"', '""') if in_table else json.dumps(name, ensure_ascii=False)[1:-1]
+
+
+def _cell(name: str) -> str:
+    """A name that fills a cell, or a part of one that is as UNSAFE|<patient>|<image>."""
+    between, blanks = r'[,;\t|"\r\n]', r"[^\S\t\r\n]*"
+    return rf"(?:\A|{between}){blanks}{re.escape(name)}{blanks}(?:\Z|{between})"
 
 
 def _pattern(name: str) -> str:
@@ -226,11 +239,11 @@ def _models(run_dir: Path, names: Sequence[str]) -> Iterator[str]:
 
 def _is(patient_id: str, names: Sequence[str]) -> bool:
     """Whether a plan's id is the patient's; a plan by image has UNSAFE|<patient>|<image>."""
-    return not {patient_id, *patient_id.split("|")[1:2]}.isdisjoint(names)
+    return any(patient_id == name or patient_id.startswith(f"UNSAFE|{name}|") for name in names)
 
 
 def _caches(cache_dir: Path) -> Iterator[Path]:
-    """Packed caches, those half built, and the memory of digests, which holds paths."""
-    yield from sorted(path.parent for path in cache_dir.glob("*/cache.json"))
+    """Packed caches, those half built or removed, and the memory of digests, which holds paths."""
+    yield from cache_folders(cache_dir)
     yield from sorted(cache_dir.glob("*.partial"))
     yield from cache_dir.glob("digests.json")

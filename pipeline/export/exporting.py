@@ -14,9 +14,10 @@ from pipeline.ensemble.ensemble import Ensemble, Member
 from pipeline.ensemble.kept import Kept
 from pipeline.evaluation.decision import Decision
 from pipeline.export.card import card
+from pipeline.export.contents import FILE_NAME as CONTENTS
 from pipeline.export.contents import OF_THIS_MACHINE, VERSION, Contents, Input, MemberContents
 from pipeline.export.formats import writer
-from pipeline.export.sums import FILE_NAME, INNER
+from pipeline.export.sums import FILE_NAME, INNER, check_sums
 from pipeline.files import make_private, sha256
 from pipeline.label_names import LabelNames
 from pipeline.levels import Level
@@ -42,12 +43,19 @@ class Exported:
     card: str
     words: Sequence[str]
     """How it is used, in lines."""
+    was_there: bool = False
 
 
 def export(
-    run: Finished, to: str, network: str, out: Path | None, plugins: Sequence[str] = ()
+    run: Finished,
+    to: str,
+    network: str,
+    out: Path | None,
+    plugins: Sequence[str] = (),
+    keeps: bool = False,
 ) -> Exported:
-    """Write the bundle into a new folder.
+    """Write the bundle into a new folder; `keeps`: take a model of MLflow of the same networks that
+    is there, and whole.
 
     Raises:
         UserError: the run has no networks that may predict, the folder is there, or the network
@@ -57,16 +65,37 @@ def export(
     _refuse_environment(kept.config, run.dir)
     folder = out or Path("exports") / kept.config.name / f"{run.key[:12]}-{network}-{to}"
     if folder.exists():
+        if keeps and to == "mlflow" and _is_model_of(folder, run, network):
+            text = (folder / "card.md").read_text(encoding="utf-8")
+            return Exported(folder, *_digests(folder), text, (), was_there=True)
         raise UserError(
             f"{folder} is there already, and is not written over: delete it, or name another "
             "folder, out=..."
         )
     with _beside(folder) as made:
         words, text = call_in_child(write_bundle, kept, to, made)
-        digest = sha256(made / FILE_NAME)
-        inner = made / INNER / FILE_NAME
-        bundle = sha256(inner) if inner.exists() else digest
-    return Exported(folder, digest, bundle, text, words)
+        digests = _digests(made)
+    return Exported(folder, *digests, text, words)
+
+
+def _is_model_of(folder: Path, run: Finished, network: str) -> bool:
+    """Whether it is a model of MLflow with these networks of the run.
+
+    Raises:
+        UserError: it is one that is not as it was made.
+    """
+    if not (folder / INNER / CONTENTS).is_file():
+        return False
+    check_sums(folder)
+    check_sums(folder / INNER)
+    contents = Contents.load(folder / INNER)
+    return (contents.key, contents.network) == (run.key, network)
+
+
+def _digests(folder: Path) -> tuple[str, str]:
+    """Of the whole, and of what does not depend on the day."""
+    whole, inner = folder / FILE_NAME, folder / INNER / FILE_NAME
+    return sha256(whole), sha256(inner if inner.exists() else whole)
 
 
 def write_bundle(kept: Kept, to: str, folder: Path) -> tuple[list[str], str]:

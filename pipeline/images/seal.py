@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,18 @@ from pipeline.formats.files import file_stamp
 
 FILES = ("images.npy", "thumbnails.npy", "table.csv")
 SEAL = "cache.json"
+NAME = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{32}\.features)?")
+"""What a cache is called: by its key, and by that of the network whose features it holds."""
 READ_EACH_TIME = 2**28
 """Bytes of a cache that is hashed whenever it is opened: 0.9 s at 0.3 GB/s. A larger one
 is hashed when the size, a time or the inode of a file is not as it was."""
+
+
+def cache_folders(cache_dir: Path) -> list[Path]:
+    """The caches in a folder, and what is left of those whose removal was interrupted: no seal."""
+    sealed = {path.parent for path in cache_dir.glob(f"*/{SEAL}")}
+    named = {path for path in cache_dir.glob("*/") if NAME.fullmatch(path.name)}
+    return sorted(sealed | named)
 
 
 def seal(packed_dir: Path, facts: dict[str, Any], files: Sequence[str] = FILES) -> None:

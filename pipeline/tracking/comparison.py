@@ -37,17 +37,17 @@ def log_comparison(
         client, experiment = connect(uri, tracked.experiment, tracked.select_by)
         uid = fingerprint(["comparison", record["metric"], record["level"], *names])
         run = MirroredRun(client, experiment, uid, f"compare {names[0]}", time.time())
-        note = "\n\n".join(of["verdict"] for of in record["compared"])
-        run.set_tags({"patientfold.role": "comparison", "mlflow.note.content": note})
-        values = {}
-        for of in record["compared"]:
-            one = of["difference"]
-            prefix = f"difference/{record['level']}/{record['metric']}/{of['name']}"
-            values[prefix] = one["interval"]["value"]
-            values |= {f"{prefix}_ci_{end}": one["interval"][end] for end in ("low", "high")}
-            values[f"{prefix}_p"] = of["p"]
-        run.log_final(values, time.time())
-        for name in allowed(sorted(path.name for path in folder.iterdir()), policy):
-            run.upload(folder / name)
-        run.set_status("FINISHED", time.time())
+        with run.closing():
+            note = "\n\n".join(of["verdict"] for of in record["compared"])
+            run.set_tags({"patientfold.role": "comparison", "mlflow.note.content": note})
+            values = {}
+            for of in record["compared"]:
+                one = of["difference"]
+                prefix = f"difference/{record['level']}/{record['metric']}/{of['name']}"
+                values[prefix] = one["interval"]["value"]
+                values |= {f"{prefix}_ci_{end}": one["interval"][end] for end in ("low", "high")}
+                values[f"{prefix}_p"] = of["p"]
+            run.log_final(values, time.time())
+            for name in allowed(sorted(path.name for path in folder.iterdir()), policy):
+                run.upload(folder / name)
     return f"logged to MLflow at {uri}: {tracked.experiment}, 'compare {names[0]}'"

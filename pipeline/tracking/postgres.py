@@ -20,7 +20,7 @@ def is_postgres(uri: str) -> bool:
 
 
 def check_postgres(uri: str) -> None:
-    """UserError for an address that names no database, and without the driver."""
+    """UserError for an address that names no database."""
     if not uri.startswith(POSTGRES):
         raise UserError(f"tracking.uri: expected {POSTGRES}USER@HOST/NAME, got {uri!r}.")
     if not urlsplit(uri).path.strip("/"):
@@ -28,7 +28,11 @@ def check_postgres(uri: str) -> None:
             f"tracking.uri: expected {POSTGRES}USER@HOST/NAME with the name of a database, got "
             f"{uri!r}."
         )
-    if find_spec("psycopg2") is None:
+
+
+def need_driver(uri: str) -> None:
+    """UserError for an address of PostgreSQL without the driver that reaches it."""
+    if is_postgres(uri) and find_spec("psycopg2") is None:
         raise UserError(
             f"tracking.uri {uri}: the driver psycopg2 is not installed: pip install "
             "'patientfold[postgres]'"

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tracking.postgres import is_postgres, with_driver
+from pipeline.tracking.postgres import is_postgres, need_driver, with_driver
 from pipeline.tracking.server import SQLITE, reaching
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def registered_keys(uri: str) -> frozenset[str]:
     """
     if uri.startswith(SQLITE) and not _database(uri).exists():
         return frozenset()
+    need_driver(uri)
     with reaching(uri):
         from mlflow import MlflowClient
 

@@ -74,17 +74,17 @@ class Registry:
                 return str(version.version), False
         uid = fingerprint(["export", self.name, tags[BUNDLE]])
         run = MirroredRun(self._client, self._experiment, uid, title, time.time())
-        run.set_tags({**tags, "patientfold.role": "export"})
-        self._client.log_artifacts(run.run_id, str(folder), FOLDER)
-        run.set_status("FINISHED", time.time())
-        place = self._client.get_run(run.run_id).info.artifact_uri
-        made = self._client.create_model_version(
-            self.name,
-            f"{place}/{FOLDER}",
-            run.run_id,
-            tags=clean_texts(tags),
-            description=card[:TAG_LENGTH],
-        )
+        with run.closing():
+            run.set_tags({**tags, "patientfold.role": "export"})
+            self._client.log_artifacts(run.run_id, str(folder), FOLDER)
+            place = self._client.get_run(run.run_id).info.artifact_uri
+            made = self._client.create_model_version(
+                self.name,
+                f"{place}/{FOLDER}",
+                run.run_id,
+                tags=clean_texts(tags),
+                description=card[:TAG_LENGTH],
+            )
         return str(made.version), True
 
     def decide(self, number: str, moves: bool, why: str) -> None:

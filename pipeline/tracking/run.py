@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -156,6 +158,17 @@ class MirroredRun:
         self._client.log_artifact(self.run_id, str(file), folder)
         self._files[file] = version
         return True
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """FINISHED when the block is left, FAILED on an error, where the server still answers."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                self.set_status("FAILED", time.time())
+            raise
+        self.set_status("FINISHED", time.time())
 
     def set_status(self, status: str, ended: float | None = None) -> None:
         """RUNNING, or FINISHED, FAILED or KILLED with the unix time of the end."""

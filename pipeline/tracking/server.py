@@ -18,6 +18,7 @@ from pipeline.files import lock, make_private, make_private_file
 from pipeline.tracking.postgres import (
     check_postgres,
     is_postgres,
+    need_driver,
     postgres_lock,
     refuse_postgres_password,
     with_driver,
@@ -49,6 +50,14 @@ class TrackingError(UserError):
 
 
 def check_tracking_uri(uri: str) -> None:
+    """UserError for what is no address of a server, and for one that cannot be reached from here
+    without a package that is missing.
+    """
+    _check_address(uri)
+    need_driver(uri)
+
+
+def _check_address(uri: str) -> None:
     """UserError for all but a database or an http(s) server, and for one with a password."""
     refuse_password(uri)
     parts = urlsplit(uri)
@@ -78,7 +87,7 @@ def refuse_password(uri: str) -> None:
 
 def absolute_tracking_uri(uri: str) -> str:
     """The same checked store for every working directory: an SQLite path made absolute."""
-    check_tracking_uri(uri)
+    _check_address(uri)
     if not uri.startswith(SQLITE):
         return uri.rstrip("/")
     name, mark, query = uri.removeprefix(SQLITE).partition("?")
@@ -126,6 +135,7 @@ def connect(
     """
     from mlflow import MlflowClient
 
+    need_driver(uri)
     if is_postgres(uri):
         with postgres_lock(uri):  # else the runs of a sweep would make its tables all at once
             client = MlflowClient(tracking_uri=with_driver(uri))

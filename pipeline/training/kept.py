@@ -46,6 +46,7 @@ def _network(job: FoldJob) -> Outputs:
     from pipeline.training.checkpoint import load_checkpoint
     from pipeline.training.epoch import outputs
     from pipeline.training.learner import build_learner
+    from pipeline.training.precision import precision_of_kept
 
     path = job.fold_dir / "best.pt"
     if not path.exists():
@@ -55,6 +56,7 @@ def _network(job: FoldJob) -> Outputs:
     init = replace(job.config.init, weights=None)
     job = replace(job, config=replace(job.config, init=init))
     learner = build_learner(job)
+    learner.precision = precision_of_kept(learner.device, job.config.training.precision)
     learner.judged.load_state_dict(state["network"])
     normalisation = Normalisation(tuple(state["mean"]), tuple(state["std"]))
     source = BatchSource.open(

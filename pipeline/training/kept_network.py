@@ -18,7 +18,7 @@ from pipeline.training.job import Output
 from pipeline.training.layout import Layout, in_layout, layout_of
 from pipeline.training.learner import facts_of_network
 from pipeline.training.loss import probabilities
-from pipeline.training.precision import precision_on
+from pipeline.training.precision import precision_of_kept
 from pipeline.training.torch_file import first_line
 
 
@@ -57,7 +57,6 @@ class KeptNetwork:
         network = rebuilt(state, config, num_classes, seen).to(device)
         layout = layout_of(network, seen, device, config.training.channels_last)
         place = torch.device(device)
-        needs_gpu = config.training.precision == "float16" and place.type == "cpu"
         is_multilabel = config.manifest.task == "multilabel"
         return cls(
             network.eval(),
@@ -67,7 +66,7 @@ class KeptNetwork:
             np.array(state.get("logit_shift", [0.0] * num_classes), dtype=np.float64),
             config.augment.crop,
             layout,
-            precision_on(place, "auto" if needs_gpu else config.training.precision),
+            precision_of_kept(place, config.training.precision),
             place,
         )
 

@@ -92,6 +92,14 @@ def test_the_console_and_mlflow_say_unsafe(runs: tuple[Run, Run]) -> None:
         assert ("UNSAFE" in record.run_name) == run.plan.unsafe
 
 
+def test_it_lies_wherever_temporary_files_do(tmp_path: Path) -> None:
+    folder = tmp_path / "für (mich)"
+    config = canary_config(folder, seed=3)
+    assert config.manifest.path == f"{folder}/manifest.csv"
+    assert (config.run_dir, config.images.cache_dir) == (f"{folder}/run", f"{folder}/cache")
+    assert (config.split.seed, config.training.seed) == (3, 3)
+
+
 def test_a_warning_is_written_across_a_plot(tmp_path: Path) -> None:
     for name, warning in (("safe", ""), ("unsafe", "UNSAFE: split by image")):
         plot_confusion(np.eye(3, dtype=np.int64), "abc", "title", tmp_path / name, warning)

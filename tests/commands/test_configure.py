@@ -2,15 +2,18 @@
 
 import json
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from pipeline.__main__ import main
+from pipeline.commands.configure import next_steps
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
 from pipeline.manifest import read_manifest
@@ -182,3 +185,13 @@ def test_words_that_yaml_reads_otherwise_stay_texts(
     said(monkeypatch, capsys, "manifest.path=my.csv", "name=no", "manifest.name='null'")
     assert load_config(["experiment=no"]).manifest.classes == ("no", "yes")
     assert load_config(["experiment=no"]).name == "no"
+
+
+def test_the_next_commands_can_be_typed_as_they_stand() -> None:
+    for name in ("my", "größe", "my set (2)"):
+        for line, command in zip(next_steps(name), ("check", "cv"), strict=True):
+            _, _, typed = line.partition(": ")
+            program, word, setting = shlex.split(typed)
+            assert (program, word) == ("patientfold", command)
+            (parsed,) = OverridesParser.create().parse_overrides([setting])
+            assert (parsed.key_or_group, parsed.value()) == ("experiment", name)

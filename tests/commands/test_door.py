@@ -2,8 +2,10 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,11 @@ import pipeline
 from pipeline.__main__ import main
 from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import in_order, nested
-from pipeline.commands.door import composed, load_config, one_message, own_folders
+from pipeline.commands.door import composed, in_words, load_config, one_message, own_folders
+from pipeline.commands.settings import NoSettings
 from pipeline.config import Config, UserError
 from pipeline.files import FULL, full_folders
+from pipeline.processes import call_in_child
 from pipeline.release import release
 
 ROOMS = Path(pipeline.__file__).parent / "commands"
@@ -183,6 +187,8 @@ def test_help_names_a_misspelt_setting(
         ),
         (("cv", "--experiment", "demo"), "settings have no dashes; write experiment=demo"),
         (("cv", "hydra.verbose=true"), "hydra.verbose=true: of Hydra's own settings only"),
+        (("cv", "manifest.path=données.csv"), "put in quotes, within those of the shell"),
+        (("cv", "manifest.path=data (1).csv"), """e.g. "manifest.path='données.csv'\""""),
     ],
 )
 def test_a_mistake_gets_one_line_of_advice(
@@ -358,3 +364,12 @@ def test_a_line_feed_in_what_was_given_forges_no_line_of_the_message(
     with pytest.raises(SystemExit), one_message(Config):
         Path("a\nb").read_bytes()
     assert capsys.readouterr().err == "error: a\\nb: No such file or directory\n"
+
+
+def test_a_process_that_was_killed_is_one_message() -> None:
+    """It ends no sweep: the other jobs go on."""
+    with pytest.raises(BrokenProcessPool) as caught:
+        call_in_child(signal.raise_signal, signal.SIGKILL)
+    message = in_words(caught.value, NoSettings)
+    assert message is not None
+    assert message.startswith("a process of this command was killed: often too little memory")

@@ -202,6 +202,23 @@ def test_a_server_that_the_settings_do_not_name_is_not_asked(study: Path) -> Non
     assert checkpoints(record.parent)
 
 
+def test_a_folder_that_cannot_be_read_is_named(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_run_folder(folder: Path) -> bool:
+        if folder.name == "demo":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return (folder / "environment.json").exists()
+
+    monkeypatch.setattr("pipeline.engine.overview.is_run_folder", is_run_folder)
+    done = called(study, "runs")
+    assert done.stderr == f"{Path('runs/demo')} cannot be read: no run in it is listed\n"
+    assert "2 runs" in done.stdout
+    assert len(json.loads(called(study, "runs", "json=true").stdout)) == 2
+    listed = called(study, "runs", "prune")
+    assert "runs/demo: cannot be read: no run in it was looked at" in listed.stdout
+
+
 # --- words for sizes and ages
 
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.commands.door import load_config
 from pipeline.config import EngineConfig, UserError
 from pipeline.engine import node, ray_cluster
-from pipeline.engine.door import ENGINES, engine_of, here
+from pipeline.engine.door import ENGINES, engine_of, here, predicting_slots
 from pipeline.engine.node import Needed
 from pipeline.engine.share import Share
 
@@ -113,6 +113,15 @@ def test_what_a_command_does_itself_it_does_here() -> None:
     on_cpu = load_config(["experiment=demo", "engine=ray", "engine.device=cpu"])
     assert here(on_cpu).engine.device == "cpu"
     assert here(here(on_cpu)) == here(on_cpu)
+
+
+def test_predicting_needs_no_devices_of_the_training() -> None:
+    asked = ["experiment=demo", "engine=ray", "training.precision=float16"]
+    asked += ["engine.devices_per_fold=2", "engine.folds_at_once=3"]
+    for device in ("auto", "cuda", "cpu"):
+        slots = predicting_slots(load_config([*asked, f"engine.device={device}"]))
+        assert len(slots) == 3
+        assert not any("," in slot for slot in slots)
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_a_run_of_the_first_version() -> None:
 )
 def test_every_state_is_told_and_stops_no_list(run_dir: Path, break_it, state: str) -> None:
     break_it(run_dir)
-    (found,) = map(overview, find_run_folders(run_dir.parents[1]))
+    (found,) = map(overview, find_run_folders(run_dir.parents[1])[0])
     assert found.state == state
     assert (found.problem is not None) == (state == "damaged")
     assert found.value is None
@@ -84,5 +84,21 @@ def test_folders_are_found_at_any_depth_and_links_are_not_followed(
     (tmp_path / "runs" / "link").symlink_to(run_dir)
     (tmp_path / "runs" / "sweeps" / "2026").mkdir(parents=True)
     (tmp_path / "plan.csv").write_text("a frozen plan beside the runs is none\n")
-    assert find_run_folders(tmp_path) == [run_dir]
-    assert find_run_folders(run_dir) == [run_dir]
+    assert find_run_folders(tmp_path) == ([run_dir], [])
+    assert find_run_folders(run_dir) == ([run_dir], [])
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = [run_dir.with_name(name) for name in ("a-closed", "z-closed")]
+    for folder in closed:
+        folder.mkdir()
+
+    def is_run_folder(folder: Path) -> bool:
+        if folder in closed:  # as Path.exists of what lies in it
+            raise PermissionError(13, "Permission denied", str(folder))
+        return (folder / "environment.json").exists()
+
+    monkeypatch.setattr("pipeline.engine.overview.is_run_folder", is_run_folder)
+    assert find_run_folders(tmp_path) == ([run_dir], closed)

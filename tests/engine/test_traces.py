@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from finished_run import finished_run
 
-from pipeline.engine.traces import Traces, find_traces, forget
+from pipeline.engine.traces import Traces, _is, find_traces, forget
 from pipeline.errors import UserError
 from pipeline.files import lock
 
@@ -28,6 +28,16 @@ def cache_dir(tmp_path: Path) -> Path:
         ("Anna-1", "notes.txt", "Anna-1 was seen twice", True),
         ("Anna-1", "notes.txt", "Anna-11 and Johanna-1 were", False),
         ("Anna-1", "picture.png", "Anna-1", False),
+        ("Doe, Jane", "mine.csv", 'patient_id,label\n"Doe, Jane",a\n', True),
+        ("Doe, Jane", "mine.csv", "patient_id;label\nDoe, Jane;a\n", True),
+        ("Doe, Jane", "mine.csv", 'patient_id,label\n"Doe, Janet",a\n', False),
+        ("Doe, Jane", "mine.csv", "patient_id,name\nDoe, Jane\n", True),
+        ("1,5", "mine.csv", 'patient_id,label\n"1,5",a\n', True),
+        ("a|b;c", "mine.csv", "patient_id,label\na|b;c,x\n", True),
+        ("a|b;c", "cost.csv", "patient_id\nUNSAFE|a|b;c|a.png\n", True),
+        ('Jo "Joe" Doe', "mine.csv", 'patient_id,label\n"Jo ""Joe"" Doe",a\n', True),
+        ('"Joe"', "mine.csv", 'patient_id,label\n"""Joe""",a\n', True),
+        ('Jo "Joe" Doe', "notes.json", '{"patients": ["Jo \\"Joe\\" Doe"]}', True),
     ],
 )
 def test_a_name_is_found_as_a_cell_or_a_word(
@@ -110,6 +120,24 @@ def test_caches_go_and_a_run_folder_remembers_each_time(tmp_path: Path, cache_di
     (run_dir / "predictions.csv").write_text("fold,patient_id\n0,8\n")
     forget(find_traces(tmp_path, ["8"], cache_dir))
     assert (run_dir / "VOID.txt").read_text().count("This run folder is void") == 2
+
+
+def test_what_an_interrupted_removal_left_of_a_cache_goes(tmp_path: Path, cache_dir: Path) -> None:
+    left = [cache_dir / name for name in ("0" * 32, f"{'1' * 32}.{'2' * 32}.features")]
+    own = cache_dir / "patient-7"
+    for folder in (*left, own):
+        folder.mkdir(parents=True)
+        (folder / "images.npy").write_bytes(b"decoded")
+    traces = find_traces(tmp_path, ["7"], cache_dir)
+    assert traces.caches == tuple(left)
+    forget(traces)
+    assert [*cache_dir.iterdir()] == [own]
+
+
+def test_a_plan_by_image_names_its_patient_whatever_the_id_holds() -> None:
+    assert _is("UNSAFE|a|b;c|a.png", ["a|b;c"])
+    assert _is("UNSAFE|12|a.png", ["12"])
+    assert not _is("UNSAFE|112|a.png", ["12"])
 
 
 def test_a_run_folder_in_use_loses_nothing(tmp_path: Path, cache_dir: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.engine.finished import Finished
 from pipeline.ensemble import Ensemble
 from pipeline.export import load_bundle
 from pipeline.export.exporting import export
+from pipeline.export.sums import seal
 from pipeline.label_names import LabelNames
 
 WRITTEN = {
@@ -197,6 +198,24 @@ def test_own_code_is_exported_only_where_it_is_named(own: Finished, tmp_path: Pa
 def test_a_folder_that_is_there_is_not_written_over(run: Finished, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is there already, and is not written over"):
         export(run, "folder", "folds", tmp_path)
+
+
+def test_the_model_that_a_failed_registration_left_is_taken(run: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    first = export(run, "mlflow", "folds", out)
+    again = export(run, "mlflow", "folds", out, keeps=True)
+    assert (again.digest, again.bundle, again.card) == (first.digest, first.bundle, first.card)
+    assert again.was_there
+    path = out / "data" / "bundle" / "bundle.json"
+    whole = path.read_text()
+    path.write_text(whole.replace(run.key, "k" * 64))
+    with pytest.raises(UserError, match="is not as it was made"):
+        export(run, "mlflow", "folds", out, keeps=True)
+    seal(out / "data" / "bundle")
+    seal(out)
+    for keeps in (True, False):  # of another run
+        with pytest.raises(UserError, match="is there already, and is not written over"):
+            export(run, "mlflow", "folds", out, keeps=keeps)
 
 
 def test_a_deleted_network_is_told(run: Finished, tmp_path: Path) -> None:

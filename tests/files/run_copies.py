@@ -31,6 +31,19 @@ def copy_of(run_dir: Path, place: Path, settings: Mapping[str, object] | None = 
     return place
 
 
+def trained_elsewhere(run_dir: Path, settings: Mapping[str, object]) -> None:
+    """The run as if its folds had trained on other devices (`engine.device` -> cuda)."""
+    config = OmegaConf.load(run_dir / "config.yaml")
+    environment = read_json(run_dir / "environment.json")
+    for name, value in settings.items():
+        OmegaConf.update(config, name, value)
+        if name in environment["identity"]:
+            environment["identity"][name] = str(value)
+    OmegaConf.save(config, run_dir / "config.yaml")
+    digest = {"config_sha256": sha256((run_dir / "config.yaml").read_bytes()).hexdigest()}
+    write_json(run_dir / "environment.json", environment | digest)
+
+
 def as_of_sweep(
     run_dir: Path, value: float, sweep: str = SWEEP, select_by: str = "val/patient/auroc"
 ) -> Path:

@@ -111,9 +111,13 @@ def test_what_cannot_be_explained_is_said(here: Path) -> None:
 
     assert "a baseline of scikit-learn has no layers" in refused("run_dir=runs/base")
     folds = here / "runs" / "net"
+    assert called(here, "explain", "run_dir=runs/net").returncode == 0
+    before = {path.name: path.read_bytes() for path in (folds / "explain").iterdir()}
+    assert len(before) > 1
     shutil.copy(folds / "fold_00" / "best.pt", folds / "kept.pt")
     (folds / "fold_00" / "best.pt").unlink()
     assert "fold_00/best.pt" in refused("run_dir=runs/net")
+    assert {path.name: path.read_bytes() for path in (folds / "explain").iterdir()} == before
     shutil.copy(folds / "kept.pt", folds / "fold_00" / "best.pt")
     shutil.rmtree(here / ".cache")
     assert "no decoded images" in refused("run_dir=runs/net")

@@ -148,9 +148,12 @@ def sent(path: Path) -> str:
 
 
 def test_a_registered_champion_is_served_and_answers_curl(here: Path) -> None:
-    words = ["to=mlflow", "register=lesions", "champion=true"]
-    ended = called(here, "export", "run_dir=runs/first", *words, "out=served")
+    words = ["run_dir=runs/first", "to=mlflow", "register=lesions", "champion=true", "out=served"]
+    failed = called(here, "export", *words, f"tracking.uri=sqlite:///{here}/cohort/manifest.csv")
+    assert failed.returncode == 1
+    ended = called(here, "export", *words)
     assert ended.returncode == 0, ended.stderr
+    assert "there already: served" in ended.stdout
     assert "registered: lesions, version 1" in ended.stdout
     assert "champion: the first champion of this name" in ended.stdout
     pixels = np.asarray(Image.open(here / "cohort" / "p00_0.png"))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from command_line import called
 from PIL import Image
+from run_copies import trained_elsewhere
 from system_runs import Cohort, make_cohort, run_cv
 
 from pipeline.engine.finished import Finished
@@ -139,6 +140,14 @@ def test_they_are_predicted_by_the_mean_of_the_folds_models(
     assert (run_dir / "environment.json").read_bytes() == environment
     if model == "logistic":  # a bright square: the demo cohort can be told apart
         assert found["patient"]["auroc"]["value"] > 0.8
+
+
+def test_they_are_opened_on_a_machine_without_the_gpu_that_trained(here: Path) -> None:
+    other = {"engine.device": "cuda", "engine.devices_per_fold": 2, "engine.kind": "ray"}
+    other["training.precision"] = "float16"
+    trained_elsewhere(here / "runs" / "lenet5", other)
+    ended = called(here, "unlock", "run_dir=runs/lenet5", CUDA_VISIBLE_DEVICES="")
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_second_opening_is_refused_and_on_record_when_it_is_asked_for(here: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from command_line import called
+from run_copies import trained_elsewhere
 from system_runs import cv_command, make_cohort, mlflow_client, mlflow_runs, only_run_dir, run_cv
 
 from pipeline.engine.finished import Finished
@@ -46,6 +47,8 @@ def test_folds_of_several_commands_are_gathered_by_report(tmp_path: Path) -> Non
     whole = {name: (run_dir / name).read_bytes() for name in ("predictions.csv", "metrics.json")}
     for name in (*whole, "report.html"):
         (run_dir / name).unlink()
+    other = {"engine.device": "cuda", "engine.kind": "ray", "engine.address": "gpu-head:6379"}
+    trained_elsewhere(run_dir, other)
     done = called(tmp_path, "report", f"run_dir={run_dir.relative_to(tmp_path)}")
     assert done.returncode == 0, done.stderr
     assert {name: (run_dir / name).read_bytes() for name in whole} == whole

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from synthetic_run_folder import make_database, make_run_folder
 
 from pipeline.config import UserError
+from pipeline.tracking.comparison import log_comparison
 from pipeline.tracking.registry import (
     ALIAS,
     BUNDLE,
@@ -104,3 +105,41 @@ def test_no_file_leaves_a_run_that_forbids_it(uri: str, run_dir: Path) -> None:
     refuse_upload(run_dir, uri, "no_patients")
     with pytest.raises(UserError, match="takes its server from the environment"):
         refuse_upload(run_dir, None)
+
+
+def test_a_registration_that_fails_leaves_no_run_that_seems_to_run(
+    uri: str, run_dir: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch, registry(run_dir, "lesions", uri) as models:
+        patch.setattr(MlflowClient, "log_artifacts", full)
+        with pytest.raises(OSError, match="no room"):
+            added(models, folder, run_dir, "a")
+    client = MlflowClient(uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'demo'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+    with registry(run_dir, "lesions", uri) as models:
+        assert added(models, folder, run_dir, "a") == ("1", True)
+    (again,) = client.search_runs([experiment.experiment_id])
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+
+
+def test_a_comparison_that_fails_leaves_no_run_that_seems_to_run(
+    uri: str, run_dir: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no room")
+
+    interval = {"value": 0.1, "low": 0.0, "high": 0.2}
+    other = {"name": "b", "verdict": "better", "difference": {"interval": interval}, "p": 0.5}
+    record = {"first": "a", "metric": "auroc", "level": "patient", "compared": [other]}
+    monkeypatch.setattr(MlflowClient, "log_artifact", full)
+    with pytest.raises(UserError, match="no room"):
+        log_comparison(run_dir, folder, record, uri)
+    client = MlflowClient(uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'demo'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"

@@ -9,7 +9,9 @@ import pytest
 from synthetic_run_folder import make_run_folder
 
 from pipeline.config import UserError
+from pipeline.tracking.mirror import sync
 from pipeline.tracking.record import RunRecord
+from pipeline.tracking.registered import registered_keys
 
 
 @pytest.fixture
@@ -66,3 +68,15 @@ def test_the_room_imports_neither_mlflow_nor_torch_nor_monai() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_record_can_be_read_where_the_driver_of_its_database_is_missing(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "postgresql://me@h/db"
+    replace(RunRecord.load(run_dir), uri=uri).save(run_dir)
+    monkeypatch.setattr("pipeline.tracking.postgres.find_spec", lambda _name: None)
+    assert RunRecord.load(run_dir).uri == uri
+    for asks in (sync, lambda _: registered_keys(uri)):
+        with pytest.raises(UserError, match="the driver psycopg2 is not installed"):
+            asks(run_dir)

@@ -17,7 +17,7 @@ from pipeline.training.device import folds_on_a_gpu, prepare
 from pipeline.training.epoch import TrainPart, predict, train_epoch
 from pipeline.training.learner import build_learner, try_out
 from pipeline.training.optimizer import fused
-from pipeline.training.precision import precision_on
+from pipeline.training.precision import precision_of_kept, precision_on
 
 
 @pytest.fixture
@@ -162,6 +162,7 @@ def test_what_fails_ahead_is_raised_where_batches_are_taken(job, monkeypatch):
 def test_the_precision_of_a_cpu_is_float32_unless_asked():
     assert precision_on(torch.device("cpu"), "auto") == torch.float32
     assert precision_on(torch.device("cpu"), "bfloat16") == torch.bfloat16
+    assert precision_of_kept(torch.device("cpu"), "float16") == torch.float32
 
 
 @pytest.mark.parametrize(("at_once", "each", "expected"), [(0, 1, 1), (3, 1, 3), (2, 2, 4)])
