@@ -57,8 +57,9 @@ def main(cfg: DictConfig) -> None:
 def next_steps(name: str) -> tuple[str, str]:
     """The command lines that check the new experiment and train on it."""
     (named,) = overrides_of({"experiment": name})
-    check, train = (shlex.join(["patientfold", command, named]) for command in ("check", "cv"))
-    return f"next: {check}", f"then: {train}"
+    # quotes within quotes, as people write them, if the shell leaves them alone
+    typed = shlex.quote(named) if set(named) & set('"$`!\\') or "'" not in named else f'"{named}"'
+    return f"next: patientfold check {typed}", f"then: patientfold cv {typed}"
 
 
 def refuse_others(arguments: Sequence[str]) -> None:

@@ -70,8 +70,8 @@ KILLED = (
     "same command continues"
 )
 QUOTES = (
-    "A value with letters outside ASCII, brackets or other signs is put in quotes, within those of "
-    "the shell, e.g. \"manifest.path='données.csv'\""
+    "a value with letters outside ASCII, brackets or other signs, or a name that is a number, is "
+    "put in quotes, within those of the shell, e.g. \"manifest.path='données.csv'\""
 )
 HOW_TO_GO_ON = """
       Settings that belong together, over the defaults.
@@ -302,6 +302,8 @@ def _message(error: Exception, schema: type) -> str | None:
             return _hydra_message(error, schema)
         case BrokenProcessPool():
             return KILLED
+        case ValueError() if "Config group override must be" in str(error):
+            return QUOTES
         case YAMLError():
             return f"the YAML of a config cannot be read: {' '.join(str(error).split())}"
         case OSError() if not isinstance(error, BrokenPipeError):

@@ -161,8 +161,8 @@ class ExportSettings:
     """folds: the ensemble of the folds' networks | final: the one that `patientfold final` has
     trained on everybody."""
     out: str | None = None
-    """The folder of the bundle, which must not be there; by default
-    exports/<name>/<key>-<network>-<to>."""
+    """The folder of the bundle, which must not be there, but for a model to register whose
+    registration failed; by default exports/<name>/<key>-<network>-<to>."""
     plugins: Listed = ()
     """Your own packages that the run's settings may name; their code runs, and goes along."""
     register: Name | None = None

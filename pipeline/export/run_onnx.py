@@ -45,8 +45,8 @@ def unsupported(contents: Mapping[str, Any]) -> list[str]:
         found.append(f"{contents['images_per_sample']} files for one image")
     for leaf in images["transforms"]:
         name, known = leaf["_target_"].removeprefix(MONAI), TRANSFORMS
-        size = leaf.get("spatial_size", [1])
-        is_size = isinstance(size, list | tuple) and all(isinstance(n, int) and n > 0 for n in size)
+        size = leaf.get("spatial_size", [])
+        is_size = isinstance(size, list | tuple) and min(size, default=1) > 0
         if not is_size or name not in known or not {*leaf} - {"_target_"} <= known[name][1]:
             found.append(f"images.transforms: {json.dumps(leaf)}")
     return found
@@ -252,12 +252,11 @@ def dicom(path: Path) -> tuple[Pixels, bool, int]:
 
     data = dcmread(path)
     kind = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
-    if "ModalityLUTSequence" in data or kind == "PALETTE COLOR":
-        raise CannotError("needs a lookup table, which is not read here")
     frames = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-    groups = [group for tag in frames for group in data.get(tag) or []]
-    if any("PixelValueTransformationSequence" in group for group in groups):
-        raise CannotError("needs a rescale of each frame, which is not read here")
+    groups = [data, *(group for tag in frames for group in data.get(tag) or [])]
+    needed = ("ModalityLUTSequence", "PixelValueTransformationSequence")
+    if kind == "PALETTE COLOR" or any(tag in group for tag in needed for group in groups):
+        raise CannotError("needs a lookup table or a rescale of each frame, which is not read here")
     array = pixel_array(data).astype(np.float32)
     bits = int(data.get("BitsStored") or 8)
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
@@ -316,10 +315,8 @@ def prepared(path: Path, contents: Mapping[str, Any]) -> NDArray[Any]:
 
 def stored(pixels: Pixels, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Rounded to the type in which the training kept its images."""
-    low, high = -0.5, 255.5
-    if dtype != np.uint8:
-        high = float(np.finfo(dtype).max)
-        low = -high
+    high = 255.5 if dtype == np.uint8 else float(np.finfo(dtype).max)
+    low = -0.5 if dtype == np.uint8 else -high
     if not (pixels.min() >= low and pixels.max() <= high):
         raise CannotError(f"has values from {pixels.min():g} to {pixels.max():g}, not of {dtype}")
     if dtype == np.uint8:
@@ -329,9 +326,9 @@ def stored(pixels: Pixels, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def is_flattened(pixels: Pixels, kept: NDArray[Any]) -> bool:
     """Does rounding take more than a hundredth of what is seen in an image (C, ...)?"""
-    lost = float(np.mean((kept.astype(np.float32) - pixels) ** 2, dtype=np.float64))
-    seen = float(np.mean([channel.var(dtype=np.float64) for channel in pixels]))
-    return seen > 0 and lost > 0.01 * seen
+    lost = np.mean((kept.astype(np.float32) - pixels) ** 2, dtype=np.float64)
+    seen = np.mean([channel.var(dtype=np.float64) for channel in pixels])
+    return bool(seen > 0 and lost > 0.01 * seen)
 
 
 # --- answering

@@ -188,7 +188,7 @@ def test_words_that_yaml_reads_otherwise_stay_texts(
 
 
 def test_the_next_commands_can_be_typed_as_they_stand() -> None:
-    for name in ("my", "größe", "my set (2)"):
+    for name in ("my", "größe", "my set (2)", "2024_10", "1e3", "true"):
         for line, command in zip(next_steps(name), ("check", "cv"), strict=True):
             _, _, typed = line.partition(": ")
             program, word, setting = shlex.split(typed)
