@@ -41,6 +41,8 @@ class Fingerprint:
         stored = f"stored in {counted(pixels.num_channels, 'channel')}"
         grey = "grey" if pixels.num_channels == 1 else f"no colour, {stored}"
         colour = "in colour" if pixels.is_colour else grey
+        if pixels.has_unlike_files:
+            colour = "files of a sample with different numbers of channels"
         modality = f", modality {one_line(pixels.modality)}" if pixels.modality else ""
         yield (
             f"{'/'.join(pixels.formats)}{modality}: {kind}, {colour}, {pixels.bit_depth} bits, "

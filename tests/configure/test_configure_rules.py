@@ -52,6 +52,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
     "dermoscopy": (PHOTOGRAPHS, "dermoscopy"),
     "grey": ({}, "grey64"),
     "slices": ({"modality": "MR"}, 2),
+    "one_channel": ({"num_channels": 3, "has_unlike_files": True}, 1),
     "channels": ({"num_channels": 4}, 4),
     "resampled": (
         {**VOLUMES, "spacing": (1.0, 1.0, 2.0), "spacing_varies": True},
@@ -110,6 +111,8 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
     ({"bit_depth": 16, "modality": "CT"}, "images", "ct_soft"),
     ({"modality": "DX"}, "images", "radiograph"),
     ({"num_channels": 3}, "images", "grey64"),  # grey, stored as colour
+    ({**VOLUMES, "num_channels": 3, "has_colour_model": False}, "images.num_channels", 3),
+    ({"num_channels": 3, "has_colour_model": False}, "images.num_channels", 3),
     ({"median_shape": (50, 50), **PATCHES}, "images.size", [48, 48]),
     ({"median_shape": (28, 20)}, "images.size", [28, 20]),
     ({"median_shape": (512, 256)}, "images.size", [88, 40]),
@@ -132,6 +135,17 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
 
 def chosen(**changes: Any) -> dict[str, Any]:
     return {decision.setting: decision.value for decision in decide(fingerprint(**changes))}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_channels": 3}, {**VOLUMES, "num_channels": 3}, {**PATCHES, "has_colour_model": False}],
+)
+def test_colour_is_a_matter_of_the_preset(changes: dict[str, Any]) -> None:
+    """Three grey channels become one; and the presets for colour take three, whatever a file says
+    of them.
+    """
+    assert "images.num_channels" not in chosen(**changes)
 
 
 def test_every_rule_has_an_example() -> None:

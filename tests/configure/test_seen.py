@@ -41,6 +41,20 @@ def test_grey_that_was_stored_as_colour_is_grey(tmp_path: Path) -> None:
     assert seen(tmp_path, picture(tmp_path / "c.png", colour)).is_colour
 
 
+def test_three_channels_of_a_volume_are_no_colour_unless_the_file_says_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RNG.normal(size=(16, 16, 12, 3)))
+    voxels = RNG.integers(0, 255, (16, 16, 12, 3), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "b.nii.gz")
+    for name in ("a.npy", "b.nii.gz"):
+        found = seen(tmp_path, name)
+        assert (found.spatial_dims, found.num_channels) == (3, 3)
+        assert (found.has_colour_model, found.is_colour) == (False, False)
+    rgb = voxels.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    nibabel.save(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "c.nii.gz")
+    found = seen(tmp_path, "c.nii.gz")
+    assert (found.num_channels, found.has_colour_model, found.is_colour) == (3, True, True)
+
+
 def test_sixteen_bits_and_mixed_shapes(tmp_path: Path) -> None:
     names = []
     for i, side in enumerate((20, 30, 40)):
