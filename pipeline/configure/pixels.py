@@ -15,6 +15,7 @@ from pipeline.formats import DICOM, ImageError, StoredImage, read_as_stored
 from pipeline.formats.dicom_file import open_dicom
 from pipeline.formats.files import format_of, series_files
 from pipeline.formats.table import COLOUR
+from pipeline.images.transforms import no_hounsfield
 from pipeline.manifest import Manifest
 from pipeline.words import and_more, counted, one_line
 
@@ -64,6 +65,11 @@ class Pixels:
     """The median of the images' smallest values; `highest` of their largest."""
     highest: float
     likeness: Likeness
+
+    @property
+    def no_hounsfield(self) -> str:
+        """Why the preset of CT would refuse the images; "" when it would not."""
+        return no_hounsfield(self.bit_depth, self.lowest, self.highest)
 
     @property
     def is_hounsfield(self) -> bool:

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import yaml
+from dicom_files import write_dicom
 from PIL import Image
 
 from pipeline.__main__ import main
@@ -236,3 +237,30 @@ def test_a_photograph_and_its_mask(
         Image.fromarray(rng.integers(0, 2, (20, 20), np.uint8) * 255).save(f"{i}_mask.png")
     config = configured(monkeypatch, capsys, "photo.png", "mask.png")
     assert config.images.num_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("most", "intercept", "preset"),
+    [(255, 0, "grey64"), (4095, 0, "radiograph"), (4095, -1024, "ct_soft")],
+)
+def test_ct_with_and_without_hounsfield_units(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    most: int,
+    intercept: int,
+    preset: str,
+) -> None:
+    """Secondary captures, slices whose rescale was lost, and whole ones."""
+    rng = np.random.default_rng(0)
+    bits = most.bit_length()
+    for i in range(12):
+        pixels = rng.integers(0, most + 1, (24, 24), np.uint16)
+        pixels[0, :2] = 0, most
+        tags = {"BitsStored": bits, "HighBit": bits - 1, "PixelSpacing": [0.7, 0.7]}
+        write_dicom(Path(f"{i}_slice.dcm"), pixels, RescaleIntercept=intercept, **tags)
+    config = configured(monkeypatch, capsys, "slice.dcm")
+    text = EXPERIMENT.read_text()
+    assert f"override /images: {preset} " in text
+    assert config.images.unit == ("HU" if preset == "ct_soft" else None)
+    is_warned = "has values from 0 to 4095, which cannot be Hounsfield units" in text
+    assert is_warned == (preset == "radiograph")

@@ -18,6 +18,7 @@ NO_PLACE = Likeness(shared=0.01, mirrored=(0.0, 0.1))
 PATCHES = {"num_channels": 3, "is_colour": True, "likeness": NO_PLACE}
 PHOTOGRAPHS = {"num_channels": 3, "is_colour": True}
 CT = {**VOLUMES, "lowest": -1024.0, "highest": 2000.0}
+CT_SLICES = {"bit_depth": 12, "modality": "CT"}
 MANY_VOLUMES = {**VOLUMES, "num_images": 600}
 GPU = {"gpus": ("a GPU",), "free_gpu": 40 * GIB}
 MULTILABEL = {"is_multilabel": True, "classes": ("a", "b", "c"), "images_per_class": (90, 80, 70)}
@@ -108,7 +109,13 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
     ({"independent_per_class": (99, 99)}, "training.select_by", "val/image/auroc"),
     ({**CT, "lowest": -100.0}, "images", "mr"),
     ({**CT, "bit_depth": 8}, "images", "mr"),
-    ({"bit_depth": 16, "modality": "CT"}, "images", "ct_soft"),
+    ({**CT_SLICES, "lowest": -1024.0, "highest": 2000.0}, "images", "ct_soft"),
+    ({**CT_SLICES, "lowest": -1.0, "highest": 2000.0}, "images", "ct_soft"),
+    ({**CT_SLICES, "lowest": 0.0, "highest": 4095.0}, "images", "radiograph"),  # rescale was lost
+    ({**CT_SLICES, "lowest": -1.0, "highest": 1.0}, "images", "radiograph"),  # normalised
+    ({**CT_SLICES, "bit_depth": 8, "lowest": -1.0}, "images", "grey64"),  # a secondary capture
+    ({**PHOTOGRAPHS, "modality": "CT"}, "images", "dermoscopy"),
+    ({**VOLUMES, "modality": "CT"}, "images", "mr"),
     ({"modality": "DX"}, "images", "radiograph"),
     ({"num_channels": 3}, "images", "grey64"),  # grey, stored as colour
     ({**VOLUMES, "num_channels": 3, "has_colour_model": False}, "images.num_channels", 3),

@@ -199,6 +199,10 @@ def test_labels_that_do_not_exclude_each_other(tmp_path: Path) -> None:
         ({"num_independent": 20}, "20 independent patients: the intervals will be wide"),
         ({"independent_per_class": (80, 8)}, "class 'lesion' has 8 patients"),
         ({"num_unlabelled": 3}, "3 rows without a label: left out"),
+        (
+            {"modality": "CT", "bit_depth": 12, "highest": 4095.0},
+            "the median image has values from 0 to 4095, which cannot be Hounsfield units",
+        ),
         ({"num_mixed": 2}, "2 of 100 patients have images of several labels"),
     ],
 )
@@ -207,8 +211,17 @@ def test_what_a_person_should_look_at(changes: dict[str, Any], words: str) -> No
     assert words in warning
 
 
-def test_nothing_to_warn_of() -> None:
-    assert list(fingerprint().warnings()) == []
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"modality": "CT"},  # 8 bits
+        {"modality": "CT", "bit_depth": 12, "lowest": -1024.0, "highest": 2000.0},
+        {"modality": "MR", "bit_depth": 12},
+    ],
+)
+def test_nothing_to_warn_of(changes: dict[str, Any]) -> None:
+    assert list(fingerprint(**changes).warnings()) == []
 
 
 def test_it_says_what_it_saw() -> None:

@@ -26,7 +26,8 @@ CUBIC = ("mr", "ct_soft")
 
 
 def is_ct(f: Fingerprint) -> bool:
-    return f.pixels.modality == "CT" or (f.pixels.spatial_dims == 3 and f.pixels.is_hounsfield)
+    says_so = f.pixels.modality == "CT" and not f.pixels.no_hounsfield
+    return says_so or (f.pixels.spatial_dims == 3 and f.pixels.is_hounsfield)
 
 
 def is_placed(f: Fingerprint) -> bool:
@@ -42,7 +43,11 @@ def few_aligned_volumes(f: Fingerprint) -> bool:
     )
 
 
-@rule("images", "ct_soft", "DICOM of modality CT, or volumes whose values are Hounsfield units")
+@rule(
+    "images",
+    "ct_soft",
+    "DICOM of modality CT whose values can be Hounsfield units, and volumes whose values are such",
+)
 def ct(f: Fingerprint, _: Chosen) -> Choice | None:
     if not is_ct(f):
         return None
