@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from pipeline.evaluation.grouping import Grouping
 from pipeline.evaluation.subgroups import Subgroups, flagged, subgroups
 
 CLASSES = ["healthy", "sick"]
@@ -59,7 +60,8 @@ def _table(
 
 
 def found_in(table: pd.DataFrame, column: pd.Series, site: str | None = None) -> Subgroups:
-    return subgroups(table, CLASSES, {"group": column}, "patient", site=site)
+    sites_of_rows = None if site is None else column.rename(site)
+    return subgroups(table, CLASSES, Grouping({"group": column}, sites_of_rows), "patient")
 
 
 def flags(seed: int, failing: float, positives: int) -> tuple[bool, bool]:

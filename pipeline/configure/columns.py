@@ -37,9 +37,10 @@ def look(path: Path, separator: str | None = None, encoding: str = "utf-8") -> t
     lines = text.splitlines()
     header = lines[0] if lines else ""
     separator = separator or max(SEPARATORS, key=header.count)
-    if not header.count(separator) or len(lines) < 2:
+    has_columns = header.count(separator)
+    rows = list(csv.DictReader(lines, delimiter=separator, restval="")) if has_columns else []
+    if not rows:  # blank lines are none
         raise UserError(f"manifest.path {path}: expected a header and a row with several columns")
-    rows = list(csv.DictReader(lines, delimiter=separator, restval=""))
     return separator, {name: [row[name] for row in rows] for name in rows[0] if name}
 
 

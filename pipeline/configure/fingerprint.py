@@ -41,6 +41,8 @@ class Fingerprint:
         stored = f"stored in {counted(pixels.num_channels, 'channel')}"
         grey = "grey" if pixels.num_channels == 1 else f"no colour, {stored}"
         colour = "in colour" if pixels.is_colour else grey
+        if pixels.has_unlike_files:
+            colour = "files of a sample with different numbers of channels"
         modality = f", modality {one_line(pixels.modality)}" if pixels.modality else ""
         yield (
             f"{'/'.join(pixels.formats)}{modality}: {kind}, {colour}, {pixels.bit_depth} bits, "
@@ -59,7 +61,7 @@ class Fingerprint:
 
     def warnings(self) -> Iterator[str]:
         """What a person should look at before the results are believed."""
-        cohort = self.cohort
+        cohort, pixels = self.cohort, self.pixels
         rarest, number = cohort.classes[cohort.rarest], min(cohort.independent_per_class)
         if cohort.num_sites > 1 and cohort.num_one_class_sites == cohort.num_sites:
             yield (
@@ -87,3 +89,5 @@ class Fingerprint:
                 f"{cohort.num_mixed} of {counted(cohort.num_patients, 'patient')} have images of "
                 "several labels: see evaluation.patient_label"
             )
+        if pixels.modality == "CT" and pixels.bit_depth > 8 and pixels.no_hounsfield:
+            yield f"modality CT, but no preset of CT fits: the median image {pixels.no_hounsfield}"

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import Floats, Floats32
+from pipeline.arrays import Floats
 from pipeline.configure.thumbnails import Likeness, likeness, thumbnail
 from pipeline.errors import UserError
 from pipeline.formats import DICOM, ImageError, StoredImage, read_as_stored
 from pipeline.formats.dicom_file import open_dicom
 from pipeline.formats.files import format_of, series_files
+from pipeline.formats.table import COLOUR
+from pipeline.images.transforms import no_hounsfield
 from pipeline.manifest import Manifest
 from pipeline.words import and_more, counted, one_line
 
@@ -43,8 +45,12 @@ class Pixels:
     """Of DICOM, e.g. CT; "" where no file says it."""
     spatial_dims: int
     num_channels: int
+    has_unlike_files: bool
+    """A sample has several files, and not all of them have as many channels."""
+    has_colour_model: bool
+    """Three channels are red, green and blue by what the files say, though they may be grey."""
     is_colour: bool
-    """Three channels that differ."""
+    """Three channels that differ; of volumes with a colour model."""
     bit_depth: int
     """The largest."""
     median_shape: tuple[int, ...]
@@ -59,6 +65,11 @@ class Pixels:
     """The median of the images' smallest values; `highest` of their largest."""
     highest: float
     likeness: Likeness
+
+    @property
+    def no_hounsfield(self) -> str:
+        """Why the preset of CT would refuse the images; "" when it would not."""
+        return no_hounsfield(self.bit_depth, self.lowest, self.highest)
 
     @property
     def is_hounsfield(self) -> bool:
@@ -103,7 +114,7 @@ def pixels_of(manifest: Manifest, progress: Callable[[int, int], None]) -> Pixel
     if problems:
         most = f"{len(problems)} of {counted(number, 'image')} that were tried cannot be read"
         raise UserError(f"{most}:\n  {and_more(problems[:5], len(problems), chr(10) + '  ')}")
-    return _together(seen, len(manifest) * len(manifest.image_columns))
+    return _together(seen, len(manifest), len(manifest.image_columns))
 
 
 def _sampled(num_rows: int) -> list[int]:
@@ -126,15 +137,19 @@ def _look(path: Path) -> _Seen:
         image._replace(pixels=image.pixels[..., :0]),
         image.pixels.shape[1:],
         len(image.pixels),
-        _is_colour(image.pixels),
+        _is_colour(image),
         low,
         high,
         thumbnail(np.nan_to_num(image.pixels.mean(axis=0), nan=low, posinf=high, neginf=low)),
     )
 
 
-def _is_colour(pixels: Floats32) -> bool:
-    if len(pixels) != 3:
+def _is_colour(image: StoredImage) -> bool:
+    """Do three channels differ? Volumes must say that they are a colour, and no time points or
+    sequences; arrays of pictures cannot say it.
+    """
+    pixels, is_volume = image.pixels, image.pixels.ndim == 4
+    if len(pixels) != 3 or (is_volume and image.channels != COLOUR):
         return False
     others = np.abs(pixels[1:] - pixels[:1]).mean()
     return bool(others > COLOURED * max(float(np.abs(pixels).max()), 1.0))
@@ -147,7 +162,7 @@ def _modality(path: Path) -> str:
     return str(data.get("Modality") or "")
 
 
-def _together(seen: Sequence[_Seen], num_files: int) -> Pixels:
+def _together(seen: Sequence[_Seen], num_rows: int, num_columns: int) -> Pixels:
     numbers = Counter(len(one.shape) for one in seen)
     if len(numbers) > 1:
         raise UserError(
@@ -161,14 +176,18 @@ def _together(seen: Sequence[_Seen], num_files: int) -> Pixels:
     has_all = len(known) == len(seen)
     median = np.median(known, axis=0) if has_all else np.ones(dims)
     sides = shapes * (known if has_all else 1.0)
+    num_channels = Counter(one.num_channels for one in seen)
+    has_unlike_files = num_columns > 1 and len(num_channels) > 1
     return Pixels(
         num_read=len(seen),
-        num_files=num_files,
+        num_files=num_rows * num_columns,
         formats=tuple(name for name, _ in Counter(one.format for one in seen).most_common()),
         modality=Counter(one.modality for one in seen).most_common(1)[0][0],
         spatial_dims=dims,
-        num_channels=Counter(one.num_channels for one in seen).most_common(1)[0][0],
-        is_colour=any(one.is_colour for one in seen),
+        num_channels=num_channels.most_common(1)[0][0],
+        has_unlike_files=has_unlike_files,
+        has_colour_model=all(one.image.channels == COLOUR for one in seen if one.num_channels == 3),
+        is_colour=not has_unlike_files and any(one.is_colour for one in seen),
         bit_depth=max(one.image.bit_depth for one in seen),
         median_shape=tuple(np.median(shapes, axis=0).astype(int).tolist()),
         num_shapes=len({one.shape for one in seen}),

@@ -126,19 +126,26 @@ def check_unit(image: StoredImage, config: ImagesConfig) -> None:
     """
     if config.unit is None:
         return
-    if image.bit_depth <= 8:
-        raise ImageError(
-            f"has {image.bit_depth} bits, a picture: Hounsfield units (images.unit=HU) need 12 or "
+    low, high = float(image.pixels.min()), float(image.pixels.max())
+    if fault := no_hounsfield(image.bit_depth, low, high):
+        raise ImageError(fault)
+
+
+def no_hounsfield(bit_depth: int, low: float, high: float) -> str:
+    """Why values from `low` to `high` cannot be Hounsfield units; "" when they can."""
+    if bit_depth <= 8:
+        return (
+            f"has {bit_depth} bits, a picture: Hounsfield units (images.unit=HU) need 12 or "
             "more; use the DICOM or NIfTI file that it was made from, or images for pictures "
             "(images=grey64, images=radiograph)"
         )
-    low, high = float(image.pixels.min()), float(image.pixels.max())
     if low >= 0 or (low > -NORMALISED and high < NORMALISED):
-        raise ImageError(
+        return (
             f"has values from {low:g} to {high:g}, which cannot be Hounsfield units "
             "(images.unit=HU): air is -1000 and fat -100; was the rescale of the DICOM files lost, "
             f"or were they normalised? Convert them again; {NO_UNITS}, and images.window must fit"
         )
+    return ""
 
 
 def transformed(image: StoredImage, config: ImagesConfig, transforms: Transforms) -> Floats32:

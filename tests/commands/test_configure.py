@@ -6,9 +6,11 @@ import shlex
 from contextlib import suppress
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
+from dicom_files import write_dicom
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
@@ -16,6 +18,8 @@ from pipeline.__main__ import main
 from pipeline.commands.configure import next_steps
 from pipeline.commands.cv import cross_validate
 from pipeline.commands.door import load_config
+from pipeline.config import Config
+from pipeline.images.decoding import Decoder
 from pipeline.manifest import read_manifest
 from pipeline.manifest.ids import MANY_ROWS
 
@@ -195,3 +199,81 @@ def test_the_next_commands_can_be_typed_as_they_stand() -> None:
             assert (program, word) == ("patientfold", command)
             (parsed,) = OverridesParser.create().parse_overrides([setting])
             assert (parsed.key_or_group, parsed.value()) == ("experiment", name)
+
+
+# --- every image can be decoded with what was chosen
+
+
+def configured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *columns: str
+) -> Config:
+    """Of a CSV with these columns of images: 12 rows, `0_<column>` and so on."""
+    rows = [",".join(["patient_id", *(name.partition(".")[0] for name in columns), "label"])]
+    for i in range(12):
+        rows.append(",".join([str(i), *(f"{i}_{name}" for name in columns), ("no", "yes")[i % 2]]))
+    Path("my.csv").write_text("\n".join(rows))
+    images = ",".join(name.partition(".")[0] for name in columns)
+    given = "manifest.path=my.csv", f"manifest.columns.image=[{images}]"
+    _, error = said(monkeypatch, capsys, *given)
+    assert error == ""
+    config = load_config(["experiment=my"])
+    manifest = read_manifest(config.manifest)
+    assert len(manifest.image_sets) == 12
+    decoder = Decoder(config.images)
+    shapes = {decoder.sample(files).pixels.shape[1:] for files in manifest.image_sets}
+    assert shapes == {config.images.size}
+    return config
+
+
+@pytest.mark.parametrize("name", ["scan.npy", "scan.nii.gz"])
+def test_volumes_of_three_sequences(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        volume = rng.normal(100, 20, (12, 16, 16, 3)).astype(np.float32)
+        if name.endswith("npy"):
+            np.save(f"{i}_{name}", volume)
+        else:
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), f"{i}_{name}")
+    config = configured(monkeypatch, capsys, name)
+    assert config.images.num_channels == 3
+    assert "volumes, no colour, stored in 3 channels" in EXPERIMENT.read_text()
+
+
+def test_a_photograph_and_its_mask(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8)).save(f"{i}_photo.png")
+        Image.fromarray(rng.integers(0, 2, (20, 20), np.uint8) * 255).save(f"{i}_mask.png")
+    config = configured(monkeypatch, capsys, "photo.png", "mask.png")
+    assert config.images.num_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("most", "intercept", "preset"),
+    [(255, 0, "grey64"), (4095, 0, "radiograph"), (4095, -1024, "ct_soft")],
+)
+def test_ct_with_and_without_hounsfield_units(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    most: int,
+    intercept: int,
+    preset: str,
+) -> None:
+    """Secondary captures, slices whose rescale was lost, and whole ones."""
+    rng = np.random.default_rng(0)
+    bits = most.bit_length()
+    for i in range(12):
+        pixels = rng.integers(0, most + 1, (24, 24), np.uint16)
+        pixels[0, :2] = 0, most
+        tags = {"BitsStored": bits, "HighBit": bits - 1, "PixelSpacing": [0.7, 0.7]}
+        write_dicom(Path(f"{i}_slice.dcm"), pixels, RescaleIntercept=intercept, **tags)
+    config = configured(monkeypatch, capsys, "slice.dcm")
+    text = EXPERIMENT.read_text()
+    assert f"override /images: {preset} " in text
+    assert config.images.unit == ("HU" if preset == "ct_soft" else None)
+    is_warned = "has values from 0 to 4095, which cannot be Hounsfield units" in text
+    assert is_warned == (preset == "radiograph")

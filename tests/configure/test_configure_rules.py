@@ -18,6 +18,7 @@ NO_PLACE = Likeness(shared=0.01, mirrored=(0.0, 0.1))
 PATCHES = {"num_channels": 3, "is_colour": True, "likeness": NO_PLACE}
 PHOTOGRAPHS = {"num_channels": 3, "is_colour": True}
 CT = {**VOLUMES, "lowest": -1024.0, "highest": 2000.0}
+CT_SLICES = {"bit_depth": 12, "modality": "CT"}
 MANY_VOLUMES = {**VOLUMES, "num_images": 600}
 GPU = {"gpus": ("a GPU",), "free_gpu": 40 * GIB}
 MULTILABEL = {"is_multilabel": True, "classes": ("a", "b", "c"), "images_per_class": (90, 80, 70)}
@@ -52,6 +53,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
     "dermoscopy": (PHOTOGRAPHS, "dermoscopy"),
     "grey": ({}, "grey64"),
     "slices": ({"modality": "MR"}, 2),
+    "one_channel": ({"num_channels": 3, "has_unlike_files": True}, 1),
     "channels": ({"num_channels": 4}, 4),
     "resampled": (
         {**VOLUMES, "spacing": (1.0, 1.0, 2.0), "spacing_varies": True},
@@ -107,9 +109,17 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
     ({"independent_per_class": (99, 99)}, "training.select_by", "val/image/auroc"),
     ({**CT, "lowest": -100.0}, "images", "mr"),
     ({**CT, "bit_depth": 8}, "images", "mr"),
-    ({"bit_depth": 16, "modality": "CT"}, "images", "ct_soft"),
+    ({**CT_SLICES, "lowest": -1024.0, "highest": 2000.0}, "images", "ct_soft"),
+    ({**CT_SLICES, "lowest": -1.0, "highest": 2000.0}, "images", "ct_soft"),
+    ({**CT_SLICES, "lowest": 0.0, "highest": 4095.0}, "images", "radiograph"),  # rescale was lost
+    ({**CT_SLICES, "lowest": -1.0, "highest": 1.0}, "images", "radiograph"),  # normalised
+    ({**CT_SLICES, "bit_depth": 8, "lowest": -1.0}, "images", "grey64"),  # a secondary capture
+    ({**PHOTOGRAPHS, "modality": "CT"}, "images", "dermoscopy"),
+    ({**VOLUMES, "modality": "CT"}, "images", "mr"),
     ({"modality": "DX"}, "images", "radiograph"),
     ({"num_channels": 3}, "images", "grey64"),  # grey, stored as colour
+    ({**VOLUMES, "num_channels": 3, "has_colour_model": False}, "images.num_channels", 3),
+    ({"num_channels": 3, "has_colour_model": False}, "images.num_channels", 3),
     ({"median_shape": (50, 50), **PATCHES}, "images.size", [48, 48]),
     ({"median_shape": (28, 20)}, "images.size", [28, 20]),
     ({"median_shape": (512, 256)}, "images.size", [88, 40]),
@@ -132,6 +142,17 @@ NEIGHBOURS: list[tuple[dict[str, Any], str, Any]] = [
 
 def chosen(**changes: Any) -> dict[str, Any]:
     return {decision.setting: decision.value for decision in decide(fingerprint(**changes))}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_channels": 3}, {**VOLUMES, "num_channels": 3}, {**PATCHES, "has_colour_model": False}],
+)
+def test_colour_is_a_matter_of_the_preset(changes: dict[str, Any]) -> None:
+    """Three grey channels become one; and the presets for colour take three, whatever a file says
+    of them.
+    """
+    assert "images.num_channels" not in chosen(**changes)
 
 
 def test_every_rule_has_an_example() -> None:

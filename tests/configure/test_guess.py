@@ -117,6 +117,12 @@ def test_the_folder_of_the_images_is_found(tmp_path: Path, monkeypatch: pytest.M
     assert "image_root" not in guessed(tmp_path, text).settings
 
 
+@pytest.mark.parametrize("text", ["", "a,b,c\n", "a,b,c\n\n", "a,b,c\n\n\n", "a\n1\n"])
+def test_a_csv_without_rows_or_columns_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match=r"x\.csv: expected a header and a row with several"):
+        guessed(tmp_path, text)
+
+
 def test_a_column_of_one_site_says_nothing(tmp_path: Path) -> None:
     text = "patient_id,image_path,label,site\n1,a.png,no,n\n2,b.png,yes,n\n"
     assert "columns.site" not in guessed(tmp_path, text).settings

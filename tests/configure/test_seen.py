@@ -41,6 +41,20 @@ def test_grey_that_was_stored_as_colour_is_grey(tmp_path: Path) -> None:
     assert seen(tmp_path, picture(tmp_path / "c.png", colour)).is_colour
 
 
+def test_three_channels_of_a_volume_are_no_colour_unless_the_file_says_so(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", RNG.normal(size=(16, 16, 12, 3)))
+    voxels = RNG.integers(0, 255, (16, 16, 12, 3), np.uint8)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "b.nii.gz")
+    for name in ("a.npy", "b.nii.gz"):
+        found = seen(tmp_path, name)
+        assert (found.spatial_dims, found.num_channels) == (3, 3)
+        assert (found.has_colour_model, found.is_colour) == (False, False)
+    rgb = voxels.view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    nibabel.save(nibabel.Nifti1Image(rgb, np.eye(4)), tmp_path / "c.nii.gz")
+    found = seen(tmp_path, "c.nii.gz")
+    assert (found.num_channels, found.has_colour_model, found.is_colour) == (3, True, True)
+
+
 def test_sixteen_bits_and_mixed_shapes(tmp_path: Path) -> None:
     names = []
     for i, side in enumerate((20, 30, 40)):
@@ -185,6 +199,10 @@ def test_labels_that_do_not_exclude_each_other(tmp_path: Path) -> None:
         ({"num_independent": 20}, "20 independent patients: the intervals will be wide"),
         ({"independent_per_class": (80, 8)}, "class 'lesion' has 8 patients"),
         ({"num_unlabelled": 3}, "3 rows without a label: left out"),
+        (
+            {"modality": "CT", "bit_depth": 12, "highest": 4095.0},
+            "the median image has values from 0 to 4095, which cannot be Hounsfield units",
+        ),
         ({"num_mixed": 2}, "2 of 100 patients have images of several labels"),
     ],
 )
@@ -193,8 +211,17 @@ def test_what_a_person_should_look_at(changes: dict[str, Any], words: str) -> No
     assert words in warning
 
 
-def test_nothing_to_warn_of() -> None:
-    assert list(fingerprint().warnings()) == []
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"modality": "CT"},  # 8 bits
+        {"modality": "CT", "bit_depth": 12, "lowest": -1024.0, "highest": 2000.0},
+        {"modality": "MR", "bit_depth": 12},
+    ],
+)
+def test_nothing_to_warn_of(changes: dict[str, Any]) -> None:
+    assert list(fingerprint(**changes).warnings()) == []
 
 
 def test_it_says_what_it_saw() -> None:

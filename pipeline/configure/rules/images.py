@@ -26,7 +26,8 @@ CUBIC = ("mr", "ct_soft")
 
 
 def is_ct(f: Fingerprint) -> bool:
-    return f.pixels.modality == "CT" or (f.pixels.spatial_dims == 3 and f.pixels.is_hounsfield)
+    says_so = f.pixels.modality == "CT" and not f.pixels.no_hounsfield
+    return says_so or (f.pixels.spatial_dims == 3 and f.pixels.is_hounsfield)
 
 
 def is_placed(f: Fingerprint) -> bool:
@@ -42,7 +43,11 @@ def few_aligned_volumes(f: Fingerprint) -> bool:
     )
 
 
-@rule("images", "ct_soft", "DICOM of modality CT, or volumes whose values are Hounsfield units")
+@rule(
+    "images",
+    "ct_soft",
+    "DICOM of modality CT whose values can be Hounsfield units, and volumes whose values are such",
+)
 def ct(f: Fingerprint, _: Chosen) -> Choice | None:
     if not is_ct(f):
         return None
@@ -98,11 +103,20 @@ def slices(f: Fingerprint, chosen: Chosen) -> Choice | None:
     return Choice(2, "the files are slices, one image each")
 
 
+@rule("images.num_channels", "1", "several files a sample that differ in their channels")
+def one_channel(f: Fingerprint, _: Chosen) -> Choice | None:
+    if not f.pixels.has_unlike_files:
+        return None
+    return Choice(1, "of each file of a sample, since they differ: colour becomes its luminance")
+
+
 @rule("images.num_channels", "the number of channels of a file", "channels that are no colour")
 def channels(f: Fingerprint, _: Chosen) -> Choice | None:
-    if f.pixels.num_channels in (1, 3):  # three grey ones are grey, stored as colour
+    number = f.pixels.num_channels
+    as_colour = f.pixels.is_colour or f.pixels.has_colour_model  # the latter may be grey
+    if number == 1 or (number == 3 and as_colour):
         return None
-    return Choice(f.pixels.num_channels, f"each file has {f.pixels.num_channels} channels")
+    return Choice(number, f"each file has {number} channels")
 
 
 @rule("images.spacing", "the median pixel size, in mm", "CT and MR whose pixel sizes differ")
@@ -299,7 +313,7 @@ def _picture(f: Fingerprint, most: int, device: str) -> Choice | None:
 
 RULES = (
     *(ct, mr, ultrasound, radiograph, histology, dermoscopy, grey),
-    *(slices, channels, resampled, as_stored, one_extent, no_transforms),
+    *(slices, one_channel, channels, resampled, as_stored, one_extent, no_transforms),
     *(size_of_few_volumes, size_of_volumes_cpu, size_of_volumes_gpu),
     *(size_of_pictures_cpu, size_of_pictures_gpu, fit, half, as_files),
     *(turned_volumes, turned_patches, turned_pictures, flips, turned_less, shifted_less, features),

@@ -45,7 +45,7 @@ def wanted_batch(f: Fingerprint, chosen: Chosen) -> int:
 
 def fitting_batch(f: Fingerprint, chosen: Chosen) -> int:
     """The most images, as a power of 2, whose training fits in a fold's share of memory."""
-    channels = f.pixels.num_channels if f.pixels.num_channels not in (1, 3) else 1
+    channels = int(chosen.get("images.num_channels", 1))
     bytes_per_image = BYTES_PER_PIXEL[chosen["model"]] * math.prod(chosen["images.size"])
     images = MEMORY_SHARE * f.machine.free_per_fold / (bytes_per_image + 8 * channels)
     return int(2 ** max(0, math.floor(math.log2(max(1.0, images)))))
