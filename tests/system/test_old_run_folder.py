@@ -82,7 +82,7 @@ def assert_same_but_for_rounding(text: str, expected: str) -> None:
 SINCE = {
     *("seal", "ci_low", "ci_high", "num_positive", "marks", "pooled"),
     *("ppv", "npv", "f1", "mcc", "brier", "brier_skill", "log_loss", "ece"),
-    *("calibration_slope", "calibration_intercept"),
+    *("calibration_slope", "calibration_intercept", "patients_per_class", "images_per_class"),
 }
 """What metrics.json has now and had not then."""
 
