@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from pipeline.words import plural
+
 Middle = Literal["study", "slide"]
 """Between patients and images: a patient has some, each has images (`evaluation.middle`)."""
 Level = Literal["patient", "study", "slide", "image"]
 LEVELS: tuple[Level, ...] = ("patient", "study", "slide", "image")
 """The first that a run has is the one to report."""
 MIDDLES: tuple[Middle, ...] = ("study", "slide")
-PLURALS: Mapping[Level, str] = {
-    "patient": "patients",
-    "study": "studies",
-    "slide": "slides",
-    "image": "images",
-}
+PLURALS: Mapping[Level, str] = {level: plural(level) for level in LEVELS}
 COLUMNS: Mapping[Level, str] = {
     "patient": "patient_id",
     "study": "study",

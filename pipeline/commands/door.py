@@ -36,6 +36,7 @@ from pipeline.commands import COMMANDS
 from pipeline.commands.arguments import COMPLETION, in_order, nested, value_of
 from pipeline.commands.completion import answer
 from pipeline.commands.launching import sweep_dir_of, with_launcher
+from pipeline.commands.overrides import refuse_numbers_as_names
 from pipeline.commands.searching import value_of_failure, with_optuna
 from pipeline.commands.settings import SCHEMAS, NoSettings
 from pipeline.commands.shipped import RECIPES, shipped
@@ -70,8 +71,8 @@ KILLED = (
     "same command continues"
 )
 QUOTES = (
-    "a value with letters outside ASCII, brackets or other signs, or a name that is a number, is "
-    "put in quotes, within those of the shell, e.g. \"manifest.path='données.csv'\""
+    "A value with letters outside ASCII, brackets or other signs is put in quotes, within those of "
+    "the shell, e.g. \"manifest.path='données.csv'\""
 )
 HOW_TO_GO_ON = """
       Settings that belong together, over the defaults.
@@ -302,8 +303,6 @@ def _message(error: Exception, schema: type) -> str | None:
             return _hydra_message(error, schema)
         case BrokenProcessPool():
             return KILLED
-        case ValueError() if "Config group override must be" in str(error):
-            return QUOTES
         case YAMLError():
             return f"the YAML of a config cannot be read: {' '.join(str(error).split())}"
         case OSError() if not isinstance(error, BrokenPipeError):
@@ -328,6 +327,7 @@ def _prepare(flags: Sequence[str], settings: Sequence[str], config_name: str) ->
     """What Hydra must not read, because it could run code, is refused; it gets our defaults."""
     refuse_hydra_keys(own_folders(flags))
     refuse_hydra_overrides(settings)
+    refuse_numbers_as_names(settings, {path.name for path in CONF_DIR.iterdir() if path.is_dir()})
     ConfigStore.instance().store("settings", defaults(SCHEMAS[config_name]))
 
 

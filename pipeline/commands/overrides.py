@@ -1,7 +1,7 @@
 """Settings as Python has them, as a command line writes them: {"seed": 1} -> split.seed=1"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from pipeline.config import ConfigError, defaults
+from pipeline.config import ConfigError, UserError, defaults
 
 PLAIN = re.compile(r"(?:\.{0,2}/)?[A-Za-z_][\w./-]*", re.ASCII)
 """Text that needs no quotes, unless it is one of WORDS."""
 WORDS = {"null", "true", "false", "inf", "nan"}
 """What Hydra reads as something else than text, in small letters or not."""
+NUMBER = re.compile(r"[+-]?[\d._]+(e[+-]?\d+)?|true|false|inf|nan", re.ASCII | re.IGNORECASE)
 
 TARGET = (
     "{key}: a class of your own gets a file, conf/{key}/<name>.yaml with its _target_, and is "
@@ -29,6 +30,19 @@ def overrides_of(settings: Mapping[str, Any]) -> list[str]:
         ConfigError: a value is of no kind that a setting has.
     """
     return list(_overrides(settings, "", defaults()))
+
+
+def refuse_numbers_as_names(overrides: Sequence[str], groups: Collection[str]) -> None:
+    """UserError for `experiment=2024`: Hydra reads a number, where the name of a file stands."""
+    for text in overrides:
+        group, _, value = text.lstrip("+").partition("=")
+        names = value.split(",")
+        quoted = [f"'{name}'" if NUMBER.fullmatch(name) else name for name in names]
+        if group in groups and quoted != names:
+            raise UserError(
+                f"{text}: a name that is a number is put in quotes, within those of the shell: "
+                f'"{group}={",".join(quoted)}"'
+            )
 
 
 def several_values(overrides: Sequence[str]) -> str | None:

@@ -240,9 +240,12 @@ def _row(name: str, of: Beside) -> Sequence[str | Cell]:
 
 def _decisions(test: ExternalTest) -> Section:
     """Thresholds, what they came to, and the confusion matrices."""
-    how = THRESHOLDS if any(test.numbers["points"].values()) else LIKELIEST
-    is_fixed = test.run.settings["evaluation"].get("threshold") == "fixed"
-    how = FIXED if is_fixed and how == THRESHOLDS else how
+    if not any(test.numbers["points"].values()):
+        how = LIKELIEST
+    elif test.run.settings["evaluation"].get("threshold") == "fixed":
+        how = FIXED
+    else:
+        how = THRESHOLDS
     blocks: list[Block] = [Words(how + UNCHOSEN, "muted")]
     for level in test.levels:
         blocks.append(Heading(f"{level.capitalize()} level"))

@@ -188,7 +188,11 @@ def test_help_names_a_misspelt_setting(
         (("cv", "--experiment", "demo"), "settings have no dashes; write experiment=demo"),
         (("cv", "hydra.verbose=true"), "hydra.verbose=true: of Hydra's own settings only"),
         (("cv", "manifest.path=données.csv"), "put in quotes, within those of the shell"),
-        (("cv", "experiment=2024"), "a name that is a number, is put in quotes"),
+        (
+            ("cv", "experiment=2024"),
+            "a name that is a number is put in quotes",
+        ),
+        (("cv", "-m", "model=lenet5,1e3"), """the shell: "model=lenet5,'1e3'\""""),
         (("cv", "manifest.path=data (1).csv"), """e.g. "manifest.path='données.csv'\""""),
     ],
 )

@@ -339,7 +339,7 @@ def test_a_threshold_that_was_no_choice_is_named(binary: Finished, tmp_path: Pat
     point = {"patient": {"lesion": made | {"rule": "fixed"}}}
     results = {fold: {**result, "operating_points": {}} for fold, result in binary.results.items()}
     vars(changed)["results"] = results | {1: {**results[1], "operating_points": point}}
-    words = "In fold 1 the validation part had one class: the threshold is 0.5 there."
+    words = "In fold 1 the validation part had one class alone: the threshold is 0.5 there."
     assert words in paper_of(changed, tmp_path / "report.md")
     assert words not in paper_of(binary, tmp_path / "report.md")
 
@@ -391,7 +391,7 @@ def test_where_nothing_is_wrong_no_error_is_the_most_frequent(
     right = {**binary.numbers["confusion"], "patient": [[20, 0], [0, 10]]}
     vars(changed)["numbers"] = {**binary.numbers, "confusion": right}
     text = paper_of(changed, tmp_path / "report.md")
-    assert "None of 30 patients was wrong" in text
+    assert "None of 30 patients was called wrongly" in text
     assert "most often" not in text
 
 

@@ -95,7 +95,8 @@ def _one_class(facts: Facts, rule: str) -> str:
         return ""
     if not facts.is_multilabel:
         listed = joined(next(iter(folds.values())))
-        return f" In fold {listed} the validation part had one class: the threshold is 0.5 there."
+        where = f"In fold {listed} the validation part had one class alone"
+        return f" {where}: the threshold is 0.5 there."
     each = joined([f"{escaped(name)} (fold {joined(of)})" for name, of in folds.items()])
     return f" Where all or none of the validation part had a label, its threshold is 0.5: {each}."
 

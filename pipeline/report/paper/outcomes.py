@@ -247,13 +247,13 @@ def errors(facts: Facts) -> str | None:
     worst = max(
         ((matrix[i][j], i, j) for i in range(len(matrix)) for j in range(len(matrix)) if i != j),
     )
-    cases, repeats = counted(total, level), facts.plan.repeats
+    cases, repeats = f"{counted(total, level)} {{}} called wrongly", facts.plan.repeats
     if repeats > 1:
-        cases = f"{counted(total, 'decision')} ({repeats} repeats, {level} level)"
+        cases = f"{counted(total, 'decision')} ({repeats} repeats, {level} level) {{}} wrong"
     if not wrong:
-        return f"None of {cases} was wrong"
+        return f"None of {cases.format('was')}"
     names = [escaped(name) for name in facts.classes]
     return (
-        f"{wrong:,} of {cases} were wrong; most often "
+        f"{wrong:,} of {cases.format('were')}; most often "
         f"{names[worst[1]]} was called {names[worst[2]]} ({worst[0]:,})"
     )

@@ -222,10 +222,9 @@ def _precision(facts: Facts) -> str:
     asked = facts.get("training.precision")
     if asked != "auto":
         return str(asked)
-    on_gpu = str(facts.results[0].get("device", "cpu")).startswith("cuda")
-    used = {str(result.get("precision", "")) for result in facts.results} - {""}
-    if used:
+    if used := {str(result["precision"]) for result in facts.results if "precision" in result}:
         return joined([PRECISIONS.get(name, name) for name in sorted(used)])
+    on_gpu = str(facts.results[0].get("device", "cpu")).startswith("cuda")
     return "bfloat16 (float16 on a GPU without it)" if on_gpu else "float32"
 
 
